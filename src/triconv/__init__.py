@@ -1,0 +1,81 @@
+"""triconv: a differentiable reference for convolution.
+
+Along one spatial axis, input ``i``, output ``o`` and tap ``t`` meet exactly when::
+
+    input_dilation * i + pad_lo  =  stride * o + dilation * t            (the incidence equation)
+
+Sum the product of the three tensors over every meeting and you have one number, linear in each of them::
+
+    T(x, w, g) = sum over meetings of  x[n, c, i] * w[k, c, t] * g[n, k, o]
+
+Its three partial derivatives are the three contractions of this library, and there is nothing else to derive::
+
+    forward       conv(x, w)              y  = dT/dg
+    input VJP     conv_input_vjp(g, w)    gx = dT/dx
+    weight VJP    conv_weight_vjp(g, x)   gw = dT/dw
+
+For a fixed tap the meetings are a pair of equally long strided slices, so that with a loop over the taps::
+
+    for tap in geometry.taps():
+        y[tap.output]  += w[tap.index]   @ x[tap.input]       # conv
+        gx[tap.input]  += w[tap.index].T @ g[tap.output]      # conv_input_vjp
+        gw[tap.index]   = g[tap.output]  @ x[tap.input].T     # conv_weight_vjp
+
+where the matrices are ``w[k, c]``, and ``x`` and ``g`` with one column a position. The derivative of a contraction is again
+one of the three, with the same geometry. "Convolution" is cross-correlation, as in torch and lax: the kernel is not flipped.
+
+Letters: batch ``n``, input channel ``c``, output channel ``k``, input position ``i``, output position ``o``, tap ``t``; arrays
+``x w b y``, cotangents ``g gx gw gb``, tangents ``dx dw dy``.
+
+Read on in `triconv.geometry`, `triconv.kernels.direct` and `triconv.rules`.
+
+Examples
+--------
+>>> import numpy as np, triconv
+>>> x, w = np.arange(6.0).reshape(1, 1, 6), np.array([[[1.0, 2.0]]])
+>>> y, pullback = triconv.vjp(triconv.conv1d, x, w, stride=2)
+>>> y
+array([[[ 2.,  8., 14.]]])
+>>> gx, gw = pullback(np.ones_like(y))
+>>> gw
+array([[[6., 9.]]])
+"""
+
+from __future__ import annotations
+
+from triconv.bound import Bound, backends, use
+from triconv.derivatives import jvp, vjp
+from triconv.explanation import explain
+from triconv.notebook import conv2d_backward, conv2d_backward_weights, conv2d_forward
+from triconv.operators import conv, conv_input_vjp, conv_weight_vjp
+from triconv.torch_spelling import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bound",
+    "backends",
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_backward_weights",
+    "conv2d_forward",
+    "conv3d",
+    "conv_input_vjp",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "conv_weight_vjp",
+    "explain",
+    "jvp",
+    "use",
+    "vjp",
+]

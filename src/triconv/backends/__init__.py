@@ -1,0 +1,35 @@
+"""One small file a library: what the array API standard lacks, and nothing else.
+
+To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat as compat
+
+from triconv.backends.cupy import CuPy
+from triconv.backends.jax import JAX
+from triconv.backends.numpy import NumPy
+from triconv.backends.standard import Standard, to_numpy
+from triconv.backends.strict import Strict
+from triconv.backends.torch import Torch
+
+BACKENDS: dict[str, type[Standard]] = {kind.name: kind for kind in (NumPy, JAX, Torch, CuPy, Strict)}
+
+__all__ = ["BACKENDS", "Standard", "backend_of", "to_numpy"]
+
+
+def backend_of(xp: Any) -> Standard:
+    """The backend of an array namespace; the plain standard for a library that triconv does not know by name."""
+    for is_namespace, kind in (
+        (compat.is_numpy_namespace, NumPy),
+        (compat.is_jax_namespace, JAX),
+        (compat.is_torch_namespace, Torch),
+        (compat.is_cupy_namespace, CuPy),
+        (compat.is_array_api_strict_namespace, Strict),
+    ):
+        if is_namespace(xp):
+            return kind(xp)
+    return Standard(xp)

@@ -1,0 +1,45 @@
+"""CuPy: NumPy's functions on a CUDA device."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from triconv.backends.standard import Array, Standard
+
+
+class CuPy(Standard):
+    """CuPy arrays (by the standard; not run on the machines that test triconv)."""
+
+    name = "cupy"
+    distribution = "cupy-cuda12x"
+    module = "array_api_compat.cupy"
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether CuPy can be imported here."""
+        return importlib.util.find_spec("cupy") is not None
+
+    @classmethod
+    def version(cls) -> str:
+        """Version of whichever of CuPy's distributions is here."""
+        import cupy
+
+        return cupy.__version__
+
+    def devices(self) -> list[str]:
+        """The CUDA devices."""
+        import cupy
+
+        return [f"cuda:{number}" for number in range(cupy.cuda.runtime.getDeviceCount())]
+
+    def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
+        """CuPy computes float32 products in float32 unless its own environment variable says TF32."""
+        return super().precision(level)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy to the host."""
+        return array.get()

@@ -1,0 +1,140 @@
+"""One call of an operator, resolved: what to contract, and how to get from the user's arrays to canonical ones and back.
+
+Every operator resolves to a `Call`, made of integers and strings only. It runs forward (`Call.__call__`), and since each
+of its steps is linear in each array, it runs backward (`Call.pullback`, the steps' adjoints in reverse) and along a tangent
+(`Call.pushforward`) by the rule table, on any library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv import rules
+from triconv.backends import backend_of
+from triconv.geometry import Geometry, Pads
+from triconv.layouts import Layout
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A resolved call of an operator: hashable, static under a compiler.
+
+    Parameters
+    ----------
+    contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
+        What it computes.
+    roles : tuple of str
+        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+    geometry : Geometry
+        The geometry.
+    layout : Layout
+        The layout.
+    mode : str
+        The padding mode; unless "zeros", x is extended by `pads` first.
+    pads : tuple of (lo, hi)
+        The extension of x, one pair a spatial axis.
+    algorithm, precision : str
+        See `triconv.conv`.
+    """
+
+    contraction: str
+    roles: tuple[str, ...]
+    geometry: Geometry
+    layout: Layout
+    mode: str = "zeros"
+    pads: Pads = ()
+    algorithm: str = "auto"
+    precision: str = "highest"
+
+    @property
+    def operands(self) -> tuple[str, str]:
+        """Roles of the operands of the contraction."""
+        return rules.ROLES[self.contraction].operands
+
+    @property
+    def result(self) -> str:
+        """Role of the result of the contraction."""
+        return rules.ROLES[self.contraction].result
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the contraction takes beside its operands."""
+        return {"geometry": self.geometry, "algorithm": self.algorithm, "precision": self.precision}
+
+    def __call__(self, *arrays: Array) -> Array:
+        """Run forward."""
+        xp = array_namespace(*arrays)
+        f = backend_of(xp).contractions()
+        given = dict(zip(self.roles, arrays, strict=True))
+        operands = self._operands(given, xp.result_type(*arrays), f, xp)
+        result = self._contract(operands, f, xp)
+        return result + self._bias(given["bias"], xp) if "bias" in given else result
+
+    def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
+        xp = array_namespace(*arrays, g)
+        backend = backend_of(xp)
+        f = backend.contractions()
+        given = dict(zip(self.roles, arrays, strict=True))
+        dtype = xp.result_type(*arrays)
+        ct = self.layout.to_canonical(self.result, xp.astype(g, dtype, copy=False), self.geometry.groups, xp)
+        operands = self._operands(given, dtype, f, xp)
+        if backend.conjugates and xp.isdtype(dtype, "complex floating"):
+            operands = (xp.conj(operands[0]), xp.conj(operands[1]))
+        cotangents = {}
+        for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
+            cotangent = rule(f, ct, *operands, **self.params)
+            if role == "x" and self.mode != "zeros":
+                cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
+            cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
+        if "bias" in given:
+            wide = backend.accumulator(dtype)
+            others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
+            cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
+        return tuple(_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+
+    def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """Tangent of the result: each array's tangent in its place, one at a time, summed."""
+        xp = array_namespace(*arrays, *tangents)
+        f = backend_of(xp).contractions()
+        dtype = xp.result_type(*arrays)
+        given = dict(zip(self.roles, arrays, strict=True))
+        moved = dict(zip(self.roles, tangents, strict=True))
+        a, b = self._operands(given, dtype, f, xp)
+        da, db = self._operands(moved, dtype, f, xp)
+        result = self._contract((da, b), f, xp) + self._contract((a, db), f, xp)
+        return result + self._bias(xp.astype(moved["bias"], dtype), xp) if "bias" in moved else result
+
+    def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
+        first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
+        return first, second
+
+    def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
+        a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
+        if role == "x" and self.mode != "zeros":
+            a = f.extend(a, mode=self.mode, pads=self.pads)
+        return a
+
+    def _contract(self, operands: tuple[Array, Array], f: Any, xp: Any) -> Array:
+        result = getattr(f, self.contraction)(*operands, **self.params)
+        return self.layout.from_canonical(self.result, result, xp)
+
+    @property
+    def _channel_axis(self) -> int:
+        return self.layout.letters(self.result).index("C")
+
+    def _bias(self, bias: Array, xp: Any) -> Array:
+        after = len(self.layout.letters(self.result)) - self._channel_axis - 1
+        return xp.reshape(bias, (bias.shape[0],) + (1,) * after)
+
+
+def _cast(a: Array, dtype: Any, xp: Any) -> Array:
+    """A cotangent in the dtype of its primal: the adjoint of the promotion, so a real primal gets the real part."""
+    if xp.isdtype(a.dtype, "complex floating") and not xp.isdtype(dtype, "complex floating"):
+        a = xp.real(a)
+    return xp.astype(a, dtype, copy=False)

@@ -1,0 +1,97 @@
+"""The three contractions on canonical arrays, not yet differentiable: pick a kernel, run it.
+
+Canonical arrays have torch's order with the group in front, and channels counted within a group::
+
+    x (groups, n, c, *input)      w (groups, k, c, *kernel)      g (groups, n, k, *output)
+
+This module is the plain binding, which NumPy and CuPy use as it is; `triconv.interop` registers the same five functions
+with JAX and with torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv import extension, planner, rules
+from triconv.backends import backend_of
+from triconv.geometry import Geometry
+
+Array = Any
+
+
+def conv(x: Array, w: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest") -> Array:
+    """Forward contraction, ``y = dT/dg``.
+
+    Parameters
+    ----------
+    x : array, shape (groups, n, c, *input)
+        The input.
+    w : array, shape (groups, k, c, *kernel)
+        The kernel, of the same dtype.
+    geometry : Geometry
+        The geometry.
+    algorithm, precision : str
+        See `triconv.conv`.
+
+    Returns
+    -------
+    array, shape (groups, n, k, *output)
+    """
+    return _contract("conv", x, w, geometry, algorithm, precision)
+
+
+def conv_input_vjp(
+    g: Array, w: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest"
+) -> Array:
+    """Input VJP, ``gx = dT/dx``, for `g` of shape (groups, n, k, *output); otherwise as `conv`."""
+    return _contract("conv_input_vjp", g, w, geometry, algorithm, precision)
+
+
+def conv_weight_vjp(
+    g: Array, x: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest"
+) -> Array:
+    """Weight VJP, ``gw = dT/dw``, for `g` of shape (groups, n, k, *output); otherwise as `conv`."""
+    return _contract("conv_weight_vjp", g, x, geometry, algorithm, precision)
+
+
+def extend(x: Array, *, mode: str, pads: Any) -> Array:
+    """`triconv.extension.extend` in the plain binding."""
+    return extension.extend(x, mode=mode, pads=pads, xp=array_namespace(x))
+
+
+def fold(g: Array, *, mode: str, pads: Any) -> Array:
+    """`triconv.extension.fold` in the plain binding; adds in the accumulator's dtype."""
+    xp = array_namespace(g)
+    wide = xp.astype(g, backend_of(xp).accumulator(g.dtype), copy=False)
+    folded = extension.fold(wide, mode=mode, pads=pads, lib=backend_of(xp))
+    return xp.astype(folded, g.dtype, copy=False)
+
+
+def result_shape(name: str, *operands: Array, **params: Any) -> tuple[int, ...]:
+    """Shape of what one of the five functions gives; the operands need only have a shape."""
+    if name in rules.ADJOINT:
+        (a,), pads = operands, params["pads"]
+        sign = 1 if name == "extend" else -1
+        front = a.ndim - len(pads)
+        sizes = zip(a.shape[front:], pads, strict=True)
+        return (*a.shape[:front], *(size + sign * (lo + hi) for size, (lo, hi) in sizes))
+    roles, geometry = rules.ROLES[name], params["geometry"]
+    letters: dict[str, int] = {}
+    for role, operand in zip(roles.operands, operands, strict=True):
+        letters |= zip(rules.LETTERS[role], operand.shape, strict=False)
+    spatial = {"x": geometry.input_size, "w": geometry.kernel_size, "g": geometry.output_size}[roles.result]
+    return (*(letters[letter] for letter in rules.LETTERS[roles.result]), *spatial)
+
+
+def _contract(name: str, a: Array, b: Array, geometry: Geometry, algorithm: str, precision: str) -> Array:
+    xp = array_namespace(a, b)
+    backend = backend_of(xp)
+    kernel = planner.plan(geometry, algorithm).kernel
+    wide = backend.accumulator(a.dtype)
+    with backend.precision(precision):
+        result = getattr(kernel, name)(
+            xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False), geometry, backend
+        )
+    return xp.astype(result, a.dtype, copy=False)

@@ -1,0 +1,159 @@
+"""`operator`, which makes an operator of a function that resolves its arguments, and its derivatives `vjp` and `jvp`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from triconv.call import Call
+from triconv.resolve import check_arrays
+
+Array = Any
+P = ParamSpec("P")
+Resolved = tuple[Call, tuple[Array, ...]]
+
+
+def operator(resolve: Callable[P, Resolved]) -> Callable[P, Array]:
+    """Make an operator: it resolves its arguments, then runs the call.
+
+    Parameters
+    ----------
+    resolve : callable
+        Takes what the operator takes; gives the `Call` and the arrays that it takes.
+
+    Returns
+    -------
+    callable
+        The operator, with `resolve` as its attribute of that name.
+    """
+
+    @functools.wraps(resolve)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Array:
+        call, arrays = resolve(*args, **kwargs)
+        return call(*arrays)
+
+    run.__signature__ = inspect.signature(resolve).replace(return_annotation="Array")  # type: ignore[attr-defined]
+    run.__annotations__ = {**resolve.__annotations__, "return": "Array"}
+    run.resolve = resolve  # type: ignore[attr-defined]
+    return run
+
+
+def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
+    """Value and pullback (vector-Jacobian product) of an operator, by the hand-derived rules, on any backend.
+
+    Parameters
+    ----------
+    op : callable
+        An operator of triconv, such as `triconv.conv2d`.
+    *arrays : array
+        Its arrays in its positional order, bias left out where there is none.
+    **params : Any
+        Its parameters.
+
+    Returns
+    -------
+    y : array
+        ``op(*arrays, **params)``.
+    pullback : callable
+        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one an array, in its shape and dtype.
+
+    Raises
+    ------
+    TypeError
+        If `op` is no operator of triconv, or for what `op` raises it.
+    ValueError
+        For what `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
+
+    Notes
+    -----
+    Every rule is one line of the table in `triconv.rules`. Complex arrays: the plain transpose, as in JAX; for torch's
+    arrays its conjugate, as in torch.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 3))
+    >>> y, pullback = triconv.vjp(triconv.conv1d, x, w)
+    >>> gx, gw = pullback(np.ones_like(y))
+    >>> gx
+    array([[[1., 2., 3., 2., 1.]]])
+    """
+    call, resolved = _resolve(op, arrays, params)
+    y = call(*resolved)
+
+    def pullback(g: Array) -> tuple[Array, ...]:
+        _check_like("g", g, y, "the result", resolved)
+        return call.pullback(resolved, g)
+
+    return y, pullback
+
+
+def jvp(
+    op: Callable[..., Array], arrays: tuple[Array, ...], tangents: tuple[Array, ...], **params: Any
+) -> tuple[Array, Array]:
+    """Value and tangent (Jacobian-vector product) of an operator, on any backend.
+
+    Parameters
+    ----------
+    op : callable
+        An operator of triconv, such as `triconv.conv2d`.
+    arrays : tuple of array
+        Its arrays in its positional order, bias left out where there is none.
+    tangents : tuple of array
+        Their tangents, one an array, of its shape.
+    **params : Any
+        Its parameters.
+
+    Returns
+    -------
+    y : array
+        ``op(*arrays, **params)``.
+    tangent : array
+        Directional derivative of ``y`` along `tangents`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what `op` raises them, and if a tangent does not fit its array.
+
+    Notes
+    -----
+    The contractions are linear in each array: ``d conv(x, w) = conv(dx, w) + conv(x, dw)``.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 3))
+    >>> triconv.jvp(triconv.conv1d, (x, w), (np.ones_like(x), np.zeros_like(w)))[1]
+    array([[[3., 3., 3.]]])
+    """
+    call, resolved = _resolve(op, tuple(arrays), params)
+    tangents = tuple(tangents)
+    if len(tangents) != len(resolved):
+        msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
+        raise ValueError(msg)
+    for number, (tangent, array) in enumerate(zip(tangents, resolved, strict=True)):
+        _check_like(f"tangents[{number}]", tangent, array, f"arrays[{number}]", resolved)
+    return call(*resolved), call.pushforward(resolved, tangents)
+
+
+def _resolve(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[str, Any]) -> Resolved:
+    if not hasattr(op, "resolve"):
+        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {op!r}"
+        raise TypeError(msg)
+    return op.resolve(*arrays, **params)
+
+
+def _check_like(name: str, a: Array, like: Array, what: str, arrays: tuple[Array, ...]) -> None:
+    """Raise unless `a` may stand for a cotangent or tangent of `like`."""
+    xp = check_arrays(**{name: a, what: like, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
+    if tuple(a.shape) != tuple(like.shape):
+        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(like.shape)}"
+        raise ValueError(msg)
+    kinds = ("integral", "real floating", "complex floating")
+    have, need = (next(n for n, kind in enumerate(kinds) if xp.isdtype(b.dtype, kind)) for b in (a, like))
+    if have > need:
+        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {like.dtype}"
+        raise TypeError(msg)

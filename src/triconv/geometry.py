@@ -1,0 +1,335 @@
+"""The incidence equation: which input, output and tap positions meet.
+
+Along one spatial axis, input ``i``, output ``o`` and tap ``t`` meet exactly when::
+
+    input_dilation * i + pad_lo  =  stride * o + dilation * t
+
+Everything that depends on stride, padding, dilation or transposition is settled here, in integers, before any
+array is touched: sizes, slices and every complaint about a size or a parameter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Pads = tuple[tuple[int, int], ...]
+
+PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
+
+
+class Tap(NamedTuple):
+    """One kernel position and the input and output positions that meet there, in the same order."""
+
+    index: tuple[int, ...]
+    input: tuple[slice, ...]
+    output: tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One spatial axis of a convolution.
+
+    Parameters
+    ----------
+    input_size, kernel_size : int
+        Number of input positions and of taps.
+    stride, dilation, input_dilation : int
+        Steps of the output, of the taps and of the input in the incidence equation.
+    pad_lo, pad_hi : int
+        Padding before and after the input; negative values crop.
+
+    Raises
+    ------
+    ValueError
+        If cropping takes more than there is.
+    """
+
+    input_size: int
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    input_dilation: int = 1
+    pad_lo: int = 0
+    pad_hi: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "kernel_size"):
+            as_int(getattr(self, name), name, least=0)
+        for name in ("stride", "dilation", "input_dilation"):
+            as_int(getattr(self, name), name, least=1)
+        for name in ("pad_lo", "pad_hi"):
+            as_int(getattr(self, name), name)
+        if self.padded_size < 0:
+            msg = (
+                "`padding` must not crop more than the (dilated) input has, "
+                f"got ({self.pad_lo}, {self.pad_hi}) for {self.dilated_input}"
+            )
+            raise ValueError(msg)
+
+    @property
+    def dilated_input(self) -> int:
+        """Extent of the input with its dilation."""
+        return dilated(self.input_size, self.input_dilation)
+
+    @property
+    def dilated_kernel(self) -> int:
+        """Extent of the kernel with its dilation."""
+        return dilated(self.kernel_size, self.dilation)
+
+    @property
+    def padded_size(self) -> int:
+        """Extent of the dilated input with its padding."""
+        return self.dilated_input + self.pad_lo + self.pad_hi
+
+    @property
+    def output_size(self) -> int:
+        """Number of windows that fit, zero if none does."""
+        return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
+
+    def meetings(self, t: int) -> tuple[slice, slice]:
+        """Input and output positions that meet at tap `t`: two equally long arithmetic progressions.
+
+        The incidence equation, solved for ``o`` and ``i``::
+
+            stride * o - input_dilation * i  =  pad_lo - dilation * t
+
+        has solutions only if ``gcd(stride, input_dilation)`` divides the right side. Divide by it; then ``o`` is known
+        modulo ``input_dilation``, and ``(i, o)`` advances by ``(stride, input_dilation)``. Clip to both ranges.
+        """
+        common = math.gcd(self.stride, self.input_dilation)
+        right, rest = divmod(self.pad_lo - self.dilation * t, common)
+        if rest:
+            return slice(0, 0), slice(0, 0)
+        step_i, step_o = self.stride // common, self.input_dilation // common
+        o = right * pow(step_i, -1, step_o) % step_o  # the first solution with o >= 0 ...
+        i = (step_i * o - right) // step_o  # ... and its partner, which may be outside
+        skip = max(0, -(i // step_i))  # steps until i >= 0
+        i, o = i + skip * step_i, o + skip * step_o
+        count = min(-(-(self.input_size - i) // step_i), -(-(self.output_size - o) // step_o))
+        if count <= 0:
+            return slice(0, 0), slice(0, 0)
+        return slice(i, i + (count - 1) * step_i + 1, step_i), slice(o, o + (count - 1) * step_o + 1, step_o)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The spatial axes of a convolution and its number of groups: all that its three contractions share.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        One a spatial axis; may be empty.
+    groups : int
+        Number of independent convolutions side by side in the channels.
+    """
+
+    axes: tuple[Axis, ...]
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        as_int(self.groups, "groups", least=1)
+
+    @classmethod
+    def of(
+        cls,
+        input_size: Sequence[int],
+        kernel_size: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        input_dilation: Any = 1,
+        groups: Any = 1,
+    ) -> Geometry:
+        """Build a geometry from sizes and the parameters as users spell them.
+
+        Parameters
+        ----------
+        input_size, kernel_size : sequence of int
+            Spatial sizes of the input and of the kernel.
+        stride, dilation, input_dilation : int or sequence of int
+            One for all axes, or one an axis.
+        padding : int, sequence of int, sequence of (lo, hi), or str
+            See `resolve_padding`.
+        groups : int
+            Number of groups.
+
+        Returns
+        -------
+        Geometry
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter has a wrong type, length or value.
+        """
+        ndim = len(input_size)
+        if len(kernel_size) != ndim:
+            msg = f"the kernel must have as many spatial axes as the input, got {len(kernel_size)} != {ndim}"
+            raise ValueError(msg)
+        strides = one_per_axis(stride, ndim, "stride", least=1)
+        dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+        input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
+        pads = resolve_padding(padding, input_size, kernel_size, strides, dilations, input_dilations)
+        return cls(
+            tuple(
+                Axis(*sizes, lo, hi)
+                for *sizes, (lo, hi) in zip(
+                    input_size, kernel_size, strides, dilations, input_dilations, pads, strict=True
+                )
+            ),
+            as_int(groups, "groups", least=1),
+        )
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Spatial sizes of x."""
+        return tuple(axis.input_size for axis in self.axes)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Spatial sizes of w."""
+        return tuple(axis.kernel_size for axis in self.axes)
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        """Spatial sizes of y and g."""
+        return tuple(axis.output_size for axis in self.axes)
+
+    def taps(self) -> Iterator[Tap]:
+        """Every tap at which something meets, with the slices of the input and of the output that meet there."""
+        per_axis = [
+            [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop]
+            for axis in self.axes
+        ]
+        for combination in itertools.product(*per_axis):
+            yield Tap(
+                tuple(t for t, _, _ in combination),
+                tuple(i for _, i, _ in combination),
+                tuple(o for _, _, o in combination),
+            )
+
+    def count_meetings(self) -> int:
+        """Number of meetings: the multiply-adds of each contraction for one sample, one group and one channel pair."""
+        per_axis = (
+            sum(len(range(*axis.meetings(t)[0].indices(axis.input_size))) for t in range(axis.kernel_size))
+            for axis in self.axes
+        )
+        return math.prod(per_axis)
+
+    def require_fit(self) -> None:
+        """Raise if a kernel is empty or a window does not fit into the padded input (what torch does, and lax does not)."""
+        for number, axis in enumerate(self.axes):
+            if not axis.kernel_size:
+                msg = f"the kernel must have at least one tap in every axis, got 0 in spatial axis {number}"
+                raise ValueError(msg)
+            if axis.padded_size < axis.dilated_kernel:
+                msg = (
+                    f"the (dilated) kernel must fit into the padded input, got {axis.dilated_kernel} > "
+                    f"{axis.padded_size} in spatial axis {number}"
+                )
+                raise ValueError(msg)
+
+
+def dilated(size: int, dilation: int) -> int:
+    """Extent of `size` positions that stand `dilation` apart."""
+    return dilation * (size - 1) + 1 if size else 0
+
+
+def as_int(value: Any, name: str, least: int | None = None) -> int:
+    """`value` as an int, or the error that says what `name` must be."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        msg = f"`{name}` must be an int, got {value!r}"
+        raise TypeError(msg)
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array that is no integer scalar
+        msg = f"`{name}` must be an int, got {value!r}"
+        raise TypeError(msg) from None
+    if least is not None and number < least:
+        msg = f"`{name}` must be at least {least}, got {number}"
+        raise ValueError(msg)
+    return number
+
+
+def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None) -> tuple[int, ...]:
+    """`value` as one int an axis: an int (or a sequence of one) serves all axes."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        numbers = tuple(as_int(v, name, least) for v in value)
+        if len(numbers) == 1:
+            return numbers * ndim
+        if len(numbers) != ndim:
+            msg = f"`{name}` must be one int or one int a spatial axis, got {len(numbers)} for {ndim} axes"
+            raise ValueError(msg)
+        return numbers
+    if not hasattr(value, "__index__"):
+        msg = f"`{name}` must be an int or a sequence of ints, got {value!r}"
+        raise TypeError(msg)
+    return (as_int(value, name, least),) * ndim
+
+
+def resolve_padding(
+    padding: Any,
+    input_size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    input_dilation: Sequence[int],
+) -> Pads:
+    """Every spelling of `padding` as one ``(lo, hi)`` pair an axis.
+
+    ``"valid"`` pads nothing; ``"full"`` pads ``dilation * (kernel - 1)`` on both sides and ``"causal"`` only before;
+    ``"same"`` makes the output ``ceil(input / stride)`` long and puts an odd one after (``"same_lower"``: before) [1]_.
+
+    References
+    ----------
+    .. [1] The rule of TensorFlow and of `jax.lax.padtype_to_pads`.
+    """
+    ndim = len(input_size)
+    if isinstance(padding, str):
+        name = padding.lower()
+        if name not in PADDING_NAMES:
+            msg = f"`padding` must be one of {', '.join(map(repr, PADDING_NAMES))} if it is a string, got {padding!r}"
+            raise ValueError(msg)
+        sizes = zip(
+            (dilated(i, d) for i, d in zip(input_size, input_dilation, strict=True)),
+            (dilated(k, d) for k, d in zip(kernel_size, dilation, strict=True)),
+            stride,
+            strict=True,
+        )
+        return tuple(_named_padding(name, *axis) for axis in sizes)
+    if isinstance(padding, Sequence) and any(isinstance(p, Sequence) for p in padding):
+        if len(padding) != ndim:
+            msg = f"`padding` must be one pair a spatial axis, got {len(padding)} for {ndim} axes"
+            raise ValueError(msg)
+        return tuple(_pair(p) for p in padding)
+    if isinstance(padding, Sequence) and len(padding) == 2 and ndim == 1:
+        msg = f"`padding` must be one int or one (lo, hi) pair a spatial axis, got {padding!r}; meant [{padding!r}]?"
+        raise ValueError(msg)
+    return tuple((p, p) for p in one_per_axis(padding, ndim, "padding"))
+
+
+def _named_padding(name: str, input_extent: int, kernel_extent: int, stride: int) -> tuple[int, int]:
+    reach = max(0, kernel_extent - 1)
+    if name == "valid":
+        return 0, 0
+    if name == "full":
+        return reach, reach
+    if name == "causal":
+        return reach, 0
+    windows = -(-input_extent // stride)
+    total = max(0, (windows - 1) * stride + kernel_extent - input_extent)
+    half, rest = total // 2, total - total // 2
+    return (half, rest) if name == "same" else (rest, half)
+
+
+def _pair(pair: Any) -> tuple[int, int]:
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        msg = f"`padding` must be one (lo, hi) pair a spatial axis, got {pair!r} among the pairs"
+        raise ValueError(msg)
+    return as_int(pair[0], "padding"), as_int(pair[1], "padding")

@@ -1,0 +1,118 @@
+"""Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the way from them to canonical arrays and back.
+
+Letters: ``N`` batch, ``C`` channels (of x on the left, of y on the right), ``O`` and ``I`` output and input channels of the
+kernel, and one letter a spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
+
+The way there and back is a permutation of the elements, so each is the adjoint (and the inverse) of the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Array = Any
+
+SPATIAL_LETTERS = {1: "W", 2: "HW", 3: "DHW"}
+MANY_SPATIAL_LETTERS = "ABDEFGHJKLMPQRSTUVWXYZ"
+
+# the axes of each tensor before its spatial ones
+HEAD = {"x": "NC", "w": "OI", "g": "NC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes."""
+
+    x: str
+    w: str
+    g: str
+    spatial: str
+
+    @classmethod
+    def parse(cls, text: str) -> Layout:
+        """Read a string such as ``"NCHW,OIHW->NCHW"``.
+
+        Parameters
+        ----------
+        text : str
+            The layout; any letter case, spaces allowed.
+
+        Returns
+        -------
+        Layout
+            With the spatial letters in the order in which x has them.
+
+        Raises
+        ------
+        ValueError
+            If the three parts do not fit together.
+        """
+        if not isinstance(text, str):
+            msg = f"`layout` must be a string such as 'NCHW,OIHW->NCHW', got {text!r}"
+            raise TypeError(msg)
+        sides = text.replace(" ", "").upper().split("->")
+        parts = [*sides[0].split(","), *sides[1:]]
+        if len(sides) != 2 or len(parts) != 3 or not all(not p or p.isalpha() for p in parts):
+            msg = f"`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got {text!r}"
+            raise ValueError(msg)
+        x, w, g = parts
+        spatial = "".join(letter for letter in x if letter not in "NC")
+        for what, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
+            if len(set(letters)) != len(letters):
+                msg = f"`layout` must name each axis of {what} once, got {letters!r} in {text!r}"
+                raise ValueError(msg)
+            if {letter for letter in letters if letter not in head} != set(spatial) or set(spatial) & set("NCOI"):
+                msg = (
+                    f"`layout` must give {what} the letters {' and '.join(head)} (either may be left out) and the spatial "
+                    f"letters of x, {spatial!r}, got {letters!r} in {text!r}"
+                )
+                raise ValueError(msg)
+        return cls(x, w, g, spatial)
+
+    @classmethod
+    def channels_first(cls, ndim: int, *, batched: bool = True) -> Layout:
+        """Return torch's layout for `ndim` spatial axes, without ``N`` if not `batched`."""
+        spatial = SPATIAL_LETTERS.get(ndim, MANY_SPATIAL_LETTERS[:ndim])
+        x = ("NC" if batched else "C") + spatial
+        return cls(x, "OI" + spatial, x, spatial)
+
+    def letters(self, role: str) -> str:
+        """Letters of the tensor `role`, one of "x", "w", "g"."""
+        return getattr(self, role)
+
+    def size(self, role: str, letter: str, shape: tuple[int, ...]) -> int:
+        """Length of the axis `letter` of an array of the tensor `role`; 1 if it has none."""
+        position = self.letters(role).find(letter)
+        return shape[position] if position >= 0 else 1
+
+    def spatial_size(self, role: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Lengths of the spatial axes, in the order of the geometry's axes."""
+        return tuple(self.size(role, letter, shape) for letter in self.spatial)
+
+    def to_canonical(self, role: str, a: Array, groups: int, xp: Any) -> Array:
+        """View an array as canonical: the group in front, then torch's order, spatial axes last."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
+        shape = iter(a.shape)
+        first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
+        if role == "w":  # the outputs of one group stand together
+            return xp.reshape(a, (groups, first // groups, second, *spatial))
+        a = xp.reshape(a, (first, groups, second // groups, *spatial))
+        return xp.permute_dims(a, (1, 0, *range(2, a.ndim)))
+
+    def from_canonical(self, role: str, a: Array, xp: Any) -> Array:
+        """Undo `to_canonical`."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        if role == "w":
+            groups, k, *rest = a.shape
+            sizes = (groups * k, *rest)
+        else:
+            groups, n, channels, *rest = a.shape
+            a = xp.permute_dims(a, (1, 0, *range(2, a.ndim)))
+            sizes = (n, groups * channels, *rest)
+        present = [letter for letter in order if letter in letters]
+        a = xp.reshape(a, tuple(size for size, letter in zip(sizes, order, strict=True) if letter in letters))
+        return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))

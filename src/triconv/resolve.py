@@ -1,0 +1,202 @@
+"""From a user's arguments to a `Call`: every check that needs more than one argument, before any array work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace, is_array_api_obj
+
+from triconv import planner
+from triconv.backends import backend_of
+from triconv.call import Call
+from triconv.extension import MODES, check_extension
+from triconv.geometry import Geometry, one_per_axis, resolve_padding
+from triconv.layouts import Layout
+from triconv.rules import ROLES
+
+Array = Any
+
+PRECISIONS = ("highest", "default")
+
+
+def check_arrays(**arrays: Array) -> Any:
+    """The arrays' common namespace, or a `TypeError` that says which argument is no array, no number, or of another library."""
+    namespaces = {}
+    for name, array in arrays.items():
+        if not is_array_api_obj(array):
+            msg = f"`{name}` must be an array of an array API library, got {type(array).__name__}"
+            raise TypeError(msg)
+        namespaces[name] = array_namespace(array)
+    (first, xp), *others = namespaces.items()
+    for name, other in others:
+        if other is not xp:
+            msg = (
+                "all arrays must be of one library, "
+                f"got {_library(xp)} for `{first}` and {_library(other)} for `{name}`"
+            )
+            raise TypeError(msg)
+    for name, array in arrays.items():
+        if not _is_numeric(xp, array.dtype):
+            msg = f"`{name}.dtype` must be an integer, real or complex floating dtype, got {array.dtype}"
+            raise TypeError(msg)
+    return xp
+
+
+def resolve(
+    contraction: str,
+    arrays: dict[str, Array],
+    *,
+    names: dict[str, str],
+    layout: Layout,
+    result_size: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    input_dilation: Any = 1,
+    groups: Any = 1,
+    mode: str = "zeros",
+    fit: bool = False,
+    algorithm: str = "auto",
+    precision: str = "highest",
+) -> Call:
+    """Check everything and resolve.
+
+    Parameters
+    ----------
+    contraction : str
+        What to compute.
+    arrays : dict of array
+        The operator's arrays by role, in its positional order.
+    names : dict of str
+        What the operator calls them, by role.
+    layout : Layout
+        The layout.
+    result_size : int or sequence of int
+        Spatial sizes of the result if it is x or w.
+    stride, padding, dilation, input_dilation, groups, algorithm, precision
+        See `triconv.conv`.
+    mode : str
+        The padding mode.
+    fit : bool
+        Whether a window that does not fit is an error.
+
+    Returns
+    -------
+    Call
+    """
+    roles = ROLES[contraction]
+    for role in roles.operands:
+        letters = layout.letters(role)
+        if arrays[role].ndim != len(letters):
+            msg = f"`{names[role]}` must have {len(letters)} axes ({letters}), got {arrays[role].ndim}"
+            raise ValueError(msg)
+    planner.check_algorithm(algorithm)
+    _check_member("precision", precision, PRECISIONS)
+    _check_member("padding_mode", mode, MODES)
+
+    ndim = len(layout.spatial)
+    sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
+    if roles.result != "g":
+        name = {"x": "input_size", "w": "kernel_size"}[roles.result]
+        sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0)
+    pads: Any = ()
+    if mode != "zeros":
+        steps = [one_per_axis(v, ndim, n, least=1) for v, n in ((stride, "stride"), (dilation, "dilation"))]
+        pads = resolve_padding(padding, sizes["x"], sizes["w"], *steps, (1,) * ndim)
+        check_extension(mode, sizes["x"], pads)
+        sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
+        padding = 0
+    geometry = Geometry.of(
+        sizes["x"],
+        sizes["w"],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        groups=groups,
+    )
+    if fit:
+        geometry.require_fit()
+    if "g" in sizes and sizes["g"] != geometry.output_size:
+        msg = (
+            f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
+            f"got {sizes['g']} != {geometry.output_size}"
+        )
+        raise ValueError(msg)
+    _check_channels(layout, {role: (names[role], arrays[role].shape) for role in roles.operands}, geometry.groups)
+    _check_left_out(layout, arrays, geometry, roles.result)
+    if "bias" in arrays:
+        letter, groups_ = ("O", 1) if roles.result == "g" else ("I", geometry.groups)
+        expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
+        if tuple(arrays["bias"].shape) != expected:
+            msg = f"`bias.shape` must be {expected}, one number an output channel, got {tuple(arrays['bias'].shape)}"
+            raise ValueError(msg)
+    return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
+
+
+def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int) -> None:
+    """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
+
+    def axis(role: str, letter: str) -> tuple[str, int]:
+        name, shape = given[role]
+        position = layout.letters(role).find(letter)
+        written = f"{name}.shape[{position}]" if position >= 0 else f"1 ({name} has no axis {letter})"
+        return written, layout.size(role, letter, shape)
+
+    def equal(left: tuple[str, int], right: tuple[str, int], times: int | None = None) -> None:
+        total = right[1] if times is None else times * right[1]
+        if left[1] != total:
+            rule, product = (right[0], f"{right[1]}") if times is None else (
+                f"groups * {right[0]}",
+                f"{times} * {right[1]}",
+            )
+            msg = f"`{left[0]}` must equal `{rule}`, got {left[1]} != {product}"
+            raise ValueError(msg)
+
+    def divisible(role: str, letter: str) -> None:
+        written, size = axis(role, letter)
+        if size % groups:
+            msg = f"`{written}` must be a multiple of `groups`, got {size} and {groups}"
+            raise ValueError(msg)
+
+    if "x" in given and "w" in given:
+        equal(axis("x", "C"), axis("w", "I"), groups)
+    if "g" in given and "w" in given:
+        equal(axis("g", "C"), axis("w", "O"))
+    if "x" in given and "g" in given:
+        equal(axis("g", "N"), axis("x", "N"))
+    for role, letter in (("w", "O"), ("x", "C"), ("g", "C")):
+        if role in given:
+            divisible(role, letter)
+
+
+def _check_left_out(layout: Layout, arrays: dict[str, Array], geometry: Geometry, result: str) -> None:
+    """Raise if the result has no axis for something that is longer than 1."""
+    groups = geometry.groups
+    head = {  # the result's letter: where its length stands, and what to multiply it by
+        "g": {"N": ("x", "N", 1, 1), "C": ("w", "O", 1, 1)},
+        "x": {"N": ("g", "N", 1, 1), "C": ("w", "I", groups, 1)},
+        "w": {"O": ("g", "C", 1, 1), "I": ("x", "C", 1, groups)},
+    }
+    for letter, (role, source, times, over) in head[result].items():
+        size = layout.size(role, source, arrays[role].shape) * times // over
+        if letter not in layout.letters(result) and size != 1:
+            msg = f"`layout` must have the letter {letter} in the result unless its length is 1, got {size}"
+            raise ValueError(msg)
+
+
+def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
+    if value not in members:
+        msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {value!r}"
+        raise ValueError(msg)
+
+
+def _is_numeric(xp: Any, dtype: Any) -> bool:
+    try:
+        return xp.isdtype(dtype, "numeric")
+    except TypeError:  # a dtype outside the standard, such as JAX's random keys
+        return False
+
+
+def _library(xp: Any) -> str:
+    return backend_of(xp).name

@@ -72,7 +72,8 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     dtype : str or dtype, optional
         To which dtype; by default the arrays keep their own.
     jit : bool
-        Whether to compile, where the library has a compiler that triconv uses (JAX).
+        Whether to compile a call as a whole, where the library has a compiler that triconv uses (JAX); otherwise it runs
+        step by step, which only a debugger could want.
 
     Returns
     -------
@@ -141,7 +142,6 @@ class Bound:
         self.jit = jit and backend.compiles
         self._backend = backend
         backend.asarray(0, device=device, dtype=self.dtype)  # a device or dtype that is not there shows now
-        self._run = backend.compile(_run) if self.jit else _run
         for name, op in OPERATORS.items():
             setattr(self, name, self._bind(op))
 
@@ -203,7 +203,7 @@ class Bound:
         @functools.wraps(op)
         def run(*args: Any, **kwargs: Any) -> Array:
             call, arrays = resolve(*args, **kwargs)
-            return self._run(call, *arrays)
+            return call(*arrays) if self.jit else call.run(*arrays)
 
         run.resolve = resolve  # type: ignore[attr-defined]
         return run
@@ -211,7 +211,3 @@ class Bound:
 
 # names under which operators take arrays
 ARRAYS = {"x", "w", "bias", "g", "matrix", "filter", "upstream"}
-
-
-def _run(call: Any, *arrays: Array) -> Array:
-    return call(*arrays)

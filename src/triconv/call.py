@@ -7,6 +7,7 @@ of its steps is linear in each array, it runs backward (`Call.pullback`, the ste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,18 @@ class Call:
 
     def __call__(self, *arrays: Array) -> Array:
         """Run forward."""
+        return _compiled(Call.run, arrays)(self, *arrays)
+
+    def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
+        return _compiled(Call.run_pullback, arrays)(self, arrays, g)
+
+    def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """Tangent of the result: each array's tangent in its place, one at a time, summed."""
+        return _compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
+
+    def run(self, *arrays: Array) -> Array:
+        """`__call__`, step by step."""
         xp = array_namespace(*arrays)
         f = backend_of(xp).contractions()
         given = dict(zip(self.roles, arrays, strict=True))
@@ -75,8 +88,8 @@ class Call:
         result = self._contract(operands, f, xp)
         return result + self._bias(given["bias"], xp) if "bias" in given else result
 
-    def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
-        """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
+    def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """`pullback`, step by step."""
         xp = array_namespace(*arrays, g)
         backend = backend_of(xp)
         f = backend.contractions()
@@ -98,8 +111,8 @@ class Call:
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
         return tuple(_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
 
-    def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
-        """Tangent of the result: each array's tangent in its place, one at a time, summed."""
+    def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """`pushforward`, step by step."""
         xp = array_namespace(*arrays, *tangents)
         f = backend_of(xp).contractions()
         dtype = xp.result_type(*arrays)
@@ -131,6 +144,11 @@ class Call:
     def _bias(self, bias: Array, xp: Any) -> Array:
         after = len(self.layout.letters(self.result)) - self._channel_axis - 1
         return xp.reshape(bias, (bias.shape[0],) + (1,) * after)
+
+
+def _compiled(function: Callable[..., Any], arrays: tuple[Array, ...]) -> Callable[..., Any]:
+    """`function` of a call and arrays, compiled where the arrays' library has a compiler."""
+    return backend_of(array_namespace(*arrays)).compile(function)
 
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:

@@ -83,6 +83,10 @@ class Standard:
         """Zeros of the dtype and on the device of an array."""
         return self.xp.zeros(shape, dtype=like.dtype, device=device(like))
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Return the matrix products of the last two axes."""
+        return self.xp.matmul(a, b)
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)

@@ -21,7 +21,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     groups, n, k = x.shape[0], x.shape[1], w.shape[1]
     y = lib.zeros((groups, n, k, *geometry.output_size), x)
     for tap in geometry.taps():
-        y_o = lib.xp.matmul(_matrix(w, tap.index), _columns(x, tap.input, lib))
+        y_o = lib.matmul(_matrix(w, tap.index), _columns(x, tap.input, lib))
         y = lib.add_at(y, tap.output, y_o)
     return y
 
@@ -32,7 +32,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
     gx = lib.zeros((groups, n, c, *geometry.input_size), g)
     for tap in geometry.taps():
         w_t = lib.xp.matrix_transpose(_matrix(w, tap.index))
-        gx_i = lib.xp.matmul(w_t, _columns(g, tap.output, lib))
+        gx_i = lib.matmul(w_t, _columns(g, tap.output, lib))
         gx = lib.add_at(gx, tap.input, gx_i)
     return gx
 
@@ -43,7 +43,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
     gw = lib.zeros((groups, k, c, *geometry.kernel_size), g)
     for tap in geometry.taps():
         x_i = lib.xp.matrix_transpose(_columns(x, tap.input, lib))
-        gw_t = lib.xp.sum(lib.xp.matmul(_columns(g, tap.output, lib), x_i), axis=1, dtype=g.dtype)
+        gw_t = lib.xp.sum(lib.matmul(_columns(g, tap.output, lib), x_i), axis=1, dtype=g.dtype)
         gw = lib.add_at(gw, tuple(slice(t, t + 1) for t in tap.index), gw_t)
     return gw
 

@@ -1,0 +1,5 @@
+"""``python -m triconv``."""
+
+from triconv.cli import main
+
+raise SystemExit(main())

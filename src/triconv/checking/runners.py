@@ -1,0 +1,118 @@
+"""How each library computes a case's contractions, by the road its users take.
+
+Each runner takes a case and NumPy arrays ``x w g`` and gives ``y gx gw`` as NumPy arrays. On NumPy and array-api-strict the
+VJPs come from `triconv.vjp`, under jit from `jax.vjp` and on torch from autograd, so that the rule table and its binding are
+checked with the kernels; JAX run eagerly calls the three contractions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import triconv
+from triconv.backends import BACKENDS, Standard
+from triconv.checking.cases import Case
+
+Three = tuple[np.ndarray, np.ndarray, np.ndarray]
+Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three]
+
+
+def runners(name: str) -> dict[str, Runner]:
+    """Return the ways to run a backend, by the names they have in the table."""
+    lib = BACKENDS[name].load()
+
+    def plain(case: Case, x: Any, w: Any, g: Any) -> Three:
+        y, pullback = triconv.vjp(triconv.conv, lib.asarray(x), lib.asarray(w), **case.params)
+        return _numpy(lib, y, *pullback(lib.asarray(g)))
+
+    def direct(case: Case, x: Any, w: Any, g: Any) -> Three:
+        a, b, c = lib.asarray(x), lib.asarray(w), lib.asarray(g)
+        y = triconv.conv(a, b, **case.params)
+        gx = triconv.conv_input_vjp(c, b, input_size=case.x[2:], **case.params)
+        gw = triconv.conv_weight_vjp(c, a, kernel_size=case.w[2:], **case.params)
+        return _numpy(lib, y, gx, gw)
+
+    def jitted(case: Case, x: Any, w: Any, g: Any) -> Three:
+        import jax
+
+        @jax.jit
+        def three(x: Any, w: Any, g: Any) -> Any:
+            y, pullback = jax.vjp(lambda x, w: triconv.conv(x, w, **case.params), x, w)
+            return y, *pullback(g)
+
+        return _numpy(lib, *three(x, w, g))
+
+    def autograd(case: Case, x: Any, w: Any, g: Any) -> Three:
+        a, b = lib.asarray(x).requires_grad_(), lib.asarray(w).requires_grad_()
+        y = triconv.conv(a, b, **case.params)
+        y.backward(lib.asarray(g))
+        return _numpy(lib, y, a.grad, b.grad)
+
+    return {"jax": {"jax": direct, "jax.jit": jitted}, "torch": {"torch": autograd}}.get(name, {name: plain})
+
+
+def lax(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None:
+    """`jax.vjp` of `jax.lax.conv_general_dilated`; None for a kernel without taps, which XLA cannot express."""
+    import jax
+
+    if 0 in case.w[2:]:
+        return None
+
+    @jax.jit
+    def three(x: Any, w: Any, g: Any) -> Any:
+        y, pullback = jax.vjp(
+            lambda x, w: jax.lax.conv_general_dilated(
+                x,
+                w,
+                case.stride,
+                case.padding,
+                lhs_dilation=case.input_dilation,
+                rhs_dilation=case.dilation,
+                feature_group_count=case.groups,
+                precision="highest",
+            ),
+            x,
+            w,
+        )
+        return y, *pullback(g)
+
+    y, gx, gw = map(np.asarray, three(x, w, g))
+    return y, gx, gw
+
+
+def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None:
+    """torch's autograd through its own convolution; None for what torch cannot express.
+
+    Input dilation is written with an array of zeros, asymmetric and negative padding with `torch.nn.functional.pad`.
+    """
+    import torch
+    from torch.nn import functional
+
+    ndim = len(case.x) - 2
+    if ndim not in (1, 2, 3) or 0 in (*case.x, *case.w, *case.g):
+        return None
+    a, b = torch.tensor(x, requires_grad=True), torch.tensor(w, requires_grad=True)
+    spread = a
+    if any(d > 1 for d in case.input_dilation):
+        sizes = [d * (size - 1) + 1 for d, size in zip(case.input_dilation, case.x[2:], strict=True)]
+        spread = torch.zeros(*case.x[:2], *sizes, dtype=a.dtype)
+        spread[(..., *(slice(None, None, d) for d in case.input_dilation))] = a
+    pads = [p for pair in reversed(case.padding) for p in pair]
+    conv = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[ndim]
+    y = conv(functional.pad(spread, pads), b, None, case.stride, 0, case.dilation, case.groups)
+    y.backward(torch.tensor(g))
+    assert a.grad is not None  # noqa: S101
+    assert b.grad is not None  # noqa: S101
+    return y.detach().numpy(), a.grad.numpy(), b.grad.numpy()
+
+
+# the frameworks' own gradients, and the library each needs
+WITNESSES = {"lax": ("jax", lax), "torch": ("torch", torch_autograd)}
+
+
+def _numpy(lib: Standard, *arrays: Any) -> Three:
+    y, gx, gw = (lib.to_numpy(a) for a in arrays)
+    return y, gx, gw

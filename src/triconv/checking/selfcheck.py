@@ -1,0 +1,198 @@
+"""``triconv check``: triconv itself, on every backend installed, against oracles that know nothing of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+import triconv
+from triconv.backends import BACKENDS
+from triconv.checking import loops, runners
+from triconv.checking.bounds import over_bound
+from triconv.checking.cases import GEOMETRIES, LAYERS, Case
+
+CONTRACTIONS = ("conv", "conv_input_vjp", "conv_weight_vjp")
+ORACLES = ("loops", "adjoint", "lax", "torch")
+
+DTYPE = np.float32
+UNIT_ROUNDOFF = 2.0**-24
+
+NOTEBOOK: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
+    ("conv2d_forward", ([[[1], [2]], [[3], [4]]], [[[10]], [[2]]]), [[16, 28]]),
+    (
+        "conv2d_forward",
+        ([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]], [[[1, 2, 3]], [[4, 5, 6]]]),
+        [[136, 199]],
+    ),
+    (
+        "conv2d_backward",
+        ([[[1], [2]], [[3], [4]]], [[[1, 2, 3]], [[4, 5, 6]]]),
+        [[[1, 2], [7, 12], [12, 16]], [[2, 4], [11, 18], [15, 20]], [[3, 6], [15, 24], [18, 24]]],
+    ),
+    ("conv2d_backward_weights", ([[[1], [2]], [[3], [4]]], [[[1], [10]]]), [[[21], [43]]]),
+)
+NOTEBOOK_CONTRACTION = dict(
+    zip(("conv2d_forward", "conv2d_backward", "conv2d_backward_weights"), CONTRACTIONS, strict=True)
+)
+
+
+class Word(StrEnum):
+    """What an oracle says of a result."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    IS_WRONG = "is wrong"
+    """The oracle, a framework's own gradient, is itself out of bounds against the loops by definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One contraction of one case on one backend.
+
+    `checks` has the word of each oracle that applies; `worst` is the largest error over its bound.
+    """
+
+    case: str
+    why: str
+    contraction: str
+    backend: str
+    checks: dict[str, Word]
+    worst: float | None = None
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every oracle agrees and nothing was raised."""
+        return not self.error and Word.DIFFERS not in self.checks.values()
+
+
+def count() -> int:
+    """Return how many lists of results `run` yields."""
+    return len(GEOMETRIES) + len(LAYERS) + len(NOTEBOOK)
+
+
+def run(backends: list[str], seed: int = 0) -> Iterator[list[Result]]:
+    """Check every case on every backend.
+
+    Parameters
+    ----------
+    backends : list of str
+        Names of installed backends.
+    seed : int
+        Of the random data.
+
+    Yields
+    ------
+    list of Result
+        The results of one case, in the order of the cases.
+    """
+    for example in NOTEBOOK:
+        yield [result for name in backends for result in _notebook(name, *example)]
+    ways = {label: runner for name in backends for label, runner in runners.runners(name).items()}
+    witnesses = {oracle: witness for oracle, (library, witness) in runners.WITNESSES.items() if library in backends}
+
+    def check(number: int, case: Case) -> list[Result]:
+        truth = _Truth(case, np.random.default_rng([seed, number]), witnesses)
+        return [result for label, runner in ways.items() for result in truth.judge(label, runner)]
+
+    # most of the time goes into compiling, which lets other threads run
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(check, *zip(*enumerate((*GEOMETRIES, *LAYERS)), strict=True))
+
+
+class _Truth:
+    """Data of a case and what every oracle says of it."""
+
+    def __init__(self, case: Case, rng: np.random.Generator, witnesses: dict[str, Callable[..., Any]]) -> None:
+        self.case = case
+        shapes = (case.x, case.w, case.g)
+        # products of at most 16, so that sums of less than 2^20 of them are exact in float32
+        self.integers = [rng.integers(-4, 5, shape) for shape in shapes]
+        self.randoms = [rng.standard_normal(shape).astype(DTYPE) for shape in shapes]
+        self.exact = _by_loops(case, self.integers)
+        self.absolute = _by_loops(case, [np.abs(a).astype(np.float64) for a in self.randoms])
+        self.rounded = _by_loops(case, [a.astype(np.float64) for a in self.randoms])
+        self.inner = int(np.sum(self.integers[2] * self.exact[0]))
+        self.said = {oracle: witness(case, *self.randoms) for oracle, witness in witnesses.items()}
+
+    def judge(self, label: str, runner: runners.Runner) -> list[Result]:
+        case = self.case
+        try:
+            exact = runner(case, *(a.astype(DTYPE) for a in self.integers))
+            rounded = runner(case, *self.randoms)
+        except Exception as problem:  # noqa: BLE001 (whatever it is, it is reported with its case)
+            error = f"{type(problem).__name__}: {problem}"
+            return [Result(case.name, case.why, c, label, {}, error=error) for c in CONTRACTIONS]
+        results = []
+        for position, contraction in enumerate(CONTRACTIONS):
+            worst = self._over_bound(position, rounded[position], self.rounded[position])
+            exactly = _equal(exact[position], self.exact[position]) and worst <= 1
+            checks = {
+                "loops": _word(exactly),
+                "adjoint": _word(self._inner(position, exact[position]) == self.inner),
+            }
+            for oracle, said in self.said.items():
+                if said is None:
+                    continue
+                if self._over_bound(position, said[position], self.rounded[position]) > 1:
+                    checks[oracle] = Word.IS_WRONG
+                    continue
+                ratio = self._over_bound(position, rounded[position], said[position])
+                checks[oracle] = _word(ratio <= 1)
+                worst = max(worst, ratio)
+            results.append(Result(case.name, case.why, contraction, label, checks, worst))
+        return results
+
+    def _inner(self, position: int, result: np.ndarray) -> int | None:
+        """Return T: the result against the tensor that the contraction left out."""
+        partner = self.integers[(2, 0, 1)[position]]
+        if result.shape != partner.shape or not np.isfinite(result).all():
+            return None
+        return int(np.sum(partner * result.astype(np.int64)))
+
+    def _over_bound(self, position: int, ours: np.ndarray, theirs: np.ndarray) -> float:
+        if ours.shape != theirs.shape:
+            return float("inf")
+        terms = self.case.terms(CONTRACTIONS[position])
+        return over_bound(ours, theirs, self.absolute[position], terms, UNIT_ROUNDOFF)
+
+
+def _by_loops(case: Case, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    x, w, g = arrays
+    pairs: tuple[dict[str, np.ndarray], ...] = ({"x": x, "w": w}, {"g": g, "w": w}, {"g": g, "x": x})
+    return [loops.contract(case.axes, case.groups, **pair) for pair in pairs]
+
+
+def _notebook(name: str, function: str, arguments: tuple[Any, ...], expected: Any) -> Iterator[Result]:
+    lib = BACKENDS[name].load()
+    operator = getattr(triconv, function)
+    ways = {name: operator}
+    if name == "jax":
+        import jax
+
+        ways["jax.jit"] = jax.jit(operator)
+    why = "the notebook's own example"
+    for label, way in ways.items():
+        try:
+            # int32, since JAX narrows int64 unless told not to
+            got = lib.to_numpy(way(*(lib.asarray(np.asarray(a, np.int32)) for a in arguments)))
+        except Exception as problem:  # noqa: BLE001
+            error = f"{type(problem).__name__}: {problem}"
+            yield Result(function, why, NOTEBOOK_CONTRACTION[function], label, {}, error=error)
+        else:
+            words = {"loops": _word(_equal(got, np.asarray(expected)))}
+            yield Result(function, why, NOTEBOOK_CONTRACTION[function], label, words)
+
+
+def _word(agrees: bool) -> Word:
+    return Word.AGREES if agrees else Word.DIFFERS
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool((a == b).all())

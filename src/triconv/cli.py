@@ -1,0 +1,135 @@
+"""The command line: ``triconv check``, ``triconv explain``, ``triconv info``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+RIGHT, WRONG, UNCHECKED = 0, 1, 2
+
+QUICK_XLA = "--xla_backend_optimization_level=0"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Its words; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 right, 1 wrong, 2 could not be checked.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, TypeError, ImportError) as problem:
+        print(f"triconv: {problem}", file=sys.stderr)
+        return UNCHECKED
+
+
+def _parser() -> argparse.ArgumentParser:
+    from triconv import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="triconv", description="A differentiable reference for convolution.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"triconv {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    check = commands.add_parser(
+        "check",
+        help="check triconv itself on every backend installed",
+        description="Check triconv itself, on every backend installed, against loops by definition, the adjoint identity, "
+        "jax.vjp of lax.conv_general_dilated and torch.autograd. Exit status: 0 right, 1 wrong, 2 could not be checked.",
+    )
+    check.add_argument(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="check this backend only (several: give it several times)",
+    )
+    check.add_argument("--seed", type=int, default=0, help="of the random data (default: %(default)s)")
+    check.add_argument("--full", action="store_true", help="a row for each case, contraction and backend")
+    check.add_argument(
+        "--optimize",
+        action="store_true",
+        help="let XLA optimize as it does for you (slower: compiling is most of the time)",
+    )
+    check.set_defaults(run=_check)
+
+    explain = commands.add_parser(
+        "explain",
+        help="tell which kernel computes a convolution, and what it costs",
+        description="Tell which kernel computes a call and its derivatives, why, and what it costs.",
+    )
+    explain.add_argument("operator", help="an operator of triconv, such as conv2d")
+    explain.add_argument(
+        "--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array, in their order"
+    )
+    for name in ("stride", "dilation", "groups", "output-padding", "input-dilation", "input-size", "kernel-size"):
+        explain.add_argument(f"--{name}", type=_ints)
+    explain.add_argument("--padding", type=_padding, help="an int, one int an axis, or a name such as same")
+    explain.add_argument("--layout")
+    explain.add_argument("--padding-mode")
+    explain.add_argument("--algorithm")
+    explain.set_defaults(run=_explain)
+
+    info = commands.add_parser(
+        "info",
+        help="tell which array libraries are here",
+        description="Tell which array libraries are here, their versions and devices, and what installs the others.",
+    )
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _ints(text: str) -> Any:
+    numbers = tuple(int(word) for word in text.split(","))
+    return numbers if len(numbers) > 1 or text.endswith(",") else numbers[0]
+
+
+def _padding(text: str) -> Any:
+    return text if text.replace("_", "").isalpha() else _ints(text)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    if not arguments.optimize:
+        # before JAX is first imported; only the machine code is affected, and only its speed
+        os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
+    from triconv.checking import report, selfcheck
+
+    backends = report.choose_backends(arguments.backend)
+    results = report.with_progress(selfcheck.run(backends, arguments.seed), selfcheck.count())
+    report.show(results, backends, full=arguments.full)
+    return RIGHT if all(result.ok for result in results) else WRONG
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import triconv
+    from triconv.bound import OPERATORS
+
+    if arguments.operator not in OPERATORS:
+        msg = f"`operator` must be one of {', '.join(OPERATORS)}, got {arguments.operator!r}"
+        raise ValueError(msg)
+    shapes = [shape if isinstance(shape, tuple) else (shape,) for shape in arguments.shape]
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in ("operator", "shape", "run") and value is not None
+    }
+    print(triconv.explain(OPERATORS[arguments.operator], *shapes, **given))
+    return RIGHT
+
+
+def _info(_: argparse.Namespace) -> int:
+    from triconv.checking import report
+
+    report.show_backends()
+    return RIGHT

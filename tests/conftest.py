@@ -25,7 +25,7 @@ def pytest_configure(config):
     if "jax" in NAMES:
         import jax
 
-        jax.config.update("jax_enable_x64", True)  # noqa: FBT003
+        jax.config.update("jax_enable_x64", True)
     from hypothesis import settings
 
     settings.register_profile("triconv", deadline=None, derandomize=True, print_blob=True)

@@ -138,10 +138,15 @@ class Bound:
         self.name: str = backend.name
         self.xp = backend.xp
         self.device = device
-        self.dtype = backend.dtype(dtype) if dtype is not None else None
+        self.dtype = backend.dtype(dtype)
         self.jit = jit and backend.compiles
         self._backend = backend
-        backend.asarray(0, device=device, dtype=self.dtype)  # a device or dtype that is not there shows now
+        backend.asarray(0, dtype=self.dtype)  # a dtype that the library is not configured for shows now
+        try:
+            backend.asarray(0, device=device)
+        except Exception as problem:
+            msg = f"`device` must be one of {backend.name}'s, such as {', '.join(backend.devices())}, got {device!r}"
+            raise ValueError(msg) from problem
         for name, op in OPERATORS.items():
             setattr(self, name, self._bind(op))
 
@@ -164,12 +169,12 @@ class Bound:
         return self._backend.asarray(obj, device=self.device, dtype=self.dtype)
 
     def to_numpy(self, array: Array) -> Any:
-        """Copy an array of any library to NumPy; bfloat16 tensors of torch become float32.
+        """View an array of any library as one of NumPy's, or copy it if it is elsewhere; torch's bfloat16 becomes float32.
 
         Parameters
         ----------
         array : array
-            What to copy.
+            What to convert.
 
         Returns
         -------
@@ -189,12 +194,15 @@ class Bound:
 
     def _bind(self, op: Callable[..., Array]) -> Callable[..., Array]:
         """`op`, moving what it is given; an array may also come by its name."""
-
         signature = inspect.signature(op)
 
         @functools.wraps(op)
         def resolve(*args: Any, **kwargs: Any) -> Any:
-            given = signature.bind(*args, **kwargs)
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError as problem:
+                msg = f"`{op.__name__}`: {problem}"
+                raise TypeError(msg) from None
             for name, value in given.arguments.items():
                 if name in ARRAYS and value is not None:
                     given.arguments[name] = self.asarray(value)

@@ -82,31 +82,33 @@ class Call:
     def run(self, *arrays: Array) -> Array:
         """`__call__`, step by step."""
         xp = array_namespace(*arrays)
-        f = backend_of(xp).contractions()
+        lib = backend_of(xp)
+        dtype = xp.result_type(*arrays)
         given = dict(zip(self.roles, arrays, strict=True))
-        operands = self._operands(given, xp.result_type(*arrays), f, xp)
-        result = self._contract(operands, f, xp)
-        return result + self._bias(given["bias"], xp) if "bias" in given else result
+        f, wide = lib.contractions(), lib.accumulator(dtype)
+        result = self._contract(self._operands(given, dtype, f, xp), f, wide, xp)
+        if "bias" in given:
+            result = result + self._bias(given["bias"], wide, xp)
+        return xp.astype(result, dtype, copy=False)
 
     def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """`pullback`, step by step."""
         xp = array_namespace(*arrays, g)
-        backend = backend_of(xp)
-        f = backend.contractions()
-        given = dict(zip(self.roles, arrays, strict=True))
+        lib = backend_of(xp)
         dtype = xp.result_type(*arrays)
+        given = dict(zip(self.roles, arrays, strict=True))
+        f, wide = lib.contractions(), lib.accumulator(dtype)
         ct = self.layout.to_canonical(self.result, xp.astype(g, dtype, copy=False), self.geometry.groups, xp)
         operands = self._operands(given, dtype, f, xp)
-        if backend.conjugates and xp.isdtype(dtype, "complex floating"):
+        if lib.conjugates and xp.isdtype(dtype, "complex floating"):
             operands = (xp.conj(operands[0]), xp.conj(operands[1]))
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
-            cotangent = rule(f, ct, *operands, **self.params)
+            cotangent = rule(f, ct, *operands, **self.params, dtype=wide)
             if role == "x" and self.mode != "zeros":
                 cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
         if "bias" in given:
-            wide = backend.accumulator(dtype)
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
         return tuple(_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
@@ -114,14 +116,15 @@ class Call:
     def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """`pushforward`, step by step."""
         xp = array_namespace(*arrays, *tangents)
-        f = backend_of(xp).contractions()
+        lib = backend_of(xp)
         dtype = xp.result_type(*arrays)
-        given = dict(zip(self.roles, arrays, strict=True))
-        moved = dict(zip(self.roles, tangents, strict=True))
-        a, b = self._operands(given, dtype, f, xp)
-        da, db = self._operands(moved, dtype, f, xp)
-        result = self._contract((da, b), f, xp) + self._contract((a, db), f, xp)
-        return result + self._bias(xp.astype(moved["bias"], dtype), xp) if "bias" in moved else result
+        given, moved = (dict(zip(self.roles, some, strict=True)) for some in (arrays, tangents))
+        f, wide = lib.contractions(), lib.accumulator(dtype)
+        (a, b), (da, db) = (self._operands(some, dtype, f, xp) for some in (given, moved))
+        result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
+        if "bias" in moved:
+            result = result + self._bias(moved["bias"], wide, xp)
+        return xp.astype(result, dtype, copy=False)
 
     def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
         first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
@@ -133,17 +136,19 @@ class Call:
             a = f.extend(a, mode=self.mode, pads=self.pads)
         return a
 
-    def _contract(self, operands: tuple[Array, Array], f: Any, xp: Any) -> Array:
-        result = getattr(f, self.contraction)(*operands, **self.params)
+    def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:
+        """Contract, and leave the result in the dtype of its sums: it is rounded once, at the end."""
+        result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
         return self.layout.from_canonical(self.result, result, xp)
 
     @property
     def _channel_axis(self) -> int:
         return self.layout.letters(self.result).index("C")
 
-    def _bias(self, bias: Array, xp: Any) -> Array:
-        after = len(self.layout.letters(self.result)) - self._channel_axis - 1
-        return xp.reshape(bias, (bias.shape[0],) + (1,) * after)
+    def _bias(self, bias: Array, wide: Any, xp: Any) -> Array:
+        shape = [1] * len(self.layout.letters(self.result))
+        shape[self._channel_axis] = bias.shape[0]
+        return xp.reshape(xp.astype(bias, wide, copy=False), tuple(shape))
 
 
 def _compiled(function: Callable[..., Any], arrays: tuple[Array, ...]) -> Callable[..., Any]:

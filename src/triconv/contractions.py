@@ -21,7 +21,7 @@ from triconv.geometry import Geometry
 Array = Any
 
 
-def conv(x: Array, w: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest") -> Array:
+def conv(x: Array, w: Array, **params: Any) -> Array:
     """Forward contraction, ``y = dT/dg``.
 
     Parameters
@@ -29,31 +29,26 @@ def conv(x: Array, w: Array, *, geometry: Geometry, algorithm: str = "auto", pre
     x : array, shape (groups, n, c, *input)
         The input.
     w : array, shape (groups, k, c, *kernel)
-        The kernel, of the same dtype.
-    geometry : Geometry
-        The geometry.
-    algorithm, precision : str
-        See `triconv.conv`.
+        The kernel.
+    **params : Any
+        ``geometry``, a `Geometry`; ``algorithm`` and ``precision`` as in `triconv.conv`; ``dtype``, that of the result, by
+        default that of `x`.
 
     Returns
     -------
     array, shape (groups, n, k, *output)
     """
-    return _contract("conv", x, w, geometry, algorithm, precision)
+    return _contract("conv", x, w, **params)
 
 
-def conv_input_vjp(
-    g: Array, w: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest"
-) -> Array:
+def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
     """Input VJP, ``gx = dT/dx``, for `g` of shape (groups, n, k, *output); otherwise as `conv`."""
-    return _contract("conv_input_vjp", g, w, geometry, algorithm, precision)
+    return _contract("conv_input_vjp", g, w, **params)
 
 
-def conv_weight_vjp(
-    g: Array, x: Array, *, geometry: Geometry, algorithm: str = "auto", precision: str = "highest"
-) -> Array:
+def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     """Weight VJP, ``gw = dT/dw``, for `g` of shape (groups, n, k, *output); otherwise as `conv`."""
-    return _contract("conv_weight_vjp", g, x, geometry, algorithm, precision)
+    return _contract("conv_weight_vjp", g, x, **params)
 
 
 def extend(x: Array, *, mode: str, pads: Any) -> Array:
@@ -85,13 +80,21 @@ def result_shape(name: str, *operands: Array, **params: Any) -> tuple[int, ...]:
     return (*(letters[letter] for letter in rules.LETTERS[roles.result]), *spatial)
 
 
-def _contract(name: str, a: Array, b: Array, geometry: Geometry, algorithm: str, precision: str) -> Array:
+def _contract(
+    name: str,
+    a: Array,
+    b: Array,
+    *,
+    geometry: Geometry,
+    algorithm: str = "auto",
+    precision: str = "highest",
+    dtype: Any = None,
+) -> Array:
+    """Pick the kernel and run it, in the dtype in which sums are taken."""
     xp = array_namespace(a, b)
-    backend = backend_of(xp)
+    lib = backend_of(xp)
     kernel = planner.plan(geometry, algorithm).kernel
-    wide = backend.accumulator(a.dtype)
-    with backend.precision(precision):
-        result = getattr(kernel, name)(
-            xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False), geometry, backend
-        )
-    return xp.astype(result, a.dtype, copy=False)
+    wide = lib.accumulator(xp.result_type(a, b))
+    with lib.precision(precision):
+        result = getattr(kernel, name)(xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False), geometry, lib)
+    return xp.astype(result, a.dtype if dtype is None else dtype, copy=False)

@@ -129,8 +129,11 @@ def jvp(
     >>> triconv.jvp(triconv.conv1d, (x, w), (np.ones_like(x), np.zeros_like(w)))[1]
     array([[[3., 3., 3.]]])
     """
+    for name, some in (("arrays", arrays), ("tangents", tangents)):
+        if not isinstance(some, (tuple, list)):
+            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
+            raise TypeError(msg)
     call, resolved = _resolve(op, tuple(arrays), params)
-    tangents = tuple(tangents)
     if len(tangents) != len(resolved):
         msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
         raise ValueError(msg)
@@ -148,7 +151,7 @@ def _resolve(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[s
 
 def _check_like(name: str, a: Array, like: Array, what: str, arrays: tuple[Array, ...]) -> None:
     """Raise unless `a` may stand for a cotangent or tangent of `like`."""
-    xp = check_arrays(**{name: a, what: like, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
+    xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
     if tuple(a.shape) != tuple(like.shape):
         msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(like.shape)}"
         raise ValueError(msg)

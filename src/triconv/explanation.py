@@ -75,14 +75,14 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, **params: Any) -> 
     if not hasattr(op, "resolve"):
         msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {op!r}"
         raise TypeError(msg)
-    given = (
-        a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes
-    )
+    given = (a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes)
     call, arrays = op.resolve(*given, **params)
     letters: dict[str, int] = {}
     for role, a in zip(call.roles, arrays, strict=True):
         if role != "bias":
-            canonical = call.layout.to_canonical(role, np.broadcast_to(np.float32(0), a.shape), call.geometry.groups, np)
+            canonical = call.layout.to_canonical(
+                role, np.broadcast_to(np.float32(0), a.shape), call.geometry.groups, np
+            )
             letters |= zip(LETTERS[role], canonical.shape, strict=False)
     cost = call.geometry.count_meetings() * math.prod(letters[letter] for letter in ("group", "n", "c", "k"))
     plan = planner.plan(call.geometry, call.algorithm)

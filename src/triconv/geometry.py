@@ -15,14 +15,18 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 Pads = tuple[tuple[int, int], ...]
+
+# what any library's index type holds
+MOST = 2**31 - 1
 
 PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
 
 
-class Tap(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tap:
     """One kernel position and the input and output positions that meet there, in the same order."""
 
     index: tuple[int, ...]
@@ -125,14 +129,14 @@ class Geometry:
     axes : tuple of Axis
         One a spatial axis; may be empty.
     groups : int
-        Number of independent convolutions side by side in the channels.
+        Number of independent convolutions side by side in the channels; none in an empty batch of convolutions.
     """
 
     axes: tuple[Axis, ...]
     groups: int = 1
 
     def __post_init__(self) -> None:
-        as_int(self.groups, "groups", least=1)
+        as_int(self.groups, "groups", least=0)
 
     @classmethod
     def of(
@@ -170,7 +174,7 @@ class Geometry:
         """
         ndim = len(input_size)
         if len(kernel_size) != ndim:
-            msg = f"the kernel must have as many spatial axes as the input, got {len(kernel_size)} != {ndim}"
+            msg = f"`kernel_size` must have as many entries as `input_size`, got {len(kernel_size)} != {ndim}"
             raise ValueError(msg)
         strides = one_per_axis(stride, ndim, "stride", least=1)
         dilations = one_per_axis(dilation, ndim, "dilation", least=1)
@@ -178,8 +182,8 @@ class Geometry:
         pads = resolve_padding(padding, input_size, kernel_size, strides, dilations, input_dilations)
         return cls(
             tuple(
-                Axis(*sizes, lo, hi)
-                for *sizes, (lo, hi) in zip(
+                Axis(i, k, s, d, e, lo, hi)
+                for i, k, s, d, e, (lo, hi) in zip(
                     input_size, kernel_size, strides, dilations, input_dilations, pads, strict=True
                 )
             ),
@@ -204,8 +208,7 @@ class Geometry:
     def taps(self) -> Iterator[Tap]:
         """Every tap at which something meets, with the slices of the input and of the output that meet there."""
         per_axis = [
-            [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop]
-            for axis in self.axes
+            [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop] for axis in self.axes
         ]
         for combination in itertools.product(*per_axis):
             yield Tap(
@@ -222,15 +225,15 @@ class Geometry:
         )
         return math.prod(per_axis)
 
-    def require_fit(self) -> None:
-        """Raise if a kernel is empty or a window does not fit into the padded input (what torch does, and lax does not)."""
+    def require_fit(self, kernel: str) -> None:
+        """Raise if the kernel, of this name, is empty or does not fit into the padded input, as torch does."""
         for number, axis in enumerate(self.axes):
             if not axis.kernel_size:
-                msg = f"the kernel must have at least one tap in every axis, got 0 in spatial axis {number}"
+                msg = f"`{kernel}` must have at least one tap in every spatial axis, got 0 in spatial axis {number}"
                 raise ValueError(msg)
             if axis.padded_size < axis.dilated_kernel:
                 msg = (
-                    f"the (dilated) kernel must fit into the padded input, got {axis.dilated_kernel} > "
+                    f"`{kernel}`, with its dilation, must fit into the padded input, got {axis.dilated_kernel} > "
                     f"{axis.padded_size} in spatial axis {number}"
                 )
                 raise ValueError(msg)
@@ -254,12 +257,15 @@ def as_int(value: Any, name: str, least: int | None = None) -> int:
     if least is not None and number < least:
         msg = f"`{name}` must be at least {least}, got {number}"
         raise ValueError(msg)
+    if abs(number) > MOST:
+        msg = f"`{name}` must be at most {MOST} in size, got {number}"
+        raise ValueError(msg)
     return number
 
 
 def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None) -> tuple[int, ...]:
     """`value` as one int an axis: an int (or a sequence of one) serves all axes."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         numbers = tuple(as_int(v, name, least) for v in value)
         if len(numbers) == 1:
             return numbers * ndim
@@ -329,7 +335,7 @@ def _named_padding(name: str, input_extent: int, kernel_extent: int, stride: int
 
 
 def _pair(pair: Any) -> tuple[int, int]:
-    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+    if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
         msg = f"`padding` must be one (lo, hi) pair a spatial axis, got {pair!r} among the pairs"
         raise ValueError(msg)
     return as_int(pair[0], "padding"), as_int(pair[1], "padding")

@@ -52,9 +52,10 @@ def conv2d_forward(matrix: Array, filter: Array) -> Resolved:  # noqa: A002 (the
     array([[16, 28]])
     """
     matrix, filter = _arrays(matrix=matrix, filter=filter)  # noqa: A001
-    call = resolve(
-        "conv", {"x": matrix, "w": filter}, names={"x": "matrix", "w": "filter"}, layout=FORWARD, fit=True
-    )
+    if matrix.shape[2] != filter.shape[2]:
+        msg = f"`matrix.shape[2]` must equal `filter.shape[2]`, got {matrix.shape[2]} != {filter.shape[2]}"
+        raise ValueError(msg)
+    call = resolve("conv", {"x": matrix, "w": filter}, names={"x": "matrix", "w": "filter"}, layout=FORWARD, fit=True)
     return call, (matrix, filter)
 
 
@@ -99,7 +100,7 @@ def conv2d_backward(upstream: Array, filter: Array) -> Resolved:  # noqa: A002
         {"g": upstream, "w": filter},
         names={"g": "upstream", "w": "filter"},
         layout=BACKWARD,
-        result_size=_positive(size, "upstream"),
+        result_size=size,
         fit=True,
     )
     return call, (upstream, filter)
@@ -141,12 +142,15 @@ def conv2d_backward_weights(matrix: Array, upstream: Array) -> Resolved:
     """
     matrix, upstream = _arrays(matrix=matrix, upstream=upstream)
     size = tuple(a - b + 1 for a, b in zip(matrix.shape[:2], upstream.shape[:2], strict=True))
+    if min(size) < 1:
+        msg = f"`upstream` must not be larger than `matrix`, got {upstream.shape[:2]} > {matrix.shape[:2]}"
+        raise ValueError(msg)
     call = resolve(
         "conv_weight_vjp",
         {"x": matrix, "g": upstream},
         names={"x": "matrix", "g": "upstream"},
         layout=BACKWARD_WEIGHTS,
-        result_size=_positive(size, "matrix"),
+        result_size=size,
         fit=True,
     )
     return call, (matrix, upstream)
@@ -162,11 +166,10 @@ def _arrays(**arrays: Array) -> tuple[Array, Array]:
         if a.ndim != 3:
             msg = f"`{name}` must have 3 axes (height, width, channels), got {a.ndim}"
             raise ValueError(msg)
+        if 0 in a.shape[:2]:
+            msg = f"`{name}` must have a row and a column, got {a.shape[0]} x {a.shape[1]}"
+            raise ValueError(msg)
+        if name == "upstream" and a.shape[2] != 1:
+            msg = f"`upstream.shape[2]` must be 1, the one output channel, got {a.shape[2]}"
+            raise ValueError(msg)
     return first, second
-
-
-def _positive(size: tuple[int, ...], name: str) -> tuple[int, ...]:
-    if min(size) < 1:
-        msg = f"`{name}` must be large enough for the result to have an element, got a result of size {size}"
-        raise ValueError(msg)
-    return size

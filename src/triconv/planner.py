@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
 def check_algorithm(algorithm: str) -> None:
     """Raise `ValueError` if no kernel goes by this name."""
-    if algorithm != "auto" and algorithm not in KERNELS:
+    if not isinstance(algorithm, str) or (algorithm != "auto" and algorithm not in KERNELS):
         names = ", ".join(map(repr, ("auto", *KERNELS)))
         later = " (planned, not there yet)" if algorithm in PLANNED else ""
         msg = f"`algorithm` must be one of {names}, got {algorithm!r}{later}"

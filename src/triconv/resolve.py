@@ -28,13 +28,14 @@ def check_arrays(**arrays: Array) -> Any:
             raise TypeError(msg)
         namespaces[name] = array_namespace(array)
     (first, xp), *others = namespaces.items()
+    place = backend_of(xp).place(arrays[first])
     for name, other in others:
         if other is not xp:
-            msg = (
-                "all arrays must be of one library, "
-                f"got {_library(xp)} for `{first}` and {_library(other)} for `{name}`"
-            )
+            msg = f"`{first}` and `{name}` must be arrays of one library, got {_library(xp)} and {_library(other)}"
             raise TypeError(msg)
+        if (elsewhere := backend_of(xp).place(arrays[name])) != place:
+            msg = f"`{first}` and `{name}` must be on one device, got {place} and {elsewhere}"
+            raise ValueError(msg)
     for name, array in arrays.items():
         if not _is_numeric(xp, array.dtype):
             msg = f"`{name}.dtype` must be an integer, real or complex floating dtype, got {array.dtype}"
@@ -101,8 +102,9 @@ def resolve(
         sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0)
     pads: Any = ()
     if mode != "zeros":
-        steps = [one_per_axis(v, ndim, n, least=1) for v, n in ((stride, "stride"), (dilation, "dilation"))]
-        pads = resolve_padding(padding, sizes["x"], sizes["w"], *steps, (1,) * ndim)
+        strides = one_per_axis(stride, ndim, "stride", least=1)
+        dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+        pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
         check_extension(mode, sizes["x"], pads)
         sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
         padding = 0
@@ -116,7 +118,7 @@ def resolve(
         groups=groups,
     )
     if fit:
-        geometry.require_fit()
+        geometry.require_fit(names.get("w", "kernel_size"))
     if "g" in sizes and sizes["g"] != geometry.output_size:
         msg = (
             f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
@@ -140,15 +142,19 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
     def axis(role: str, letter: str) -> tuple[str, int]:
         name, shape = given[role]
         position = layout.letters(role).find(letter)
-        written = f"{name}.shape[{position}]" if position >= 0 else f"1 ({name} has no axis {letter})"
+        written = f"{name}.shape[{position}]" if position >= 0 else "1"
         return written, layout.size(role, letter, shape)
 
     def equal(left: tuple[str, int], right: tuple[str, int], times: int | None = None) -> None:
         total = right[1] if times is None else times * right[1]
         if left[1] != total:
-            rule, product = (right[0], f"{right[1]}") if times is None else (
-                f"groups * {right[0]}",
-                f"{times} * {right[1]}",
+            rule, product = (
+                (right[0], f"{right[1]}")
+                if times is None
+                else (
+                    f"groups * {right[0]}",
+                    f"{times} * {right[1]}",
+                )
             )
             msg = f"`{left[0]}` must equal `{rule}`, got {left[1]} != {product}"
             raise ValueError(msg)
@@ -186,7 +192,7 @@ def _check_left_out(layout: Layout, arrays: dict[str, Array], geometry: Geometry
 
 
 def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
-    if value not in members:
+    if not isinstance(value, str) or value not in members:
         msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {value!r}"
         raise ValueError(msg)
 

@@ -124,10 +124,15 @@ def batched(
             folded.append(operand)
             continue
         target = LETTERS[role].index(letter)
-        *before, size, own = (moved := xp.moveaxis(operand, axis, target)).shape[: target + 2]
+        *before, size, own = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
         folded.append(xp.reshape(moved, (*before, size * own, *moved.shape[target + 2 :])))
     if letter == "group":
         geometry = replace(geometry, groups=geometry.groups * size)
     result = getattr(f, name)(*folded, geometry=geometry, **kw)
     target = LETTERS[roles.result].index(letter)
     return xp.reshape(result, (*result.shape[:target], size, own, *result.shape[target + 1 :])), target
+
+
+def _move(xp: Any, a: Array, axis: int, target: int) -> Array:
+    order = [other for other in range(a.ndim) if other != axis % a.ndim]
+    return xp.permute_dims(a, (*order[:target], axis % a.ndim, *order[target:]))

@@ -174,7 +174,10 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
             zip(layout.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
         ):
             if extra >= max(step, apart):
-                msg = f"`output_padding` must be less than stride or dilation, got {extra} for {step} and {apart}"
+                msg = (
+                    "`output_padding` must be less than `stride` or `dilation`, "
+                    f"got {extra} for {step} and {apart} in spatial axis {number}"
+                )
                 raise ValueError(msg)
             if not taps or not size:
                 what = "w" if not taps else "x"
@@ -182,7 +185,7 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
                 raise ValueError(msg)
             total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
             if total < 1:
-                msg = f"the result must have at least one element in every axis, got {total} in spatial axis {number}"
+                msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
                 raise ValueError(msg)
             sizes.append(total)
         return resolve(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.backends.standard import Array, Standard, to_numpy
+from triconv.backends.standard import Array, Standard, to_native
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 SMALL = 64
@@ -55,6 +55,10 @@ class JAX(Standard):
         ]
         return a + jax.lax.pad(values, self.xp.zeros((), a.dtype), config)
 
+    def place(self, array: Array) -> Any:
+        """Leave it to JAX, which moves what is not committed to a device."""
+        return None
+
     def compile(self, function: Any) -> Any:
         """`jax.jit` with a static first argument, inlined into a program that is being traced."""
         return _jit(function)
@@ -78,7 +82,8 @@ class JAX(Standard):
             platform, _, number = device.partition(":")
             device = jax.devices(platform)[int(number or 0)]
         if not isinstance(obj, jax.Array):
-            obj = to_numpy(obj)
+            obj, name = to_native(obj)
+            dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
 
 

@@ -75,7 +75,7 @@ class Standard:
             return self.xp.float32
         return dtype
 
-    def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
+    def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
         """Within it, products have the precision `level`."""
         return contextlib.nullcontext()
 
@@ -93,23 +93,36 @@ class Standard:
         a[index] += self.xp.reshape(values, a[index].shape)
         return a
 
+    def place(self, array: Array) -> Any:
+        """Return what two arrays must have in common to be computed on together: their device."""
+        return device(array)
+
     def compile(self, function: Any) -> Any:
         """`function`, compiled; its first argument is hashable and static."""
         return function
 
     def dtype(self, dtype: Any) -> Any:
-        """A dtype, given as the library's own or by its name."""
-        if not isinstance(dtype, str):
-            return dtype
-        if not hasattr(self.xp, dtype):
-            msg = f"`dtype` must be a dtype of {self.name}, got {dtype!r}"
+        """A dtype, given as the library's own, as NumPy's, or by its name."""
+        if dtype is None:
+            return None
+        found = dtype
+        if isinstance(dtype, str):
+            found = getattr(self.xp, dtype, None)
+        elif isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic)):
+            found = getattr(self.xp, np.dtype(dtype).name, None)
+        try:
+            known = found is not None and self.xp.isdtype(found, "numeric")
+        except Exception:  # noqa: BLE001 (each library raises its own)
+            known = False
+        if not known:
+            msg = f"`dtype` must be a number dtype of {self.name}, got {dtype!r}"
             raise ValueError(msg)
-        return getattr(self.xp, dtype)
+        return found
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """Any library's array, or numbers in lists, as an array of this library."""
         if not is_array_of(obj, self.xp):
-            obj = to_numpy(obj)
+            obj, _ = to_native(obj)
         return self.xp.asarray(obj, device=device, dtype=self.dtype(dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray:
@@ -128,4 +141,19 @@ def to_numpy(obj: Any) -> np.ndarray:
 
     if is_array_api_obj(obj):
         return backend_of(array_namespace(obj)).to_numpy(obj)
-    return np.asarray(obj)
+    try:
+        return np.asarray(obj)
+    except ValueError as problem:  # lists of unequal lengths
+        msg = f"an array or nested list must be rectangular: {problem}"
+        raise ValueError(msg) from None
+
+
+def to_native(obj: Any) -> tuple[np.ndarray, str]:
+    """As `to_numpy`, in a dtype that NumPy has by itself, and the name of the dtype that it had: bfloat16 comes as float32."""
+    given = to_numpy(obj)
+    values = given.astype(np.float32) if given.dtype.name == "bfloat16" else given
+    if values.dtype.kind not in "biufc":
+        msg = f"an array or nested list must hold numbers, got {type(obj).__name__} of dtype {given.dtype.name}"
+        raise TypeError(msg)
+    is_bfloat16 = given.dtype.name == "bfloat16" or str(getattr(obj, "dtype", "")).endswith("bfloat16")
+    return values, "bfloat16" if is_bfloat16 else values.dtype.name

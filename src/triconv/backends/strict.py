@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from triconv.backends.standard import Standard
+from typing import Any
+
+from triconv.backends.standard import Array, Standard
 
 
 class Strict(Standard):
@@ -14,4 +16,10 @@ class Strict(Standard):
 
     def devices(self) -> list[str]:
         """Its make-believe devices."""
-        return [str(device) for device in self.xp.__array_namespace_info__().devices()]
+        return [device._device for device in self.xp.__array_namespace_info__().devices()]  # noqa: SLF001
+
+    def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
+        """As the standard one; a device may come by its name."""
+        if isinstance(device, str):
+            device = self.xp.Device(device)
+        return super().asarray(obj, device=device, dtype=dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.backends.standard import Array, Standard, to_numpy
+from triconv.backends.standard import Array, Standard, to_native
 
 
 class Torch(Standard):
@@ -43,30 +43,35 @@ class Torch(Standard):
 
     @contextlib.contextmanager
     def precision(self, level: str) -> Iterator[None]:
-        """Float32 products in float32 (no TF32, no bfloat16), or as the user configured."""
+        """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured."""
         import torch
 
-        before = torch.get_float32_matmul_precision()
-        if level != "highest" or before == "highest":
+        if level != "highest":
             yield
             return
-        torch.set_float32_matmul_precision("highest")
-        try:
+        with contextlib.ExitStack() as stack:
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+            for module in (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul):
+                before = module.fp32_precision
+                if {before, torch.backends.fp32_precision} - {"none", "ieee"}:
+                    module.fp32_precision = "ieee"
+                    stack.callback(setattr, module, "fp32_precision", before)
             yield
-        finally:
-            torch.set_float32_matmul_precision(before)
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a tensor, which stays in its autograd graph."""
         import torch
 
         if not isinstance(obj, torch.Tensor):
-            obj = torch.tensor(to_numpy(obj))
+            values, name = to_native(obj)
+            obj = torch.tensor(values, dtype=getattr(torch, name, None))
         return obj.to(device=device, dtype=self.dtype(dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Detach and copy to the host; bfloat16, which NumPy lacks, as float32."""
+        """Detach, and copy to the host if it is not there; bfloat16, which NumPy lacks, as float32."""
         import torch
 
-        array = array.detach().cpu().resolve_conj()
+        array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()

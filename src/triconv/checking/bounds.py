@@ -38,4 +38,4 @@ def over_bound(a: np.ndarray, b: np.ndarray, absolute: np.ndarray, terms: int, u
     bound = 2 * gamma(terms, unit_roundoff) * absolute
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(error == 0, 0.0, error / bound)
-    return float(np.nan_to_num(ratio, nan=np.inf).max(initial=0.0))
+    return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))

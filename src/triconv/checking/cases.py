@@ -31,8 +31,8 @@ class Case:
     def axes(self) -> tuple[Numbers, ...]:
         """The plain numbers of each axis, for the oracle."""
         return tuple(
-            Numbers(*sizes, lo, hi)
-            for *sizes, (lo, hi) in zip(
+            Numbers(i, k, s, d, e, lo, hi)
+            for i, k, s, d, e, (lo, hi) in zip(
                 self.x[2:], self.w[2:], self.stride, self.dilation, self.input_dilation, self.padding, strict=True
             )
         )
@@ -74,8 +74,8 @@ def _case(name: str, why: str, x: Ints, w: Ints, **params: Any) -> Case:
     pads = params.get("padding", 0)
     if not (isinstance(pads, tuple) and all(isinstance(p, tuple) for p in pads)):
         pads = tuple((p, p) for p in each(pads))
-    steps = (each(params.get(key, 1)) for key in ("stride", "dilation", "input_dilation"))
-    return Case(name, why, x, w, *steps, pads, params.get("groups", 1))
+    stride, dilation, input_dilation = (each(params.get(key, 1)) for key in ("stride", "dilation", "input_dilation"))
+    return Case(name, why, x, w, stride, dilation, input_dilation, pads, params.get("groups", 1))
 
 
 def _transposed(name: str, why: str, x: Ints, w: Ints, **params: Any) -> Case:
@@ -85,15 +85,14 @@ def _transposed(name: str, why: str, x: Ints, w: Ints, **params: Any) -> Case:
         v if isinstance(v, tuple) else (v,) * ndim
         for v in (params.get("stride", 1), params.get("padding", 0), params.get("output_padding", 0))
     )
-    sizes = tuple(
-        (i - 1) * s - 2 * p + k + e for i, s, p, k, e in zip(x[2:], stride, crop, w[2:], extra, strict=True)
-    )
+    sizes = tuple((i - 1) * s - 2 * p + k + e for i, s, p, k, e in zip(x[2:], stride, crop, w[2:], extra, strict=True))
     groups = params.get("groups", 1)
     pads = tuple((p, p - e) for p, e in zip(crop, extra, strict=True))
     big = (x[0], w[1] * groups, *sizes)
     return _case(name, why, big, w, stride=stride, padding=pads, groups=groups)
 
 
+# fmt: off
 # few shapes, so that compilers meet each only once, and few taps, since they unroll each
 X1, W1, V1 = (2, 4, 9), (3, 4, 3), (3, 4, 2)
 X2, W2, V2 = (2, 2, 7, 6), (3, 2, 2, 3), (3, 2, 2, 2)
@@ -174,3 +173,4 @@ LAYERS = (
     _case("long-causal-depthwise", "Hyena, kernel as long as the sequence", (2, 4, 8), (4, 1, 8), groups=4, padding=((7, 0),)),
     _case("replknet-depthwise-31x31", "RepLKNet", (1, 4, 6, 6), (4, 1, 5, 2), groups=4, padding=((2, 2), (1, 0))),
 )
+# fmt: on

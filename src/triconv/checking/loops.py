@@ -7,7 +7,7 @@ incidence equation. With integers (Python's or NumPy's int64) it is exact.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,18 +81,25 @@ def contract(
         for at in itertools.product(*map(meetings, axes))
     ]
     if g is None:
-        assert x is not None and w is not None
+        assert x is not None
+        assert w is not None
         y = np.zeros((x.shape[0], groups, w.shape[1], *map(output_size, axes)), np.result_type(x, w))
         for i, o, t in every:
-            y[(..., *o)] += np.einsum("ngc,gkc->ngk", x[(..., *i)], w[(..., *t)])
+            _at(y, o)[...] += np.einsum("ngc,gkc->ngk", _at(x, i), _at(w, t))
         return y.reshape(y.shape[0], groups * w.shape[1], *y.shape[3:])
     if x is None:
         assert w is not None
         gx = np.zeros((g.shape[0], groups, w.shape[2], *(a.input_size for a in axes)), np.result_type(g, w))
         for i, o, t in every:
-            gx[(..., *i)] += np.einsum("ngk,gkc->ngc", g[(..., *o)], w[(..., *t)])
+            _at(gx, i)[...] += np.einsum("ngk,gkc->ngc", _at(g, o), _at(w, t))
         return gx.reshape(gx.shape[0], groups * w.shape[2], *gx.shape[3:])
     gw = np.zeros((groups, g.shape[2], x.shape[2], *(a.kernel_size for a in axes)), np.result_type(g, x))
     for i, o, t in every:
-        gw[(..., *t)] += np.einsum("ngk,ngc->gkc", g[(..., *o)], x[(..., *i)])
+        _at(gw, t)[...] += np.einsum("ngk,ngc->gkc", _at(g, o), _at(x, i))
     return gw.reshape(groups * g.shape[2], *gw.shape[2:])
+
+
+def _at(a: np.ndarray, position: tuple[int, ...]) -> np.ndarray:
+    """Return a view of one spatial position."""
+    index: Any = (..., *position)
+    return a[index]

@@ -24,7 +24,8 @@ MARKS = {
 LEGEND = (
     "loops: equal to loops by definition, bit for bit on integers, and within the rounding bound on random data.\n"
     "adjoint: <g, y> = <gx, x> = <gw, w>, exactly.\n"
-    "lax, torch: jax.vjp of lax.conv_general_dilated, and torch.autograd, within the rounding bound; - cannot express the case.\n"
+    "lax, torch: jax.vjp of lax.conv_general_dilated, and torch.autograd, within the rounding bound; "
+    "- cannot express the case.\n"
     "error/bound: worst |error| over gamma_n * conv(|x|, |w|); up to 1 it is rounding, by proof (Higham, section 3.1)."
 )
 
@@ -44,7 +45,9 @@ def choose_backends(asked: list[str] | None) -> list[str]:
             msg = f"`--backend` must be one of {', '.join(BACKENDS)}, got {name!r}"
             raise ValueError(msg)
         if not BACKENDS[name].installed():
-            msg = f"`--backend` must be installed here, got {name!r}; install it with: {BACKENDS[name].install_command()}"
+            msg = (
+                f"`--backend` must be installed here, got {name!r}; install it with: {BACKENDS[name].install_command()}"
+            )
             raise ImportError(msg)
     return asked or [name for name, kind in BACKENDS.items() if kind.installed()]
 
@@ -52,7 +55,13 @@ def choose_backends(asked: list[str] | None) -> list[str]:
 def with_progress(lists: Iterator[list[Result]], total: int) -> list[Result]:
     """Collect the results behind a live progress bar (on a terminal; none in a pipe)."""
     console = Console(stderr=True)
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("checking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     results: list[Result] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
@@ -70,7 +79,9 @@ def show(results: list[Result], backends: list[str], *, full: bool) -> None:
     console.print(_table(results, merge=not full))
     console.print(_summary(results))
     console.print(LEGEND, style="dim", highlight=False)
-    wrong_oracles = sorted({(o, r.case, r.contraction) for r in results for o, word in r.checks.items() if word is Word.IS_WRONG})
+    wrong_oracles = sorted(
+        {(o, r.case, r.contraction) for r in results for o, word in r.checks.items() if word is Word.IS_WRONG}
+    )
     for oracle, case, contraction in wrong_oracles:
         console.print(
             f"*: {oracle}'s own result is out of bounds against the loops by definition ({case}, {contraction})",
@@ -78,18 +89,28 @@ def show(results: list[Result], backends: list[str], *, full: bool) -> None:
         )
     for name, kind in BACKENDS.items():
         if name not in backends and not kind.installed():
-            console.print(f"not checked: {name} is not installed; install it with: {kind.install_command()}", markup=False)
+            console.print(
+                f"not checked: {name} is not installed; install it with: {kind.install_command()}", markup=False
+            )
     failed = [result for result in results if not result.ok]
     for result in failed:
         if result.error:
-            console.print(f"{result.case}, {result.contraction}, {result.backend}: {result.error}", style="red", markup=False)
+            console.print(
+                f"{result.case}, {result.contraction}, {result.backend}: {result.error}", style="red", markup=False
+            )
     versions = ", ".join(f"{name} {BACKENDS[name].version()}" for name in backends)
     cases = len({result.case for result in results})
     counted = f"{cases} cases, {len(results):,} results, {sum(len(r.checks) for r in results):,} comparisons"
     if failed:
-        console.print(f"WRONG: {len(failed)} of {len(results):,} results ({counted}; {versions})", style="bold red", highlight=False)
+        console.print(
+            f"WRONG: {len(failed)} of {len(results):,} results ({counted}; {versions})",
+            style="bold red",
+            highlight=False,
+        )
     else:
-        console.print(f"right: triconv {triconv.__version__} on {versions} ({counted})", style="bold green", highlight=False)
+        console.print(
+            f"right: triconv {triconv.__version__} on {versions} ({counted})", style="bold green", highlight=False
+        )
 
 
 def show_backends() -> None:
@@ -128,8 +149,8 @@ def _table(results: list[Result], *, merge: bool) -> Table:
                 marks = [MARKS[Word.DIFFERS]] * len(ORACLES)
             contractions = _names((r.contraction for r in group), set(CONTRACTIONS), "all three")
             ways = _names((r.backend for r in group), every, f"all {len(every)}")
-            heading = ("", "") if number else (case, group[0].why)
-            table.add_row(*heading, contractions, ways, *marks, _worst(group))
+            title = ("", "") if number and merge else (case, group[0].why)
+            table.add_row(*title, contractions, ways, *marks, _worst(group))
     return table
 
 

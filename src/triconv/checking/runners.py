@@ -84,7 +84,7 @@ def lax(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None
 
 
 def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None:
-    """torch's autograd through its own convolution; None for what torch cannot express.
+    """Torch's autograd through its own convolution; None for what torch cannot express.
 
     Input dilation is written with an array of zeros, asymmetric and negative padding with `torch.nn.functional.pad`.
     """
@@ -104,8 +104,8 @@ def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> T
     conv = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[ndim]
     y = conv(functional.pad(spread, pads), b, None, case.stride, 0, case.dilation, case.groups)
     y.backward(torch.tensor(g))
-    assert a.grad is not None  # noqa: S101
-    assert b.grad is not None  # noqa: S101
+    assert a.grad is not None
+    assert b.grad is not None
     return y.detach().numpy(), a.grad.numpy(), b.grad.numpy()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -25,23 +26,23 @@ from triconv import contractions, rules
 
 Array = Any
 
-STATIC = {"contraction": ("geometry", "algorithm", "precision"), "linear": ("mode", "pads")}
+STATIC = {"contraction": ("geometry", "algorithm", "precision", "dtype"), "linear": ("mode", "pads")}
 THIS = sys.modules[__name__]
 
 
 def conv(x: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv`, as a primitive."""
-    return conv_p.bind(x, w, **DEFAULTS | params)
+    return conv_p.bind(x, w, **_complete(x, params))
 
 
 def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_input_vjp`, as a primitive."""
-    return conv_input_vjp_p.bind(g, w, **DEFAULTS | params)
+    return conv_input_vjp_p.bind(g, w, **_complete(g, params))
 
 
 def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_weight_vjp`, as a primitive."""
-    return conv_weight_vjp_p.bind(g, x, **DEFAULTS | params)
+    return conv_weight_vjp_p.bind(g, x, **_complete(g, params))
 
 
 def extend(x: Array, **params: Any) -> Array:
@@ -54,7 +55,10 @@ def fold(g: Array, **params: Any) -> Array:
     return fold_p.bind(g, **params)
 
 
-DEFAULTS = {"algorithm": "auto", "precision": "highest"}
+def _complete(a: Array, params: dict[str, Any]) -> dict[str, Any]:
+    """Every parameter of a contraction, hashable and in one spelling."""
+    given = {"algorithm": "auto", "precision": "highest", "dtype": None} | params
+    return given | {"dtype": np.dtype(a.dtype if given["dtype"] is None else given["dtype"])}
 
 
 def _primitive(name: str, kind: str) -> Primitive:
@@ -65,7 +69,7 @@ def _primitive(name: str, kind: str) -> Primitive:
 
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
         shape = contractions.result_shape(name, *avals, **params)
-        return ShapedArray(shape, avals[0].dtype)
+        return ShapedArray(shape, params.get("dtype", avals[0].dtype))
 
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
@@ -77,8 +81,8 @@ def _contraction(name: str) -> Primitive:
     first, second = (functools.partial(rule, THIS) for rule in rules.VJP[name])
     ad.defbilinear(
         primitive,
-        lambda ct, a, b, **params: first(ct, None, b, **params),
-        lambda ct, a, b, **params: second(ct, a, None, **params),
+        lambda ct, a, b, **params: first(ct, None, b, **params | {"dtype": a.aval.dtype}),
+        lambda ct, a, b, **params: second(ct, a, None, **params | {"dtype": b.aval.dtype}),
     )
 
     def batch(operands: tuple[Array, Array], axes: tuple[Any, Any], **params: Any) -> tuple[Array, int]:

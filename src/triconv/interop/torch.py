@@ -38,12 +38,12 @@ class Contraction(Function):
     @staticmethod
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the row of `rules.VJP`."""
-        a, b = (operand.conj() for operand in ctx.saved_tensors)
-        cotangents = (
-            rule(THIS, ct, a, b, **ctx.params) if needed else None
-            for rule, needed in zip(rules.VJP[ctx.name], ctx.needs_input_grad[2:], strict=True)
-        )
-        return None, None, *cotangents
+        a, b = (operand.conj() if operand.is_complex() else operand for operand in ctx.saved_tensors)
+        first, second = rules.VJP[ctx.name]
+        _, _, a_needed, b_needed = ctx.needs_input_grad
+        ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype}) if a_needed else None
+        gb = second(THIS, ct, a, b, **ctx.params | {"dtype": b.dtype}) if b_needed else None
+        return None, None, ga, gb
 
     @staticmethod
     def jvp(ctx: Any, _name: None, _params: None, da: Array | None, db: Array | None) -> Array:
@@ -89,19 +89,31 @@ class Linear(Function):
         return Linear.apply(name, params, torch.movedim(a, in_dims[2], 0)), 0
 
 
+def _apply(name: str, params: dict[str, Any], a: Array, b: Array) -> Array:
+    """Apply, unless torch would silently drop a derivative: it has none of a custom function's forward derivative."""
+    levels = torch._C._functorch.get_interpreter_stack() or ()  # noqa: SLF001 (there is no public way to ask)
+    if sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1:  # noqa: SLF001
+        msg = (
+            "forward mode over forward mode must not be used on triconv's operators with torch, which drops the mixed "
+            "derivative of a custom function there; use forward over reverse, such as torch.func.hessian"
+        )
+        raise NotImplementedError(msg)
+    return Contraction.apply(name, params, a, b)
+
+
 def conv(x: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv`, known to autograd."""
-    return Contraction.apply("conv", params, x, w)
+    return _apply("conv", params, x, w)
 
 
 def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_input_vjp`, known to autograd."""
-    return Contraction.apply("conv_input_vjp", params, g, w)
+    return _apply("conv_input_vjp", params, g, w)
 
 
 def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_weight_vjp`, known to autograd."""
-    return Contraction.apply("conv_weight_vjp", params, g, x)
+    return _apply("conv_weight_vjp", params, g, x)
 
 
 def extend(x: Array, **params: Any) -> Array:

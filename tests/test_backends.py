@@ -1,0 +1,126 @@
+"""The backend switch, and what importing triconv costs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv.backends import BACKENDS
+from triconv.bound import OPERATORS
+
+
+def test_use_moves_any_array(lib):
+    tc = triconv.use(lib.name, dtype="float32")
+    y = tc.conv1d([[[1, 2, 3]]], np.ones((1, 1, 2)), bias=[1])
+    assert y.dtype == lib.xp.float32
+    np.testing.assert_array_equal(lib.numpy(y), [[[4, 6]]])
+    np.testing.assert_array_equal(tc.to_numpy(y), [[[4, 6]]])
+    assert tc.xp is lib.xp
+    gx, gw = tc.vjp(triconv.conv1d, [[[1, 2, 3]]], [[[1, 1]]])[1]([[[1, 1]]])
+    np.testing.assert_array_equal(lib.numpy(gx), [[[1, 2, 1]]])
+    np.testing.assert_array_equal(lib.numpy(gw), [[[3, 5]]])
+    _, tangent = tc.jvp(triconv.conv1d, ([[[1, 2, 3]]], [[[1, 1]]]), ([[[1, 1, 1]]], [[[0, 0]]]))
+    np.testing.assert_array_equal(lib.numpy(tangent), [[[2, 2]]])
+
+
+def test_use_moves_between_libraries(lib, torch, jax):
+    tc = triconv.use(lib.name)
+    negated = torch.ones(1, 1, 3, dtype=torch.complex64).conj().imag  # a view that torch negates lazily
+    assert lib.numpy(tc.asarray(negated)).tolist() == [[[0, 0, 0]]]
+    for bfloat16 in (jax.numpy.ones(3, "bfloat16"), torch.ones(3, dtype=torch.bfloat16)):
+        moved = tc.asarray(bfloat16)
+        assert moved.dtype == getattr(lib.xp, "bfloat16", lib.xp.float32)
+        np.testing.assert_array_equal(np.asarray(tc.to_numpy(moved), float), [1, 1, 1])
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_every_operator_is_bound(lib, jit):
+    tc = triconv.use(lib.name, jit=jit)
+    assert {name for name in OPERATORS if hasattr(tc, name)} == set(OPERATORS)
+    x, w = np.arange(12.0).reshape(1, 2, 6), np.ones((1, 2, 3))
+    np.testing.assert_array_equal(lib.numpy(tc.conv(x, w, stride=2)), triconv.conv(x, w, stride=2))
+    y, _ = triconv.vjp(tc.conv, x, w)  # a bound operator is an operator
+    np.testing.assert_array_equal(lib.numpy(y), triconv.conv(x, w))
+
+
+def test_the_environment_names_the_backend(monkeypatch):
+    monkeypatch.delenv("TRICONV_BACKEND", raising=False)
+    assert triconv.use().name == "numpy"
+    monkeypatch.setenv("TRICONV_BACKEND", "nonsense")
+    with pytest.raises(ValueError, match="`TRICONV_BACKEND` must be one of 'numpy', 'jax', 'torch'"):
+        triconv.use()
+    assert triconv.use("numpy").name == "numpy"  # the argument comes first
+
+
+def test_use_errors(lib):
+    with pytest.raises(ValueError, match="`name` must be one of 'numpy', 'jax'"):
+        triconv.use("tensorflow")
+    with pytest.raises(ValueError, match=f"`device` must be one of {lib.name}'s, such as .*, got 'nonsense:7'"):
+        triconv.use(lib.name, device="nonsense:7")
+    for dtype in ("sum", "float33", 5):
+        with pytest.raises(ValueError, match=f"`dtype` must be a number dtype of {lib.name}, got {dtype!r}"):
+            triconv.use(lib.name, dtype=dtype)
+    tc = triconv.use(lib.name, dtype=np.float32)
+    assert tc.dtype == lib.xp.float32
+    with pytest.raises(TypeError, match="`conv1d`: missing a required argument: 'w'"):
+        tc.conv1d([[[1]]])
+
+
+def test_a_missing_backend_names_its_command(monkeypatch):
+    monkeypatch.setattr(BACKENDS["torch"], "installed", classmethod(lambda cls: False))
+    with pytest.raises(ImportError, match=re.escape('install it with: python -m pip install "torch>=2.11,<2.14"')):
+        triconv.use("torch")
+    assert "torch" not in triconv.backends()
+
+
+def test_backends_tells_what_is_here(lib):
+    found = triconv.backends()[lib.name]
+    assert found.version
+    assert found.devices
+    triconv.use(lib.name, device=found.devices[0] if lib.name != "jax" else None)
+
+
+def test_jax_refuses_to_narrow(jax):
+    with jax.enable_x64(False) if hasattr(jax, "enable_x64") else jax.experimental.disable_x64():  # noqa: SIM117
+        with pytest.raises(ValueError, match="`dtype` must be one that JAX is configured for, got float64"):
+            triconv.use("jax", dtype="float64")
+
+
+def test_import_loads_no_framework_and_is_quick():
+    """Under 0.2 s over NumPy's own import; here by what it loads, since no test asserts on time."""
+    script = "import sys, triconv; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    for heavy in ("jax", "jaxlib", "torch", "cupy", "rich", "scipy", "hypothesis", "array_api_strict"):
+        assert f"'{heavy}'" not in loaded
+
+
+def test_numpy_alone_is_enough():
+    """With every optional library hidden."""
+    script = """
+import sys
+for name in ("jax", "jaxlib", "torch", "cupy", "array_api_strict", "rich"):
+    sys.modules[name] = None
+import numpy as np, triconv
+y, pullback = triconv.vjp(triconv.conv2d, np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)))
+print(y.sum(), pullback(y)[1].sum())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["36.0", "324.0"]
+
+
+def test_every_operator_has_its_name_and_signature():
+    import inspect
+
+    for name, operator in OPERATORS.items():
+        assert operator.__name__ == name
+        assert getattr(triconv, name) is operator
+        assert "Parameters" in (inspect.getdoc(operator) or "")
+    assert str(inspect.signature(triconv.conv2d)).startswith(
+        "(x: 'Array', w: 'Array', bias: 'Array | None' = None, stride: 'Any' = 1, padding: 'Any' = 0, "
+        "dilation: 'Any' = 1, groups: 'int' = 1, *, padding_mode: 'str' = 'zeros'"
+    )

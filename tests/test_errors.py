@@ -1,0 +1,146 @@
+"""Every message, matched: the argument in backticks, the rule in words, both numbers; and before any array work."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import triconv
+
+X, W = np.ones((2, 4, 9)), np.ones((6, 4, 3))
+X2, W2 = np.ones((2, 4, 5, 5)), np.ones((6, 4, 3, 3))
+G = np.ones((2, 6, 7))
+
+CASES = [
+    # shapes
+    (triconv.conv, (np.ones((2, 3, 9)), np.ones((4, 2, 3))), {"groups": 2},
+     "`x.shape[1]` must equal `groups * w.shape[1]`, got 3 != 2 * 2"),
+    (triconv.conv, (X, np.ones((5, 2, 3))), {"groups": 2}, "`w.shape[0]` must be a multiple of `groups`, got 5 and 2"),
+    (triconv.conv_weight_vjp, (np.ones((2, 4, 7)), np.ones((2, 3, 9))), {"groups": 2, "kernel_size": 3},
+     "`x.shape[1]` must be a multiple of `groups`, got 3 and 2"),
+    (triconv.conv_weight_vjp, (np.ones((2, 3, 7)), X), {"groups": 2, "kernel_size": 3},
+     "`g.shape[1]` must be a multiple of `groups`, got 3 and 2"),
+    (triconv.conv_input_vjp, (np.ones((2, 5, 7)), W), {"input_size": 9}, "`g.shape[1]` must equal `w.shape[0]`, got 5 != 6"),
+    (triconv.conv_weight_vjp, (np.ones((3, 6, 7)), X), {"kernel_size": 3}, "`g.shape[0]` must equal `x.shape[0]`, got 3 != 2"),
+    (triconv.conv_input_vjp, (G, W), {"input_size": 8},
+     "the spatial sizes of `g` must be those of the output of this geometry, got (7,) != (6,)"),
+    (triconv.conv, (X, W2), {}, "`w` must have 3 axes (OIW), got 4"),
+    (triconv.conv, (np.ones(3), W), {}, "`x` must have at least 2 axes (N, C, then the spatial ones) without a `layout`, got 1"),
+    (triconv.conv2d, (np.ones((2, 2)), W2), {}, "`x` must have 4 axes (NCHW) or 3 (CHW), got 2"),
+    (triconv.conv2d, (X2, W), {}, "`w` must have 4 axes (OIHW), got 3"),
+    (triconv.conv1d, (X, W, np.ones(5)), {}, "`bias.shape` must be (6,), one number an output channel, got (5,)"),
+    (triconv.conv_transpose1d, (X, np.ones((4, 3, 3)), np.ones(3)), {"groups": 2},
+     "`bias.shape` must be (6,), one number an output channel, got (3,)"),
+    (triconv.conv_transpose1d, (X, W), {}, "`x.shape[1]` must equal `w.shape[0]`, got 4 != 6"),
+    (triconv.conv1d, (X, np.ones((6, 4, 0))), {}, "`w` must have at least one tap in every spatial axis, got 0 in spatial axis 0"),
+    (triconv.conv1d, (X, W), {"dilation": 5}, "`w`, with its dilation, must fit into the padded input, got 11 > 9 in spatial axis 0"),
+    (triconv.conv_transpose1d, (np.ones((2, 6, 0)), W), {}, "`x` must have at least one element in every spatial axis, got 0"),
+    (triconv.conv_transpose1d, (np.ones((2, 6, 2)), W), {"padding": 2},
+     "`padding` must leave the result an element in every axis, got 0 in spatial axis 0"),
+    # parameters: values
+    (triconv.conv, (X, W), {"stride": 0}, "`stride` must be at least 1, got 0"),
+    (triconv.conv, (X, W), {"dilation": -1}, "`dilation` must be at least 1, got -1"),
+    (triconv.conv, (X, W), {"input_dilation": 0}, "`input_dilation` must be at least 1, got 0"),
+    (triconv.conv, (X, W), {"groups": 0}, "`groups` must be at least 1, got 0"),
+    (triconv.conv, (X, W), {"stride": 10**30}, "`stride` must be at most 2147483647 in size"),
+    (triconv.conv, (X2, W2), {"stride": (1, 2, 3)}, "`stride` must be one int or one int a spatial axis, got 3 for 2 axes"),
+    (triconv.conv, (X, W), {"padding": (1, 2)},
+     "`padding` must be one int or one (lo, hi) pair a spatial axis, got (1, 2); meant [(1, 2)]?"),
+    (triconv.conv, (X, W), {"padding": [(1, 2), (1, 2)]}, "`padding` must be one pair a spatial axis, got 2 for 1 axes"),
+    (triconv.conv, (X2, W2), {"padding": [(1, 2), 3]}, "`padding` must be one (lo, hi) pair a spatial axis, got 3 among the pairs"),
+    (triconv.conv, (X, W), {"padding": "some"},
+     "`padding` must be one of 'valid', 'same', 'same_lower', 'full', 'causal' if it is a string, got 'some'"),
+    (triconv.conv, (X, W), {"padding": [(-5, -5)]},
+     "`padding` must not crop more than the (dilated) input has, got (-5, -5) for 9"),
+    (triconv.conv1d, (X, W), {"padding": -1}, "`padding` must not be negative here, as in torch, got -1; see triconv.conv"),
+    (triconv.conv1d, (X, W), {"padding": "same", "stride": 2},
+     "`padding` 'same' must go with stride 1 here, as in torch, got 2; see triconv.conv"),
+    (triconv.conv1d, (X, W), {"padding": 9, "padding_mode": "reflect"},
+     "`padding` must be less than the input size with `padding_mode` 'reflect', got 9 for 9 in spatial axis 0"),
+    (triconv.conv1d, (X, W), {"padding": 10, "padding_mode": "circular"},
+     "`padding` must be at most the input size with `padding_mode` 'circular', got 10 for 9 in spatial axis 0"),
+    (triconv.conv1d, (np.ones((2, 4, 0)), W), {"padding": 2, "padding_mode": "replicate"},
+     "`padding_mode` 'replicate' must have an element to repeat, got size 0 in spatial axis 0"),
+    (triconv.conv1d, (X, W), {"padding_mode": "mirror"},
+     "`padding_mode` must be one of 'zeros', 'reflect', 'replicate', 'circular', got 'mirror'"),
+    (triconv.conv1d, (X, W), {"precision": "low"}, "`precision` must be one of 'highest', 'default', got 'low'"),
+    (triconv.conv1d, (X, W), {"algorithm": ["direct"]}, "`algorithm` must be one of 'auto', 'direct', got ['direct']"),
+    (triconv.conv1d, (X, W), {"algorithm": "fft"}, "`algorithm` must be one of 'auto', 'direct', got 'fft' (planned, not there yet)"),
+    (triconv.conv_transpose1d, (G, W), {"stride": 2, "output_padding": 2},
+     "`output_padding` must be less than `stride` or `dilation`, got 2 for 2 and 1 in spatial axis 0"),
+    (triconv.conv_transpose1d, (G, W), {"padding": -1}, "`padding` must be at least 0, got -1"),
+    (triconv.conv_input_vjp, (G, W), {"input_size": -1}, "`input_size` must be at least 0, got -1"),
+    # layouts
+    (triconv.conv, (X, W), {"layout": "NCW"}, "`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got 'NCW'"),
+    (triconv.conv, (X, W), {"layout": "NCC,OIW->NCW"}, "`layout` must name each axis of x once, got 'NCC' in 'NCC,OIW->NCW'"),
+    (triconv.conv, (X, W), {"layout": "NCW,OIH->NCW"}, "`layout` must give w the letters O and I (either may be left out)"),
+    (triconv.conv, (X, W), {"layout": "NCW,OIW->NW"}, "`layout` must have the letter C in the result unless its length is 1, got 6"),
+    (triconv.conv, (X2, W2), {"layout": "NCW,OIW->NCW"}, "`x` must have 3 axes (NCW), got 4"),
+]  # fmt: skip
+
+TYPES = [
+    (triconv.conv, (X, W), {"stride": 1.5}, "`stride` must be an int or a sequence of ints, got 1.5"),
+    (triconv.conv, (X, W), {"stride": True}, "`stride` must be an int, got True"),
+    (triconv.conv, (X, W), {"stride": b"2"}, "`stride` must be an int or a sequence of ints, got b'2'"),
+    (triconv.conv, (X, W), {"padding": None}, "`padding` must be an int or a sequence of ints, got None"),
+    (triconv.conv, (X, W), {"groups": "2"}, "`groups` must be an int, got '2'"),
+    (triconv.conv, (X, W), {"layout": 3}, "`layout` must be a string such as 'NCHW,OIHW->NCHW', got 3"),
+    (triconv.conv, ([[[1.0]]], W), {}, "`x` must be an array of an array API library, got list"),
+    (triconv.conv, (X > 0, W), {}, "`x.dtype` must be an integer, real or complex floating dtype, got bool"),
+    (triconv.conv, (X, W.astype(object)), {}, "`w.dtype` must be an integer, real or complex floating dtype, got object"),
+    (triconv.conv2d_forward, (None, [[[1]]]), {}, "an array or nested list must hold numbers, got NoneType of dtype object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "arrays", "params", "message"), CASES)
+def test_values(op, arrays, params, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        op(*arrays, **params)
+
+
+@pytest.mark.parametrize(("op", "arrays", "params", "message"), TYPES)
+def test_types(op, arrays, params, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        op(*arrays, **params)
+
+
+def test_ragged_lists():
+    with pytest.raises(ValueError, match="an array or nested list must be rectangular"):
+        triconv.conv2d_forward([[[1]], [[1], [2]]], [[[1]]])
+
+
+def test_every_backend_says_the_same(lib):
+    with pytest.raises(ValueError, match=re.escape("`x.shape[1]` must equal `groups * w.shape[1]`, got 4 != 1 * 3")):
+        triconv.conv(lib.array(X), lib.array(np.ones((6, 3, 3))))
+
+
+def test_mixed_libraries(lib):
+    if lib.name == "numpy":
+        pytest.skip("mixes it with NumPy")
+    with pytest.raises(
+        TypeError, match=re.escape(f"`x` and `w` must be arrays of one library, got {lib.name} and numpy")
+    ):
+        triconv.conv(lib.array(X), W)
+    _, pullback = triconv.vjp(triconv.conv, lib.array(X), lib.array(W))
+    with pytest.raises(TypeError, match=re.escape(f"got numpy and {lib.name}")):
+        pullback(G)
+
+
+def test_mixed_devices(torch):
+    with pytest.raises(ValueError, match="`x` and `w` must be on one device, got cpu and meta"):
+        triconv.conv(torch.ones(1, 1, 3), torch.ones(1, 1, 2, device="meta"))
+
+
+def test_torch_forward_over_forward_is_refused(torch):
+    """Its custom functions drop the mixed derivative there, silently; reverse under forward is right."""
+    x, w = torch.ones(1, 1, 3, dtype=torch.float64), torch.ones(1, 1, 2, dtype=torch.float64)
+
+    def f(x, w):
+        return triconv.conv1d(x, w).sum()
+
+    with pytest.raises(NotImplementedError, match="forward mode over forward mode must not be used"):
+        torch.func.jvp(lambda w: torch.func.jvp(lambda x: f(x, w), (x,), (x,))[1], (w,), (w,))
+    mixed = torch.func.jacfwd(torch.func.grad(f), 1)(x, w)
+    assert mixed.sum() == 4

@@ -117,8 +117,8 @@ class Bound:
     ----------
     backend : Standard
         The library.
-    device, dtype, jit
-        See `use`.
+    device, dtype, jit : as in `use`
+        Where to, to which dtype, and whether to compile.
     """
 
     conv: Callable[..., Array]

@@ -33,12 +33,14 @@ def conv(
         The input, in the order of `layout`.
     w : array, shape (k, c // groups, *kernel)
         The kernel; it is not flipped.
-    stride, dilation, input_dilation : int or sequence of int
-        Steps of the output, of the taps and of the input; one for all spatial axes, or one an axis.
+    stride : int or sequence of int
+        Step of the output; one for all spatial axes, or one an axis.
     padding : int, sequence of int, sequence of (lo, hi), or str
         Zeros around the (dilated) input; negative numbers crop. "valid": none; "same": output of size
         ``ceil(input / stride)``, an odd one after; "same_lower": an odd one before; "full": ``dilation * (kernel - 1)`` on both
         sides; "causal": the same, before only.
+    dilation, input_dilation : int or sequence of int
+        Steps of the taps and of the input.
     groups : int
         Number of independent convolutions side by side in the channels.
     layout : str, optional
@@ -119,8 +121,8 @@ def conv_input_vjp(
         The kernel.
     input_size : int or sequence of int
         Spatial sizes of the input of `conv`.
-    stride, padding, dilation, input_dilation, groups, layout, algorithm, precision
-        As in `conv`, and of the same convolution.
+    stride, padding, dilation, input_dilation, groups, layout, algorithm, precision : as in `conv`
+        The parameters of the same convolution.
 
     Returns
     -------
@@ -184,8 +186,8 @@ def conv_weight_vjp(
         The input.
     kernel_size : int or sequence of int
         Spatial sizes of the kernel of `conv`.
-    stride, padding, dilation, input_dilation, groups, layout, algorithm, precision
-        As in `conv`, and of the same convolution.
+    stride, padding, dilation, input_dilation, groups, layout, algorithm, precision : as in `conv`
+        The parameters of the same convolution.
 
     Returns
     -------

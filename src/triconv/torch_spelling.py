@@ -22,10 +22,12 @@ w : array, shape (k, c // groups, {kernel})
     The kernel; it is not flipped.
 bias : array, shape (k,), optional
     Added to each output channel.
-stride, dilation : int or sequence of int
-    Steps of the output and of the taps.
+stride : int or sequence of int
+    Step of the output.
 padding : int, sequence of int, sequence of (lo, hi), or str
     As in `triconv.conv`, not negative; "same" needs stride 1.
+dilation : int or sequence of int
+    Step of the taps.
 groups : int
     Number of independent convolutions side by side in the channels.
 padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
@@ -70,14 +72,16 @@ w : array, shape (c, k // groups, {kernel})
     The kernel of the convolution that this is the input VJP of.
 bias : array, shape (k,), optional
     Added to each output channel.
-stride, dilation : int or sequence of int
-    Steps of the input and of the taps.
+stride : int or sequence of int
+    Step of the input.
 padding : int or sequence of int
     By how much the result is cropped on both sides.
 output_padding : int or sequence of int
     By how much the result goes on at the end, less than stride or dilation.
 groups : int
     Number of independent convolutions side by side in the channels.
+dilation : int or sequence of int
+    Step of the taps.
 algorithm, precision : str
     As in `triconv.conv`.
 

@@ -257,6 +257,18 @@ def test_torch_func(torch, in_dims):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+def test_torch_func_with_a_padding_mode(torch):
+    x, w, _ = (a.detach() for a in torch_arrays(torch))
+
+    def loss(x, w):
+        return (triconv.conv2d(x, w, padding=1, groups=2, padding_mode="circular") ** 2).sum()
+
+    gradient = torch.func.grad(loss)
+    batched = torch.func.vmap(gradient, (2, None), 2)(torch.stack([x, -2 * x], 2), w)
+    np.testing.assert_allclose(batched[:, :, 0], gradient(x, w), rtol=1e-12)
+    np.testing.assert_allclose(batched[:, :, 1], gradient(-2 * x, w), rtol=1e-12)
+
+
 # ---- vjp and jvp, on any backend
 
 

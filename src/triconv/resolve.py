@@ -145,18 +145,9 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
         written = f"{name}.shape[{position}]" if position >= 0 else "1"
         return written, layout.size(role, letter, shape)
 
-    def equal(left: tuple[str, int], right: tuple[str, int], times: int | None = None) -> None:
-        total = right[1] if times is None else times * right[1]
-        if left[1] != total:
-            rule, product = (
-                (right[0], f"{right[1]}")
-                if times is None
-                else (
-                    f"groups * {right[0]}",
-                    f"{times} * {right[1]}",
-                )
-            )
-            msg = f"`{left[0]}` must equal `{rule}`, got {left[1]} != {product}"
+    def equal(left: tuple[str, int], right: tuple[str, int]) -> None:
+        if left[1] != right[1]:
+            msg = f"`{left[0]}` must equal `{right[0]}`, got {left[1]} != {right[1]}"
             raise ValueError(msg)
 
     def divisible(role: str, letter: str) -> None:
@@ -166,7 +157,10 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
             raise ValueError(msg)
 
     if "x" in given and "w" in given:
-        equal(axis("x", "C"), axis("w", "I"), groups)
+        (x, c), (w, per_group) = axis("x", "C"), axis("w", "I")
+        if c != groups * per_group:
+            msg = f"`{x}` must equal `groups * {w}`, got {c} != {groups} * {per_group}"
+            raise ValueError(msg)
     if "g" in given and "w" in given:
         equal(axis("g", "C"), axis("w", "O"))
     if "x" in given and "g" in given:

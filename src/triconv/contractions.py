@@ -94,7 +94,8 @@ def _contract(
     xp = array_namespace(a, b)
     lib = backend_of(xp)
     kernel = planner.plan(geometry, algorithm).kernel
-    wide = lib.accumulator(xp.result_type(a, b))
+    dtype = a.dtype if dtype is None else dtype
+    wide = xp.result_type(lib.accumulator(xp.result_type(a, b)), lib.accumulator(dtype))
     with lib.precision(precision):
         result = getattr(kernel, name)(xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False), geometry, lib)
-    return xp.astype(result, a.dtype if dtype is None else dtype, copy=False)
+    return xp.astype(result, dtype, copy=False)

@@ -37,10 +37,10 @@ class JAX(Standard):
         return [str(device) for device in jax.devices()]
 
     def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
-        """Matrix products at the full width of their dtype (no TF32, no bfloat16 passes), or as the user configured."""
+        """Matrix products at the full width of their dtype ("highest": no TF32, no bfloat16 passes), or at a level of JAX's."""
         import jax
 
-        return jax.default_matmul_precision("highest") if level == "highest" else contextlib.nullcontext()
+        return jax.default_matmul_precision(level)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""
@@ -59,9 +59,18 @@ class JAX(Standard):
         """Leave it to JAX, which moves what is not committed to a device."""
         return None
 
-    def compile(self, function: Any) -> Any:
-        """`jax.jit` with a static first argument, inlined into a program that is being traced."""
-        return _jit(function)
+    def compile(self, function: Any, like: tuple[Array, ...] = ()) -> Any:
+        """`jax.jit`, inlined into a program that is being traced; on a mesh with explicit axes, the results keep to them."""
+        from triconv.interop import sharding
+
+        compiled = _jit(function)
+
+        def run(call: Any, *arrays: Any) -> Any:
+            if not sharding.is_explicit(arrays):
+                return compiled(call, *arrays)
+            return sharding.run(functools.partial(compiled, call), arrays, sharding.of_results(call, arrays, like))
+
+        return run
 
     def matmul(self, a: Array, b: Array) -> Array:
         """As a sum of products where the matrices are small: XLA fuses it with all around it, but compiles a loop a dot."""

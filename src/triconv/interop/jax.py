@@ -6,6 +6,10 @@ Three bilinear primitives, closed under transposition, and two linear ones, each
     extend_p, fold_p                                 rules.ADJOINT
 
 JVPs follow from linearity. Run eagerly, a primitive is compiled once a geometry and shape, as JAX's own are.
+
+Inside of `jax.shard_map` an operand that is the same on every device of a mesh axis is first cast to one that varies over
+it, where the other operand does. The transpose of that cast is the sum over the devices, which is what the gradient of a
+replicated weight is.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
 
@@ -32,17 +37,17 @@ THIS = sys.modules[__name__]
 
 def conv(x: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv`, as a primitive."""
-    return conv_p.bind(x, w, **_complete(x, params))
+    return _bind(conv_p, x, w, params)
 
 
 def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_input_vjp`, as a primitive."""
-    return conv_input_vjp_p.bind(g, w, **_complete(g, params))
+    return _bind(conv_input_vjp_p, g, w, params)
 
 
 def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     """`triconv.contractions.conv_weight_vjp`, as a primitive."""
-    return conv_weight_vjp_p.bind(g, x, **_complete(g, params))
+    return _bind(conv_weight_vjp_p, g, x, params)
 
 
 def extend(x: Array, **params: Any) -> Array:
@@ -55,10 +60,16 @@ def fold(g: Array, **params: Any) -> Array:
     return fold_p.bind(g, **params)
 
 
-def _complete(a: Array, params: dict[str, Any]) -> dict[str, Any]:
-    """Every parameter of a contraction, hashable and in one spelling."""
+def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
+    """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes."""
     given = {"algorithm": "auto", "precision": "highest", "dtype": None} | params
-    return given | {"dtype": np.dtype(a.dtype if given["dtype"] is None else given["dtype"])}
+    if given["precision"] == "default":  # as configured now, not when the program is compiled
+        given["precision"] = jax.config.jax_default_matmul_precision or "default"
+    given["dtype"] = np.dtype(a.dtype if given["dtype"] is None else given["dtype"])
+    varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
+    missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
+    a, b = (jax.lax.pcast(o, m, to="varying") if m else o for o, m in zip((a, b), missing, strict=True))
+    return primitive.bind(a, b, **given)
 
 
 def _primitive(name: str, kind: str) -> Primitive:
@@ -68,8 +79,17 @@ def _primitive(name: str, kind: str) -> Primitive:
     primitive.def_impl(jax.jit(plain, static_argnames=STATIC[kind]))
 
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
+        first, *_ = avals
         shape = contractions.result_shape(name, *avals, **params)
-        return ShapedArray(shape, params.get("dtype", avals[0].dtype))
+        dtype = params.get("dtype", first.dtype)
+        if first.sharding.mesh.empty:
+            return ShapedArray(shape, dtype)
+        return ShapedArray(
+            shape,
+            dtype,
+            sharding=NamedSharding(first.sharding.mesh, PartitionSpec(*[None] * len(shape))),
+            manual_axis_type=first.manual_axis_type,
+        )
 
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))

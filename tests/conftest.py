@@ -13,8 +13,9 @@ from triconv.backends import BACKENDS, to_numpy
 REQUIRED = [name for name in os.environ.get("TRICONV_TEST_BACKENDS", "").split(",") if name]
 NAMES = REQUIRED or [name for name, kind in BACKENDS.items() if name != "cupy" and kind.installed()]
 
-# quick on any machine, and the same in every run
+# quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 
 def pytest_configure(config):

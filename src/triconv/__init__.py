@@ -43,6 +43,9 @@ array([[[6., 9.]]])
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from triconv.bound import Bound, backends, use
 from triconv.derivatives import jvp, vjp
 from triconv.explanation import explain
@@ -79,3 +82,11 @@ __all__ = [
     "use",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`triconv.jax`, which needs JAX, when it is first asked for."""
+    if name == "jax":
+        return importlib.import_module("triconv.jax")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -41,6 +41,8 @@ class Call:
         The extension of x, one pair a spatial axis.
     algorithm, precision : str
         See `triconv.conv`.
+    dtype : dtype, optional
+        That of the result, by default the promoted one of the arrays.
     """
 
     contraction: str
@@ -51,6 +53,7 @@ class Call:
     pads: Pads = ()
     algorithm: str = "auto"
     precision: str = "highest"
+    dtype: Any = None
 
     @property
     def operands(self) -> tuple[str, str]:
@@ -73,7 +76,7 @@ class Call:
 
     def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
-        return _compiled(Call.run_pullback, arrays)(self, arrays, g)
+        return _compiled(Call.run_pullback, arrays, like=arrays)(self, arrays, g)
 
     def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """Tangent of the result: each array's tangent in its place, one at a time, summed."""
@@ -83,22 +86,22 @@ class Call:
         """`__call__`, step by step."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
-        dtype = xp.result_type(*arrays)
+        dtype, final = self._dtypes(arrays, xp)
         given = dict(zip(self.roles, arrays, strict=True))
-        f, wide = lib.contractions(), lib.accumulator(dtype)
+        f, wide = lib.contractions(), lib.accumulator(final)
         result = self._contract(self._operands(given, dtype, f, xp), f, wide, xp)
         if "bias" in given:
             result = result + self._bias(given["bias"], wide, xp)
-        return xp.astype(result, dtype, copy=False)
+        return xp.astype(result, final, copy=False)
 
     def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """`pullback`, step by step."""
         xp = array_namespace(*arrays, g)
         lib = backend_of(xp)
-        dtype = xp.result_type(*arrays)
+        dtype, final = self._dtypes(arrays, xp)
         given = dict(zip(self.roles, arrays, strict=True))
         f, wide = lib.contractions(), lib.accumulator(dtype)
-        ct = self.layout.to_canonical(self.result, xp.astype(g, dtype, copy=False), self.geometry.groups, xp)
+        ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
         operands = self._operands(given, dtype, f, xp)
         if lib.conjugates and xp.isdtype(dtype, "complex floating"):
             operands = (xp.conj(operands[0]), xp.conj(operands[1]))
@@ -117,14 +120,19 @@ class Call:
         """`pushforward`, step by step."""
         xp = array_namespace(*arrays, *tangents)
         lib = backend_of(xp)
-        dtype = xp.result_type(*arrays)
+        dtype, final = self._dtypes(arrays, xp)
         given, moved = (dict(zip(self.roles, some, strict=True)) for some in (arrays, tangents))
-        f, wide = lib.contractions(), lib.accumulator(dtype)
+        f, wide = lib.contractions(), lib.accumulator(final)
         (a, b), (da, db) = (self._operands(some, dtype, f, xp) for some in (given, moved))
         result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
         if "bias" in moved:
             result = result + self._bias(moved["bias"], wide, xp)
-        return xp.astype(result, dtype, copy=False)
+        return xp.astype(result, final, copy=False)
+
+    def _dtypes(self, arrays: tuple[Array, ...], xp: Any) -> tuple[Any, Any]:
+        """The dtype of the operands, promoted, and that of the result."""
+        dtype = xp.result_type(*arrays)
+        return dtype, dtype if self.dtype is None else self.dtype
 
     def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
         first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
@@ -151,9 +159,11 @@ class Call:
         return xp.reshape(xp.astype(bias, wide, copy=False), tuple(shape))
 
 
-def _compiled(function: Callable[..., Any], arrays: tuple[Array, ...]) -> Callable[..., Any]:
-    """`function` of a call and arrays, compiled where the arrays' library has a compiler."""
-    return backend_of(array_namespace(*arrays)).compile(function)
+def _compiled(
+    function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
+) -> Callable[..., Any]:
+    """`function` of a call and arrays, compiled where the arrays' library has a compiler; see `Standard.compile`."""
+    return backend_of(array_namespace(*arrays)).compile(function, like=like)
 
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:

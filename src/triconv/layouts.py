@@ -22,12 +22,17 @@ HEAD = {"x": "NC", "w": "OI", "g": "NC"}
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes."""
+    """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes.
+
+    The groups stand side by side in the channels of y, in the output channels of w, and in the axis ``grouped`` of x: its
+    channels, or its batch (where the samples of each group stand together, and all groups have the same channels).
+    """
 
     x: str
     w: str
     g: str
     spatial: str
+    grouped: str = "C"
 
     @classmethod
     def parse(cls, text: str) -> Layout:
@@ -97,7 +102,7 @@ class Layout:
         a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
         shape = iter(a.shape)
         first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
-        if role == "w":  # the outputs of one group stand together
+        if role == "w" or (role == "x" and self.grouped == "N"):  # what is of one group stands together
             return xp.reshape(a, (groups, first // groups, second, *spatial))
         a = xp.reshape(a, (first, groups, second // groups, *spatial))
         return xp.permute_dims(a, (1, 0, *range(2, a.ndim)))
@@ -106,9 +111,9 @@ class Layout:
         """Undo `to_canonical`."""
         letters = self.letters(role)
         order = HEAD[role] + self.spatial
-        if role == "w":
-            groups, k, *rest = a.shape
-            sizes = (groups * k, *rest)
+        if role == "w" or (role == "x" and self.grouped == "N"):
+            groups, first, *rest = a.shape
+            sizes = (groups * first, *rest)
         else:
             groups, n, channels, *rest = a.shape
             a = xp.permute_dims(a, (1, 0, *range(2, a.ndim)))

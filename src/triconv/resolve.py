@@ -69,7 +69,7 @@ def resolve(
     arrays : dict of array
         The operator's arrays by role, in its positional order.
     names : dict of str
-        What the operator calls them, by role.
+        What the operator calls them, by role; and "groups", if it calls those otherwise.
     layout : Layout
         The layout.
     result_size : int or sequence of int
@@ -125,7 +125,8 @@ def resolve(
             f"got {sizes['g']} != {geometry.output_size}"
         )
         raise ValueError(msg)
-    _check_channels(layout, {role: (names[role], arrays[role].shape) for role in roles.operands}, geometry.groups)
+    given = {role: (names[role], arrays[role].shape) for role in roles.operands}
+    _check_channels(layout, given, geometry.groups, names.get("groups", "groups"))
     _check_left_out(layout, arrays, geometry, roles.result)
     if "bias" in arrays:
         letter, groups_ = ("O", 1) if roles.result == "g" else ("I", geometry.groups)
@@ -136,7 +137,7 @@ def resolve(
     return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
 
 
-def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int) -> None:
+def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
     """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
 
     def axis(role: str, letter: str) -> tuple[str, int]:
@@ -153,19 +154,21 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
     def divisible(role: str, letter: str) -> None:
         written, size = axis(role, letter)
         if size % groups:
-            msg = f"`{written}` must be a multiple of `groups`, got {size} and {groups}"
+            msg = f"`{written}` must be a multiple of `{called}`, got {size} and {groups}"
             raise ValueError(msg)
 
     if "x" in given and "w" in given:
         (x, c), (w, per_group) = axis("x", "C"), axis("w", "I")
-        if c != groups * per_group:
-            msg = f"`{x}` must equal `groups * {w}`, got {c} != {groups} * {per_group}"
+        if layout.grouped == "N":
+            equal((x, c), (w, per_group))
+        elif c != groups * per_group:
+            msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}"
             raise ValueError(msg)
     if "g" in given and "w" in given:
         equal(axis("g", "C"), axis("w", "O"))
     if "x" in given and "g" in given:
         equal(axis("g", "N"), axis("x", "N"))
-    for role, letter in (("w", "O"), ("x", "C"), ("g", "C")):
+    for role, letter in (("w", "O"), ("x", layout.grouped), ("g", "C")):
         if role in given:
             divisible(role, letter)
 

@@ -97,8 +97,8 @@ class Standard:
         """Return what two arrays must have in common to be computed on together: their device."""
         return device(array)
 
-    def compile(self, function: Any) -> Any:
-        """`function`, compiled; its first argument is hashable and static."""
+    def compile(self, function: Any, like: tuple[Array, ...] = ()) -> Any:
+        """`function` of a `Call`, compiled; its results are one an array of `like`, or else the result of the call."""
         return function
 
     def dtype(self, dtype: Any) -> Any:

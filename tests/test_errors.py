@@ -131,16 +131,3 @@ def test_mixed_libraries(lib):
 def test_mixed_devices(torch):
     with pytest.raises(ValueError, match="`x` and `w` must be on one device, got cpu and meta"):
         triconv.conv(torch.ones(1, 1, 3), torch.ones(1, 1, 2, device="meta"))
-
-
-def test_torch_forward_over_forward_is_refused(torch):
-    """Its custom functions drop the mixed derivative there, silently; reverse under forward is right."""
-    x, w = torch.ones(1, 1, 3, dtype=torch.float64), torch.ones(1, 1, 2, dtype=torch.float64)
-
-    def f(x, w):
-        return triconv.conv1d(x, w).sum()
-
-    with pytest.raises(NotImplementedError, match="forward mode over forward mode must not be used"):
-        torch.func.jvp(lambda w: torch.func.jvp(lambda x: f(x, w), (x,), (x,))[1], (w,), (w,))
-    mixed = torch.func.jacfwd(torch.func.grad(f), 1)(x, w)
-    assert mixed.sum() == 4

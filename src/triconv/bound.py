@@ -196,8 +196,7 @@ class Bound:
         """`op`, moving what it is given; an array may also come by its name."""
         signature = inspect.signature(op)
 
-        @functools.wraps(op)
-        def resolve(*args: Any, **kwargs: Any) -> Any:
+        def moved(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
             try:
                 given = signature.bind(*args, **kwargs)
             except TypeError as problem:
@@ -206,12 +205,20 @@ class Bound:
             for name, value in given.arguments.items():
                 if name in ARRAYS and value is not None:
                     given.arguments[name] = self.asarray(value)
+            return given
+
+        @functools.wraps(op)
+        def resolve(*args: Any, **kwargs: Any) -> Any:
+            given = moved(args, kwargs)
             return op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
 
         @functools.wraps(op)
         def run(*args: Any, **kwargs: Any) -> Array:
-            call, arrays = resolve(*args, **kwargs)
-            return call(*arrays) if self.jit else call.run(*arrays)
+            if self._backend.compiles and not self.jit:
+                call, arrays = resolve(*args, **kwargs)
+                return call.run(*arrays)
+            given = moved(args, kwargs)
+            return op(*given.args, **given.kwargs)
 
         run.resolve = resolve  # type: ignore[attr-defined]
         return run

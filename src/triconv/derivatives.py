@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from triconv.backends import python_tracer
 from triconv.call import Call
 from triconv.resolve import check_arrays
 
@@ -31,6 +32,8 @@ def operator(resolve: Callable[P, Resolved]) -> Callable[P, Array]:
 
     @functools.wraps(resolve)
     def run(*args: P.args, **kwargs: P.kwargs) -> Array:
+        if (trace := python_tracer()) is not None:
+            return trace(resolve.__module__, resolve.__name__, *args, **kwargs)
         call, arrays = resolve(*args, **kwargs)
         return call(*arrays)
 

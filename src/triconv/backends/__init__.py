@@ -5,6 +5,8 @@ To add a library, subclass `Standard` in a file of its own and enter it in `BACK
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat as compat
@@ -18,7 +20,7 @@ from triconv.backends.torch import Torch
 
 BACKENDS: dict[str, type[Standard]] = {kind.name: kind for kind in (NumPy, JAX, Torch, CuPy, Strict)}
 
-__all__ = ["BACKENDS", "Standard", "backend_of", "to_numpy"]
+__all__ = ["BACKENDS", "Standard", "backend_of", "python_tracer", "to_numpy"]
 
 
 def backend_of(xp: Any) -> Standard:
@@ -33,3 +35,13 @@ def backend_of(xp: Any) -> Standard:
         if is_namespace(xp):
             return kind(xp)
     return Standard(xp)
+
+
+def python_tracer() -> Callable[..., Any] | None:
+    """Where a compiler is reading Python itself, as `torch.compile` does: what gives it an operator as a whole."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.compiler.is_dynamo_compiling():
+        return None
+    from triconv.interop import torch as binding
+
+    return binding.compiled

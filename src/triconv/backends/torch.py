@@ -60,6 +60,21 @@ class Torch(Standard):
                     stack.callback(setattr, module, "fp32_precision", before)
             yield
 
+    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
+        """As the standard one; not in place where torch itself differentiates or batches the kernel, which forbids that."""
+        import torch
+
+        if torch._C._functorch.peek_interpreter_stack() is None:  # noqa: SLF001 (there is no public way to ask)
+            return super().add_at(a, slices, values)
+        front = a.ndim - len(slices)
+        ranges = [range(*s.indices(size)) for s, size in zip(slices, a.shape[front:], strict=True)]
+        values = values.reshape(*a.shape[:front], *map(len, ranges))
+        for axis, positions in enumerate(ranges, front):
+            where = torch.tensor(positions, dtype=torch.int64, device=values.device)
+            shape = (*values.shape[:axis], a.shape[axis], *values.shape[axis + 1 :])
+            values = values.new_zeros(shape).index_add(axis, where, values)
+        return a + values
+
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a tensor, which stays in its autograd graph."""
         import torch

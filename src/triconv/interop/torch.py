@@ -1,8 +1,14 @@
-"""torch autograd functions for the contractions.
+"""torch autograd functions for the contractions, and all that touches torch's internals.
 
 One function class for the three bilinear contractions and one for the two linear maps; both call themselves backward, so
 derivatives of any order are defined. torch's gradient of a complex function is conjugated: the cotangent of one operand is
-the contraction with the conjugate of the other.
+the contraction with the conjugate of the other::
+
+    gx = conv_input_vjp(g, conj(w))         gw = conv_weight_vjp(g, conj(x))
+
+Two of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, so
+there torch differentiates the kernel itself. The older batching that ``is_grads_batched`` uses has no slices, so there the
+kernel is an operator that torch calls once a sample.
 """
 
 from __future__ import annotations
@@ -12,6 +18,8 @@ from typing import Any
 
 import array_api_compat.torch as xp
 import torch
+from torch._C._functorch import TransformType, get_interpreter_stack, is_legacy_batchedtensor
+from torch._dynamo import nonstrict_trace
 from torch.autograd import Function
 
 from triconv import contractions, rules
@@ -26,7 +34,7 @@ class Contraction(Function):
     @staticmethod
     def forward(name: str, params: dict[str, Any], a: Array, b: Array) -> Array:
         """Run the plain contraction."""
-        return getattr(contractions, name)(a, b, **params)
+        return _plain(name, params, a, b)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
@@ -66,7 +74,7 @@ class Linear(Function):
     @staticmethod
     def forward(name: str, params: dict[str, Any], a: Array) -> Array:
         """Run the plain map."""
-        return getattr(contractions, name)(a, **params)
+        return _plain(name, params, a)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
@@ -76,29 +84,17 @@ class Linear(Function):
     @staticmethod
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the adjoint."""
-        return None, None, Linear.apply(rules.ADJOINT[ctx.name], ctx.params, ct)
+        return None, None, _apply(rules.ADJOINT[ctx.name], ctx.params, ct)
 
     @staticmethod
     def jvp(ctx: Any, _name: None, _params: None, da: Array) -> Array:
         """Apply the map itself."""
-        return Linear.apply(ctx.name, ctx.params, da)
+        return _apply(ctx.name, ctx.params, da)
 
     @staticmethod
     def vmap(_info: Any, in_dims: tuple[Any, ...], name: str, params: dict[str, Any], a: Array) -> Any:
         """Put the batch in front: the map works on the last axes."""
-        return Linear.apply(name, params, torch.movedim(a, in_dims[2], 0)), 0
-
-
-def _apply(name: str, params: dict[str, Any], a: Array, b: Array) -> Array:
-    """Apply, unless torch would silently drop a derivative: it has none of a custom function's forward derivative."""
-    levels = torch._C._functorch.get_interpreter_stack() or ()  # noqa: SLF001 (there is no public way to ask)
-    if sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1:  # noqa: SLF001
-        msg = (
-            "forward mode over forward mode must not be used on triconv's operators with torch, which drops the mixed "
-            "derivative of a custom function there; use forward over reverse, such as torch.func.hessian"
-        )
-        raise NotImplementedError(msg)
-    return Contraction.apply(name, params, a, b)
+        return _apply(name, params, torch.movedim(a, in_dims[2], 0)), 0
 
 
 def conv(x: Array, w: Array, **params: Any) -> Array:
@@ -118,9 +114,58 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
 
 def extend(x: Array, **params: Any) -> Array:
     """`triconv.contractions.extend`, known to autograd."""
-    return Linear.apply("extend", params, x)
+    return _apply("extend", params, x)
 
 
 def fold(g: Array, **params: Any) -> Array:
     """`triconv.contractions.fold`, known to autograd."""
-    return Linear.apply("fold", params, g)
+    return _apply("fold", params, g)
+
+
+def compiled(module: str, name: str, *args: Any, **kwargs: Any) -> Array:
+    """The operator of this name, under `torch.compile`: traced with tensors, not by reading its Python."""
+    given = [NONE if arg is None else arg for arg in args]
+    return _traced(module, name, *given, **{key: NONE if arg is None else arg for key, arg in kwargs.items()})
+
+
+NONE = "None"  # `nonstrict_trace` takes strings, but not None
+
+
+@nonstrict_trace
+def _traced(module: str, name: str, *args: Any, **kwargs: Any) -> Array:
+    given = [None if _is_none(arg) else arg for arg in args]
+    resolve = getattr(sys.modules[module], name).resolve
+    call, arrays = resolve(*given, **{key: None if _is_none(arg) else arg for key, arg in kwargs.items()})
+    return call.run(*arrays)
+
+
+def _is_none(arg: Any) -> bool:
+    return isinstance(arg, str) and arg == NONE
+
+
+def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
+    """The autograd function, but where torch would drop its derivatives."""
+    levels = get_interpreter_stack() or ()
+    if sum(level.key() == TransformType.Jvp for level in levels) > 1:
+        return getattr(contractions, name)(*operands, **params)
+    function = Contraction if name in rules.ROLES else Linear
+    return function.apply(name, params, *operands)
+
+
+def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
+    """The kernel, but once a sample under torch's older batching."""
+    if not any(map(is_legacy_batchedtensor, operands)):
+        return getattr(contractions, name)(*operands, **params)
+    key = (name, tuple(sorted(params.items())))
+    number = NUMBERS.setdefault(key, len(NUMBERS))
+    return _once_a_sample(*operands, *[None] * (2 - len(operands)), number)
+
+
+NUMBERS: dict[Any, int] = {}
+
+
+@torch.library.custom_op("triconv::plain", mutates_args=(), schema="(Tensor a, Tensor? b, int number) -> Tensor")
+def _once_a_sample(a: Array, b: Array | None, number: int) -> Array:
+    """The kernel as an operator of torch's; it knows its parameters by a number."""
+    name, params = next(key for key, known in NUMBERS.items() if known == number)
+    return getattr(contractions, name)(*(a,) if b is None else (a, b), **dict(params))

@@ -1,0 +1,46 @@
+"""Model libraries that let one choose the convolution: the same layers with lax's and with ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+
+LAYERS = [
+    {"kernel_size": (3, 3), "strides": 2},
+    {"kernel_size": (3, 2), "padding": "VALID", "feature_group_count": 2},
+    {"kernel_size": (3, 3), "kernel_dilation": 2, "padding": ((1, 2), (0, 1))},
+    {"kernel_size": (2, 3), "input_dilation": 2, "padding": ((1, 0), (2, 2))},
+    {"kernel_size": (3, 3), "padding": "CIRCULAR"},
+    {"kernel_size": (3,), "padding": "CAUSAL"},
+    {"kernel_size": (3, 3), "dtype": "bfloat16"},
+]
+
+
+def assert_close(left, right, jax):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        tolerance = 2e-2 if a.dtype.itemsize < 4 or "bfloat16" in str(left) else 1e-5
+        np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_flax(jax, layer):
+    """In the older and in the newer interface: value and gradients."""
+    from flax import linen, nnx
+
+    x = jax.random.normal(jax.random.key(1), (2, *[8] * len(layer["kernel_size"]), 4), "float32")
+
+    def of_linen(conv):
+        module = linen.Conv(6, conv_general_dilated=conv, **layer)
+        params = module.init(jax.random.key(0), x)
+        return jax.value_and_grad(lambda p: (module.apply(p, x) ** 2).mean())(params)
+
+    def of_nnx(conv):
+        module = nnx.Conv(4, 6, conv_general_dilated=conv, rngs=nnx.Rngs(0), **layer)
+        value, gradient = nnx.value_and_grad(lambda m: (m(x) ** 2).mean())(module)
+        return value, jax.tree.leaves(gradient)
+
+    for run in (of_linen, of_nnx):
+        assert_close(run(triconv.jax.conv_general_dilated), run(jax.lax.conv_general_dilated), jax)

@@ -9,6 +9,8 @@ import pytest
 
 from triconv.backends import BACKENDS, to_numpy
 
+pytest_plugins = ["pytester"]
+
 # by name, so that a library that should be there and is not is an error, never a silent skip
 REQUIRED = [name for name in os.environ.get("TRICONV_TEST_BACKENDS", "").split(",") if name]
 NAMES = REQUIRED or [name for name, kind in BACKENDS.items() if name != "cupy" and kind.installed()]

@@ -126,6 +126,14 @@ def test_as_lax_more(jax, start):
         check(jax, seed)
 
 
+@pytest.mark.parametrize(("dtype", "preferred"), PREFERRED)
+def test_preferred_element_type(jax, dtype, preferred):
+    """Sums are taken in it: in the narrower one they would overflow."""
+    x, w = (jax.numpy.full(shape, value, dtype) for shape, value in (((2, 9, 6), 100), ((3, 9, 3), 101)))
+    theirs = jax.lax.conv_general_dilated(x, w, (1,), "SAME", preferred_element_type=preferred)
+    assert_same(triconv.jax.conv_general_dilated(x, w, (1,), "SAME", preferred_element_type=preferred), theirs, jax)
+
+
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "float8_e4m3fn", "float8_e5m2", "float8_e3m4", "float4_e2m1fn"])
 def test_narrow_dtypes(jax, dtype):
     if not hasattr(jax.numpy, dtype):

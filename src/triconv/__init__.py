@@ -47,6 +47,8 @@ import importlib
 from typing import Any
 
 from triconv.bound import Bound, backends, use
+from triconv.checking.candidates import Rules
+from triconv.checking.check import check
 from triconv.derivatives import jvp, vjp
 from triconv.explanation import explain
 from triconv.notebook import conv2d_backward, conv2d_backward_weights, conv2d_forward
@@ -64,7 +66,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bound",
+    "Rules",
     "backends",
+    "check",
     "conv",
     "conv1d",
     "conv2d",

@@ -45,19 +45,41 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="check triconv itself on every backend installed",
-        description="Check triconv itself, on every backend installed, against loops by definition, the adjoint identity, "
-        "jax.vjp of lax.conv_general_dilated and torch.autograd. Exit status: 0 right, 1 wrong, 2 could not be checked.",
+        help="check a convolution of yours, or triconv itself",
+        description="Check a convolution and its derivatives against the definition, and say what is wrong. Without a target, "
+        "check triconv itself, on every backend installed, against loops by definition, the adjoint identity, jax.vjp of "
+        "lax.conv_general_dilated and torch.autograd. Exit status: 0 right, 1 wrong or imprecise, 2 could not be checked.",
     )
     check.add_argument(
+        "target",
+        nargs="?",
+        metavar="FILE:NAME",
+        help="a function or triconv.Rules: path/to/file.py:name or package.module:name",
+    )
+    own = check.add_argument_group("for a target")
+    own.add_argument("--like", metavar="OPERATOR", help="the operator that it should agree with, such as conv2d")
+    own.add_argument(
+        "--shape", action="append", type=_ints, metavar="N,C,H,W", help="of each array of the operator, in their order"
+    )
+    _add_parameters(own)
+    own.add_argument(
+        "--framework", help="whose arrays it takes, if that is not to be found out: numpy, jax, torch, ..."
+    )
+    own.add_argument("--dtype", help="of the arrays (default: float32)")
+    own.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
+    own.add_argument("--pass-params", action="store_true", help="hand it the parameters as keywords")
+    own.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
+    own.add_argument("--json", metavar="PATH", help="write the report as JSON")
+    itself = check.add_argument_group("without a target")
+    itself.add_argument(
         "--backend",
         action="append",
         metavar="NAME",
         help="check this backend only (several: give it several times)",
     )
     check.add_argument("--seed", type=int, default=0, help="of the random data (default: %(default)s)")
-    check.add_argument("--full", action="store_true", help="a row for each case, contraction and backend")
-    check.add_argument(
+    itself.add_argument("--full", action="store_true", help="a row for each case, contraction and backend")
+    itself.add_argument(
         "--optimize",
         action="store_true",
         help="let XLA optimize its machine code, as it does for you (slower: compiling is most of the time)",
@@ -73,11 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array, in their order"
     )
-    for name in ("stride", "dilation", "groups", "output-padding", "input-dilation", "input-size", "kernel-size"):
-        explain.add_argument(f"--{name}", type=_ints)
-    explain.add_argument("--padding", type=_padding, help="an int, one int an axis, or a name such as same")
-    explain.add_argument("--layout")
-    explain.add_argument("--padding-mode")
+    _add_parameters(explain)
     explain.add_argument("--algorithm")
     explain.set_defaults(run=_explain)
 
@@ -90,16 +108,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+PARAMETERS = (
+    *("stride", "dilation", "groups", "output_padding", "input_dilation", "input_size", "kernel_size"),
+    *("padding", "layout", "padding_mode"),
+)
+
+
+def _add_parameters(parser: Any) -> None:
+    """Add the parameters that the operators take."""
+    for name in PARAMETERS[:7]:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_ints)
+    parser.add_argument(
+        "--padding", type=_padding, help="an int, one int an axis, lo:hi pairs such as 1:2,0:1, or a name such as same"
+    )
+    parser.add_argument("--layout")
+    parser.add_argument("--padding-mode")
+
+
 def _ints(text: str) -> Any:
     numbers = tuple(int(word) for word in text.split(","))
     return numbers if len(numbers) > 1 or text.endswith(",") else numbers[0]
 
 
 def _padding(text: str) -> Any:
+    if ":" in text:
+        return [tuple(int(word) for word in pair.split(":")) for pair in text.split(",")]
     return text if text.replace("_", "").isalpha() else _ints(text)
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.target is not None:
+        return _check_target(arguments)
+    given = [name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None]
+    if given:
+        msg = f"`--{given[0]}` must come with a target, FILE:NAME"
+        raise ValueError(msg)
     quick = not arguments.optimize and "XLA_FLAGS" not in os.environ
     if quick:  # before JAX is first imported; half of the time would go into optimizing code that runs once
         os.environ["XLA_FLAGS"] = QUICK_XLA
@@ -111,6 +154,27 @@ def _check(arguments: argparse.Namespace) -> int:
     if quick and "jax" in backends:
         print("XLA's machine code was not optimized, to start sooner; --optimize checks it as your programs have it")
     return RIGHT if all(result.ok for result in results) else WRONG
+
+
+def _check_target(arguments: argparse.Namespace) -> int:
+    """Check somebody's function."""
+    from triconv.checking import targets
+
+    return targets.check(
+        arguments.target,
+        like=arguments.like,
+        shapes=arguments.shape,
+        params={name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None},
+        options={
+            "framework": arguments.framework,
+            "dtype": arguments.dtype,
+            "precision": arguments.precision,
+            "pass_params": arguments.pass_params,
+            "seed": arguments.seed,
+        },
+        html=arguments.html,
+        json=arguments.json,
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,324 @@
+"""`check`: somebody's convolution against the definition, with no tolerance to tune."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from triconv.backends import BACKENDS, to_numpy
+from triconv.checking import loops
+from triconv.checking.candidates import Candidate, Rules, as_candidate, framework_of
+from triconv.checking.judge import Ask, Judge, Question, judge
+from triconv.checking.problem import Problem, Truth
+from triconv.checking.shrink import medium, smallest, snippet
+from triconv.checking.verdicts import UNCHECKED, WRONG, Report, Row
+
+Array = Any
+
+DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", "int64", "int32")
+# positions that the loops visit, up to which every hypothesis is tried; beyond, on the smallest case alone
+QUICK = 3000
+PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
+
+
+def check(
+    candidate: Any,
+    like: Callable[..., Array],
+    *shapes_or_arrays: Any,
+    framework: str | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+    pass_params: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], Any] | None = None,
+    **params: Any,
+) -> Report:
+    """Check a convolution and its derivatives against the definition, and say what is wrong.
+
+    Parameters
+    ----------
+    candidate : callable or Rules
+        A function of JAX, torch, NumPy or another array library, a module, or `Rules`. It is called with the arrays alone.
+    like : callable
+        The operator of triconv that it should agree with, such as `triconv.conv2d`.
+    *shapes_or_arrays : tuple of int, or array
+        Shapes of the arrays of `like`, in its order, or arrays, whose values are then used for the rounding test.
+    framework : {"numpy", "jax", "torch", ...}, optional
+        Whose arrays the candidate takes; by default found from its type and from the modules that its code names.
+    dtype : str, optional
+        Of the arrays; by default that of the arrays given, else "float32".
+    precision : {"tf32", "bfloat16", "float16", "float32"}, optional
+        Declares that products of fewer bits than the dtype has are meant.
+    pass_params : bool
+        Whether to hand the candidate `params` as keywords.
+    seed : int
+        Of the data.
+    progress : callable, optional
+        Called with the name of each question before it is asked.
+    **params : Any
+        Parameters of `like`.
+
+    Returns
+    -------
+    Report
+        With ``verdict`` "right", "imprecise", "wrong" or "unchecked", ``ok``, ``cause``, one row a question, and a program that
+        shows the fault.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the question itself makes no sense: for what `like` raises them, for a name that is not known.
+
+    Notes
+    -----
+    Three tests, none with a tolerance. *Exact*: integers so small that every partial sum is exact in the dtype; any difference
+    is a fault. *Rounding*: random data, every element within ``(n + 1) u`` times the convolution of the absolute values, for
+    ``n`` terms and unit roundoff ``u`` [1]_; for algorithms that mix all elements, such as FFTs, within a norm-wise bound.
+    *Precision*: the fewest bits whose bound holds. The right answers are loops over the definition.
+
+    References
+    ----------
+    .. [1] C.-P. Jeannerod and S. M. Rump, "Improved error bounds for inner products in floating-point arithmetic", SIAM J.
+       Matrix Anal. Appl. 34 (2013), which holds for sums in any order, and for any ``n``.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> def backward(matrix, upstream):  # forgets that the filter has several channels
+    ...     return triconv.conv2d_backward_weights(matrix, upstream)[::-1]
+    >>> rules = triconv.Rules(triconv.conv2d_forward, triconv.conv2d_backward, backward)
+    >>> report = triconv.check(rules, triconv.conv2d_forward, (6, 7, 3), (3, 2, 3))
+    >>> report.verdict, report.cause
+    ('wrong', 'channels permuted')
+    """
+    if not hasattr(like, "resolve"):
+        msg = f"`like` must be an operator of triconv, such as triconv.conv2d, got {like!r}"
+        raise TypeError(msg)
+    shapes, arrays = _shapes(shapes_or_arrays)
+    dtype = dtype or _dtype_of(arrays) or "float32"
+    for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, (None, *PRECISIONS))):
+        if value not in known:
+            msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
+            raise ValueError(msg)
+    problem = Problem.of(like, shapes, params)
+    framework = framework or _framework(candidate, arrays)
+    problem = replace(problem, conjugates=framework == "torch" and dtype.startswith("complex"))
+    keywords = dict(params) if pass_params else {}
+    as_listed = like.__name__ == "conv2d_forward"  # the notebook's order and layouts
+    wrapped = as_candidate(candidate, framework=framework, dtype=dtype, keywords=keywords, as_listed=as_listed)
+    told = progress or (lambda _: None)
+    own = [to_numpy(a) for a in arrays] if arrays else None
+    with wrapped.session():
+        thorough = _meetings(problem) <= QUICK
+        rows = list(_rows(wrapped, Judge(problem, dtype, precision, seed, own, thorough), told))
+        failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
+        counterexample, witnesses = "", ()  # type: str, tuple[str, ...]
+        if failed is not None:
+            told("smallest counterexample")
+            small = smallest(wrapped, like, problem, params, dtype, seed, failed.what)
+            counterexample = snippet(candidate, wrapped, like, params, small, failed.what)
+            quicker = None if thorough else medium(problem, like, params)
+            if quicker is not None:
+                again = {row.what: row for row in _rows(wrapped, Judge(quicker, dtype, precision, seed), told)}
+                rows = [_explained(row, again.get(row.what)) for row in rows]
+            witnesses = tuple(_witnesses(problem, seed)) if thorough else ()
+        rows = _only(rows)
+    versions = {name: BACKENDS[name].version() for name in dict.fromkeys(("numpy", framework)) if name in BACKENDS}
+    shown = dict(zip(problem.names, shapes, strict=True))
+    return Report(
+        _name(candidate),
+        like.__name__,
+        shown,
+        params,
+        framework,
+        dtype,
+        tuple(rows),
+        witnesses,
+        counterexample,
+        versions,
+        seed,
+    )
+
+
+def _rows(candidate: Candidate, judge_: Judge, told: Callable[[str], Any]) -> Iterator[Row]:
+    held: list[Row] = []
+    for question in questions(candidate, judge_.problem, judge_.dtype):
+        told(question.what)
+        row = judge(judge_, question)
+        held.append(row)
+        if question.what == "value":
+            if row.verdict == UNCHECKED:
+                yield row
+                return
+            continue
+        # whether it is the same again comes before the value if it is not: nothing else says anything then
+        yield from held if row.verdict != WRONG or row.cause != "nondeterministic" else reversed(held)
+        held = []
+    yield from held
+
+
+def _explained(row: Row, smaller: Row | None) -> Row:
+    """The row with the cause that was found for the smallest case."""
+    if row.verdict != WRONG or smaller is None or smaller.evidence is None or not smaller.cause:
+        return row
+    here = row.detail.rpartition("; at ")[2]
+    return replace(row, cause=smaller.cause, detail=f"{smaller.detail.rpartition('; at ')[0]}; at {here}")
+
+
+def _only(rows: list[Row]) -> list[Row]:
+    """The rows with the cause of a wrong JVP or second order where nothing before it is wrong."""
+    out, wrong = [], False
+    for row in rows:
+        later = "jvp only" if row.what == "JVP" else "second order only" if row.what.startswith("second") else ""
+        if row.verdict == WRONG and later and not wrong and row.cause != "not a number":
+            words = {
+                "jvp only": "the VJPs are right, the JVP is not",
+                "second order only": "first order is right, second is not",
+            }
+            why = f" ({row.cause})" if row.cause else ""
+            row = replace(row, cause=later, detail=f"{words[later]}{why}: {row.detail}")  # noqa: PLW2901
+        wrong |= row.verdict == WRONG and not later
+        out.append(row)
+    return out
+
+
+def _meetings(problem: Problem) -> int:
+    """Number of positions that the loops visit."""
+    return math.prod(len(loops.meetings(a)) for a in problem.facts.axes)
+
+
+def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Question]:
+    """Everything that is asked of a candidate."""
+    p, names = problem, dict(zip(problem.roles, problem.names, strict=True))
+
+    def given(data: Any) -> list[np.ndarray]:
+        return [p.user(role, data.primals[role]) for role in p.roles]
+
+    def along(data: Any) -> list[np.ndarray]:
+        return [p.user(role, data.tangents[role]) for role in p.roles]
+
+    def g(data: Any) -> np.ndarray:
+        return p.user(p.result, data.g)
+
+    def value(data: Any) -> Any:
+        return candidate.value(given(data))
+
+    def vmap(n: int) -> Ask:
+        return lambda d: candidate.vmap([np.stack(pair) for pair in zip(given(d), along(d), strict=True)])[n]
+
+    def vjp(n: int) -> Ask:
+        return lambda d: candidate.vjps(given(d), g(d))[n]
+
+    def second(ask: Callable[..., Any], n: int) -> Ask:
+        return lambda d: ask(given(d), g(d), along(d))[n]
+
+    yield Question("value", p.result, value, Truth.value)
+    yield Question("run to run", p.result, value, Truth.value, "repeat")
+    if "jit" in candidate.transforms:
+        yield Question("value under jit", p.result, lambda d: candidate.jit(given(d)), Truth.value)
+    if "vmap" in candidate.transforms:
+        for n, answer in enumerate((Truth.value, Truth.of_tangents)):
+            yield Question(f"vmap, sample {n}", p.result, vmap(n), answer)
+    if dtype.startswith("int"):
+        return
+    yield Question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
+    for n, role in enumerate(p.roles):
+        yield Question(f"VJP of {names[role]}", role, vjp(n), functools.partial(Truth.vjp, role=role))
+    yield Question("JVP", p.result, lambda d: candidate.jvp(given(d), along(d)), Truth.jvp)
+    if dtype.startswith("complex"):
+        return
+    for name, ask in (
+        ("reverse over reverse", candidate.reverse_over_reverse),
+        ("forward over reverse", candidate.forward_over_reverse),
+    ):
+        for n, role in enumerate(p.operands):
+            answer = functools.partial(Truth.second, role=role)  # type: ignore[assignment]
+            yield Question(f"second order of {names[role]} ({name})", role, second(ask, n), answer)
+
+
+def _shapes(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
+    """The shapes, and the arrays if arrays were given."""
+    if given and all(is_array_api_obj(a) for a in given):
+        return tuple(tuple(map(int, a.shape)) for a in given), list(given)
+    shapes = []
+    for a in given:
+        if is_array_api_obj(a) or not isinstance(a, (tuple, list)) or not all(hasattr(n, "__index__") for n in a):
+            msg = f"`shapes_or_arrays` must be all shapes (tuples of ints) or all arrays, got {type(a).__name__}: {str(a)[:60]}"
+            raise TypeError(msg)
+        if any(int(n) < 0 for n in a):
+            msg = f"`shapes_or_arrays` must be shapes without negative sizes, got {tuple(a)}"
+            raise ValueError(msg)
+        shapes.append(tuple(map(int, a)))
+    return tuple(shapes), None
+
+
+def _dtype_of(arrays: list[Any] | None) -> str | None:
+    if not arrays:
+        return None
+    return str(np.result_type(*(to_numpy(a).dtype for a in arrays)))
+
+
+def _framework(candidate: Any, arrays: list[Any] | None) -> str:
+    """That of the arrays, if they are not NumPy's, else of the candidate's code."""
+    for name in ("torch", "jax"):
+        if arrays and any(type(a).__module__.startswith(name) for a in arrays):
+            return name
+    return framework_of(candidate)
+
+
+def _name(candidate: Any) -> str:
+    if isinstance(candidate, Rules):
+        return f"Rules({_name(candidate.forward)}, ...)"
+    inner = getattr(candidate, "func", candidate)
+    return getattr(inner, "__name__", None) or type(inner).__name__
+
+
+def _witnesses(problem: Problem, seed: int) -> Iterator[str]:
+    """What lax and torch say of the same problem, against the loops; one sentence each."""
+    from triconv.checking import runners
+    from triconv.checking.cases import Case
+
+    if problem.call.contraction != "conv" or problem.facts.mode != "zeros":
+        return
+    axes = problem.facts.axes
+    shapes = {r: problem.torch_shape(r, problem.result_shape(r)) for r in problem.operands}
+    case = Case(
+        "",
+        "",
+        shapes["x"],
+        shapes["w"],
+        tuple(a.stride for a in axes),
+        tuple(a.dilation for a in axes),
+        tuple(a.input_dilation for a in axes),
+        tuple((a.pad_lo, a.pad_hi) for a in axes),
+        problem.facts.groups,
+    )
+    rng = np.random.default_rng(seed)
+    x, w, g = (rng.integers(-3, 4, shape).astype(np.float32) for shape in (case.x, case.w, case.g))
+    right = [
+        problem.facts.derivative(r, {o: a for o, a in zip("xwg", (x, w, g), strict=True) if o != r}) for r in "gxw"
+    ]
+    for oracle, (library, witness) in runners.WITNESSES.items():
+        if not BACKENDS[library].installed():
+            continue
+        importlib.import_module(library)
+        said = witness(case, x, w, g)
+        if said is None:
+            yield f"{oracle} cannot express this geometry"
+            continue
+        wrong = [
+            n
+            for n, a, b in zip(("value", "VJP of x", "VJP of w"), said, right, strict=True)
+            if not np.array_equal(a, b)
+        ]
+        if wrong:
+            yield f"{oracle} itself is wrong here, against the definition: {', '.join(wrong)}"
+        else:
+            yield f"{oracle} agrees with the definition: value and both VJPs, on integers, bit for bit"

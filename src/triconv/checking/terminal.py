@@ -1,0 +1,134 @@
+"""A `Report` in words: `show` prints it in colour, `text` gives the same without."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
+
+from triconv.checking.verdicts import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
+
+STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", NOT_OFFERED: "dim"}
+WIDTH = 120
+MOST_TAPS = 6
+PROGRAM = "A program that shows it, without triconv:"
+# a candidate's own error message may come with colours
+ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~])?")
+
+
+def text(report: Report) -> str:
+    """Return what `show` prints, 120 columns wide, without colours."""
+    file = io.StringIO()
+    # each is said here, or rich would ask the environment: FORCE_COLOR, a notebook, an old Windows
+    plain = Console(
+        file=file, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    )
+    show(report, plain)
+    return file.getvalue()
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the title, the table, where it is wrong, the witnesses, the program that shows it, and the verdict."""
+    _say(console, title(report), "bold")
+    console.print(_table(report))
+    failed = next((row for row in report.rows if row.verdict == WRONG and row.evidence is not None), None)
+    if failed is not None:
+        _say(console, f"{failed.what}:", "bold")
+        for sentence in where(failed):
+            _say(console, f"  {sentence}")
+        console.print()
+    for witness in report.witnesses:
+        _say(console, witness)
+    if report.witnesses:
+        console.print()
+    if report.counterexample:
+        _say(console, PROGRAM, "bold")
+        # a segment is neither wrapped nor are its tabs expanded: the program can be copied
+        program = Segment(report.counterexample.rstrip("\n") + "\n")
+        console.print(Segments([program]), soft_wrap=True, end="")
+        console.print()
+    _say(console, made_with(report), "dim")
+    _say(console, report.summary, STYLES.get(report.verdict, ""))
+
+
+def title(report: Report) -> str:
+    """Return one line: what was checked, like what, and on which data."""
+    return f"{report.candidate} like {report.like}: {data(report)}"
+
+
+def data(report: Report) -> str:
+    """Return the shapes, the parameters, and whose arrays of which dtype."""
+    shapes = ", ".join(f"{name} {shape}" for name, shape in report.shapes.items())
+    params = ", ".join(f"{name}={value}" for name, value in report.params.items())
+    return "; ".join(part for part in (shapes, params, f"{report.framework} {report.dtype}") if part)
+
+
+def made_with(report: Report) -> str:
+    """Return one line: the versions of the libraries, and the seed of the data."""
+    return ", ".join([*(f"{name} {version}" for name, version in report.versions.items()), f"seed {report.seed}"])
+
+
+def error_over_bound(row: Row) -> str:
+    """Return the error over its bound to two digits, or '-'."""
+    return "-" if row.error is None else f"{row.error:.2g}"
+
+
+def value(number: Any) -> str:
+    """Return a number with all its digits; a whole one without '.0'."""
+    return str(number).removesuffix(".0")
+
+
+def where(row: Row) -> list[str]:
+    """Return sentences on the first wrong element: its index, the two values, how many there are, what meets there."""
+    e = row.evidence
+    if e is None:
+        return []
+    # results of a bias have one axis, whose order needs no word
+    order = ", axes in torch's order" if len(e.index) > 1 else ""
+    sentences = [
+        f"first wrong element: {e.index}{order}",
+        f"expected {value(e.expected_value)}, found {value(e.found_value)}",
+        f"{e.wrong_elements} of {e.elements} elements {'is' if e.wrong_elements == 1 else 'are'} wrong",
+    ]
+    if e.taps:
+        sentences.append("taps that meet there:")
+        sentences += [f"  tap {tap}: input {i}, output {o}" for i, o, tap in e.taps[:MOST_TAPS]]
+        if len(e.taps) > MOST_TAPS:
+            sentences.append(f"  and {len(e.taps) - MOST_TAPS} more")
+    elif len(e.index) > 2:  # a bias has no positions, so no taps either
+        sentences.append("no tap meets there")
+    return sentences
+
+
+def without_escapes(words: str) -> str:
+    """Return the words without a terminal's escape codes."""
+    return ESCAPES.sub("", words)
+
+
+def _say(console: Console, words: str, style: str = "") -> None:
+    """Print words as they are: brackets are no markup, numbers are not coloured."""
+    console.print(Text(without_escapes(words), style), overflow="fold")
+
+
+def _table(report: Report) -> Table:
+    """Return the table, one row a question."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("question", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    table.add_column("proof", overflow="fold")
+    table.add_column("error/bound", overflow="fold", justify="right")
+    table.add_column("detail", overflow="fold")
+    for row in report.rows:
+        cells = [
+            Text(without_escapes(words))
+            for words in (row.what, row.verdict, row.how, error_over_bound(row), row.detail)
+        ]
+        cells[1].stylize(STYLES.get(row.verdict, ""))
+        table.add_row(*cells)
+    return table

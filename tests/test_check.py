@@ -1,0 +1,299 @@
+"""`triconv.check`: right candidates are never alarmed at, wrong questions are refused, and precision is told from error."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv import cli
+from triconv.checking.candidates import framework_of
+from triconv.geometry import Geometry
+
+SHAPES = (2, 3, 8, 8), (4, 3, 3, 3)
+
+
+def random_question(rng):
+    """Shapes and parameters of `triconv.conv`, in one to three dimensions."""
+    ndim = rng.integers(1, 4)
+    groups = int(rng.choice([1, 1, 2, 3]))
+    n, c, k = (int(rng.integers(1, 4)) for _ in "nck")
+    pick = lambda *choices: [int(rng.choice(choices)) for _ in range(ndim)]  # noqa: E731
+    size, kernel = pick(3, 4, 5, 7), pick(1, 2, 3)
+    params = {
+        "stride": pick(1, 1, 2, 3),
+        "dilation": pick(1, 1, 2),
+        "input_dilation": pick(1, 1, 1, 2),
+        "padding": [(int(rng.integers(-1, 3)), int(rng.integers(-1, 3))) for _ in range(ndim)],
+        "groups": groups,
+    }
+    if min(Geometry.of(size, kernel, **params).output_size) == 0:
+        return random_question(rng)
+    return ((n, groups * c, *size), (groups * k, c, *kernel)), params
+
+
+def rules(shapes, params):
+    """The operators of triconv, as functions by hand."""
+    return triconv.Rules(
+        lambda x, w: triconv.conv(x, w, **params),
+        lambda g, w: triconv.conv_input_vjp(g, w, input_size=shapes[0][2:], **params),
+        lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=shapes[1][2:], **params),
+    )
+
+
+@pytest.mark.parametrize("start", range(0, 500, 50))
+def test_no_alarm_at_right_rules(start):
+    """500 random geometries in three dtypes, on NumPy."""
+    for seed in range(start, start + 50):
+        rng = np.random.default_rng(seed)
+        shapes, params = random_question(rng)
+        dtype = ("float32", "float64", "float16")[seed % 3]
+        report = triconv.check(rules(shapes, params), triconv.conv, *shapes, dtype=dtype, seed=seed, **params)
+        assert report.ok, f"{seed}\n{report}"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "complex64"])
+def test_no_alarm_at_a_framework(lib, dtype):
+    """Of a function and of its derivatives by JAX and torch."""
+    if not lib.has(dtype) or lib.name in ("numpy", "array-api-strict"):
+        pytest.skip(f"{lib.name}: no {dtype}, or no derivatives")
+    for seed in range(3):
+        shapes, params = random_question(np.random.default_rng(seed))
+        conv = lambda x, w, params=params: triconv.conv(x, w, **params)  # noqa: E731
+        report = triconv.check(conv, triconv.conv, *shapes, framework=lib.name, dtype=dtype, **params)
+        assert report.ok, f"{seed}\n{report}"
+
+
+@pytest.mark.parametrize(
+    ("operator", "shapes", "params"),
+    [
+        ("conv2d", ((2, 4, 6, 5), (6, 2, 3, 2), (6,)), {"groups": 2, "padding": (1, 0), "padding_mode": "reflect"}),
+        ("conv1d", ((4, 6), (2, 4, 3)), {"padding": 2, "padding_mode": "circular"}),
+        ("conv_transpose2d", ((2, 4, 3, 4), (4, 3, 2, 3), (6,)), {"stride": 2, "output_padding": 1, "groups": 2}),
+        ("conv2d_forward", ((6, 5, 3), (2, 3, 3)), {}),
+        ("conv2d_backward", ((5, 3, 1), (2, 3, 3)), {}),
+        ("conv2d_backward_weights", ((6, 5, 3), (5, 3, 1)), {}),
+        ("conv_input_vjp", ((2, 4, 3), (4, 2, 3)), {"input_size": 7, "stride": 2, "groups": 2}),
+        ("conv_weight_vjp", ((2, 4, 3), (2, 4, 7)), {"kernel_size": 3, "stride": 2, "groups": 2}),
+    ],
+)
+def test_every_operator_agrees_with_itself(jax, operator, shapes, params):
+    op = getattr(triconv, operator)
+    report = triconv.check(op, op, *shapes, framework="jax", pass_params=True, **params)
+    assert report.ok, str(report)
+    assert {"VJP of bias"} & {row.what for row in report.rows} == ({"VJP of bias"} if len(shapes) == 3 else set())
+
+
+def test_own_arrays_give_the_dtype_and_the_framework(torch):
+    report = triconv.check(
+        triconv.conv2d, triconv.conv2d, torch.randn(1, 2, 4, 4).double(), torch.randn(3, 2, 2, 2).double()
+    )
+    assert (report.framework, report.dtype, report.verdict) == ("torch", "float64", "right")
+
+
+def test_framework_is_found_in_the_code(jax, torch):
+    import jax as j
+    import torch as t
+
+    assert framework_of(lambda x, w: j.lax.conv(x, w, (1,), "SAME")) == "jax"
+    assert framework_of(lambda x, w: t.conv1d(x, w + 1)) == "torch"
+    assert framework_of(t.nn.Conv1d(1, 1, 1)) == "torch"
+    assert framework_of(j.jit(lambda x: x)) == "jax"
+    assert framework_of(lambda x, w: np.convolve(x, w + 1)) == "numpy"
+    inner = lambda x, w: j.numpy.sum(x) * w  # noqa: E731
+    assert framework_of(lambda x, w: inner(x, w + 1)) == "jax"
+
+
+# ---- precision
+
+
+def narrowed(a, bits):
+    """Round the significand of float32 to so many bits."""
+    mantissa, exponent = np.frexp(np.asarray(a, np.float64))
+    return np.ldexp(np.rint(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(np.float32)
+
+
+@pytest.mark.parametrize(("bits", "name"), [(11, "tf32"), (8, "bfloat16")])
+def test_products_of_fewer_bits_are_imprecise_not_wrong(bits, name):
+    conv = triconv.Rules(
+        lambda x, w: triconv.conv2d(narrowed(x, bits), narrowed(w, bits)),
+        lambda g, w: triconv.conv_input_vjp(narrowed(g, bits), narrowed(w, bits), input_size=(8, 8)),
+    )
+    report = triconv.check(conv, triconv.conv2d, *SHAPES)
+    assert report.verdict == "imprecise"
+    assert not report.ok
+    assert {row.verdict for row in report.rows if row.how == "precision"} == {"imprecise"}
+    assert {"tf32": "TF32", "bfloat16": "bfloat16"}[name] in report.summary
+    assert triconv.check(conv, triconv.conv2d, *SHAPES, precision=name).ok
+    if name == "bfloat16":
+        assert triconv.check(conv, triconv.conv2d, *SHAPES, precision="tf32").verdict == "imprecise"
+
+
+def test_sums_in_bfloat16_are_imprecise_not_wrong(torch):
+    def conv(x, w):
+        total = torch.zeros(2, 4, 6, 6, dtype=torch.bfloat16)
+        for c in range(3):
+            for i, j in np.ndindex(3, 3):
+                part = x[:, None, c, i : i + 6, j : j + 6] * w[None, :, c, i, j, None, None]
+                total = total + part.bfloat16()
+        return total.float()
+
+    report = triconv.check(conv, triconv.conv2d, *SHAPES)
+    assert report.verdict == "imprecise", str(report)
+
+
+def test_float32_in_float64_is_imprecise():
+    conv = triconv.Rules(lambda x, w: triconv.conv2d(x.astype("f4"), w.astype("f4")).astype("f8"))
+    report = triconv.check(conv, triconv.conv2d, *SHAPES, dtype="float64")
+    assert report.verdict == "imprecise"
+    assert "float32" in report.summary
+
+
+def test_a_factor_close_to_one_is_wrong():
+    conv = triconv.Rules(lambda x, w: triconv.conv2d(x, w) * np.float32(1.0001))
+    report = triconv.check(conv, triconv.conv2d, *SHAPES)
+    assert (report.verdict, report.cause) == ("wrong", "constant factor")
+    conv = triconv.Rules(lambda x, w: triconv.conv2d(x, w) * np.float32(1.00001))
+    assert triconv.check(conv, triconv.conv2d, *SHAPES).cause == "constant factor"
+
+
+# ---- malformed questions
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda f: triconv.check(f, np.convolve, *SHAPES), TypeError, "`like` must be an operator of triconv"),
+        (lambda f: triconv.check(3, triconv.conv2d, *SHAPES), TypeError, "`candidate` must be a function"),
+        (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8), (4, 2, 3, 3)), ValueError, "`x.shape[1]` must equal"),
+        (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8)), TypeError, "w"),
+        (lambda f: triconv.check(f, triconv.conv2d, *SHAPES, stride=0), ValueError, "`stride` must be at least 1"),
+        (lambda f: triconv.check(f, triconv.conv2d, *SHAPES, strides=2), TypeError, "strides"),
+        (
+            lambda f: triconv.check(f, triconv.conv2d, *SHAPES, framework="mxnet"),
+            ValueError,
+            "`framework` must be one of",
+        ),
+        (lambda f: triconv.check(f, triconv.conv2d, *SHAPES, dtype="int7"), ValueError, "`dtype` must be one of"),
+        (
+            lambda f: triconv.check(f, triconv.conv2d, *SHAPES, precision="low"),
+            ValueError,
+            "`precision` must be one of",
+        ),
+        (lambda f: triconv.check(f, triconv.conv2d, np.ones((1, 1, 3, 3)), (1, 1, 2, 2)), TypeError, "all shapes"),
+        (lambda f: triconv.check(f, triconv.conv2d, (2, -3, 8, 8), (4, 3, 3, 3)), ValueError, "without negative sizes"),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(call, error, message):
+    with pytest.raises(error) as raised:
+        call(triconv.conv2d)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "message"),
+    [
+        (lambda x, w: [1, 2], "the candidate returned a list, which is no array"),
+        (lambda x, w: None, "the candidate returned a NoneType, which is no array"),
+        (lambda x: x, "the candidate raised TypeError"),
+        (lambda x, w: 1 / 0, "the candidate raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_candidate_that_gives_no_array_is_unchecked(candidate, message):
+    report = triconv.check(candidate, triconv.conv2d, *SHAPES)
+    assert report.verdict == "unchecked"
+    assert message in report.summary
+    with pytest.raises(AssertionError, match="unchecked"):
+        report.raise_if_failed()
+
+
+# ---- the command line
+
+MINE = """
+import numpy as np
+
+def right(x, w):
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::2, ::2]
+    return np.einsum("nchwij,kcij->nkhw", windows, w)
+
+def wrong(x, w):
+    return right(x, w[:, :, ::-1, ::-1])
+
+def raises(x, w):
+    raise RuntimeError("no")
+
+number = 3
+"""
+WORDS = ["--like", "conv2d", "--shape", "2,3,8,8", "--shape", "4,3,3,3", "--stride", "2"]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_command_line(mine, tmp_path, capsys):
+    assert cli.main(["check", f"{mine}:right", *WORDS]) == 0
+    assert "right: right computes what conv2d does" in capsys.readouterr().out
+    html, saved = tmp_path / "report.html", tmp_path / "report.json"
+    assert cli.main(["check", f"{mine}:wrong", *WORDS, "--html", str(html), "--json", str(saved)]) == 1
+    assert "the kernel is flipped" in capsys.readouterr().out
+    assert "<html" in html.read_text()
+    told = json.loads(saved.read_text())
+    assert (told["verdict"], told["cause"]) == ("wrong", "kernel flip")
+    assert cli.main(["check", f"{mine}:raises", *WORDS]) == 2
+    assert "the candidate raised RuntimeError: no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothere.py:f", *WORDS], "`target`: there is no file nothere.py"),
+        (["{mine}:nothing", *WORDS], "`target`: there is no 'nothing' in"),
+        (["{mine}", *WORDS], "`target`"),
+        (["{mine}:number", *WORDS], "`candidate` must be a function, a module or triconv.Rules, got int"),
+        (["no.such.module:f", *WORDS], "`target`: no.such.module could not be imported: ModuleNotFoundError"),
+        (["{mine}:right", *WORDS[2:]], "`--like` must be one of conv, "),
+        (["{mine}:right", "--like", "conv2d"], "`--shape` must be given once for each array"),
+        (["{mine}:right", *WORDS, "--shape", "4"], "`bias.shape`|takes|positional"),
+        (
+            ["{mine}:right", *WORDS, "--html", "/no/such/folder/report.html"],
+            "`--html` must be a file in a folder that is there",
+        ),
+        (["{mine}:right", *WORDS, "--framework", "mxnet"], "`framework` must be one of"),
+        (["{mine}:right", *WORDS, "--groups", "2"], "`x.shape[1]` must equal `groups * w.shape[1]`, got 3 != 2 * 3"),
+        (["--like", "conv2d"], "`--like` must come with a target"),
+    ],
+)
+def test_command_line_errors_are_one_line(mine, capsys, words, message):
+    given = [word.replace("{mine}", str(mine)) for word in words]
+    status = cli.main(["check", *given])
+    printed = capsys.readouterr()
+    if "|" in message:
+        assert status in (1, 2)
+        return
+    assert status == 2
+    assert printed.err.startswith(f"triconv: {message}"), printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_pytest_plugin(pytester):
+    pytester.makepyfile(
+        """
+        import triconv
+
+        def test_right(triconv_check):
+            report = triconv_check(triconv.conv2d, triconv.conv2d, (1, 2, 4, 4), (3, 2, 2, 2))
+            assert report.ok
+
+        def test_wrong(triconv_check):
+            triconv_check(lambda x, w: -triconv.conv2d(x, w), triconv.conv2d, (1, 2, 4, 4), (3, 2, 2, 2))
+        """
+    )
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*the sign is wrong*"])

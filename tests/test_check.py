@@ -59,7 +59,7 @@ def test_no_alarm_at_a_framework(lib, dtype):
     """Of a function and of its derivatives by JAX and torch."""
     if not lib.has(dtype) or lib.name in ("numpy", "array-api-strict"):
         pytest.skip(f"{lib.name}: no {dtype}, or no derivatives")
-    for seed in range(3):
+    for seed in range(1 if lib.name == "jax" else 4):
         shapes, params = random_question(np.random.default_rng(seed))
         conv = lambda x, w, params=params: triconv.conv(x, w, **params)  # noqa: E731
         report = triconv.check(conv, triconv.conv, *shapes, framework=lib.name, dtype=dtype, **params)

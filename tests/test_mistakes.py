@@ -1,0 +1,37 @@
+"""`triconv.check` on a bank of broken convolutions, and on right ones; JAX's and torch's own checkers beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from mistakes import BROKEN, RIGHT
+
+
+def check(entry, request):
+    framework = np if entry.framework == "numpy" else request.getfixturevalue(entry.framework)
+    candidate = entry.make(framework)
+    return triconv.check(
+        candidate, getattr(triconv, entry.like), *entry.shapes, framework=entry.framework, **entry.params
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("entry", BROKEN, ids=lambda entry: entry.name)
+def test_broken(entry, request):
+    report = check(entry, request)
+    assert report.verdict == "wrong", str(report)
+    assert report.cause in entry.causes, str(report)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("entry", RIGHT, ids=lambda entry: entry.name)
+def test_right(entry, request):
+    report = check(entry, request)
+    assert report.ok, str(report)
+
+
+def test_the_bank_is_large():
+    assert len(BROKEN) >= 40
+    assert len({entry.name for entry in BROKEN + RIGHT}) == len(BROKEN) + len(RIGHT)

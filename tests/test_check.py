@@ -209,6 +209,26 @@ def test_a_candidate_that_gives_no_array_is_unchecked(candidate, message):
         report.raise_if_failed()
 
 
+def test_a_candidate_that_raises_later_is_unchecked():
+    calls = []
+
+    def conv(x, w):
+        calls.append(1)
+        if len(calls) > 3:
+            msg = "tired"
+            raise RuntimeError(msg)
+        return triconv.conv2d(x, w)
+
+    report = triconv.check(conv, triconv.conv2d, *SHAPES)
+    assert report.verdict == "unchecked"
+    assert "RuntimeError: tired" in report.summary
+
+
+def test_witnesses_stand_beside(jax, torch):
+    report = triconv.check(triconv.conv2d, triconv.conv2d, *SHAPES)
+    assert [sentence.partition(" agrees with the definition")[0] for sentence in report.witnesses] == ["lax", "torch"]
+
+
 # ---- the command line
 
 MINE = """

@@ -144,16 +144,31 @@ def judge(j: Judge, question: Question) -> Row:
         if found is None:
             return Row(what, UNCHECKED, "no array", f"the candidate returned {_kind(raw)}, which is no array")
         results[name] = found
-        if name == "exact" and question.kind == "result":
+        if question.kind == "result":
             row = _form(j, question, raw, found)
             if row is not None:
                 return row
         if j.dtype.startswith("int"):
             results["random"] = found
             break
-    if question.kind == "repeat":
-        return _repeated(j, question, results)
-    return _numbers(j, question, {name: _torch(j, question.role, a) for name, a in results.items()})
+    try:
+        if question.kind == "repeat":
+            return _repeated(j, question, results)
+        return _numbers(j, question, {name: _torch(j, question.role, a) for name, a in results.items()})
+    except _Raised as again:
+        return Row(what, UNCHECKED, "raised", f"the candidate raised, asked again: {again}")
+
+
+class _Raised(Exception):  # noqa: N818 (it is the candidate's)
+    """What a candidate raised that had given a result before."""
+
+
+def _again(question: Question, data: Data) -> np.ndarray | None:
+    try:
+        return as_numpy(question.ask(data))
+    except Exception as problem:
+        msg = f"{type(problem).__name__}: {_line(problem)}"
+        raise _Raised(msg) from problem
 
 
 def _form(j: Judge, question: Question, raw: Any, found: np.ndarray) -> Row | None:
@@ -218,7 +233,7 @@ def _numbers(j: Judge, question: Question, found: dict[str, np.ndarray]) -> Row:
             return _imprecise(j, what, name, error, absolute)
     if ratio > 1:
         sums = (terms + 1) * 2.0**-8 * absolute
-        small = _torch(j, question.role, as_numpy(question.ask(j.small)))
+        small = _torch(j, question.role, _again(question, j.small))
         if np.array_equal(small, question.answer(j.truths["small"])) and np.all(error <= sums):
             return _imprecise(j, what, "sums", error, absolute)
     return _wrong(j, question, found["exact"], right["exact"], ratio, found["random"], right["random"])
@@ -262,7 +277,7 @@ def _channel_terms(j: Judge, question: Question) -> int:
 
 def _repeated(j: Judge, question: Question, first: dict[str, np.ndarray]) -> Row:
     """The row for the same question again: equal, different by rounding, or random."""
-    again = [a for _ in range(2) if (a := as_numpy(question.ask(j.random))) is not None]
+    again = [a for _ in range(2) if (a := _again(question, j.random)) is not None]
     if all(np.array_equal(a, first["random"], equal_nan=True) for a in again):
         return Row(question.what, RIGHT, "exact", "three runs give the same bits")
     if any(a.shape != first["random"].shape for a in again):

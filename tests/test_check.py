@@ -301,6 +301,21 @@ def test_command_line_errors_are_one_line(mine, capsys, words, message):
     assert printed.err.count("\n") == 1
 
 
+def test_words_that_are_no_numbers_are_one_line(capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["check", "mine.py:f", "--shape", "2,x"])
+    assert raised.value.code == 2
+    assert capsys.readouterr().err == "triconv: argument --shape: must be ints such as 2,3,8,8, got '2,x'\n"
+
+
+def test_padding_on_the_command_line(mine):
+    source = "import triconv\n\ndef padded(x, w):\n    return triconv.conv1d(x, w, padding=[(2, 1)])\n"
+    mine.write_text(source)
+    words = ["--like", "conv1d", "--shape", "2,3,8", "--shape", "4,3,3"]
+    assert cli.main(["check", f"{mine}:padded", *words, "--padding", "2:1"]) == 0
+    assert cli.main(["check", f"{mine}:padded", *words, "--padding", "1:2"]) == 1
+
+
 def test_pytest_plugin(pytester):
     pytester.makepyfile(
         """

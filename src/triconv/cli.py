@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 RIGHT, WRONG, UNCHECKED = 0, 1, 2
 
@@ -34,12 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNCHECKED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNCHECKED, f"triconv: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     from triconv import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="triconv", description="A differentiable reference for convolution.", allow_abbrev=False
-    )
+    parser = _Parser(prog="triconv", description="A differentiable reference for convolution.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"triconv {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -126,13 +131,17 @@ def _add_parameters(parser: Any) -> None:
 
 
 def _ints(text: str) -> Any:
-    numbers = tuple(int(word) for word in text.split(","))
+    try:
+        numbers = tuple(int(word) for word in text.split(",") if word or not text.endswith(","))
+    except ValueError:
+        msg = f"must be ints such as 2,3,8,8, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
     return numbers if len(numbers) > 1 or text.endswith(",") else numbers[0]
 
 
 def _padding(text: str) -> Any:
     if ":" in text:
-        return [tuple(int(word) for word in pair.split(":")) for pair in text.split(",")]
+        return [_ints(pair.replace(":", ",")) for pair in text.split(",")]
     return text if text.replace("_", "").isalpha() else _ints(text)
 
 

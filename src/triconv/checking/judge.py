@@ -259,20 +259,17 @@ def _imprecise(j: Judge, what: str, name: str, error: np.ndarray, absolute: np.n
 
 
 def _norm_wise(j: Judge, question: Question, error: np.ndarray, unit: float) -> bool:
-    """Whether the error is within ``c u`` times the operands' norms, where ``c`` grows as the logarithm of their sizes."""
-    data = j.random
-    arrays = [*data.primals.values(), data.g, *data.tangents.values()]
+    """Whether every error is within ``16 log2(N) u`` times the norms of what the largest element is a sum of.
+
+    That of an FFT of ``N`` numbers is within a small multiple of ``log2(N) u`` (Higham, 2nd ed., theorem 24.2), and by the
+    inequality of Cauchy and Schwarz an element is at most the product of the norms.
+    """
     if question.role == "bias":
         return False
-    size = max(a.size for a in arrays)
-    one = Truth(j.problem, data.map(lambda a: np.abs(a) ** 2))
-    norm = float(np.sqrt(question.answer(one).max(initial=0) * _channel_terms(j, question)))
-    spread = max(float(np.linalg.norm(a)) / max(1, a.size) ** 0.5 for a in arrays)
-    return float(error.max(initial=0)) <= 8 * np.log2(2 + size) * unit * norm * max(1.0, spread) * 2
-
-
-def _channel_terms(j: Judge, question: Question) -> int:
-    return j.problem.terms(question.role)
+    size = max(a.size for a in (*j.random.primals.values(), j.random.g))
+    squares = Truth(j.problem, j.random.map(lambda a: np.abs(a) ** 2))
+    norm = float(np.sqrt(question.answer(squares).max(initial=0) * j.problem.terms(question.role)))
+    return float(error.max(initial=0)) <= 16 * np.log2(2 + size) * unit * norm
 
 
 def _repeated(j: Judge, question: Question, first: dict[str, np.ndarray]) -> Row:

@@ -225,8 +225,12 @@ def test_a_candidate_that_raises_later_is_unchecked():
 
 
 def test_witnesses_stand_beside(jax, torch):
-    report = triconv.check(triconv.conv2d, triconv.conv2d, *SHAPES)
-    assert [sentence.partition(" agrees with the definition")[0] for sentence in report.witnesses] == ["lax", "torch"]
+    """That of the candidate's framework; both, to settle a fault."""
+    for sign, beside in ((1, ["torch"]), (-1, ["lax", "torch"])):
+        report = triconv.check(
+            lambda x, w, s=sign: s * triconv.conv2d(x, w), triconv.conv2d, *SHAPES, framework="torch"
+        )
+        assert [sentence.partition(" agrees with the definition")[0] for sentence in report.witnesses] == beside
 
 
 # ---- the command line

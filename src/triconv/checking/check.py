@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -130,7 +129,8 @@ def check(
                 again = {row.what: row for row in _rows(wrapped, Judge(quicker, dtype, precision, seed), told)}
                 rows = [_explained(row, again.get(row.what)) for row in rows]
         if thorough:
-            witnesses = tuple(_witnesses(problem, seed, load=failed is not None))
+            beside = tuple(BACKENDS) if failed is not None else (framework,)
+            witnesses = tuple(_witnesses(problem, seed, beside))
         rows = _only(rows)
     versions = {name: BACKENDS[name].version() for name in dict.fromkeys(("numpy", framework)) if name in BACKENDS}
     shown = dict(zip(problem.names, shapes, strict=True))
@@ -282,8 +282,8 @@ def _name(candidate: Any) -> str:
     return getattr(inner, "__name__", None) or type(inner).__name__
 
 
-def _witnesses(problem: Problem, seed: int, *, load: bool) -> Iterator[str]:
-    """What lax and torch say of the same problem, against the loops, in one sentence each; loaded only to settle a fault."""
+def _witnesses(problem: Problem, seed: int, beside: tuple[str, ...]) -> Iterator[str]:
+    """What lax and torch, if they are among these, say of the same problem, against the loops, in one sentence each."""
     from triconv.checking import runners
     from triconv.checking.cases import Case
 
@@ -308,7 +308,7 @@ def _witnesses(problem: Problem, seed: int, *, load: bool) -> Iterator[str]:
         problem.facts.derivative(r, {o: a for o, a in zip("xwg", (x, w, g), strict=True) if o != r}) for r in "gxw"
     ]
     for oracle, (library, witness) in runners.WITNESSES.items():
-        if not BACKENDS[library].installed() or not (load or library in sys.modules):
+        if library not in beside or not BACKENDS[library].installed():
             continue
         importlib.import_module(library)
         said = witness(case, x, w, g)

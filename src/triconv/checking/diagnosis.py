@@ -86,7 +86,11 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether every element is equal; a difference that only rounding makes does not count."""
     if a.shape != b.shape:
         return False
-    return bool(np.all(np.abs(a - b) <= 1e-4 * np.maximum(1, np.abs(a).max(initial=0))))
+    some = tuple(slice(None, None, max(1, size // 6)) for size in a.shape)  # most that differ do so there already
+    return all(
+        bool(np.all(np.abs(p - q) <= 1e-4 * np.maximum(1, np.abs(p).max(initial=0))))
+        for p, q in ((a[some], b[some]), (a, b))
+    )
 
 
 def factor(found: np.ndarray, predicted: np.ndarray) -> float | None:

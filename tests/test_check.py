@@ -233,6 +233,35 @@ def test_witnesses_stand_beside(jax, torch):
         assert [sentence.partition(" agrees with the definition")[0] for sentence in report.witnesses] == beside
 
 
+def test_a_nan_that_is_hidden_is_wrong():
+    hide = triconv.Rules(lambda x, w: triconv.conv2d(np.nan_to_num(x, posinf=0), w))
+    report = triconv.check(hide, triconv.conv2d, *SHAPES)
+    assert [row.what for row in report.rows if row.verdict == "wrong"] == ["a NaN in x", "an infinity in x"]
+    assert "it does not reach 36 of 36 elements that it meets" in report.summary
+
+
+def test_a_kernel_without_a_derivative_is_right_as_far_as_it_goes(jax):
+    """A Pallas kernel and a callback: the value is checked, and derivatives are not offered."""
+    from jax.experimental import pallas as pl
+
+    def body(x, w, y):
+        y[...] = jax.lax.conv(x[...], w[...], (1, 1), "VALID")
+
+    def kernel(x, w):
+        return pl.pallas_call(body, out_shape=jax.ShapeDtypeStruct((2, 4, 6, 6), x.dtype), interpret=True)(x, w)
+
+    def callback(x, w):
+        shape = jax.ShapeDtypeStruct((2, 4, 6, 6), x.dtype)
+        return jax.pure_callback(lambda x, w: np.asarray(triconv.conv2d(np.asarray(x), np.asarray(w))), shape, x, w)
+
+    for candidate in (kernel, callback):
+        report = triconv.check(candidate, triconv.conv2d, *SHAPES)
+        assert report.ok, str(report)
+    assert "not offered" in {row.verdict for row in report.rows if row.what.startswith("VJP")}
+    negative = triconv.check(lambda x, w: -kernel(x, w), triconv.conv2d, *SHAPES)
+    assert negative.cause == "sign"
+
+
 # ---- the command line
 
 MINE = """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Rules:
     input_vjp: Callable[..., Any] | None = None
     weight_vjp: Callable[..., Any] | None = None
     bias_vjp: Callable[..., Any] | None = None
+
+
+# what JAX says of a kernel or callback that comes without a derivative
+NO_RULE = re.compile(r"differentiat|JVP|not support.*(linearize|transpose)|linearization failed", re.IGNORECASE)
 
 
 class NotOffered(Exception):  # noqa: N818 (it is no error)
@@ -165,7 +170,12 @@ class ByJAX(Candidate):
 
     def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         """By `jax.vjp`."""
-        return list(self._run("VJP", self._pullback, self.move(arrays), self.move([g])[0]))
+        try:
+            return list(self._run("VJP", self._pullback, self.move(arrays), self.move([g])[0]))
+        except Exception as problem:
+            if NO_RULE.search(str(problem)) is None:
+                raise
+            raise NotOffered(_first_line("derivative", problem)) from problem
 
     def _pullback(self, arrays: Any, g: Any) -> Any:
         import jax

@@ -231,6 +231,7 @@ def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Qu
     if dtype.startswith("int"):
         return
     yield Question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
+    yield Question(f"an infinity in {p.names[0]}", p.result, value, Truth.value, "inf")
     for n, role in enumerate(p.roles):
         yield Question(f"VJP of {names[role]}", role, vjp(n), functools.partial(Truth.vjp, role=role))
     yield Question("JVP", p.result, lambda d: candidate.jvp(given(d), along(d)), Truth.jvp)

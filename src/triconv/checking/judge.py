@@ -37,7 +37,7 @@ class Question(NamedTuple):
     ask: Ask
     answer: Callable[[Truth], np.ndarray]
     kind: str = "result"
-    """ "result", "repeat" (is it the same again?) or "nan" (does a NaN go where it must?)."""
+    """ "result", "repeat" (is it the same again?), "nan" or "inf" (does one go where it must?)."""
 
 
 @dataclass
@@ -128,8 +128,8 @@ def rounded(a: np.ndarray, dtype: str) -> np.ndarray:
 def judge(j: Judge, question: Question) -> Row:
     """Ask, and give the verdict."""
     what = question.what
-    if question.kind == "nan":
-        return _with_nan(j, question)
+    if question.kind in SPOILED:
+        return _spoiled(j, question)
     results = {}
     for name in ("exact", "random"):
         try:
@@ -300,13 +300,16 @@ def _repeated(j: Judge, question: Question, first: dict[str, np.ndarray]) -> Row
     )
 
 
-def _with_nan(j: Judge, question: Question) -> Row:
-    """The row for one NaN in the first array: it must reach what it meets, and may reach more, as in an FFT."""
+SPOILED = {"nan": np.nan, "inf": np.inf}
+
+
+def _spoiled(j: Judge, question: Question) -> Row:
+    """The row for one NaN or infinity in the first array: it must reach what it meets, and may reach more, as in an FFT."""
     what, role = question.what, j.problem.operands[0]
     primals = dict(j.small.primals)
     spoiled = np.ones_like(primals[role])
     middle = tuple(size // 2 for size in spoiled.shape)
-    spoiled[middle] = np.nan
+    spoiled[middle] = SPOILED[question.kind]
     mark = np.zeros_like(primals[role])
     mark[middle] = 1
     ones = {r: np.ones_like(a) for r, a in primals.items()}
@@ -317,7 +320,7 @@ def _with_nan(j: Judge, question: Question) -> Row:
     result = as_numpy(raw)
     if result is None or result.shape != j.problem.result_shape(question.role):
         return Row(what, NOT_OFFERED, "", "the result has another shape")
-    found = np.isnan(_torch(j, question.role, result))
+    found = ~np.isfinite(_torch(j, question.role, result))
     linear = {r: a for r, a in {**ones, role: mark}.items() if r in j.problem.operands}
     must = j.problem.facts.derivative(j.problem.result, linear) != 0
     if (must & ~found).any():

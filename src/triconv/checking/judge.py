@@ -314,9 +314,10 @@ def _spoiled(j: Judge, question: Question) -> Row:
     mark[middle] = 1
     ones = {r: np.ones_like(a) for r, a in primals.items()}
     try:
-        raw = question.ask(Data({**ones, role: spoiled}, j.small.g, j.small.tangents))
-    except Exception as problem:  # noqa: BLE001
-        return Row(what, UNCHECKED, "raised", f"the candidate raised {type(problem).__name__}: {_line(problem)}")
+        with np.errstate(all="ignore"):  # what NumPy would warn of is what is asked
+            raw = question.ask(Data({**ones, role: spoiled}, j.small.g, j.small.tangents))
+    except Exception as problem:  # noqa: BLE001 (to refuse such an input is no fault)
+        return Row(what, NOT_OFFERED, "", f"the candidate raised {type(problem).__name__}: {_line(problem)}")
     result = as_numpy(raw)
     if result is None or result.shape != j.problem.result_shape(question.role):
         return Row(what, NOT_OFFERED, "", "the result has another shape")

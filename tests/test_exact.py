@@ -26,18 +26,19 @@ def by_loops(case, x, w, g):
     )
 
 
-def by_triconv(case, x, w, g):
+def by_triconv(case, x, w, g, **params):
+    params |= case.params
     return (
-        triconv.conv(x, w, **case.params),
-        triconv.conv_input_vjp(g, w, input_size=case.x[2:], **case.params),
-        triconv.conv_weight_vjp(g, x, kernel_size=case.w[2:], **case.params),
+        triconv.conv(x, w, **params),
+        triconv.conv_input_vjp(g, w, input_size=case.x[2:], **params),
+        triconv.conv_weight_vjp(g, x, kernel_size=case.w[2:], **params),
     )
 
 
-def check(lib, case, dtype="float32"):
+def check(lib, case, dtype="float32", **params):
     given_ = integers(case, np.random.default_rng(0), np.int64)
     arrays = [lib.array(a, dtype=dtype) for a in given_]
-    for ours, truth in zip(by_triconv(case, *arrays), by_loops(case, *given_), strict=True):
+    for ours, truth in zip(by_triconv(case, *arrays, **params), by_loops(case, *given_), strict=True):
         assert ours.dtype == arrays[0].dtype
         assert tuple(ours.shape) == truth.shape
         # unsigned integers wrap as the definition does

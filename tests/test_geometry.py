@@ -33,6 +33,52 @@ def test_meetings_are_those_of_the_equation(drawn):
     assert sorted(found) == loops.meetings(plain)
 
 
+def meetings_of(axis):
+    """All (input, output, tap) of an axis, in order."""
+    pairs = ((t, *axis.meetings(t)) for t in range(axis.kernel_size))
+    everywhere = 10**6
+    return sorted(
+        (i, o, t)
+        for t, inputs, outputs in pairs
+        for i, o in zip(range(*inputs.indices(everywhere)), range(*outputs.indices(everywhere)), strict=True)
+    )
+
+
+@given(axes(most_taps=6))
+@settings(max_examples=1000)
+def test_the_mirrored_axis_has_the_same_meetings(drawn):
+    axis = Axis(*numbers(drawn))
+    if not (axis.input_size and axis.kernel_size and axis.output_size):
+        return
+    mirrored = axis.mirrored()
+    assert mirrored.output_size == axis.input_size
+    exchanged = sorted((o, i, axis.kernel_size - 1 - t) for i, o, t in meetings_of(mirrored))
+    assert exchanged == meetings_of(axis)
+
+
+@given(axes(most_taps=6))
+@settings(max_examples=1000)
+def test_the_phases_have_the_same_meetings_without_input_dilation(drawn):
+    axis = Axis(*numbers(drawn))
+    if not axis.input_size:
+        return
+    found = []
+    for phase in axis.phases():
+        outputs, taps = range(axis.output_size)[phase.output], range(axis.kernel_size)[phase.taps]
+        assert phase.axis.input_dilation == 1
+        assert (phase.axis.output_size, phase.axis.kernel_size) == (len(outputs), len(taps))
+        found += [(i, outputs[o], taps[t]) for i, o, t in meetings_of(phase.axis)]
+    assert sorted(found) == meetings_of(axis)
+
+
+def test_a_window_is_what_the_padded_input_has_for_a_tap():
+    axis = Axis(9, 3, stride=2, dilation=3, pad_lo=2, pad_hi=1)
+    for t in range(3):
+        inputs, outputs = axis.meetings(t)
+        window = range(axis.padded_size)[axis.window(t)]
+        assert [window[o] - 2 for o in range(axis.output_size)[outputs]] == list(range(9)[inputs])
+
+
 @given(axes(), axes())
 @settings(max_examples=100)
 def test_taps_are_the_product_of_the_axes(first, second):

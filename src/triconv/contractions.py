@@ -93,9 +93,10 @@ def _contract(
     """Pick the kernel and run it, in the dtype in which sums are taken."""
     xp = array_namespace(a, b)
     lib = backend_of(xp)
-    kernel = planner.plan(geometry, algorithm).kernel
     dtype = a.dtype if dtype is None else dtype
     wide = xp.result_type(lib.accumulator(xp.result_type(a, b)), lib.accumulator(dtype))
+    a, b = xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False)
+    kernel = planner.plan(planner.problem_of(name, a, b, geometry, lib), lib, algorithm).kernel
     with lib.precision(precision):
-        result = getattr(kernel, name)(xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False), geometry, lib)
+        result = getattr(kernel, name)(a, b, geometry, lib)
     return xp.astype(result, dtype, copy=False)

@@ -1,18 +1,25 @@
-"""`explain`: which kernel computes what, why, and what it costs."""
+"""`explain`: which kernel computes what, why, what it costs, and what the others would."""
 
 from __future__ import annotations
 
-import math
+import statistics
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 
-from triconv import planner
+from triconv import contractions, planner
+from triconv.backends import backend_of
+from triconv.kernels.work import Problem
 from triconv.rules import LETTERS, ROLES
 
 Array = Any
+
+# seconds that a measurement of one kernel may take
+PATIENCE = 0.2
 
 
 class Row(NamedTuple):
@@ -22,6 +29,10 @@ class Row(NamedTuple):
     algorithm: str
     reason: str
     multiply_adds: int
+    candidates: tuple[planner.Candidate, ...]
+    """All kernels, the cheapest first, with what they would do; empty if the kernel was asked for."""
+    measured: dict[str, float]
+    """Seconds of a run of each candidate, if they were measured."""
 
 
 class Explanation(NamedTuple):
@@ -32,15 +43,27 @@ class Explanation(NamedTuple):
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        axes = [f"  axis {number}: {axis}" for number, axis in enumerate(self.geometry.axes)]
-        rows = [
-            f"  {row.contraction:<16} {row.algorithm:<8} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
-            for row in self.rows
-        ]
-        return "\n".join([f"{self.operator}, groups={self.geometry.groups}", *axes, *rows])
+        lines = [f"{self.operator}, groups={self.geometry.groups}"]
+        lines += [f"  axis {number}: {axis}" for number, axis in enumerate(self.geometry.axes)]
+        for row in self.rows:
+            lines.append(
+                f"  {row.contraction:<16} {row.algorithm:<9} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
+            )
+            lines += [_line(candidate, row.measured.get(candidate.algorithm)) for candidate in row.candidates]
+        return "\n".join(lines)
 
 
-def explain(op: Callable[..., Array], *arrays_or_shapes: Any, **params: Any) -> Explanation:
+def _line(candidate: planner.Candidate, measured: float | None) -> str:
+    name = f"    {candidate.algorithm:<9}"
+    if candidate.work is None or candidate.obstacle:
+        return f"{name} not used: {candidate.obstacle}"
+    work = candidate.work
+    line = f"{name} {candidate.seconds * 1e3:>9.3f} ms by the model: {work.amount:.2g} {work.kind} operations"
+    line += f", {work.moved / 2**20:.0f} MiB moved, {work.temporary / 2**20:.0f} MiB temporary, {work.operations} to compile"
+    return line if measured is None else f"{line}; {measured * 1e3:.3f} ms measured"
+
+
+def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = False, **params: Any) -> Explanation:
     """Tell which kernel computes a call and its derivatives, why, and what it costs.
 
     Parameters
@@ -48,43 +71,88 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, **params: Any) -> 
     op : callable
         An operator of triconv.
     *arrays_or_shapes : array or tuple of int
-        Its arrays, or their shapes.
+        Its arrays, or their shapes (of NumPy arrays in float32).
+    measure : bool, optional
+        Whether to run every candidate on random numbers and tell its time, compilation left out.
     **params : Any
         Its parameters.
 
     Returns
     -------
     Explanation
-        One row a contraction; printed, a table.
+        One row a contraction, each with the candidates and their costs; printed, a table.
 
     Raises
     ------
     TypeError, ValueError
-        For what `op` raises them.
+        For what `op` raises them, and if the algorithm that is asked for cannot compute one of the contractions.
 
     Notes
     -----
-    The cost is the number of meetings times samples, groups and channel pairs; all three contractions have the same.
+    The multiply-adds are the number of meetings times samples, groups and channel pairs; all three contractions have the
+    same. The model's time is `triconv.planner`'s; only ratios of it mean something.
 
     Examples
     --------
     >>> import triconv
-    >>> triconv.explain(triconv.conv2d, (2, 3, 8, 8), (4, 3, 3, 3), stride=2).rows[0].multiply_adds
-    1944
+    >>> explanation = triconv.explain(triconv.conv2d, (8, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96)
+    >>> [row.algorithm for row in explanation.rows]
+    ['depthwise', 'depthwise', 'depthwise']
+    >>> explanation.rows[0].multiply_adds
+    21163008
     """
     if not hasattr(op, "resolve"):
         msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {op!r}"
         raise TypeError(msg)
-    given = (a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes)
+    given = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
     call, arrays = op.resolve(*given, **params)
+    xp = array_namespace(*arrays)
+    lib = backend_of(xp)
     letters: dict[str, int] = {}
     for role, a in zip(call.roles, arrays, strict=True):
         if role != "bias":
-            canonical = call.layout.to_canonical(
-                role, np.broadcast_to(np.float32(0), a.shape), call.geometry.groups, np
-            )
+            empty = np.broadcast_to(np.float32(0), tuple(a.shape))
+            canonical = call.layout.to_canonical(role, empty, call.geometry.groups, np)
             letters |= zip(LETTERS[role], canonical.shape, strict=False)
-    cost = call.geometry.count_meetings() * math.prod(letters[letter] for letter in ("group", "n", "c", "k"))
-    plan = planner.plan(call.geometry, call.algorithm)
-    rows = tuple(Row(name, plan.algorithm, plan.reason, cost) for name in ROLES)
-    return Explanation(op.__name__, call.geometry, rows)
+    dtype = lib.accumulator(xp.result_type(*arrays))
+    itemsize, kind = planner.element(dtype, lib)
+    groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
+    any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind)
+    rows = []
+    for name in ROLES:
+        problem = replace(any_problem, contraction=name)
+        plan = planner.plan(problem, lib, call.algorithm)
+        measured = _measured(problem, plan, dtype, lib, call.precision) if measure else {}
+        rows.append(Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured))
+    return Explanation(op.__name__, call.geometry, tuple(rows))
+
+
+def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:
+    """Seconds of a run of each candidate that can be used."""
+    rng, geometry = np.random.default_rng(0), problem.geometry
+    spatial = {"x": geometry.input_size, "w": geometry.kernel_size, "g": geometry.output_size}
+    letters = {"group": problem.groups, "n": problem.n, "c": problem.c, "k": problem.k}
+    operands = [
+        lib.asarray(
+            rng.integers(-4, 5, (*(letters[letter] for letter in LETTERS[role]), *spatial[role])).astype(np.float32),
+            dtype=dtype,
+        )
+        for role in ROLES[problem.contraction].operands
+    ]
+    names = [candidate.algorithm for candidate in plan.candidates if not candidate.obstacle] or [plan.algorithm]
+    return {name: _seconds(problem, name, operands, lib, precision) for name in names}
+
+
+def _seconds(problem: Problem, algorithm: str, operands: list[Array], lib: Any, precision: str) -> float:
+    """Median of as many runs as patience allows, after one to compile."""
+    face = getattr(contractions, problem.contraction)
+    seconds: list[float] = []
+    params = {"geometry": problem.geometry, "algorithm": algorithm, "precision": precision}
+    run = lib.timed(lambda a, b: face(a, b, **params))
+    run(*operands)
+    begin = time.perf_counter()
+    while not seconds or (time.perf_counter() - begin < PATIENCE and len(seconds) < 100):
+        start = time.perf_counter()
+        run(*operands)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)

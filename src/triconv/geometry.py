@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -32,6 +32,22 @@ class Tap:
     index: tuple[int, ...]
     input: tuple[slice, ...]
     output: tuple[slice, ...]
+
+
+class AxisPhase(NamedTuple):
+    """The outputs and taps of one residue class of an axis, and the axis of windows that they make."""
+
+    output: slice
+    taps: slice
+    axis: Axis
+
+
+class Phase(NamedTuple):
+    """The same of all axes: ``y[output] = conv(x, w[taps])`` in this geometry, which has no input dilation."""
+
+    output: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    geometry: Geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,64 @@ class Axis:
         if count <= 0:
             return slice(0, 0), slice(0, 0)
         return slice(i, i + (count - 1) * step_i + 1, step_i), slice(o, o + (count - 1) * step_o + 1, step_o)
+
+    def window(self, t: int) -> slice:
+        """Positions of the padded input that meet tap `t` at each output, where the input is not dilated."""
+        start = self.dilation * t
+        return slice(start, start + self.stride * (self.output_size - 1) + 1, self.stride)
+
+    def mirrored(self) -> Axis:
+        """The same meetings with the input and the output exchanged, and the taps in reverse.
+
+        With ``t' = kernel_size - 1 - t`` the incidence equation reads::
+
+            stride * o + (dilation * (kernel_size - 1) - pad_lo)  =  input_dilation * i + dilation * t'
+
+        Defined where there is an input, a kernel and an output.
+        """
+        pad_lo = self.dilated_kernel - 1 - self.pad_lo
+        extent = self.input_dilation * (self.input_size - 1) + self.dilated_kernel
+        return Axis(
+            self.output_size,
+            self.kernel_size,
+            stride=self.input_dilation,
+            dilation=self.dilation,
+            input_dilation=self.stride,
+            pad_lo=pad_lo,
+            pad_hi=extent - dilated(self.output_size, self.stride) - pad_lo,
+        )
+
+    def phases(self) -> Iterator[AxisPhase]:
+        """The axis as one axis of windows (no input dilation) for each residue class of its outputs.
+
+        With ``g = gcd(stride, input_dilation)``, outputs ``o = r + (input_dilation / g) * q`` meet the taps with::
+
+            dilation * t  =  pad_lo - stride * r   (mod input_dilation)
+
+        which, if any, are ``t = t0 + (input_dilation / h) * u`` with ``h = gcd(dilation, input_dilation)``. Divide the
+        incidence equation by ``input_dilation``; what is left is::
+
+            i + (pad_lo - stride * r - dilation * t0) / input_dilation  =  (stride / g) * q + (dilation / h) * u
+
+        The classes share no tap. Outputs in none of them are zero.
+        """
+        e = self.input_dilation
+        step, common = e // math.gcd(self.stride, e), math.gcd(self.dilation, e)
+        for r in range(min(step, self.output_size)):
+            right, rest = divmod(self.pad_lo - self.stride * r, common)
+            if rest:
+                continue
+            tap_step = e // common
+            t0 = right * pow(self.dilation // common, -1, tap_step) % tap_step
+            if t0 >= self.kernel_size:
+                continue
+            taps, count = slice(t0, None, tap_step), -(-(self.kernel_size - t0) // tap_step)
+            pad_lo = (self.pad_lo - self.stride * r - self.dilation * t0) // e
+            stride, dilation = self.stride // math.gcd(self.stride, e), self.dilation // common
+            outputs = -(-(self.output_size - r) // step)
+            pad_hi = (outputs - 1) * stride + dilated(count, dilation) - self.input_size - pad_lo
+            axis = Axis(self.input_size, count, stride, dilation, 1, pad_lo, pad_hi)
+            yield AxisPhase(slice(r, None, step), taps, axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +289,19 @@ class Geometry:
                 tuple(t for t, _, _ in combination),
                 tuple(i for _, i, _ in combination),
                 tuple(o for _, _, o in combination),
+            )
+
+    def mirrored(self) -> Geometry:
+        """The geometry whose `conv` is this one's input VJP, and the other way round, with the taps in reverse order."""
+        return Geometry(tuple(axis.mirrored() for axis in self.axes), self.groups)
+
+    def phases(self) -> Iterator[Phase]:
+        """The convolution as convolutions without input dilation, whose outputs and taps have nothing in common."""
+        for combination in itertools.product(*(axis.phases() for axis in self.axes)):
+            yield Phase(
+                tuple(phase.output for phase in combination),
+                tuple(phase.taps for phase in combination),
+                Geometry(tuple(phase.axis for phase in combination), self.groups),
             )
 
     def count_meetings(self) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from triconv.backends.standard import permute_dims
+
 Array = Any
 
 SPATIAL_LETTERS = {1: "W", 2: "HW", 3: "DHW"}
@@ -99,13 +101,13 @@ class Layout:
         """View an array as canonical: the group in front, then torch's order, spatial axes last."""
         letters = self.letters(role)
         order = HEAD[role] + self.spatial
-        a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
+        a = permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters), xp)
         shape = iter(a.shape)
         first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
         if role == "w" or (role == "x" and self.grouped == "N"):  # what is of one group stands together
             return xp.reshape(a, (groups, first // groups, second, *spatial))
         a = xp.reshape(a, (first, groups, second // groups, *spatial))
-        return xp.permute_dims(a, (1, 0, *range(2, a.ndim)))
+        return permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
 
     def from_canonical(self, role: str, a: Array, xp: Any) -> Array:
         """Undo `to_canonical`."""
@@ -116,8 +118,8 @@ class Layout:
             sizes = (groups * first, *rest)
         else:
             groups, n, channels, *rest = a.shape
-            a = xp.permute_dims(a, (1, 0, *range(2, a.ndim)))
+            a = permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
             sizes = (n, groups * channels, *rest)
         present = [letter for letter in order if letter in letters]
         a = xp.reshape(a, tuple(size for size, letter in zip(sizes, order, strict=True) if letter in letters))
-        return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))
+        return permute_dims(a, tuple(present.index(letter) for letter in letters), xp)

@@ -1,24 +1,90 @@
-"""Which kernel computes a contraction, and why."""
+"""Which kernel computes a contraction, and why: a cost model, deterministic, from shapes alone.
+
+A kernel's cost is what it does (`Work`) over how fast a device does it (`Device`)::
+
+    seconds = amount / rate[kind] + bytes moved / bandwidth + operations * overhead
+
+The rates are of the order of a small machine's and a large accelerator's; only their ratios matter, and only where two
+kernels differ by much. ``explain(..., measure=True)`` times the candidates instead.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from triconv.backends.standard import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import direct
+from triconv.kernels import depthwise, direct, fft, gemm, vendor
+from triconv.kernels.work import Problem, Work
+from triconv.rules import LETTERS, ROLES
 
-KERNELS: dict[str, ModuleType] = {"direct": direct}
+KERNELS: dict[str, ModuleType] = {
+    "direct": direct,
+    "gemm": gemm,
+    "depthwise": depthwise,
+    "fft": fft,
+    "vendor": vendor,
+}
 
-# names of the contract that no kernel answers to yet
-PLANNED = ("gemm", "depthwise", "fft", "winograd", "vendor")
+# multiply-adds up to which nothing is to be gained, and taps up to which `direct` is no longer a program than others
+SMALL, LONG = 2**16, 128
+# operations that a program may have
+MOST = 1024
+# taps from which a Fourier transform, whose error is bounded norm by norm alone, is considered
+FEWEST = 256
+# bytes of temporary memory that a kernel may have beside twice the operands and the result
+MEMORY = 64 * 2**20
+
+
+class Device(NamedTuple):
+    """How fast a library does what kernels do on a kind of device."""
+
+    matrix: float
+    """Multiply-adds a second in matrix products, and so on for each kind of work."""
+    vector: float
+    sum: float
+    transform: float
+    vendor: float
+    integer: float
+    """Multiply-adds a second in matrix products of integers."""
+    bandwidth: float
+    """Bytes a second."""
+    overhead: float
+    """Seconds an operation: to call it, or to compile it, shared out among a thousand calls."""
+
+
+DEVICES = {
+    ("compiled", "cpu"): Device(65e9, 12e9, 7e9, 3e9, 80e9, 1e9, 10e9, 10e-6),
+    ("called", "cpu"): Device(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6),
+    ("compiled", "gpu"): Device(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),
+    ("called", "gpu"): Device(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),
+}
+
+
+class Candidate(NamedTuple):
+    """A kernel that could compute a contraction, with its cost; or why it cannot."""
+
+    algorithm: str
+    work: Work | None
+    seconds: float
+    """By the model; infinite if it cannot be used."""
+    obstacle: str | None
+
+    @property
+    def kernel(self) -> Any:
+        """The module with the three faces."""
+        return KERNELS[self.algorithm]
 
 
 class Plan(NamedTuple):
-    """A kernel and the reason for it."""
+    """The kernel that was chosen, the reason, and all candidates, the cheapest first."""
 
     algorithm: str
     reason: str
+    candidates: tuple[Candidate, ...]
 
     @property
     def kernel(self) -> Any:
@@ -30,18 +96,37 @@ def check_algorithm(algorithm: str) -> None:
     """Raise `ValueError` if no kernel goes by this name."""
     if not isinstance(algorithm, str) or (algorithm != "auto" and algorithm not in KERNELS):
         names = ", ".join(map(repr, ("auto", *KERNELS)))
-        later = " (planned, not there yet)" if algorithm in PLANNED else ""
-        msg = f"`algorithm` must be one of {names}, got {algorithm!r}{later}"
+        msg = f"`algorithm` must be one of {names}, got {algorithm!r}"
         raise ValueError(msg)
 
 
-def plan(geometry: Geometry, algorithm: str = "auto") -> Plan:  # noqa: ARG001 (the choice will depend on it)
+def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standard) -> Problem:
+    """The problem of two canonical arrays, of the dtype to accumulate in."""
+    letters: dict[str, int] = {}
+    for role, operand in zip(ROLES[contraction].operands, (a, b), strict=True):
+        letters |= zip(LETTERS[role], operand.shape, strict=False)
+    itemsize, kind = element(a.dtype, lib)
+    return Problem(contraction, geometry, letters["group"], letters["n"], letters["c"], letters["k"], itemsize, kind)
+
+
+def element(dtype: Any, lib: Standard) -> tuple[int, str]:
+    """Bytes and kind of an element of a dtype."""
+    xp = lib.xp
+    if xp.isdtype(dtype, "integral"):
+        return xp.iinfo(dtype).bits // 8, "integer"
+    size = xp.finfo(dtype).bits // 8
+    return (2 * size, "complex") if xp.isdtype(dtype, "complex floating") else (size, "real")
+
+
+def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
     """Choose the kernel for a contraction.
 
     Parameters
     ----------
-    geometry : Geometry
-        The geometry of the contraction.
+    problem : Problem
+        The contraction.
+    lib : Standard
+        The library that is to compute it.
     algorithm : str
         A kernel's name, or "auto".
 
@@ -52,9 +137,53 @@ def plan(geometry: Geometry, algorithm: str = "auto") -> Plan:  # noqa: ARG001 (
     Raises
     ------
     ValueError
-        If no kernel goes by this name.
+        If no kernel goes by this name, or the kernel cannot compute this contraction.
     """
     check_algorithm(algorithm)
+    if not all(isinstance(size, int) for size in (problem.groups, problem.n, problem.c, problem.k)):
+        return Plan("direct" if algorithm == "auto" else algorithm, "sizes that are not known yet", ())
+    if not all((problem.groups, problem.n, problem.c, problem.k, problem.geometry.count_meetings())):
+        return Plan("direct", "nothing meets", ())
+    if algorithm == "auto" and lib.is_partitioned() and problem.taps <= LONG:
+        return Plan("direct", "shared out among devices: no loop over what they share", ())
     if algorithm == "auto":
-        return Plan("direct", "the only kernel there is")
-    return Plan(algorithm, "asked for")
+        return _cheapest(problem, type(lib), lib.device_kind())  # type: ignore[arg-type] # a class is hashable
+    obstacle = _obstacle(algorithm, problem, type(lib))
+    if obstacle:
+        msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
+        raise ValueError(msg)
+    return Plan(algorithm, "asked for", ())
+
+
+@functools.lru_cache(4096)
+def _cheapest(problem: Problem, backend: type[Standard], device_kind: str) -> Plan:
+    device = DEVICES["compiled" if backend.compiles else "called", device_kind]
+    candidates = sorted(
+        (_candidate(name, problem, backend, device) for name in KERNELS), key=lambda candidate: candidate.seconds
+    )
+    best = candidates[0]
+    if problem.multiply_adds <= SMALL and problem.taps <= LONG:
+        return Plan("direct", "small", tuple(candidates))
+    return Plan(best.algorithm, best.work.why if best.work else "", tuple(candidates))
+
+
+def _obstacle(name: str, problem: Problem, backend: type[Standard]) -> str | None:
+    """Why a kernel cannot compute a problem, if so; one that can compute all has nothing to say."""
+    ask = getattr(KERNELS[name], "obstacle", None)
+    return ask(problem, backend) if ask else None
+
+
+def _candidate(name: str, problem: Problem, backend: type[Standard], device: Device) -> Candidate:
+    obstacle = _obstacle(name, problem, backend)
+    if obstacle:
+        return Candidate(name, None, math.inf, obstacle)
+    work = KERNELS[name].work(problem)
+    rate = device.integer if problem.kind == "integer" and work.kind == "matrix" else getattr(device, work.kind)
+    seconds = work.amount / rate + (problem.bytes + work.moved) / device.bandwidth + work.operations * device.overhead
+    if work.operations > MOST:
+        obstacle = f"a program of {work.operations:,} operations"
+    elif name == "fft" and problem.taps < FEWEST:
+        obstacle = "its error bound is norm by norm, which a short kernel is not worth"
+    elif work.temporary > 2 * problem.bytes + MEMORY:
+        obstacle = f"{work.temporary / 2**20:.0f} MiB of temporary memory"
+    return Candidate(name, work, math.inf if obstacle else seconds, obstacle)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+from triconv.backends.standard import permute_dims
 from triconv.geometry import Geometry
 
 Array = Any
@@ -135,4 +136,4 @@ def batched(
 
 def _move(xp: Any, a: Array, axis: int, target: int) -> Array:
     order = [other for other in range(a.ndim) if other != axis % a.ndim]
-    return xp.permute_dims(a, (*order[:target], axis % a.ndim, *order[target:]))
+    return permute_dims(a, (*order[:target], axis % a.ndim, *order[target:]), xp)

@@ -40,6 +40,20 @@ class CuPy(Standard):
         """CuPy computes float32 products in float32 unless its own environment variable says TF32."""
         return super().precision(level)
 
+    def device_kind(self) -> str:
+        """A CUDA device."""
+        return "gpu"
+
+    def timed(self, function: Any) -> Any:
+        """Waited for."""
+        import cupy
+
+        def run(*arrays: Array) -> None:
+            function(*arrays)
+            cupy.cuda.get_current_stream().synchronize()
+
+        return run
+
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy to the host."""
         return array.get()

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import importlib.util
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from triconv.backends.standard import Array, Standard, to_native
+from triconv.backends.standard import Array, Standard, permute_dims, to_native
+from triconv.geometry import Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 SMALL = 64
+
+
+# the kind of device, and whether there are several, of the program that is being compiled
+TARGET: contextvars.ContextVar[tuple[str, bool] | None] = contextvars.ContextVar("TARGET", default=None)
+
+
+@contextlib.contextmanager
+def target(device_kind: str, partitioned: bool) -> Iterator[None]:
+    """Within it, what is traced is for such devices."""
+    token = TARGET.set((device_kind, partitioned))
+    try:
+        yield
+    finally:
+        TARGET.reset(token)
 
 
 class JAX(Standard):
@@ -24,6 +43,7 @@ class JAX(Standard):
     module = "jax.numpy"
     binding = "triconv.interop.jax"
     compiles = True
+    vendor_axes = range(4)
 
     @classmethod
     def installed(cls) -> bool:
@@ -42,6 +62,24 @@ class JAX(Standard):
 
         return jax.default_matmul_precision(level)
 
+    def wide(self) -> contextlib.AbstractContextManager[Any]:
+        """Whatever the program around it is configured for."""
+        import jax
+
+        return jax.enable_x64(True)
+
+    def device_kind(self) -> str:
+        """What is compiled for, or JAX's default device."""
+        import jax
+
+        known = TARGET.get()
+        return known[0] if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+    def is_partitioned(self) -> bool:
+        """Whether XLA may share out the arrays of the program that is being compiled among devices."""
+        known = TARGET.get()
+        return known is not None and known[1]
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""
         import jax
@@ -54,6 +92,73 @@ class JAX(Standard):
             for r, size in zip(ranges, a.shape[front:], strict=True)
         ]
         return a + jax.lax.pad(values, self.xp.zeros((), a.dtype), config)
+
+    def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
+        """One operation, which XLA fuses into what reads it."""
+        import jax
+
+        config = [(0, 0, 0)] * (a.ndim - len(pads)) + [(lo, hi, 0) for lo, hi in pads]
+        return jax.lax.pad(a, self.xp.zeros((), a.dtype), config)
+
+    def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
+        """By stacking: a sum of padded parts would look at every part for every element."""
+        front, steps = parts[0].ndim - len(sizes), [s.step for s in places[0]]
+        lengths = [-(-size // step) for size, step in zip(sizes, steps, strict=True)]
+        given = {tuple(s.start for s in slices): part for part, slices in zip(parts, places, strict=True)}
+        nothing = self.xp.zeros((*parts[0].shape[:front], *lengths), parts[0].dtype)
+        whole = [
+            nothing
+            if (part := given.get(place)) is None
+            else self.pad(part, [(0, n - m) for n, m in zip(lengths, part.shape[front:], strict=True)])
+            for place in itertools.product(*map(range, steps))
+        ]
+        ndim = len(sizes)
+        stacked = self.xp.stack(whole, axis=-1).reshape(*nothing.shape, *steps)
+        order = [
+            axis
+            for pair in zip(range(front, front + ndim), range(front + ndim, front + 2 * ndim), strict=True)
+            for axis in pair
+        ]
+        joined = stacked.transpose(*range(front), *order).reshape(
+            *nothing.shape[:front], *(n * step for n, step in zip(lengths, steps, strict=True))
+        )
+        return joined[(..., *(slice(size) for size in sizes))]
+
+    def window(self, a: Array, starts: Sequence[Any], sizes: Sequence[int]) -> Array:
+        """A dynamic slice."""
+        import jax
+
+        front = a.ndim - len(sizes)
+        return jax.lax.dynamic_slice(a, (*[0] * front, *starts), (*a.shape[:front], *sizes))
+
+    def inner(self, a: Array, others: list[Array]) -> Array:
+        """All sums in one reduction, one pass over `a`."""
+        import jax
+
+        zero = self.xp.zeros((), a.dtype)
+        sums = jax.lax.reduce(
+            [a * b for b in others],
+            [zero] * len(others),
+            lambda first, second: [one + other for one, other in zip(first, second, strict=True)],
+            tuple(range(1, a.ndim)),
+        )
+        return self.xp.stack(sums, axis=-1)
+
+    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """A loop in the compiled program."""
+        import jax
+
+        body = _flat(f, arrays)
+        return jax.lax.map(lambda block: body(*block), [a.reshape(a.shape[0], -1) for a in arrays])
+
+    def total(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """A loop in the compiled program that carries the sum."""
+        import jax
+
+        like = jax.eval_shape(f, *(a[0] for a in arrays))
+        body, start = _flat(f, arrays), self.xp.zeros(like.shape, like.dtype)
+        flat = [a.reshape(a.shape[0], -1) for a in arrays]
+        return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
 
     def place(self, array: Array) -> Any:
         """Leave it to JAX, which moves what is not committed to a device."""
@@ -72,12 +177,71 @@ class JAX(Standard):
 
         return run
 
+    def timed(self, function: Callable[..., Array]) -> Callable[..., Any]:
+        """Compiled, and waited for."""
+        import jax
+
+        compiled = jax.jit(function)
+        return lambda *arrays: compiled(*arrays).block_until_ready()
+
     def matmul(self, a: Array, b: Array) -> Array:
         """As a sum of products where the matrices are small: XLA fuses it with all around it, but compiles a loop a dot."""
         rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
         if rows * inner > SMALL and rows * columns > 1:
+            if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
+                product = self.xp.matmul(a.reshape(rows, inner), b.reshape(inner, columns))
+                return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns)
             return self.xp.matmul(a, b)
         return self.xp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2, dtype=a.dtype)
+
+    def matmul_transposed(self, a: Array, b: Array) -> Array:
+        """One contraction: XLA would write down the transposed matrix."""
+        import jax
+
+        if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
+            product = jax.lax.dot_general(a.reshape(a.shape[-2:]), b.reshape(b.shape[-2:]), (((1,), (1,)), ((), ())))
+            return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
+        return self.xp.einsum("...ij,...kj->...ik", a, b)
+
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
+        """`lax.conv_general_dilated`, channels first."""
+        import jax
+
+        (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
+        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
+        y = jax.lax.conv_general_dilated(
+            x,
+            w.reshape(groups * k, c, *geometry.kernel_size),
+            [axis.stride for axis in geometry.axes],
+            [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
+            rhs_dilation=[axis.dilation for axis in geometry.axes],
+            feature_group_count=groups,
+        )
+        y = y.reshape(n, groups, k, *geometry.output_size)
+        return permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp)
+
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+        """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged."""
+        import jax
+
+        groups, n, k = g.shape[:3]
+        c = x.shape[2]
+        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
+        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
+        axes = geometry.axes
+        extents = [axis.dilation * (axis.kernel_size - 1) + axis.stride * (axis.output_size - 1) + 1 for axis in axes]
+        spatial = tuple(range(2, x.ndim))
+        gw = jax.lax.conv_general_dilated(
+            x,
+            g,
+            [axis.dilation for axis in axes],
+            [(axis.pad_lo, size - axis.input_size - axis.pad_lo) for axis, size in zip(axes, extents, strict=True)],
+            rhs_dilation=[axis.stride for axis in axes],
+            dimension_numbers=jax.lax.ConvDimensionNumbers((1, 0, *spatial), (1, 0, *spatial), (0, 1, *spatial)),
+            batch_group_count=groups,
+        )
+        gw = gw.reshape(c, groups, k, *geometry.kernel_size)
+        return permute_dims(gw, (1, 2, 0, *range(3, gw.ndim)), self.xp)
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""
@@ -94,6 +258,11 @@ class JAX(Standard):
             obj, name = to_native(obj)
             dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
+
+
+def _flat(f: Callable[..., Array], arrays: tuple[Array, ...]) -> Callable[..., Array]:
+    """`f` of flat blocks: a loop of XLA's copies what it is given where axes of length 1 have moved, unless it is flat."""
+    return lambda *blocks: f(*(block.reshape(a.shape[1:]) for block, a in zip(blocks, arrays, strict=True)))
 
 
 @functools.cache

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
+
+from triconv.geometry import Geometry
 
 Array = Any
 
@@ -37,6 +42,8 @@ class Standard:
     """Whether its cotangents are conjugated: ``gx = conv_input_vjp(g, conj(w))``, as in torch."""
     compiles: ClassVar[bool] = False
     """Whether `compile` does something."""
+    vendor_axes: ClassVar[range | None] = None
+    """How many spatial axes its own convolution takes, if it has one."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -79,6 +86,10 @@ class Standard:
         """Within it, products have the precision `level`."""
         return contextlib.nullcontext()
 
+    def wide(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it, there is float64."""
+        return contextlib.nullcontext()
+
     def zeros(self, shape: tuple[int, ...], like: Array) -> Array:
         """Zeros of the dtype and on the device of an array."""
         return self.xp.zeros(shape, dtype=like.dtype, device=device(like))
@@ -87,11 +98,66 @@ class Standard:
         """Return the matrix products of the last two axes."""
         return self.xp.matmul(a, b)
 
+    def matmul_transposed(self, a: Array, b: Array) -> Array:
+        """``a @ b^T`` of the last two axes."""
+        return self.xp.matmul(a, self.xp.matrix_transpose(b))
+
+    def inner(self, a: Array, others: list[Array]) -> Array:
+        """Sums of ``a * b`` over all axes but the first, one an array ``b`` of `others`, side by side."""
+        axes = tuple(range(1, a.ndim))
+        return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
+
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
+        """Its own convolution, for a geometry of windows without cropping."""
+        raise NotImplementedError
+
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+        """The weight gradient of the same."""
+        raise NotImplementedError
+
+    def device_kind(self) -> str:
+        """What the planner knows about: "cpu" or "gpu"."""
+        return "cpu"
+
+    def is_partitioned(self) -> bool:
+        """Whether a compiler may share out the arrays among devices."""
+        return False
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)
         a[index] += self.xp.reshape(values, a[index].shape)
         return a
+
+    def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
+        """`a` with zeros before and after its last axes, one pair an axis; a negative number crops."""
+        front = a.ndim - len(pads)
+        for axis, (lo, hi) in enumerate(pads, front):
+            if max(lo, hi) > 0:
+                sides = [self.zeros((*a.shape[:axis], max(0, size), *a.shape[axis + 1 :]), a) for size in (lo, hi)]
+                a = self.xp.concat([sides[0], a, sides[1]], axis=axis)
+        kept = (slice(max(0, -lo), size - max(0, -hi)) for size, (lo, hi) in zip(a.shape[front:], pads, strict=True))
+        return a[(..., *kept)]
+
+    def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
+        """An array with last axes of `sizes`: the parts in their places, which do not overlap, and zeros elsewhere."""
+        front = parts[0].ndim - len(sizes)
+        whole = self.zeros((*parts[0].shape[:front], *sizes), parts[0])
+        for part, slices in zip(parts, places, strict=True):
+            whole = self.add_at(whole, slices, part)
+        return whole
+
+    def window(self, a: Array, starts: Sequence[Any], sizes: Sequence[int]) -> Array:
+        """`sizes` elements of the last axes from `starts` on, which may be known to a compiled program alone."""
+        return a[(..., *(slice(int(start), int(start) + size) for start, size in zip(starts, sizes, strict=True)))]
+
+    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """``f(a[i], b[i], ...)`` for every ``i`` of their first axes, stacked: one block of work at a time."""
+        return self.xp.stack([f(*block) for block in zip(*map(_blocks, arrays), strict=True)])
+
+    def total(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """The same, summed."""
+        return functools.reduce(operator.add, (f(*block) for block in zip(*map(_blocks, arrays), strict=True)))
 
     def place(self, array: Array) -> Any:
         """Return what two arrays must have in common to be computed on together: their device."""
@@ -99,6 +165,10 @@ class Standard:
 
     def compile(self, function: Any, like: tuple[Array, ...] = ()) -> Any:
         """`function` of a `Call`, compiled; its results are one an array of `like`, or else the result of the call."""
+        return function
+
+    def timed(self, function: Callable[..., Array]) -> Callable[..., Any]:
+        """`function` of arrays, compiled if there is a compiler, that returns when its result is there."""
         return function
 
     def dtype(self, dtype: Any) -> Any:
@@ -128,6 +198,18 @@ class Standard:
     def to_numpy(self, array: Array) -> np.ndarray:
         """An array of this library as a NumPy array."""
         return np.asarray(array)
+
+
+def permute_dims(a: Array, order: Sequence[int], xp: Any) -> Array:
+    """`xp.permute_dims`, as a mere reshape where only axes of length 1 move: XLA would copy."""
+    long = [axis for axis in order if a.shape[axis] != 1]
+    if long == sorted(long):
+        return xp.reshape(a, tuple(a.shape[axis] for axis in order))
+    return xp.permute_dims(a, tuple(order))
+
+
+def _blocks(a: Array) -> Iterator[Array]:
+    return (a[i, ...] for i in range(a.shape[0]))
 
 
 def is_array_of(obj: Any, xp: Any) -> bool:

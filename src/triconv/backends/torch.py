@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from triconv.backends.standard import Array, Standard, to_native
+from triconv.geometry import Geometry
 
 
 class Torch(Standard):
@@ -21,6 +22,7 @@ class Torch(Standard):
     module = "array_api_compat.torch"
     binding = "triconv.interop.torch"
     conjugates = True
+    vendor_axes = range(1, 4)
 
     @classmethod
     def installed(cls) -> bool:
@@ -53,12 +55,41 @@ class Torch(Standard):
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
-            for module in (torch.backends.mkldnn.matmul, torch.backends.cuda.matmul):
+            backends = torch.backends
+            for module in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv):
                 before = module.fp32_precision
                 if {before, torch.backends.fp32_precision} - {"none", "ieee"}:
                     module.fp32_precision = "ieee"
                     stack.callback(setattr, module, "fp32_precision", before)
             yield
+
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
+        """`torch.conv1d`, `conv2d` or `conv3d`."""
+        import torch
+
+        (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
+        x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+        zeros = [0] * len(geometry.axes)
+        y = torch.ops.aten.convolution(x, w, None, stride, padding, dilation, False, zeros, groups)
+        return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
+
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+        """The weight's part of its backward function."""
+        import torch
+
+        groups, n, k = g.shape[:3]
+        c = x.shape[2]
+        x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
+        g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
+        w = g.new_empty((groups * k, c, *geometry.kernel_size))
+        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+        zeros, wanted = [0] * len(geometry.axes), [False, True, False]
+        _, gw, _ = torch.ops.aten.convolution_backward(
+            g, x, w, None, stride, padding, dilation, False, zeros, groups, wanted
+        )
+        return gw.reshape(groups, k, c, *geometry.kernel_size)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """As the standard one; not in place where torch itself differentiates or batches the kernel, which forbids that."""
@@ -75,6 +106,23 @@ class Torch(Standard):
             values = values.new_zeros(shape).index_add(axis, where, values)
         return a + values
 
+    def timed(self, function: Any) -> Any:
+        """Waited for, on an accelerator."""
+        import torch
+
+        def run(*arrays: Array) -> None:
+            function(*arrays)
+            if arrays[0].device.type != "cpu":
+                torch.accelerator.synchronize()
+
+        return run
+
+    def device_kind(self) -> str:
+        """That of the accelerator, if there is one."""
+        import torch
+
+        return "gpu" if torch.accelerator.is_available() else "cpu"
+
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a tensor, which stays in its autograd graph."""
         import torch
@@ -90,3 +138,17 @@ class Torch(Standard):
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
+    """`x`, padded where torch cannot express it, and the padding for torch: the same on both sides, to an exact fit."""
+    import torch
+
+    pads = []
+    for axis in geometry.axes:
+        extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
+        pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
+    if all(axis.pad_lo == axis.pad_hi for axis in geometry.axes):
+        return x, [axis.pad_lo for axis in geometry.axes]
+    flat = [size for pair in reversed(pads) for size in pair]
+    return torch.nn.functional.pad(x, flat), [0] * len(pads)

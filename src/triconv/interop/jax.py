@@ -28,6 +28,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
+from triconv.backends.jax import target
 
 Array = Any
 
@@ -76,7 +77,7 @@ def _primitive(name: str, kind: str) -> Primitive:
     """A primitive that runs and lowers as the plain function of that name."""
     plain: Callable[..., Array] = getattr(contractions, name)
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(plain, static_argnames=STATIC[kind]))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=STATIC[kind]))
 
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
         first, *_ = avals
@@ -92,8 +93,23 @@ def _primitive(name: str, kind: str) -> Primitive:
         )
 
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
+    lower = mlir.lower_fun(plain, multiple_results=False)
+
+    def lowering(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+        with target(*_target(context.module_context)):
+            return lower(context, *operands, **params)
+
+    mlir.register_lowering(primitive, lowering)
     return primitive
+
+
+def _target(module: mlir.ModuleContext) -> tuple[str, bool]:
+    """The kind of device that a program is compiled for, and whether its arrays may be shared out among several."""
+    axes = module.axis_context
+    manual = getattr(axes, "manual_axes", None)
+    several = (getattr(axes, "num_devices", 1) or 1) > 1
+    shared = several if manual is None else set(axes.mesh.axis_names) != set(manual)
+    return "cpu" if module.platforms[0] == "cpu" else "gpu", shared
 
 
 def _contraction(name: str) -> Primitive:

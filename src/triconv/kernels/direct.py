@@ -12,6 +12,7 @@ from typing import Any
 
 from triconv.backends.standard import Standard
 from triconv.geometry import Geometry
+from triconv.kernels.work import Problem, Work
 
 Array = Any
 
@@ -57,3 +58,10 @@ def _columns(a: Array, slices: tuple[slice, ...], lib: Standard) -> Array:
     """The positions that meet as the columns of a matrix, shape (groups, n, channels, positions)."""
     part = a[(..., *slices)]
     return lib.xp.reshape(part, (*part.shape[:3], math.prod(part.shape[3:])))
+
+
+def work(problem: Problem) -> Work:
+    """One product a tap, each added to the result."""
+    kind = "matrix" if min(problem.c, problem.k) > 4 else "vector"
+    moved = 4 * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
+    return Work(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, "the least to compile")

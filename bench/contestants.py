@@ -1,0 +1,251 @@
+"""Who competes: each gives a function without arguments for a workload and a task, ready to be timed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import triconv
+
+from .workloads import Workload
+
+TASKS = ("forward", "input_vjp", "weight_vjp", "value_and_grad", "second_order", "per_sample")
+
+
+class Entry(NamedTuple):
+    """A contestant at the start: what to time, how to see its result, and what compiling took."""
+
+    run: Callable[[], Any]
+    result: Callable[[], list[np.ndarray]]
+    compile_seconds: float = 0.0
+    temporary_bytes: int | None = None
+
+
+def by_triconv(work: Workload) -> Callable[[Any, Any], Any]:
+    """The operator of the workload, of x and w."""
+    if work.transposed:
+        op = getattr(triconv, f"conv_transpose{work.ndim}d")
+        pad = tuple(lo for lo, _ in work.pad)
+        return lambda x, w: op(x, w, None, work.stride, pad, work.output_padding, work.groups, work.dilation)
+    params = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation, "groups": work.groups}
+    return lambda x, w: triconv.conv(x, w, **params)
+
+
+def by_lax(work: Workload) -> Callable[[Any, Any], Any]:
+    """`lax.conv_general_dilated`, channels first; a transposed convolution as an input-dilated one."""
+    from jax import lax
+
+    params = {"rhs_dilation": work.dilation, "feature_group_count": work.groups, "precision": "highest"}
+    if not work.transposed:
+        return lambda x, w: lax.conv_general_dilated(x, w, work.stride, work.pad, **params)
+    spatial = tuple(range(2, 2 + work.ndim))
+    pads = [
+        (d * (k - 1) - lo, d * (k - 1) - hi + extra)
+        for d, k, (lo, hi), extra in zip(work.dilation, work.w[2:], work.pad, work.output_padding, strict=True)
+    ]
+
+    def conv(x: Any, w: Any) -> Any:
+        w = lax.rev(w, spatial).swapaxes(0, 1)
+        return lax.conv_general_dilated(x, w, (1,) * work.ndim, pads, lhs_dilation=work.stride, **params)
+
+    return conv
+
+
+def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any]) -> Entry:
+    """A task in JAX: jitted, its cotangents by `jax.vjp`."""
+    import time
+
+    import jax
+
+    def loss(w: Any, x: Any, g: Any) -> Any:
+        return (conv(x, w) * g).sum()
+
+    tasks = {
+        "forward": lambda x, w, g: conv(x, w),
+        "input_vjp": lambda x, w, g: jax.vjp(lambda x: conv(x, w), x)[1](g)[0],
+        "weight_vjp": lambda x, w, g: jax.vjp(lambda w: conv(x, w), w)[1](g)[0],
+        "value_and_grad": lambda x, w, g: jax.value_and_grad(lambda w, x: (conv(x, w) ** 2).sum(), (0, 1))(w, x),
+        # the derivative of the weight VJP by the cotangent and by x, against a tangent of w
+        "second_order": lambda x, w, g: jax.vjp(lambda g, x: jax.vjp(lambda w: conv(x, w), w)[1](g)[0], g, x)[1](w),
+        "per_sample": lambda x, w, g: jax.vmap(jax.grad(loss), (None, 0, 0))(w, x[:, None], g[:, None]),
+    }
+    arrays = [jax.device_put(a) for a in work.arrays]
+    start = time.perf_counter()
+    compiled = jax.jit(tasks[task]).lower(*arrays).compile()
+    seconds = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    return Entry(
+        lambda: jax.block_until_ready(compiled(*arrays)),
+        lambda: [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(*arrays))],
+        seconds,
+        getattr(memory, "temp_size_in_bytes", None),
+    )
+
+
+def in_torch(work: Workload, task: str) -> Entry | None:
+    """A task in torch, by its own functions; only the contractions, since they need no autograd."""
+    import torch
+
+    if task not in TASKS[:3]:
+        return None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, w, g = (torch.tensor(a, device=device) for a in work.arrays)
+    same = all(lo == hi for lo, hi in work.pad)
+    flat = [size for pair in reversed(work.pad) for size in pair]
+    pad = [lo for lo, _ in work.pad] if same else [0] * work.ndim
+    extra = list(work.output_padding)
+    params = (list(work.stride), pad, list(work.dilation), work.transposed, extra, work.groups)
+
+    def padded() -> Any:
+        return x if same else torch.nn.functional.pad(x, flat)
+
+    def cropped(gx: Any) -> Any:
+        return gx if same else torch.nn.functional.pad(gx, [-size for size in flat])
+
+    def backward(*mask: bool) -> Any:
+        return torch.ops.aten.convolution_backward(g, padded(), w, None, *params, list(mask))
+
+    tasks = {
+        "forward": lambda: torch.ops.aten.convolution(padded(), w, None, *params),
+        "input_vjp": lambda: cropped(backward(True, False, False)[0]),
+        "weight_vjp": lambda: backward(False, True, False)[1],
+    }
+
+    def run() -> Any:
+        with torch.no_grad():
+            result = tasks[task]()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    return Entry(run, lambda: [run().cpu().numpy()])
+
+
+def in_numpy(work: Workload, task: str) -> Entry | None:
+    """A contraction by triconv on NumPy."""
+    if task not in TASKS[:3]:
+        return None
+    x, w, g = work.arrays
+    c, k = (work.y[1], work.x[1]) if work.transposed else (work.x[1], work.y[1])
+    del c, k
+    params: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation}
+    params["groups"] = work.groups
+    sizes = work.y[2:] if work.transposed else work.x[2:]
+    # a transposed convolution is the input VJP of the one that has its input for a cotangent
+    tasks = {
+        "forward": lambda x, w, g: triconv.conv(x, w, **params),
+        "input_vjp": lambda x, w, g: triconv.conv_input_vjp(g, w, input_size=sizes, **params),
+        "weight_vjp": lambda x, w, g: triconv.conv_weight_vjp(g, x, kernel_size=work.w[2:], **params),
+    }
+    if work.transposed:
+        run = {
+            "forward": lambda: tasks["input_vjp"](None, w, x),
+            "input_vjp": lambda: tasks["forward"](g, w, None),
+            "weight_vjp": lambda: tasks["weight_vjp"](g, w, x),
+        }[task]
+    else:
+        run = {name: lambda name=name: tasks[name](x, w, g) for name in tasks}[task]
+    return Entry(run, lambda: [np.asarray(run())], temporary_bytes=_peak(run))
+
+
+def _peak(run: Callable[[], np.ndarray]) -> int:
+    """Bytes that NumPy had at most, without the result."""
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        result = run()
+        return max(0, tracemalloc.get_traced_memory()[1] - result.nbytes)
+    finally:
+        tracemalloc.stop()
+
+
+# ---- what people write in NumPy, on a plain 3x3 layer of one image
+
+
+def plain(c: int = 64, k: int = 64, size: int = 56) -> dict[str, dict[str, Entry]]:
+    """Forward and weight VJP of a layer by SciPy, ONNX's reference, HIPS autograd, and the notebook's loops."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, c, size, size), (k, c, 3, 3)))
+    g = rng.standard_normal((1, k, size - 2, size - 2)).astype(np.float32)
+    forward = {
+        "triconv (NumPy)": _entry(lambda: triconv.conv(x, w)),
+        "scipy.signal": _entry(lambda: _scipy(x, w)),
+        "onnx.reference": _entry(_onnx(x, w)),
+        "autograd": _entry(lambda: _autograd()(x, w)),
+        "double loop": _entry(
+            lambda: np.stack([_double_loop(x[0].transpose(1, 2, 0), f.transpose(1, 2, 0)) for f in w])[None]
+        ),
+    }
+    weight = {
+        "triconv (NumPy)": _entry(lambda: triconv.conv_weight_vjp(g, x, kernel_size=(3, 3))),
+        "scipy.signal": _entry(lambda: _scipy(x.transpose(1, 0, 2, 3), g.transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3)),
+        "autograd": _entry(_autograd_weight_vjp(x, w, g)),
+        "double loop": _entry(lambda: np.stack([_double_loop_weights(x[0].transpose(1, 2, 0), o) for o in g[0]])),
+    }
+    return {"forward": forward, "weight_vjp": weight}
+
+
+def _entry(run: Callable[[], np.ndarray]) -> Entry:
+    return Entry(run, lambda: [np.asarray(run())])
+
+
+def _scipy(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    from scipy import signal
+
+    return np.stack(
+        [
+            np.stack([sum(signal.correlate2d(x[n, c], f[c], "valid") for c in range(len(f))) for f in w])
+            for n in range(len(x))
+        ]
+    )
+
+
+def _onnx(x: np.ndarray, w: np.ndarray) -> Callable[[], np.ndarray]:
+    from onnx import TensorProto, helper
+    from onnx.reference import ReferenceEvaluator
+
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "w", "y")]
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "conv", tensors[:2], tensors[2:])
+    evaluator = ReferenceEvaluator(helper.make_model(graph))
+    return lambda: evaluator.run(None, {"x": x, "w": w})[0]
+
+
+def _autograd() -> Callable[[Any, Any], Any]:
+    from autograd.scipy.signal import convolve
+
+    axes = {"axes": ([2, 3], [2, 3]), "dot_axes": ([1], [1]), "mode": "valid"}
+    return lambda x, w: convolve(x, w[:, :, ::-1, ::-1], **axes)
+
+
+def _autograd_weight_vjp(x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Callable[[], np.ndarray]:
+    from autograd import make_vjp
+
+    conv = _autograd()
+    return lambda: make_vjp(lambda w: conv(x, w))(w)[0](g)
+
+
+def _double_loop(matrix: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    (height, width, _), (h, w, _) = matrix.shape, kernel.shape
+    out = np.zeros((height - h + 1, width - w + 1), matrix.dtype)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = np.sum(matrix[i : i + h, j : j + w] * kernel)
+    return out
+
+
+def _double_loop_weights(matrix: np.ndarray, upstream: np.ndarray) -> np.ndarray:
+    h, w = (size - o + 1 for size, o in zip(matrix.shape, upstream.shape, strict=False))
+    gw = np.zeros((h, w, matrix.shape[2]), matrix.dtype)
+    for i in range(upstream.shape[0]):
+        for j in range(upstream.shape[1]):
+            gw += matrix[i : i + h, j : j + w] * upstream[i, j]
+    return gw.transpose(2, 0, 1)
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Return the geometric mean, NaN of nothing."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan

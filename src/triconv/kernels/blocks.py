@@ -1,0 +1,155 @@
+"""Blocks of samples, groups and rows whose working set stays in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from triconv.backends.standard import Standard, permute_dims
+from triconv.geometry import Axis, Geometry
+
+Array = Any
+
+# bytes of the working set of a block: of the order of a core's second-level cache
+BLOCK = 2 * 2**20
+
+
+def each(
+    f: Callable[..., Array], x: Array, weights: list[Array], size: float, lib: Standard, most: float = BLOCK
+) -> Array:
+    """``f(x, *weights)`` for an `f` that treats samples and groups alike, block by block.
+
+    Parameters
+    ----------
+    f : callable
+        Takes x of shape (groups, n, ...) and arrays of shape (groups, ...), gives one of shape (groups, n, ...).
+    x : array, shape (groups, n, ...)
+        The samples.
+    weights : list of array, shape (groups, ...)
+        What all samples share.
+    size : float
+        Bytes of the working set of `f` for one sample of one group.
+    lib : Standard
+        The arrays' library.
+    most : float, optional
+        Bytes of the working set of a block.
+
+    Returns
+    -------
+    array, shape (groups, n, ...)
+    """
+    groups, n = x.shape[:2]
+    samples, width = _counts(groups, n, size, most)
+    if (samples, width) == (n, groups):
+        return f(x, *weights)
+    x = _samples(x, samples, lib)
+    if width == groups:
+        y = lib.each(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), x)
+        return _exchanged(lib.xp.reshape(y, (n, groups, *y.shape[3:])), lib)
+    chunks = [_chunks(w, width, lib) for w in weights]
+
+    def sample(x: Array) -> Array:  # (1, groups, ...)
+        x = _chunks(x[0, ...], width, lib)
+        return lib.each(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], x, *chunks)
+
+    y = _loop(lib.each, sample, x)
+    return _exchanged(lib.xp.reshape(y, (n, groups, *y.shape[3:])), lib)
+
+
+def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standard, most: float = BLOCK) -> Array:
+    """``f(g, x)``, of shape (groups, ...), for an `f` that sums over the samples; otherwise as `each`."""
+    groups, n = x.shape[:2]
+    samples, width = _counts(groups, n, size, most)
+    if (samples, width) == (n, groups):
+        return f(g, x)
+    g, x = _samples(g, samples, lib), _samples(x, samples, lib)
+    if width == groups:
+        return lib.total(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), g, x)
+
+    def sample(g: Array, x: Array) -> Array:  # (1, groups, ...)
+        chunks = (_chunks(a[0, ...], width, lib) for a in (g, x))
+        gw = lib.each(lambda g, x: f(g[:, None, ...], x[:, None, ...]), *chunks)
+        return lib.xp.reshape(gw, (groups, *gw.shape[2:]))
+
+    return lib.total(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
+
+
+def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+    """``f(x, geometry)``, a convolution by windows, for some outputs (`rows`) of the first spatial axis at a time."""
+    count, geometry_, x = _rows(x, geometry, rows, lib)
+    if count == 1:
+        return f(x, geometry_)
+    y = lib.each(lambda block: f(_row_window(x, block, rows, geometry_, lib), geometry_), lib.xp.arange(count))
+    y = permute_dims(y, (1, 2, 3, 0, *range(4, y.ndim)), lib.xp)
+    y = lib.xp.reshape(y, (*y.shape[:3], count * rows, *y.shape[5:]))
+    return y[:, :, :, : geometry.output_size[0], ...]
+
+
+def total_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+    """``f(g, x, geometry)``, which sums over the outputs; otherwise as `each_rows`."""
+    count, geometry_, x = _rows(x, geometry, rows, lib)
+    if count == 1:
+        return f(g, x, geometry_)
+    g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
+
+    def block(number: Any) -> Array:
+        g_rows = lib.window(g, (number * rows, *[0] * (g.ndim - 4)), (rows, *g.shape[4:]))
+        return f(g_rows, _row_window(x, number, rows, geometry_, lib), geometry_)
+
+    return lib.total(block, lib.xp.arange(count))
+
+
+def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:
+    """The number of blocks, the geometry of each, and x with what padding all of them need."""
+    if not geometry.axes or rows >= geometry.axes[0].output_size:
+        return 1, geometry, x
+    axis, *others = geometry.axes
+    count = -(-axis.output_size // rows)
+    extent = (rows - 1) * axis.stride + axis.dilated_kernel
+    end = (count - 1) * rows * axis.stride + extent - axis.input_size - axis.pad_lo
+    x = lib.pad(x, [(axis.pad_lo, end), *[(0, 0)] * len(others)])
+    block = Axis(extent, axis.kernel_size, axis.stride, axis.dilation)
+    return count, Geometry((block, *others), geometry.groups), x
+
+
+def _row_window(x: Array, number: Any, rows: int, geometry: Geometry, lib: Standard) -> Array:
+    others = geometry.axes[1:]
+    starts = (number * (rows * geometry.axes[0].stride), *[0] * len(others))
+    return lib.window(x, starts, geometry.input_size)
+
+
+def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:
+    """How many samples, and how many groups, a block has: some samples of all groups, or some groups of one sample.
+
+    Both divide what there is. Samples come first, since they stand first in what users have.
+    """
+    samples = _divisor(n, most / max(size * groups, 1))
+    return samples, groups if samples > 1 else _divisor(groups, most / max(size, 1))
+
+
+def _divisor(number: int, most: float) -> int:
+    """The largest divisor of `number` up to `most`, at least 1."""
+    return max((d for d in range(1, int(min(most, number)) + 1) if number % d == 0), default=1)
+
+
+def _samples(a: Array, count: int, lib: Standard) -> Array:
+    """The samples in front, `count` together, shape (n / count, count, groups, ...)."""
+    a = _exchanged(a, lib)
+    return lib.xp.reshape(a, (a.shape[0] // count, count, *a.shape[1:]))
+
+
+def _exchanged(a: Array, lib: Standard) -> Array:
+    """Samples and groups exchanged."""
+    return permute_dims(a, (1, 0, *range(2, a.ndim)), lib.xp)
+
+
+def _chunks(a: Array, width: int, lib: Standard) -> Array:
+    """The groups in chunks, shape (groups / width, width, ...)."""
+    return lib.xp.reshape(a, (a.shape[0] // width, width, *a.shape[1:]))
+
+
+def _loop(loop: Callable[..., Array], f: Callable[..., Array], *arrays: Array) -> Array:
+    """The loop, or what it would do if there is a single block."""
+    if arrays[0].shape[0] == 1:
+        return f(*(a[0, ...] for a in arrays))[None, ...]
+    return loop(f, *arrays)

@@ -1,0 +1,329 @@
+"""Every kernel against the definition, in every way that it can go, and the planner that picks one."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import triconv
+from conftest import Library
+from geometries import cases, integers
+from test_exact import by_loops, by_triconv, check
+from triconv import planner
+from triconv.backends import BACKENDS
+from triconv.checking.cases import GEOMETRIES
+from triconv.geometry import Axis, Geometry
+from triconv.kernels import blocks, depthwise, fft, gemm, taps
+from triconv.kernels.work import Problem
+
+EXACT = ["gemm", "depthwise"]
+CASE = next(case for case in GEOMETRIES if case.name == "groups and all steps")
+drawn = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(params=["whole", "in pieces"])
+def small_blocks(request, monkeypatch):
+    """As it is, and with blocks of some samples, groups, rows and taps even for small arrays."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(blocks, "BLOCK", 100)
+        monkeypatch.setattr(gemm, "ROWS", 4)
+        monkeypatch.setattr(gemm, "ONCE", 200)
+        monkeypatch.setattr(depthwise, "FORWARD", 200)
+        monkeypatch.setattr(depthwise, "WEIGHT", 200)
+        monkeypatch.setattr(depthwise, "CHAIN", 2)
+        monkeypatch.setattr(fft, "BLOCK", 500)
+        monkeypatch.setattr(fft, "SPAN", 1)
+        for name, value in (("UNROLLED", 3), ("WEIGHT_UNROLLED", 3), ("STEP", 2)):
+            monkeypatch.setattr(taps, name, value)
+
+
+@pytest.mark.parametrize("algorithm", EXACT)
+@given(case=cases(most_axes=3, most_taps=5))
+@drawn
+def test_drawn_geometries(lib, small_blocks, algorithm, case):
+    if lib.name == "jax":
+        pytest.skip("compiles each: the next test has some")
+    check(lib, case, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("algorithm", [*EXACT, "vendor"])
+@given(case=cases(most_axes=2, most_taps=3))
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_drawn_geometries_on_jax(jax, small_blocks, algorithm, case):
+    check(Library("jax"), case, algorithm=algorithm)
+
+
+@given(case=cases(most_axes=3, most_taps=5))
+@drawn
+def test_drawn_geometries_by_torch_itself(torch, case):
+    assume(len(case.x) > 2)
+    check(Library("torch"), case, algorithm="vendor")
+
+
+@given(case=cases(most_axes=3, most_taps=5))
+@drawn
+def test_drawn_geometries_by_transforms(lib, small_blocks, case):
+    if lib.name == "jax":
+        pytest.skip("compiles each: see test_the_bound_of_transforms")
+    assume(len(case.x) > 2)
+    arrays = integers(case, np.random.default_rng(0), np.float32)
+    for ours, truth in zip(
+        by_triconv(case, *map(lib.array, arrays), algorithm="fft"), by_loops(case, *arrays), strict=True
+    ):
+        np.testing.assert_allclose(lib.numpy(ours), truth, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", EXACT)
+@given(case=cases(most_axes=3, most_taps=5))
+@settings(max_examples=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_two_thousand_geometries(lib, small_blocks, algorithm, case):
+    check(lib, case, algorithm=algorithm)
+
+
+@pytest.mark.filterwarnings("ignore:.*ComplexWarning|Casting complex")
+@pytest.mark.parametrize("algorithm", EXACT)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64", "int8", "uint16", "int64"])
+def test_dtypes(lib, algorithm, dtype):
+    if not lib.has(dtype):
+        pytest.skip(f"{lib} has no {dtype}")
+    check(lib, CASE, dtype, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("algorithm", EXACT)
+def test_a_nan_stays_where_it_belongs(lib, algorithm):
+    x = np.zeros((2, 2, 7), np.float32)
+    x[1, 1, 3] = np.nan
+    w = lib.array(np.ones((2, 1, 3), np.float32))
+    y = lib.numpy(triconv.conv(lib.array(x), w, groups=2, padding=1, algorithm=algorithm))
+    where = np.zeros((2, 2, 7), bool)
+    where[1, 1, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(y), where)
+
+
+# each way that a kernel can go, by a geometry that goes it
+WAYS = {
+    "windows that tile": ((2, 3, 9, 8), (4, 3, 3, 2), {"stride": (3, 2)}),
+    "windows with gaps": ((2, 3, 9, 8), (4, 3, 2, 1), {"stride": (3, 2), "padding": [(1, 0), (0, -1)]}),
+    "tiles that are placed": ((2, 3, 4, 3), (2, 3, 3, 2), {"input_dilation": (3, 2), "padding": [(2, 2), (1, 1)]}),
+    "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
+    "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),
+    "many taps": ((1, 2, 90), (2, 1, 70), {"groups": 2, "padding": [(69, 0)]}),
+    "many taps, many steps": ((2, 2, 61), (4, 1, 9), {"groups": 2, "stride": 2, "dilation": 3, "padding": [(4, 7)]}),
+}
+
+
+@pytest.mark.parametrize("algorithm", [*EXACT, "fft", "vendor"])
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way(lib, small_blocks, algorithm, way):
+    if algorithm == "vendor" and BACKENDS[lib.name].vendor_axes is None:
+        pytest.skip(f"{lib} has no convolution of its own")
+    x, w, params = WAYS[way]
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-3, 4, shape).astype(np.float32) for shape in (x, w))
+    y = triconv.conv(x, w, algorithm="direct", **params)
+    g = rng.integers(-3, 4, y.shape).astype(np.float32)
+    sizes = {"input_size": x.shape[2:]}, {"kernel_size": w.shape[2:]}
+    truths = (
+        y,
+        triconv.conv_input_vjp(g, w, **sizes[0], algorithm="direct", **params),
+        triconv.conv_weight_vjp(g, x, **sizes[1], algorithm="direct", **params),
+    )
+    tx, tw, tg = map(lib.array, (x, w, g))
+    found = (
+        triconv.conv(tx, tw, algorithm=algorithm, **params),
+        triconv.conv_input_vjp(tg, tw, **sizes[0], algorithm=algorithm, **params),
+        triconv.conv_weight_vjp(tg, tx, **sizes[1], algorithm=algorithm, **params),
+    )
+    for ours, truth in zip(found, truths, strict=True):
+        np.testing.assert_allclose(lib.numpy(ours), truth, rtol=0, atol=1e-4 if algorithm == "fft" else 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_the_bound_of_transforms(lib, dtype):
+    """Norm by norm: log2(N) roundings of float64 of the product of the norms, and one rounding to the dtype."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape) for shape in ((2, 3, 900), (4, 3, 300)))
+    if dtype == "complex64":
+        x, w = x + 1j * rng.standard_normal(x.shape), w + 1j * rng.standard_normal(w.shape)
+    x, w = x.astype(dtype), w.astype(dtype)
+    truth = triconv.conv(x.astype(np.complex128), w.astype(np.complex128), algorithm="gemm")
+    y = lib.numpy(triconv.conv(lib.array(x), lib.array(w), algorithm="fft"))
+    assert y.dtype == dtype
+    bound = 20 * np.finfo(np.float64).eps * np.linalg.norm(x) * np.linalg.norm(w)
+    assert np.max(np.abs(y - truth) - np.finfo(dtype).eps * np.abs(truth)) <= bound
+
+
+def test_lengths_of_transforms_are_the_next_fast_ones():
+    def is_fast(length):
+        for prime in (2, 3, 5):
+            while length % prime == 0:
+                length //= prime
+        return length == 1
+
+    for least in range(1, 2000):
+        expected = next(n for n in range(least, 4 * least + 2) if n % 2 == 0 and is_fast(n))
+        assert fft.fast_length(least) == expected
+
+
+@pytest.mark.parametrize("algorithm", [*EXACT, "fft", "vendor"])
+def test_derivatives_ride_on_the_same_kernel(jax, algorithm):
+    """Second order, per-sample gradients and forward mode, against the definition's."""
+    rng = np.random.default_rng(0)
+    x, w = (jax.numpy.asarray(rng.integers(-3, 4, shape).astype(np.float64)) for shape in ((3, 4, 7), (4, 2, 3)))
+
+    def results(algorithm):
+        def loss(w, x):
+            return (triconv.conv(x, w, stride=2, padding=[(1, 2)], groups=2, algorithm=algorithm) ** 2).sum()
+
+        return (
+            jax.grad(lambda w, x: (jax.grad(loss)(w, x) ** 2).sum())(w, x),
+            jax.vmap(jax.grad(loss), (None, 0))(w, x[:, None]),
+            jax.jvp(jax.grad(loss), (w, x), (w[::-1], x[::-1]))[1],
+        )
+
+    for ours, truth in zip(jax.jit(results, static_argnums=0)(algorithm), results("direct"), strict=True):
+        scale = float(abs(truth).max())
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=1e-12 * scale if algorithm == "fft" else 0)
+
+
+# ---- the planner
+
+
+def problem(contraction, x, w, **params):
+    groups = params.get("groups", 1)
+    geometry = Geometry.of(x[2:], w[2:], **params)
+    return Problem(contraction, geometry, groups, x[0], w[1], w[0] // groups)
+
+
+@pytest.mark.parametrize(
+    ("contraction", "x", "w", "params", "expected"),
+    [
+        ("conv", (8, 64, 56, 56), (64, 64, 1, 1), {}, "gemm"),
+        ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "vendor"),
+        ("conv", (1, 256, 124, 124), (256, 1, 3, 3), {"padding": 1, "groups": 256}, "depthwise"),
+        ("conv_weight_vjp", (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, "depthwise"),
+        ("conv_input_vjp", (8, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, "gemm"),
+        ("conv", (2, 64, 4096), (64, 1, 4096), {"padding": "causal", "groups": 64}, "fft"),
+        ("conv", (2, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
+        ("conv", (0, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
+    ],
+)
+def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
+    lib = BACKENDS["jax"].load()
+    plans = [planner.plan(problem(contraction, x, w, **params), lib) for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert plans[0].algorithm == expected
+
+
+def test_integers_are_never_transformed():
+    lib = BACKENDS["numpy"].load()
+    long = problem("conv", (2, 64, 4096), (64, 1, 4096), padding="causal", groups=64)
+    assert planner.plan(long, lib).algorithm == "fft"
+    integers_ = Problem(**{name: getattr(long, name) for name in long.__slots__} | {"kind": "integer"})
+    plan = planner.plan(integers_, lib)
+    assert plan.algorithm not in ("fft", "direct")
+    assert {c.algorithm: c.obstacle for c in plan.candidates}["fft"] == "a Fourier transform of integers is not exact"
+
+
+@pytest.mark.parametrize("name", ["conv", "conv_input_vjp", "conv_weight_vjp"])
+def test_the_cost_of_each_kernel_is_finite_and_of_no_surprise(name):
+    lib = BACKENDS["numpy"].load()
+    plan = planner.plan(problem(name, (4, 16, 40, 40), (16, 16, 3, 3), padding=1, stride=2), lib)
+    costs = [candidate.seconds for candidate in plan.candidates]
+    assert costs == sorted(costs)
+    assert 0 < costs[0] < math.inf
+    assert plan.algorithm == plan.candidates[0].algorithm
+
+
+def test_what_is_shared_out_among_devices_is_not_looped_over(jax):
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    mesh = jax.make_mesh((2,), ("n",))
+    x = jax.device_put(np.ones((4, 16, 32, 32), np.float32), NamedSharding(mesh, PartitionSpec("n")))
+    w = np.ones((16, 1, 3, 3), np.float32)
+    conv = jax.jit(lambda x, w: triconv.conv(x, w, padding=1, groups=16))
+    text = conv.lower(x, w).compile().as_text()
+    assert " while(" not in text
+    assert "all-gather" not in text
+    np.testing.assert_array_equal(conv(x, w), triconv.conv(np.ones(x.shape, np.float32), w, padding=1, groups=16))
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "params"),
+    [
+        ((2, 4, 4096), (4, 1, 4096), {"groups": 4, "padding": [(4095, 0)]}),
+        ((1, 4, 56, 56), (4, 1, 31, 31), {"groups": 4, "padding": 15}),
+        ((1, 8, 40, 40), (8, 8, 31, 31), {"padding": 15}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_large_kernels_do_not_unroll(jax, x, w, params, dtype):
+    """The compiled program stays short, and its temporary memory within bounds."""
+    arrays = [jax.numpy.ones(shape, dtype) for shape in (x, w)]
+
+    def three(x, w):
+        y, pullback = triconv.vjp(triconv.conv, x, w, **params)
+        return y, pullback(y)
+
+    lowered = jax.jit(three).lower(*arrays)
+    assert len(lowered.as_text().splitlines()) < 1500
+    memory = lowered.compile().memory_analysis()
+    operands = 3 * sum(a.nbytes for a in arrays)
+    assert memory.temp_size_in_bytes <= 2 * operands + 64 * 2**20
+
+
+def test_the_vendor_has_no_inserted_zeros(jax):
+    """A transposed convolution by lax is plain convolutions, one a phase."""
+    x, w = np.ones((2, 3, 9), np.float32), np.ones((3, 2, 4), np.float32)
+    conv = lambda x, w: triconv.conv_transpose1d(x, w, None, 2, algorithm="vendor")  # noqa: E731
+    text = jax.jit(lambda x, w: jax.vjp(conv, x, w)[1](conv(x, w))).lower(x, w).as_text()
+    assert text.count("stablehlo.convolution") >= 4
+    dilations = re.findall(r"lhs_dilate = \[([^\]]*)\]", text)
+    assert dilations
+    assert set(dilations) == {"1"}
+
+
+def test_measured_candidates():
+    explanation = triconv.explain(triconv.conv2d, (1, 4, 20, 20), (4, 4, 3, 3), measure=True)
+    for row in explanation.rows:
+        usable = {candidate.algorithm for candidate in row.candidates if not candidate.obstacle}
+        assert set(row.measured) == usable >= {"direct", "gemm", "depthwise"}
+        assert all(seconds > 0 for seconds in row.measured.values())
+    assert "ms measured" in str(explanation)
+    assert "not used: numpy has no convolution of its own" in str(explanation)
+
+
+def test_explain_says_what_was_asked_for():
+    explanation = triconv.explain(triconv.conv2d, (1, 4, 20, 20), (4, 4, 3, 3), algorithm="gemm")
+    assert {(row.algorithm, row.reason, row.candidates) for row in explanation.rows} == {("gemm", "asked for", ())}
+    with pytest.raises(ValueError, match="got 'vendor': numpy has no convolution of its own"):
+        triconv.explain(triconv.conv2d, (1, 4, 20, 20), (4, 4, 3, 3), algorithm="vendor")
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_padding_pads_and_crops(data):
+    sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+    pads = [data.draw(st.tuples(st.integers(-2, 3), st.integers(-2, 3))) for _ in sizes]
+    assume(all(size + lo + hi >= 0 for size, (lo, hi) in zip(sizes, pads, strict=True)))
+    a = np.arange(math.prod(sizes)).reshape(sizes) + 1
+    grown = np.pad(a, [(max(0, lo), max(0, hi)) for lo, hi in pads])
+    cut = (slice(max(0, -lo), n - max(0, -hi)) for n, (lo, hi) in zip(grown.shape, pads, strict=True))
+    expected = grown[tuple(cut)]
+    for name in ("numpy", "array-api-strict"):
+        lib = BACKENDS[name].load()
+        np.testing.assert_array_equal(np.asarray(lib.pad(lib.asarray(a), pads)), expected)
+
+
+def test_axis_of_work():
+    """What the planner counts of the padding: every output with every tap."""
+    assert problem("conv", (1, 1, 5), (1, 1, 3), padding=1).padded_multiply_adds == 15
+    assert problem("conv", (1, 1, 5), (1, 1, 3), padding=1).multiply_adds == 13
+    assert Axis(5, 3, pad_lo=1, pad_hi=1).output_size == 5

@@ -35,6 +35,7 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(gemm, "ONCE", 200)
         monkeypatch.setattr(depthwise, "FORWARD", 200)
         monkeypatch.setattr(depthwise, "WEIGHT", 200)
+        monkeypatch.setattr(depthwise, "CALLED", 200)
         monkeypatch.setattr(depthwise, "CHAIN", 2)
         monkeypatch.setattr(fft, "BLOCK", 500)
         monkeypatch.setattr(fft, "SPAN", 1)
@@ -111,6 +112,7 @@ WAYS = {
     "windows that tile": ((2, 3, 9, 8), (4, 3, 3, 2), {"stride": (3, 2)}),
     "windows with gaps": ((2, 3, 9, 8), (4, 3, 2, 1), {"stride": (3, 2), "padding": [(1, 0), (0, -1)]}),
     "tiles that are placed": ((2, 3, 4, 3), (2, 3, 3, 2), {"input_dilation": (3, 2), "padding": [(2, 2), (1, 1)]}),
+    "tiles in layers": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
     "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
     "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),
     "many taps": ((1, 2, 90), (2, 1, 70), {"groups": 2, "padding": [(69, 0)]}),
@@ -211,6 +213,8 @@ def problem(contraction, x, w, **params):
         ("conv_weight_vjp", (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, "depthwise"),
         ("conv_input_vjp", (8, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv", (2, 64, 4096), (64, 1, 4096), {"padding": "causal", "groups": 64}, "fft"),
+        ("conv_input_vjp", (4, 3, 16, 16, 16), (64, 3, 14, 14, 14), {"stride": 14}, "gemm"),
+        ("conv_input_vjp", (4, 1, 128, 998), (96, 1, 16, 16), {"stride": 10}, "gemm"),
         ("conv", (2, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
         ("conv", (0, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
     ],

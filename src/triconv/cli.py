@@ -102,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_parameters(explain)
     explain.add_argument("--algorithm")
+    explain.add_argument("--backend", default="numpy", help="the library that computes it: numpy, jax, torch, ...")
+    explain.add_argument("--measure", action="store_true", help="run the candidates and tell their times")
     explain.set_defaults(run=_explain)
 
     info = commands.add_parser(
@@ -197,9 +199,11 @@ def _explain(arguments: argparse.Namespace) -> int:
     given = {
         name: value
         for name, value in vars(arguments).items()
-        if name not in ("operator", "shape", "run") and value is not None
+        if name not in ("operator", "shape", "run", "backend") and value is not None
     }
-    print(triconv.explain(OPERATORS[arguments.operator], *shapes, **given))
+    bound = triconv.use(arguments.backend)
+    arrays = [bound.xp.zeros(shape, dtype=bound.xp.float32) for shape in shapes]
+    print(triconv.explain(OPERATORS[arguments.operator], *arrays, **given))
     return RIGHT
 
 

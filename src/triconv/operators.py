@@ -46,8 +46,9 @@ def conv(
     layout : str, optional
         Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter a spatial axis). ``N``, ``C``, ``O``
         or ``I`` may be left out where there is no such axis.
-    algorithm : str
-        The kernel to use, or "auto".
+    algorithm : {"auto", "direct", "gemm", "depthwise", "fft", "vendor"}
+        The kernel: "auto" picks by a cost model, see `triconv.explain` and `triconv.kernels`. "fft", which it takes for kernels
+        of hundreds of taps and never for integers, has its error bounded norm by norm; "vendor" is the library's own.
     precision : {"highest", "default"}
         Products at the full width of the dtype, or as the library is configured.
 

@@ -16,6 +16,7 @@ the module and enter it in `triconv.planner.KERNELS`.
 with an input dilation is several without, `Geometry.phases`. They share four modules: `phases` (from phases back to one array),
 `blocks` (samples, groups and rows that fit into cache), `taps` (loops over many taps), `work`.
 
-The errors of `direct`, `gemm` and `depthwise` are bounded element by element, ``(n + 1) u * conv(|x|, |w|)`` for ``n`` terms; small
-integers are exact. `fft` has its own bound, norm by norm. `vendor` has the framework's: the same where it multiplies out.
+The errors of `direct`, `gemm` and `depthwise` are bounded element by element, ``(n + 1) u * conv(|x|, |w|)`` for ``n``
+terms; small integers are exact. `fft` has its own bound, norm by norm. `vendor` has the framework's: the same where it
+multiplies out.
 """

@@ -23,8 +23,8 @@ from triconv.kernels.work import Problem, Work
 
 Array = Any
 
-# bytes of the input and the output of a block
-FORWARD, WEIGHT = 32 * 2**20, 2 * 2**20
+# bytes of the input and the output of a block, in a program that XLA fuses; and where each operation passes over it
+FORWARD, WEIGHT, CALLED = 32 * 2**20, 16 * 2**20, 2 * 2**20
 # taps that are added in one chain; more make chains of a row of the kernel
 CHAIN = 16
 
@@ -38,7 +38,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], geometry), lib, FORWARD if lib.compiles else WEIGHT)
+    return blocks.each(block, x, kernels, _size(x, w.shape[1], geometry), lib, FORWARD if lib.compiles else CALLED)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -54,7 +54,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         kernels = [taps.each(_weight_vjp, g[(..., *part.output)], x, part.geometry, lib) for part in parts]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    return blocks.total(block, g, x, _size(x, g.shape[2], geometry), lib, WEIGHT)
+    return blocks.total(block, g, x, _size(x, g.shape[2], geometry), lib, WEIGHT if lib.compiles else CALLED)
 
 
 def _size(x: Array, k: int, geometry: Geometry) -> float:

@@ -34,6 +34,8 @@ Array = Any
 ROWS = 160
 # bytes of an unfolded input that is read once, for which blocks of rows would be no gain
 ONCE = 32 * 2**20
+# phases above which products are placed instead
+PHASES = 16
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -113,10 +115,28 @@ def _unfolded(geometry: Geometry, channels: int) -> int:
 
 
 def _places(c: int, k: int, geometry: Geometry) -> bool:
-    """Whether to place products: there are far more input channels, or no two products fall on the same output."""
-    if _is_tiling(geometry.mirrored()):
-        return not _is_tiling(geometry)
-    return c >= 4 * k and math.prod(geometry.kernel_size) <= taps.UNROLLED
+    """Whether to place products: for far more input channels, or where windows would make a phase an element."""
+    if _is_tiling(geometry):
+        return False
+    if _layers(geometry) == 1 or (
+        _layers(geometry) and math.prod(axis.input_dilation for axis in geometry.axes) > PHASES
+    ):
+        return True
+    upsamples = all(axis.stride <= axis.input_dilation for axis in geometry.axes)
+    return c >= 4 * k and upsamples and math.prod(geometry.kernel_size) <= taps.UNROLLED
+
+
+def _layers(geometry: Geometry) -> int:
+    """How many layers of tiles, each of as many taps as the input is dilated, the products are; 0 if they make no tiles."""
+    if any(axis.stride != 1 or axis.dilation != 1 for axis in geometry.axes):
+        return 0
+    return math.prod(-(-axis.kernel_size // axis.input_dilation) for axis in geometry.axes)
+
+
+def _in_layers(geometry: Geometry) -> bool:
+    """Whether to place products by layers of tiles: a single one, or fewer than there would be phases."""
+    phases_ = math.prod(axis.input_dilation for axis in geometry.axes)
+    return _layers(geometry) == 1 or (_layers(geometry) > 0 and phases_ > PHASES)
 
 
 def _is_tiling(geometry: Geometry) -> bool:
@@ -215,13 +235,14 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
     groups, k, c, *kernel = w.shape
     w = permute_dims(w, (0, *range(3, w.ndim), 1, 2), lib.xp)
     w = lib.xp.reshape(w, (groups, math.prod(kernel) * k, c))
-    parts = [] if _is_tiling(geometry.mirrored()) else list(geometry.phases())
+    in_layers = _in_layers(geometry)
+    parts = [] if in_layers else list(geometry.phases())
 
     def block(x: Array, w: Array) -> Array:
         columns = lib.xp.reshape(permute_dims(x, (0, 2, 1, *range(3, x.ndim)), lib.xp), (x.shape[0], c, -1))
         products = lib.xp.reshape(lib.matmul(w, columns), (x.shape[0], *kernel, k, x.shape[1], *x.shape[3:]))
-        if _is_tiling(geometry.mirrored()):
-            y = _placed_side_by_side(products, geometry, lib)
+        if in_layers:
+            y = _placed_in_layers(products, geometry, lib)
         else:
             placed = [_placed(products, part, lib) for part in parts]
             y = phases.join(placed, [part.output for part in parts], geometry.output_size, lib)
@@ -241,18 +262,25 @@ def _placed(products: Array, part: Phase, lib: Standard) -> Array:
     return y
 
 
-def _placed_side_by_side(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same where no two products fall on the same output: a change of shape, the taps in reverse."""
-    ndim = len(geometry.axes)
+def _placed_in_layers(products: Array, geometry: Geometry, lib: Standard) -> Array:
+    """The same by layers of tiles: no two products of a layer fall on the same output, so it is a change of shape."""
+    axes, ndim = geometry.axes, len(geometry.axes)
     products = lib.xp.flip(products, axis=tuple(range(1, 1 + ndim)))
     order = [axis for pair in zip(range(3 + ndim, 3 + 2 * ndim), range(1, 1 + ndim), strict=True) for axis in pair]
-    y = permute_dims(products, (0, 1 + ndim, 2 + ndim, *order), lib.xp)  # groups, k, n, then input and tap of each axis
-    gaps = [(0, axis.input_dilation - axis.kernel_size) for axis in geometry.axes]
-    y = lib.pad(y, [pair for gap in gaps for pair in ((0, 0), gap)])
-    y = lib.xp.reshape(y, (*y.shape[:3], *(axis.input_size * axis.input_dilation for axis in geometry.axes)))
-    starts = [axis.pad_lo - (axis.kernel_size - 1) for axis in geometry.axes]
-    sizes = zip(starts, geometry.output_size, y.shape[3:], strict=True)
-    return lib.pad(y, [(lo, size - whole - lo) for lo, size, whole in sizes])
+    products = permute_dims(
+        products, (0, 1 + ndim, 2 + ndim, *order), lib.xp
+    )  # groups, k, n, input and tap of each axis
+    layers = []
+    for first in itertools.product(*(range(0, axis.kernel_size, axis.input_dilation) for axis in axes)):
+        pieces = [slice(t, min(t + axis.input_dilation, axis.kernel_size)) for t, axis in zip(first, axes, strict=True)]
+        tile = products[(..., *(s for piece in pieces for s in (slice(None), piece)))]
+        gaps = [axis.input_dilation - (piece.stop - piece.start) for piece, axis in zip(pieces, axes, strict=True)]
+        tile = lib.pad(tile, [pair for gap in gaps for pair in ((0, 0), (0, gap))])
+        tile = lib.xp.reshape(tile, (*tile.shape[:3], *(axis.input_size * axis.input_dilation for axis in axes)))
+        starts = [t + axis.pad_lo - (axis.kernel_size - 1) for t, axis in zip(first, axes, strict=True)]
+        sizes = zip(starts, geometry.output_size, tile.shape[3:], strict=True)
+        layers.append(lib.pad(tile, [(lo, size - whole - lo) for lo, size, whole in sizes]))
+    return functools.reduce(operator.add, layers)
 
 
 def work(problem: Problem) -> Work:
@@ -262,17 +290,16 @@ def work(problem: Problem) -> Work:
     each = problem.groups * problem.n * item
     if windows.contraction == "conv" and _places(windows.c, windows.k, geometry):
         products = each * windows.k * windows.taps * math.prod(geometry.input_size)
+        operations = 16 + (4 * _layers(geometry) if _in_layers(geometry) else windows.taps)
         amount = products / item * windows.c * (1 + 8 / (windows.k * windows.taps))
-        return Work(
-            "matrix", amount, 2 * products, 4 * blocks.BLOCK, windows.taps + 16, "one product, then the taps placed"
-        )
+        return Work("matrix", amount, 2 * products, 4 * blocks.BLOCK, operations, "one product, then the taps placed")
     axes, unfolded = geometry.axes, _unfolded(geometry, windows.c)
     lead, trail = axes[: len(axes) - unfolded], axes[len(axes) - unfolded :]
     rows = windows.c * math.prod(axis.kernel_size for axis in trail)
     positions = math.prod(axis.input_size for axis in lead) * math.prod(axis.output_size for axis in trail)
     tiling = not lead and _is_tiling(geometry)
     matrix = each * rows * positions / max(1, math.prod(axis.input_dilation for axis in geometry.axes))
-    amount = windows.padded_multiply_adds * (1 + 8 / windows.k) * (1 + 8 / rows)
+    amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 8 / rows)
     why = "windows that do not overlap: a change of shape" if tiling else "matrix products of unfolded blocks"
     moved = (
         problem.bytes_of["x"]

@@ -60,14 +60,14 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
 def work(problem: Problem) -> Work:
     """One convolution a phase: fast for many output channels, and without groups."""
     windows = problem.by_windows()
-    amount = windows.padded_multiply_adds * (1 + 64 / windows.k)
+    amount = windows.padded_multiply_adds * (1 + min(1.2, 64 / windows.k))
     if windows.contraction == "conv_weight_vjp" and (
         len(windows.geometry.axes) != 1 or max(windows.geometry.output_size) > 1024
     ):
         amount *= 3
     if len(windows.geometry.axes) > 2:
         amount *= 5
-    if windows.phases > 2:
+    if len(windows.geometry.axes) > 1 and windows.phases > 2:
         amount *= 2
     if all(axis.kernel_size <= axis.stride for axis in windows.geometry.axes):
         amount *= 2

@@ -77,7 +77,12 @@ def _primitive(name: str, kind: str) -> Primitive:
     """A primitive that runs and lowers as the plain function of that name."""
     plain: Callable[..., Array] = getattr(contractions, name)
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=STATIC[kind]))
+    compiled = jax.jit(primitive.bind, static_argnames=STATIC[kind])
+
+    def run(*operands: Array, **params: Any) -> Array:
+        return (plain if jax.config.jax_disable_jit else compiled)(*operands, **params)
+
+    primitive.def_impl(run)
 
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
         first, *_ = avals

@@ -188,6 +188,17 @@ def test_check_says_when_it_is_wrong(capsys, monkeypatch):
     assert "WRONG: 4 of 13 results" in out
 
 
+def test_check_takes_a_kernel(capsys, monkeypatch):
+    from triconv.kernels import gemm
+
+    monkeypatch.setattr(gemm, "conv", lambda x, w, geometry, lib: lib.zeros(geometry.output_size, x))
+    monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:3])
+    monkeypatch.setattr(selfcheck, "LAYERS", ())
+    assert cli.main(["check", "--backend", "numpy", "--algorithm", "gemm"]) == 1
+    assert cli.main(["check", "--backend", "numpy", "--algorithm", "depthwise"]) == 0
+    assert "WRONG" in capsys.readouterr().out
+
+
 def test_check_names_a_missing_backend(capsys, monkeypatch):
     monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:1])
     monkeypatch.setattr(selfcheck, "LAYERS", ())

@@ -27,7 +27,7 @@ def by_loops(case, x, w, g):
 
 
 def by_triconv(case, x, w, g, **params):
-    params |= case.params
+    params = case.params | params
     return (
         triconv.conv(x, w, **params),
         triconv.conv_input_vjp(g, w, input_size=case.x[2:], **params),

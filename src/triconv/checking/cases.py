@@ -26,6 +26,7 @@ class Case:
     input_dilation: Ints
     padding: tuple[tuple[int, int], ...]
     groups: int = 1
+    algorithm: str = "auto"
 
     @property
     def axes(self) -> tuple[Numbers, ...]:
@@ -51,6 +52,7 @@ class Case:
             "dilation": self.dilation,
             "input_dilation": self.input_dilation,
             "groups": self.groups,
+            "algorithm": self.algorithm,
         }
 
     def terms(self, contraction: str) -> int:

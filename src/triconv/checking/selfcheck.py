@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -77,7 +77,7 @@ def count() -> int:
     return len(GEOMETRIES) + len(LAYERS) + len(NOTEBOOK)
 
 
-def run(backends: list[str], seed: int = 0) -> Iterator[list[Result]]:
+def run(backends: list[str], seed: int = 0, algorithm: str = "auto") -> Iterator[list[Result]]:
     """Check every case on every backend.
 
     Parameters
@@ -86,6 +86,8 @@ def run(backends: list[str], seed: int = 0) -> Iterator[list[Result]]:
         Names of installed backends.
     seed : int
         Of the random data.
+    algorithm : str
+        The kernel that is to compute the cases; by default what the planner picks, which for most is `direct`.
 
     Yields
     ------
@@ -103,7 +105,8 @@ def run(backends: list[str], seed: int = 0) -> Iterator[list[Result]]:
 
     # most of the time goes into compiling, which lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(check, *zip(*enumerate((*GEOMETRIES, *LAYERS)), strict=True))
+        cases = (replace(case, algorithm=algorithm) for case in (*GEOMETRIES, *LAYERS))
+        yield from pool.map(check, *zip(*enumerate(cases), strict=True))
 
 
 class _Truth:

@@ -60,7 +60,7 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
 def work(problem: Problem) -> Work:
     """One convolution a phase: fast for many output channels, and without groups."""
     windows = problem.by_windows()
-    amount = windows.padded_multiply_adds * (1 + min(1.2, 64 / windows.k))
+    amount = windows.padded_multiply_adds * (1 + min(1.25, 80 / windows.k))
     if windows.contraction == "conv_weight_vjp" and (
         len(windows.geometry.axes) != 1 or max(windows.geometry.output_size) > 1024
     ):

@@ -12,6 +12,8 @@ from .contestants import Entry
 
 # of the largest element: results of float32 sums in different orders
 TOLERANCE = 1e-4
+# seconds for which the threads of a library may wait for more work without giving up their processor
+SPINNING = 0.02
 
 
 def check(entries: dict[str, Entry]) -> None:
@@ -29,7 +31,7 @@ def check(entries: dict[str, Entry]) -> None:
 def medians(entries: dict[str, Entry], *, seconds: float, most: int = 50) -> dict[str, dict[str, Any]]:
     """Run the contestants in turn for about `seconds` each, three times at least, and return what each took.
 
-    Before a timed run comes one that is not: the threads of another library may still be spinning.
+    Before a timed run come some that are not: the threads of another library may still be spinning.
     """
     times: dict[str, list[float]] = {name: [] for name in entries}
     spent = dict.fromkeys(entries, 0.0)
@@ -38,15 +40,15 @@ def medians(entries: dict[str, Entry], *, seconds: float, most: int = 50) -> dic
     ]:
         for name in waiting:
             run = entries[name].run
-            begin = time.perf_counter()
+            begin = start = time.perf_counter()
             run()
-            if time.perf_counter() - begin > seconds and len(times[name]) > 0:  # slow: every run counts
-                times[name].append(time.perf_counter() - begin)
-            else:
+            if time.perf_counter() - begin < seconds or not times[name]:  # unless it is slow: then every run counts
+                while time.perf_counter() - begin < SPINNING:
+                    run()
                 start = time.perf_counter()
                 run()
-                times[name].append(time.perf_counter() - start)
-            spent[name] += time.perf_counter() - begin
+            times[name].append(time.perf_counter() - start)
+            spent[name] += times[name][-1]
     return {
         name: {
             "ms": statistics.median(taken) * 1e3,

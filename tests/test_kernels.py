@@ -31,8 +31,8 @@ def small_blocks(request, monkeypatch):
     """As it is, and with blocks of some samples, groups, rows and taps even for small arrays."""
     if request.param == "in pieces":
         monkeypatch.setattr(blocks, "BLOCK", 100)
-        monkeypatch.setattr(gemm, "ROWS", 4)
-        monkeypatch.setattr(gemm, "ONCE", 200)
+        monkeypatch.setattr(gemm, "BLOCK", 100)
+        monkeypatch.setattr(gemm, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "FORWARD", 200)
         monkeypatch.setattr(depthwise, "WEIGHT", 200)
         monkeypatch.setattr(depthwise, "CALLED", 200)
@@ -115,6 +115,13 @@ WAYS = {
     "tiles in layers": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
     "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
     "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),
+    "a leading axis": ((2, 3, 7, 5), (4, 3, 3, 3), {"padding": [(2, 0), (1, 1)]}),
+    "leading axes": ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": [(1, 0), (0, 2), (1, 1)], "dilation": (2, 1, 3)}),
+    "a leading axis before a strided one": (
+        (2, 3, 6, 7),
+        (2, 3, 4, 3),
+        {"stride": (1, 2), "padding": [(-1, 2), (1, 0)]},
+    ),
     "many taps": ((1, 2, 90), (2, 1, 70), {"groups": 2, "padding": [(69, 0)]}),
     "many taps, many steps": ((2, 2, 61), (4, 1, 9), {"groups": 2, "stride": 2, "dilation": 3, "padding": [(4, 7)]}),
 }
@@ -144,6 +151,30 @@ def test_each_way(lib, small_blocks, algorithm, way):
     )
     for ours, truth in zip(found, truths, strict=True):
         np.testing.assert_allclose(lib.numpy(ours), truth, rtol=0, atol=1e-4 if algorithm == "fft" else 0)
+
+
+@pytest.mark.parametrize(
+    ("c", "k", "kernel", "params", "expected"),
+    [
+        (
+            64,
+            64,
+            (3, 3),
+            {"padding": 1},
+            1,
+        ),  # three times the input and three times the output, not nine times the input
+        (32, 32, (3, 3, 3), {"padding": 1}, 1),
+        (3, 64, (3, 3), {"padding": 1}, 0),
+        (64, 3, (3, 3), {"padding": 1}, 2),
+        (64, 64, (3, 3), {"stride": 2}, 0),  # the products would be taken at all inputs
+        (64, 64, (3, 3), {"stride": (1, 2)}, 1),
+        (64, 64, (8, 8), {"stride": 8}, 0),
+        (64, 64, (13, 13), {}, 0),  # at four windows, and at all inputs of a row
+    ],
+)
+def test_which_axes_are_unfolded(c, k, kernel, params, expected):
+    sizes = (16,) * len(kernel)
+    assert gemm._leading(c, k, Geometry.of(sizes, kernel, **params)) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
@@ -208,7 +239,9 @@ def problem(contraction, x, w, **params):
     [
         ("conv", (8, 64, 56, 56), (64, 64, 1, 1), {}, "gemm"),
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
-        ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "vendor"),
+        ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (8, 512, 256), (512, 512, 5), {"padding": 2}, "vendor"),
+        ("conv_weight_vjp", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (1, 256, 124, 124), (256, 1, 3, 3), {"padding": 1, "groups": 256}, "depthwise"),
         ("conv_weight_vjp", (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, "depthwise"),
         ("conv_input_vjp", (8, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, "gemm"),

@@ -1,17 +1,20 @@
-"""Unfold and multiply: each block of the input becomes a matrix of windows, and the taps one matrix product.
+"""Unfold and multiply: windows become columns of a matrix, and the taps one matrix product.
 
-The windows of the trailing axis stand as channels in the unfolded input, and samples are one more position::
+Axes are of two kinds. The windows of the trailing axes are unfolded, so that their taps ``t`` stand as channels; samples are
+one more position. The taps ``s`` of the leading axes stand as rows of the product, each added where it belongs::
 
     u[t, c, n, i.., o] = x[n, c, i.., stride * o + dilation * t]
 
-    y[k, n, o.., o] = sum over the taps of the leading axes of  w[k, t, c] @ u[t, c, n, o.. + t.., o]
+    y[k, n, o.., o] = sum over s of  (w @ u)[s, k, n, i.., o]      where i.. and o.. meet at s
+    gw[k, c, s, t]  = sum over n, i.., o of  v[s, k, n, i.., o] * u[t, c, n, i.., o]
 
-so the taps of the leading axes are a few large matrix products with slices of it. All axes are unfolded where that makes
-few rows, or where the windows do not overlap and unfolding is a mere change of shape. Where there are far fewer output
-than input channels, the order is turned round: one product for all taps at all inputs, then each is added where it belongs.
+and ``v`` is the cotangent, unfolded along the leading axes of the mirrored geometry. A leading axis has no stride, since its
+products are taken at all inputs. Of 3x3 taps, unfolding both axes would write nine times the input, and one of each three
+times the input and three times the output; `_leading` takes what writes the least. Windows that do not overlap are a mere
+change of shape. For far fewer output than input channels in a convolution with input dilation, all axes are leading ones.
 
-An input dilation (and so the input VJP of a strided convolution) goes by `Geometry.phases`: no zero is inserted. The
-multiply-adds are those of `direct`, and those with the padding.
+Otherwise an input dilation (and so the input VJP of a strided convolution) goes by `Geometry.phases`: no zero is inserted.
+The multiply-adds are those of `direct`, and those with the padding.
 """
 
 from __future__ import annotations
@@ -20,20 +23,21 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterator
 from typing import Any
 
 from triconv.backends.standard import Standard, permute_dims
-from triconv.geometry import Axis, Geometry, Phase
+from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks, phases, taps
 from triconv.kernels.work import Problem, Work
 
 Array = Any
 
-# rows of the unfolded input up to which all axes are unfolded at once
-ROWS = 160
-# bytes of an unfolded input that is read once, for which blocks of rows would be no gain
-ONCE = 32 * 2**20
+# bytes of the unfolded input, and of the products of leading taps, of a block; and of a sample that is taken whole
+BLOCK, WHOLE = 10 * 2**20, 16 * 2**20
+# bytes of one sample's products of leading taps, which stand in memory
+PRODUCTS = 32 * 2**20
+# multiply-adds that take as long as writing an element
+WRITTEN = 50
 # phases above which products are placed instead
 PHASES = 16
 
@@ -45,8 +49,8 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     parts = list(geometry.phases())
     kernels = [w[(..., *part.taps)] for part in parts]
     is_long = [_is_long(part.geometry) for part in parts]
-    # a short kernel is brought into matrices once, not once a block
-    kernels = [k if long else _matrices(k, p.geometry, lib) for k, p, long in zip(kernels, parts, is_long, strict=True)]
+    # a short kernel is brought into a matrix once, not once a block
+    kernels = [k if long else _matrix(k, p.geometry, lib) for k, p, long in zip(kernels, parts, is_long, strict=True)]
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = [
@@ -57,8 +61,8 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         ]
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
-    size = sum(_size(x, part.geometry) for part in parts)
-    return blocks.each(block, x, kernels, size, lib)
+    size = sum(_size(x.shape[2], w.shape[1], part.geometry) for part in parts)
+    return blocks.each(block, x, kernels, size, lib, _most(geometry))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -67,7 +71,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """``gw = g @ unfold(x)^T``, summed over the samples."""
+    """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
@@ -79,39 +83,62 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         ]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    size = sum(_size(x, part.geometry) for part in parts)
-    return blocks.total(block, g, x, size, lib)
+    size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
+    return blocks.total(block, g, x, size, lib, _most(geometry))
 
 
-def _size(x: Array, geometry: Geometry) -> float:
-    """Bytes of the unfolded input of one sample and group."""
-    axes, unfolded = geometry.axes, _unfolded(geometry, x.shape[2])
-    lead, trail = axes[: len(axes) - unfolded], axes[len(axes) - unfolded :]
-    positions = math.prod(axis.padded_size for axis in lead) * math.prod(axis.output_size for axis in trail)
-    rows = x.shape[2] * math.prod(axis.kernel_size for axis in trail)
-    return 4 * (min(rows, x.shape[2] * taps.STEP) if _is_long(geometry) else rows) * positions
+def _leading(c: int, k: int, geometry: Geometry) -> int:
+    """How many leading axes are not unfolded but have their taps in the product: what costs the least."""
+    if _is_tiling(geometry) or _is_long(geometry):
+        return 0
+    most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
+
+    def cost(lead: int) -> float:
+        unfolded, products = _elements(c, k, geometry, lead)
+        if lead and 4 * products > PRODUCTS:
+            return math.inf
+        multiply_adds = products * c * math.prod(axis.kernel_size for axis in geometry.axes[lead:])
+        return multiply_adds + WRITTEN * (unfolded + products)
+
+    return min(range(most + 1), key=cost)
 
 
-def _rows(x: Array, geometry: Geometry) -> int:
-    """How many outputs of the first axis to take at a time: all, unless they are far too many for a block."""
+def _elements(c: int, k: int, geometry: Geometry, lead: int) -> tuple[int, int]:
+    """Elements of the unfolded input and of the products of one sample."""
+    leading, trailing = geometry.axes[:lead], geometry.axes[lead:]
+    positions = math.prod(axis.input_size for axis in leading) * math.prod(axis.output_size for axis in trailing)
+    return (
+        c * positions * math.prod(axis.kernel_size for axis in trailing),
+        k * positions * math.prod(axis.kernel_size for axis in leading),
+    )
+
+
+def _size(c: int, k: int, geometry: Geometry) -> float:
+    """Bytes of the unfolded input of one sample and group, and of the products that are not yet the output."""
+    lead = _leading(c, k, geometry)
+    unfolded, products = _elements(c, k, geometry, lead)
+    if _is_long(geometry):
+        unfolded = unfolded * taps.STEP / math.prod(geometry.kernel_size)
+    return 4 * (unfolded + (products if lead else 0))
+
+
+def _most(geometry: Geometry) -> float:
+    """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is."""
+    return blocks.BLOCK if _is_tiling(geometry) else BLOCK
+
+
+def _rows(n: int, c: int, k: int, geometry: Geometry) -> int:
+    """How many positions of the first axis to take at a time: all, unless that is far too much for a block."""
     if not geometry.axes:
         return 1
-    size, rows = x.shape[0] * x.shape[1] * _size(x, geometry), geometry.axes[0].output_size
-    once = _unfolded(geometry, x.shape[2]) == len(geometry.axes)
-    return rows if size <= (ONCE if once else 2 * blocks.BLOCK) else max(1, int(rows * blocks.BLOCK / size))
+    size, lead = n * _size(c, k, geometry), _leading(c, k, geometry)
+    rows = geometry.axes[0].input_size if lead else geometry.axes[0].output_size
+    return rows if size <= WHOLE else max(1, int(rows * BLOCK / size))
 
 
 def _is_long(geometry: Geometry) -> bool:
     """Whether the taps have to be looped over."""
     return math.prod(geometry.kernel_size) > taps.UNROLLED and not _is_tiling(geometry)
-
-
-def _unfolded(geometry: Geometry, channels: int) -> int:
-    """How many trailing axes are unfolded."""
-    ndim = len(geometry.axes)
-    if _is_tiling(geometry) or channels * math.prod(geometry.kernel_size) <= ROWS:
-        return ndim
-    return min(1, ndim)
 
 
 def _places(c: int, k: int, geometry: Geometry) -> bool:
@@ -144,83 +171,89 @@ def _is_tiling(geometry: Geometry) -> bool:
     return all(axis.input_dilation == axis.dilation == 1 and axis.kernel_size <= axis.stride for axis in geometry.axes)
 
 
-def _matrices(w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One matrix a tap of the leading axes, shape (groups, taps, k, trailing taps * c)."""
+def _matrix(w: Array, geometry: Geometry, lib: Standard) -> Array:
+    """One matrix for all taps, shape (groups, leading taps * k, trailing taps * c)."""
     groups, k, c, *kernel = w.shape
-    lead = len(kernel) - _unfolded(geometry, c)
+    lead = _leading(c, k, geometry)
     w = permute_dims(w, (0, *range(3, 3 + lead), 1, *range(3 + lead, w.ndim), 2), lib.xp)
-    return lib.xp.reshape(w, (groups, math.prod(kernel[:lead]), k, math.prod(kernel[lead:]) * c))
+    return lib.xp.reshape(w, (groups, math.prod(kernel[:lead]) * k, math.prod(kernel[lead:]) * c))
 
 
 def _conv_long(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of some taps of a phase, of one block."""
-    return _conv_windows(x, _matrices(w, geometry, lib), geometry, lib)
+    return _conv_windows(x, _matrix(w, geometry, lib), geometry, lib)
 
 
-def _conv_windows(x: Array, matrices: Array, geometry: Geometry, lib: Standard) -> Array:
+def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of one phase and block."""
-    return blocks.each_rows(lambda x, part: _conv_rows(x, matrices, part, lib), x, geometry, _rows(x, geometry), lib)
+    n, c = x.shape[1:3]
+    k = matrix.shape[1] * matrix.shape[2] // (math.prod(geometry.kernel_size) * c)
+    lead, rows = _leading(c, k, geometry), _rows(n, c, k, geometry)
+    trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
+    def block(x: Array, part: Geometry) -> Array:
+        u = _unfold(x, part.axes, lib)
+        y = lib.matmul(matrix, lib.xp.reshape(u, (*u.shape[:2], -1)))
+        return lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:]))
 
-def _conv_rows(x: Array, matrices: Array, geometry: Geometry, lib: Standard) -> Array:
-    u, lead = _unfold(x, geometry, lib)
-    products = (
-        lib.matmul(w_t, _columns(u, tap, lead, lib)) for w_t, tap in zip(_each(matrices), _taps(lead), strict=True)
-    )
-    y = functools.reduce(operator.add, products)
-    y = lib.xp.reshape(y, (*y.shape[:2], x.shape[1], *geometry.output_size))
-    return permute_dims(y, (0, 2, 1, *range(3, y.ndim)), lib.xp)
+    y = blocks.each_rows(block, _exchanged(x, lib), trailing, rows, lib)
+    if lead:
+        products = lib.xp.reshape(y, (y.shape[0], *geometry.kernel_size[:lead], k, *y.shape[2:]))
+        y = _placed(products, Geometry(geometry.axes[:lead]), lib)
+    return _exchanged(y, lib)
 
 
 def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` of one phase and block."""
-    rows = _rows(x, geometry)
-    return blocks.total_rows(lambda g, x, part: _weight_vjp_rows(g, x, part, lib), g, x, geometry, rows, lib)
+    groups, n, c, k = *x.shape[:3], g.shape[2]
+    lead, rows = _leading(c, k, geometry), _rows(n, c, k, geometry)
+    leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
+    trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
+    def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
+        v, u = (_unfold(a, part.axes, lib) for a, part in ((g, leading), (x, trailing)))
+        return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
 
-def _weight_vjp_rows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    u, lead = _unfold(x, geometry, lib)
-    g = lib.xp.reshape(permute_dims(g, (0, 2, 1, *range(3, g.ndim)), lib.xp), (g.shape[0], g.shape[2], -1))
-    products = [lib.matmul_transposed(g, _columns(u, tap, lead, lib)) for tap in _taps(lead)]
-    sizes = [[axis.kernel_size for axis in axes] for axes in (lead, geometry.axes[len(lead) :])]
-    gw = lib.xp.reshape(lib.xp.stack(products, axis=1), (g.shape[0], *sizes[0], g.shape[1], *sizes[1], x.shape[2]))
+    g, x = _exchanged(g, lib), _exchanged(x, lib)
+    if lead:  # in rows of x
+        gw = blocks.total_rows(lambda x, g, part: block(g, x, part, _rows_of(trailing, x)), x, g, leading, rows, lib)
+    else:  # in rows of g
+        gw = blocks.total_rows(lambda g, x, part: block(g, x, _rows_of(leading, g), part), g, x, trailing, rows, lib)
+    sizes = geometry.kernel_size
+    gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))
+    gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw  # the mirrored geometry's taps are in reverse
     last = gw.ndim - 1
-    return permute_dims(gw, (0, 1 + len(lead), last, *range(1, 1 + len(lead)), *range(2 + len(lead), last)), lib.xp)
+    return permute_dims(gw, (0, 1 + lead, last, *range(1, 1 + lead), *range(2 + lead, last)), lib.xp)
 
 
-def _each(matrices: Array) -> Iterator[Array]:
-    return (matrices[:, number, ...] for number in range(matrices.shape[1]))
+def _exchanged(a: Array, lib: Standard) -> Array:
+    """Samples and channels exchanged."""
+    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
 
 
-def _taps(axes: tuple[Axis, ...]) -> itertools.product[tuple[int, ...]]:
-    return itertools.product(*(range(axis.kernel_size) for axis in axes))
+def _whole(size: int) -> Axis:
+    """An axis of windows that are its positions."""
+    return Axis(size, 1)
 
 
-def _columns(u: Array, tap: tuple[int, ...], lead: tuple[Axis, ...], lib: Standard) -> Array:
-    """What meets a tap of the leading axes, as columns, shape (groups, rows, positions)."""
-    slices = [axis.window(t) for axis, t in zip(lead, tap, strict=True)]
-    part = u[(slice(None), slice(None), slice(None), *slices, ...)]
-    return lib.xp.reshape(part, (*part.shape[:2], -1))
+def _rows_of(geometry: Geometry, a: Array) -> Geometry:
+    """The geometry of as many rows as there are, of an axis that is not unfolded."""
+    return Geometry((*map(_whole, a.shape[3:4]), *geometry.axes[1:]))
 
 
-def _unfold(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, tuple[Axis, ...]]:
-    """The input with its padding and its trailing axes unfolded, and the axes that are not.
-
-    The unfolded input has the shape (groups, taps * c, n, *padded input, *output).
-    """
-    axes, unfolded = geometry.axes, _unfolded(geometry, x.shape[2])
-    lead, trail = axes[: len(axes) - unfolded], axes[len(axes) - unfolded :]
-    x = permute_dims(x, (0, 2, 1, *range(3, x.ndim)), lib.xp)
-    if not lead and _is_tiling(geometry):
-        return _tiles(x, axes, lib), lead
-    x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in axes])
-    windows = [x[(..., *(axis.window(t) for axis, t in zip(trail, tap, strict=True)))] for tap in _taps(trail)]
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
+    """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output)."""
+    if _is_tiling(Geometry(axes)):
+        return _tiles(a, axes, lib)
+    a = lib.pad(a, [(axis.pad_lo, axis.pad_hi) for axis in axes])
+    every_tap = itertools.product(*(range(axis.kernel_size) for axis in axes))
+    windows = [a[(..., *(axis.window(t) for axis, t in zip(axes, tap, strict=True)))] for tap in every_tap]
     u = lib.xp.stack(windows, axis=1)
-    return lib.xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:])), lead
+    return lib.xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
 
 
 def _tiles(x: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
-    """The input unfolded into windows that do not overlap: a change of shape."""
+    """The same for windows that do not overlap: a change of shape."""
     ends = [axis.stride * axis.output_size - axis.input_size - axis.pad_lo for axis in axes]
     x = lib.pad(x, [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)])
     x = lib.xp.reshape(x, (*x.shape[:3], *(size for axis in axes for size in (axis.output_size, axis.stride))))
@@ -239,26 +272,27 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
     parts = [] if in_layers else list(geometry.phases())
 
     def block(x: Array, w: Array) -> Array:
-        columns = lib.xp.reshape(permute_dims(x, (0, 2, 1, *range(3, x.ndim)), lib.xp), (x.shape[0], c, -1))
+        columns = lib.xp.reshape(_exchanged(x, lib), (x.shape[0], c, -1))
         products = lib.xp.reshape(lib.matmul(w, columns), (x.shape[0], *kernel, k, x.shape[1], *x.shape[3:]))
         if in_layers:
             y = _placed_in_layers(products, geometry, lib)
         else:
-            placed = [_placed(products, part, lib) for part in parts]
+            placed = [_placed(products[(slice(None), *part.taps, ...)], part.geometry, lib) for part in parts]
             y = phases.join(placed, [part.output for part in parts], geometry.output_size, lib)
-        return permute_dims(y, (0, 2, 1, *range(3, y.ndim)), lib.xp)
+        return _exchanged(y, lib)
 
     size = 4 * math.prod(geometry.input_size) * (c + math.prod(kernel) * k)
     return blocks.each(block, x, [w], size, lib)
 
 
-def _placed(products: Array, part: Phase, lib: Standard) -> Array:
-    """One phase of the outputs, shape (groups, k, n, *output), of products (groups, *kernel, k, n, *input)."""
-    products = products[(slice(None), *part.taps, ...)]
-    front = products.shape[1 + len(part.taps) : 3 + len(part.taps)]
-    y = lib.zeros((products.shape[0], *front, *part.geometry.output_size), products)
-    for tap in part.geometry.taps():
-        y = lib.add_at(y, tap.output, products[(slice(None), *tap.index, slice(None), slice(None), *tap.input)])
+def _placed(products: Array, geometry: Geometry, lib: Standard) -> Array:
+    """The outputs, (groups, k, n, *output, ...), of products (groups, *kernel, k, n, *input, ...), each added in its place."""
+    ndim = len(geometry.axes)
+    front, rest = products.shape[1 + ndim : 3 + ndim], products.shape[3 + 2 * ndim :]
+    y = lib.zeros((products.shape[0], *front, *geometry.output_size, *rest), products)
+    for tap in geometry.taps():
+        part = products[(slice(None), *tap.index, slice(None), slice(None), *tap.input, ...)]
+        y = lib.add_at(y, (*tap.output, *map(slice, rest)), part)
     return y
 
 
@@ -291,20 +325,27 @@ def work(problem: Problem) -> Work:
     if windows.contraction == "conv" and _places(windows.c, windows.k, geometry):
         products = each * windows.k * windows.taps * math.prod(geometry.input_size)
         operations = 16 + (4 * _layers(geometry) if _in_layers(geometry) else windows.taps)
-        amount = products / item * windows.c * (1 + 8 / (windows.k * windows.taps))
+        amount = products / item * windows.c * (1 + 12 / (windows.k * windows.taps))
         return Work("matrix", amount, 2 * products, 4 * blocks.BLOCK, operations, "one product, then the taps placed")
-    axes, unfolded = geometry.axes, _unfolded(geometry, windows.c)
-    lead, trail = axes[: len(axes) - unfolded], axes[len(axes) - unfolded :]
-    rows = windows.c * math.prod(axis.kernel_size for axis in trail)
-    positions = math.prod(axis.input_size for axis in lead) * math.prod(axis.output_size for axis in trail)
-    tiling = not lead and _is_tiling(geometry)
-    matrix = each * rows * positions / max(1, math.prod(axis.input_dilation for axis in geometry.axes))
-    amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 8 / rows)
-    why = "windows that do not overlap: a change of shape" if tiling else "matrix products of unfolded blocks"
-    moved = (
-        problem.bytes_of["x"]
-        if tiling
-        else 2 * matrix + windows.bytes_of["g"] * math.prod(axis.kernel_size for axis in lead)
-    )
-    temporary = min(2 * matrix, 2 * ONCE) + 2 * problem.bytes_of["w"]
-    return Work("matrix", amount, moved, temporary, 16 + windows.phases * min(windows.taps, 64), why)
+    if _is_tiling(geometry):
+        amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
+        temporary = min(2 * problem.bytes_of["x"], 4 * BLOCK) + 2 * problem.bytes_of["w"]
+        why = "windows that do not overlap: a change of shape"
+        return Work("matrix", amount, problem.bytes_of["x"], temporary, 16, why)
+    amount, moved, most = 0.0, 0.0, 0.0
+    # blocks stay in cache; but the columns of a weight VJP are long, and a product has to bring them in order
+    passes = 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
+    for part in geometry.phases():
+        lead = _leading(windows.c, windows.k, part.geometry)
+        unfolded, products = _elements(windows.c, windows.k, part.geometry, lead)
+        rows = windows.k * math.prod(part.geometry.kernel_size[:lead])
+        columns = windows.c * math.prod(part.geometry.kernel_size[lead:])
+        amount += each / item * products * columns * (1 + 12 / rows) * (1 + 12 / columns)
+        is_strided = part.geometry.axes[-1].stride > 1 if part.geometry.axes else False
+        moved += passes * each * (unfolded * (2 if is_strided else 1) + products)
+        most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * products)
+    if windows.phases > 1:
+        moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
+    temporary = most + 2 * problem.bytes_of["w"]
+    operations = 16 + windows.phases * min(windows.taps, 64)
+    return Work("matrix", amount, moved, temporary, operations, "matrix products of unfolded blocks")

@@ -58,13 +58,13 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
 
 
 def work(problem: Problem) -> Work:
-    """One convolution a phase: fast for many output channels, and without groups."""
+    """One convolution a phase: fast for many channels, and without groups."""
     windows = problem.by_windows()
-    amount = windows.padded_multiply_adds * (1 + min(1.25, 80 / windows.k))
-    if windows.contraction == "conv_weight_vjp" and (
-        len(windows.geometry.axes) != 1 or max(windows.geometry.output_size) > 1024
-    ):
-        amount *= 3
+    amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
+    if len(windows.geometry.axes) == 1:
+        amount *= 0.85 * (1 + min(0.5, 40 / windows.k))
+    else:
+        amount *= (1 + min(1, 80 / windows.k)) * (1.25 if windows.contraction == "conv_weight_vjp" else 1)
     if len(windows.geometry.axes) > 2:
         amount *= 5
     if len(windows.geometry.axes) > 1 and windows.phases > 2:
@@ -73,4 +73,5 @@ def work(problem: Problem) -> Work:
         amount *= 2
     if problem.groups > 1:
         amount *= 50
-    return Work("vendor", amount, 0.0, problem.bytes, 8 * windows.phases, "the framework's own")
+    moved = 1.0 * windows.bytes_of["x"] + windows.bytes_of["g"]  # channels last and back
+    return Work("vendor", amount, moved, problem.bytes, 8 * windows.phases, "the framework's own")

@@ -8,14 +8,23 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from . import contestants, measure, report, workloads
 
 HERE = Path(__file__).parent
+VARIANTS = [
+    contestants.Variant(),
+    contestants.Variant(precision="default"),
+    contestants.Variant(channels="last"),
+    contestants.Variant("bfloat16", "default"),
+    contestants.Variant("bfloat16", "default", "last"),
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,39 +32,40 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="workloads whose names contain one of these")
     parser.add_argument("--tasks", nargs="*", default=list(contestants.TASKS[:3]), choices=[*contestants.TASKS, "all"])
-    parser.add_argument("--libraries", nargs="*", default=["jax", "numpy", "plain"], choices=["jax", "numpy", "plain"])
-    parser.add_argument("--sizes", default="cpu", choices=["cpu", "gpu"], help="batch sizes of the workloads")
+    parser.add_argument("--libraries", nargs="*", default=None, choices=["jax", "numpy", "plain"])
+    parser.add_argument("--sizes", default=None, choices=["cpu", "gpu"], help="batch sizes of the workloads")
+    parser.add_argument(
+        "--variants", default=None, choices=["one", "all"], help="dtypes, precisions, and places of the channels"
+    )
     parser.add_argument("--seconds", type=float, default=0.5, help="for each contestant and task")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
     arguments = parser.parse_args(argv)
-    tasks = contestants.TASKS if "all" in arguments.tasks else arguments.tasks
-    cells, failures = [], 0
-    for library in arguments.libraries:
-        if library == "plain":
-            grid = [("3x3, 64 -> 64, 56 x 56", task, entries) for task, entries in contestants.plain().items()]
-            grid_ = [(name, task, lambda entries=entries: entries) for name, task, entries in grid]
-        else:
-            chosen = workloads.load(arguments.only, batch=arguments.sizes)
-            grid_ = [
-                (work.name, task, lambda work=work, task=task, library=library: _entries(work, task, library))
-                for work in chosen
-                for task in (tasks if library == "jax" else [task for task in tasks if task in contestants.TASKS[:3]])
-            ]
-        for name, task, start in grid_:
-            try:
-                entries = start()
-                measure.check(entries)
-                cell = {"library": library, "workload": name, "task": task}
-                cell["contestants"] = measure.medians(entries, seconds=arguments.seconds)
-            except Exception:  # noqa: BLE001 (one cell must not lose the others)
-                failures += 1
-                print(f"{library} {name} {task} failed:\n{traceback.format_exc()}", file=sys.stderr)
-                continue
-            cells.append(cell)
-            times = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["contestants"].items())
-            print(f"{library:<6} {name:<28} {task:<15} {times}", file=sys.stderr, flush=True)
-    run = {"versions": _versions(), "cells": cells}
-    name = arguments.name or run["versions"]["device"].replace(" ", "-").lower()
+    versions = _versions()
+    on_gpu = versions["platform"] != "cpu"
+    sizes = arguments.sizes or ("gpu" if on_gpu else "cpu")
+    variants = VARIANTS if (arguments.variants or ("all" if on_gpu else "one")) == "all" else VARIANTS[:1]
+    tasks = list(contestants.TASKS if "all" in arguments.tasks else arguments.tasks)
+    cells, ceilings, failures = [], {}, 0
+    for library in arguments.libraries or (["jax"] if on_gpu else ["jax", "numpy", "plain"]):
+        for variant in variants if library == "jax" else VARIANTS[:1]:
+            if library == "jax":
+                large = {"size": 8192, "bytes_": 2**31} if on_gpu else {"size": 1024, "bytes_": 2**26}
+                ceilings[str(variant)] = measure.ceilings(variant, **large)
+            for name, task, facts, start in _grid(library, variant, sizes, tasks, arguments.only):
+                try:
+                    entries = start()
+                    measure.check(entries, variant)
+                    cell = {"library": library, "variant": str(variant), "workload": name, "task": task} | facts
+                    cell["contestants"] = measure.medians(entries, seconds=arguments.seconds, queued=on_gpu)
+                except Exception:  # noqa: BLE001 (one cell must not lose the others)
+                    failures += 1
+                    print(f"{library} {name} {task} failed:\n{traceback.format_exc()}", file=sys.stderr)
+                    continue
+                cells.append(cell)
+                times = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["contestants"].items())
+                print(f"{library:<6} {name:<28} {task:<15} {times}", file=sys.stderr, flush=True)
+    run = {"versions": versions, "ceilings": ceilings, "cells": cells}
+    name = arguments.name or versions["device"].replace(" ", "-").lower()
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     (results / f"{name}.json").write_text(json.dumps(run, indent=1) + "\n")
@@ -64,14 +74,29 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _entries(work: workloads.Workload, task: str, library: str) -> dict[str, contestants.Entry]:
+def _grid(library: str, variant: contestants.Variant, sizes: str, tasks: list[str], only: list[str]) -> Iterator[Any]:
+    """Each cell: workload, task, what it does at least, and a function that gets the contestants to the start."""
+    if library == "plain":
+        for task, entries in contestants.plain().items():
+            yield "3x3, 64 -> 64, 56 x 56", task, {}, lambda entries=entries: entries
+        return
+    for work in workloads.load(only, batch=sizes, channels=variant.channels):
+        itemsize = 2 if variant.dtype == "bfloat16" else 4
+        facts = {"multiply_adds": work.multiply_adds, "bytes": itemsize * work.elements}
+        for task in tasks if library == "jax" else [task for task in tasks if task in contestants.TASKS[:3]]:
+            yield work.name, task, facts, lambda work=work, task=task: _entries(work, task, library, variant)
+
+
+def _entries(
+    work: workloads.Workload, task: str, library: str, variant: contestants.Variant
+) -> dict[str, contestants.Entry]:
     if library == "numpy":
         found = {"triconv": contestants.in_numpy(work, task), "torch": contestants.in_torch(work, task)}
     else:
         found = {
-            "triconv": contestants.in_jax(work, task, contestants.by_triconv(work)),
-            "lax": contestants.in_jax(work, task, contestants.by_lax(work)),
-            "torch": contestants.in_torch(work, task),
+            "triconv": contestants.in_jax(work, task, contestants.by_triconv(work, variant.precision), variant),
+            "lax": contestants.in_jax(work, task, contestants.by_lax(work, variant.precision), variant),
+            "torch": contestants.in_torch(work, task, variant),
         }
     return {name: entry for name, entry in found.items() if entry is not None}
 
@@ -84,9 +109,20 @@ def _versions() -> dict[str, Any]:
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "device": device.device_kind if device.platform != "cpu" else f"{os.cpu_count()} CPU cores",
+        "platform": device.platform,
+        "driver": _driver(),
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         **{name: _version(name) for name in names},
     }
+
+
+def _driver() -> str | None:
+    """Version of NVIDIA's driver, if there is one."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _version(name: str) -> str | None:

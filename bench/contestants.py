@@ -15,46 +15,72 @@ from .workloads import Workload
 TASKS = ("forward", "input_vjp", "weight_vjp", "value_and_grad", "second_order", "per_sample")
 
 
+class Variant(NamedTuple):
+    """What the products are computed in, and where the channels stand."""
+
+    dtype: str = "float32"
+    precision: str = "highest"
+    channels: str = "first"
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.dtype}, {self.precision} precision, channels {self.channels}"
+
+
+PLAIN = Variant()
+
+
 class Entry(NamedTuple):
     """A contestant at the start: what to time, how to see its result, and what compiling took."""
 
-    run: Callable[[], Any]
+    start: Callable[[int], Any]
+    """Runs it on one of several sets of operands, by number; on an accelerator it need not wait."""
+    wait: Callable[[Any], Any]
+    """Waits for what `start` returned."""
     result: Callable[[], list[np.ndarray]]
     compile_seconds: float = 0.0
     temporary_bytes: int | None = None
 
 
-def by_triconv(work: Workload) -> Callable[[Any, Any], Any]:
+def by_triconv(work: Workload, precision: str = "highest") -> Callable[[Any, Any], Any]:
     """The operator of the workload, of x and w."""
-    if work.transposed:
-        op = getattr(triconv, f"conv_transpose{work.ndim}d")
-        pad = tuple(lo for lo, _ in work.pad)
-        return lambda x, w: op(x, w, None, work.stride, pad, work.output_padding, work.groups, work.dilation)
-    params = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation, "groups": work.groups}
+    params: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation}
+    params |= {"groups": work.groups, "layout": work.layout, "precision": precision}
+    if work.transposed:  # the input VJP of the convolution that has its input for a cotangent
+        return lambda x, w: triconv.conv_input_vjp(x, w, input_size=work.y[2:], **params)
     return lambda x, w: triconv.conv(x, w, **params)
 
 
-def by_lax(work: Workload) -> Callable[[Any, Any], Any]:
-    """`lax.conv_general_dilated`, channels first; a transposed convolution as an input-dilated one."""
+def by_lax(work: Workload, precision: str = "highest") -> Callable[[Any, Any], Any]:
+    """`lax.conv_general_dilated`; a transposed convolution as an input-dilated one."""
     from jax import lax
 
-    params = {"rhs_dilation": work.dilation, "feature_group_count": work.groups, "precision": "highest"}
+    inputs, rest = work.layout.split(",")
+    kernel, outputs = rest.split("->")
+    params = {"rhs_dilation": work.dilation, "feature_group_count": work.groups, "precision": precision}
     if not work.transposed:
-        return lambda x, w: lax.conv_general_dilated(x, w, work.stride, work.pad, **params)
-    spatial = tuple(range(2, 2 + work.ndim))
+        numbers = (inputs, kernel, outputs)
+        return lambda x, w: lax.conv_general_dilated(x, w, work.stride, work.pad, dimension_numbers=numbers, **params)
+    numbers = (inputs, kernel.translate(str.maketrans("IO", "OI")), outputs)
+    spatial = tuple(kernel.index(letter) for letter in kernel if letter not in "IO")
     pads = [
         (d * (k - 1) - lo, d * (k - 1) - hi + extra)
         for d, k, (lo, hi), extra in zip(work.dilation, work.w[2:], work.pad, work.output_padding, strict=True)
     ]
-
-    def conv(x: Any, w: Any) -> Any:
-        w = lax.rev(w, spatial).swapaxes(0, 1)
-        return lax.conv_general_dilated(x, w, (1,) * work.ndim, pads, lhs_dilation=work.stride, **params)
-
-    return conv
+    params |= {"lhs_dilation": work.stride, "dimension_numbers": numbers}
+    return lambda x, w: lax.conv_general_dilated(x, lax.rev(w, spatial), (1,) * work.ndim, pads, **params)
 
 
-def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any]) -> Entry:
+# sets of operands are made until they are together of so many bytes, more than the cache of an accelerator has
+ROTATED = 256 * 2**20
+
+
+def _sets(work: Workload, itemsize: int) -> int:
+    """How many sets of operands to take in turn."""
+    return min(8, max(2, -(-ROTATED // (itemsize * work.elements))))
+
+
+def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: Variant = PLAIN) -> Entry:
     """A task in JAX: jitted, its cotangents by `jax.vjp`."""
     import time
 
@@ -76,56 +102,74 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any]) -> Entry:
         "second_order": lambda x, w, g: jax.vjp(lambda g, x: jax.vjp(lambda w: conv(x, w), w)[1](g)[0], g, x)[1](w),
         "per_sample": lambda x, w, g: jax.vmap(jax.grad(loss), (None, 0, 0))(w, x[:, None], g[:, None]),
     }
-    arrays = [jax.device_put(a) for a in work.arrays]
+    x, w, g = work.arrays
+    given = (work.placed(x), work.placed(w, kernel=True), work.placed(g))
+    arrays = [jax.device_put(jax.numpy.asarray(a, variant.dtype)) for a in given]
+    copies = _sets(work, arrays[0].dtype.itemsize) if arrays[0].device.platform != "cpu" else 1
+    sets = [arrays, *([a + 0 for a in arrays] for _ in range(copies - 1))]
     start = time.perf_counter()
     compiled = jax.jit(tasks[task]).lower(*arrays).compile()
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     return Entry(
-        lambda: jax.block_until_ready(compiled(*arrays)),
-        lambda: [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(*arrays))],
+        lambda number: compiled(*sets[number % copies]),
+        jax.block_until_ready,
+        lambda: [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(compiled(*arrays))],
         seconds,
         getattr(memory, "temp_size_in_bytes", None),
     )
 
 
-def in_torch(work: Workload, task: str) -> Entry | None:
+def in_torch(work: Workload, task: str, variant: Variant = PLAIN) -> Entry | None:
     """A task in torch, by its own functions; only the contractions, since they need no autograd."""
     import torch
 
     if task not in TASKS[:3]:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    x, w, g = (torch.tensor(a, device=device) for a in work.arrays)
+    torch.backends.cudnn.benchmark = True
+    tf32 = variant.precision != "highest"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    last = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}[work.ndim]
+    memory_format = last if variant.channels == "last" else torch.contiguous_format
+    dtype = getattr(torch, variant.dtype)
+    arrays = [torch.tensor(a, device=device, dtype=dtype).to(memory_format=memory_format) for a in work.arrays]
+    copies = _sets(work, arrays[0].element_size()) if device == "cuda" else 1
+    sets = [arrays, *([a.clone() for a in arrays] for _ in range(copies - 1))]
     same = all(lo == hi for lo, hi in work.pad)
     flat = [size for pair in reversed(work.pad) for size in pair]
     pad = [lo for lo, _ in work.pad] if same else [0] * work.ndim
     extra = list(work.output_padding)
     params = (list(work.stride), pad, list(work.dilation), work.transposed, extra, work.groups)
 
-    def padded() -> Any:
+    def padded(x: Any) -> Any:
         return x if same else torch.nn.functional.pad(x, flat)
 
     def cropped(gx: Any) -> Any:
         return gx if same else torch.nn.functional.pad(gx, [-size for size in flat])
 
-    def backward(*mask: bool) -> Any:
-        return torch.ops.aten.convolution_backward(g, padded(), w, None, *params, list(mask))
+    def backward(x: Any, w: Any, g: Any, *mask: bool) -> Any:
+        return torch.ops.aten.convolution_backward(g, padded(x), w, None, *params, list(mask))
 
     tasks = {
-        "forward": lambda: torch.ops.aten.convolution(padded(), w, None, *params),
-        "input_vjp": lambda: cropped(backward(True, False, False)[0]),
-        "weight_vjp": lambda: backward(False, True, False)[1],
+        "forward": lambda x, w, g: torch.ops.aten.convolution(padded(x), w, None, *params),
+        "input_vjp": lambda x, w, g: cropped(backward(x, w, g, True, False, False)[0]),
+        "weight_vjp": lambda x, w, g: backward(x, w, g, False, True, False)[1],
     }
 
-    def run() -> Any:
+    def run(number: int) -> Any:
         with torch.no_grad():
-            result = tasks[task]()
+            return tasks[task](*sets[number % copies])
+
+    def wait(result: Any) -> Any:
         if device == "cuda":
             torch.cuda.synchronize()
         return result
 
-    return Entry(run, lambda: [run().cpu().numpy()])
+    def result() -> list[np.ndarray]:
+        return [work.placed(wait(run(0)).float().cpu().numpy(), kernel=task == "weight_vjp")]
+
+    return Entry(run, wait, result)
 
 
 def in_numpy(work: Workload, task: str) -> Entry | None:
@@ -133,8 +177,6 @@ def in_numpy(work: Workload, task: str) -> Entry | None:
     if task not in TASKS[:3]:
         return None
     x, w, g = work.arrays
-    c, k = (work.y[1], work.x[1]) if work.transposed else (work.x[1], work.y[1])
-    del c, k
     params: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation}
     params["groups"] = work.groups
     sizes = work.y[2:] if work.transposed else work.x[2:]
@@ -152,7 +194,7 @@ def in_numpy(work: Workload, task: str) -> Entry | None:
         }[task]
     else:
         run = {name: lambda name=name: tasks[name](x, w, g) for name in tasks}[task]
-    return Entry(run, lambda: [np.asarray(run())], temporary_bytes=_peak(run))
+    return _entry(run)._replace(temporary_bytes=_peak(run))
 
 
 def _peak(run: Callable[[], np.ndarray]) -> int:
@@ -194,7 +236,7 @@ def plain(c: int = 64, k: int = 64, size: int = 56) -> dict[str, dict[str, Entry
 
 
 def _entry(run: Callable[[], np.ndarray]) -> Entry:
-    return Entry(run, lambda: [np.asarray(run())])
+    return Entry(lambda _: run(), lambda result: result, lambda: [np.asarray(run())])
 
 
 def _scipy(x: np.ndarray, w: np.ndarray) -> np.ndarray:

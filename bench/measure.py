@@ -8,47 +8,56 @@ from typing import Any
 
 import numpy as np
 
-from .contestants import Entry
+from .contestants import Entry, Variant
 
-# of the largest element: results of float32 sums in different orders
-TOLERANCE = 1e-4
+# of the largest element: results of sums in different orders, and of products of fewer bits
+TOLERANCE = {("float32", "highest"): 1e-4, ("float32", "default"): 1e-2, ("bfloat16", "default"): 5e-2}
 # seconds for which the threads of a library may wait for more work without giving up their processor
 SPINNING = 0.02
+# seconds of calls that an accelerator gets at once, so that it never waits for the host
+QUEUED = 0.01
 
 
-def check(entries: dict[str, Entry]) -> None:
+def check(entries: dict[str, Entry], variant: Variant) -> None:
     """Raise if the results of the contestants differ."""
-    names = list(entries)
+    names, tolerance = list(entries), TOLERANCE[variant.dtype, variant.precision]
     first = entries[names[0]].result()
     for name in names[1:]:
         for a, b in zip(first, entries[name].result(), strict=True):
             error = np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-30)
-            if a.shape != b.shape or not error <= TOLERANCE:
+            if a.shape != b.shape or not error <= tolerance:
                 msg = f"{names[0]} and {name} differ: {a.shape}, {b.shape}, {error:.1e} of the largest element"
                 raise AssertionError(msg)
 
 
-def medians(entries: dict[str, Entry], *, seconds: float, most: int = 50) -> dict[str, dict[str, Any]]:
+def medians(
+    entries: dict[str, Entry], *, seconds: float, most: int = 50, queued: bool = False
+) -> dict[str, dict[str, Any]]:
     """Run the contestants in turn for about `seconds` each, three times at least, and return what each took.
 
-    Before a timed run come some that are not: the threads of another library may still be spinning.
+    Before a timed run come some that are not: the threads of another library may still be spinning. On an accelerator
+    (`queued`) a timed run is as many calls as fill it for a while, on operands in turn, and one wait: the time of the device,
+    not of the host.
     """
     times: dict[str, list[float]] = {name: [] for name in entries}
     spent = dict.fromkeys(entries, 0.0)
+    counts = {name: _count(entry) if queued else 1 for name, entry in entries.items()}
     while waiting := [
         name for name in entries if len(times[name]) < 3 or (spent[name] < seconds and len(times[name]) < most)
     ]:
         for name in waiting:
-            run = entries[name].run
+            entry, count = entries[name], counts[name]
             begin = start = time.perf_counter()
-            run()
+            entry.wait(entry.start(0))
             if time.perf_counter() - begin < seconds or not times[name]:  # unless it is slow: then every run counts
                 while time.perf_counter() - begin < SPINNING:
-                    run()
+                    entry.wait(entry.start(0))
                 start = time.perf_counter()
-                run()
-            times[name].append(time.perf_counter() - start)
-            spent[name] += times[name][-1]
+                entry.wait([entry.start(number) for number in range(count)])
+            else:
+                count = 1
+            times[name].append((time.perf_counter() - start) / count)
+            spent[name] += times[name][-1] * count
     return {
         name: {
             "ms": statistics.median(taken) * 1e3,
@@ -58,3 +67,30 @@ def medians(entries: dict[str, Entry], *, seconds: float, most: int = 50) -> dic
         }
         for name, taken in times.items()
     }
+
+
+def _count(entry: Entry) -> int:
+    """How many calls fill the device for a while; they hold as many results, so not too many."""
+    entry.wait(entry.start(0))
+    start = time.perf_counter()
+    entry.wait(entry.start(0))
+    return max(1, min(32, int(QUEUED / (time.perf_counter() - start))))
+
+
+def ceilings(variant: Variant, *, size: int, bytes_: int) -> dict[str, float]:
+    """Return what the device does at most: multiply-adds a second of a large product, bytes a second of a large copy."""
+    import jax
+
+    a = jax.numpy.ones((size, size), variant.dtype)
+    b = jax.numpy.ones(bytes_ // 4, "float32")
+    product = jax.jit(lambda a: jax.lax.dot(a, a, precision=variant.precision))
+    copy = jax.jit(lambda b: b + 1)
+    entries = {
+        name: Entry(lambda _, f=f, o=o: f(o), jax.block_until_ready, list)
+        for name, f, o in (("product", product, a), ("copy", copy, b))
+    }
+    took = {
+        name: medians({name: entry}, seconds=0.3, queued=a.device.platform != "cpu")[name]["ms"]
+        for name, entry in entries.items()
+    }
+    return {"multiply_adds": size**3 / took["product"] * 1e3, "bytes": 2 * bytes_ / took["copy"] * 1e3}

@@ -18,18 +18,50 @@ def ratios(cell: dict[str, Any]) -> dict[str, float]:
 
 
 def tables(run: Run) -> str:
-    """Return one table a library, a row a workload, and the geometric means."""
+    """Return one table a library and variant, a row a workload, and the geometric means."""
     parts = [", ".join(f"{name} {value}" for name, value in run["versions"].items() if value)]
-    libraries = dict.fromkeys(cell["library"] for cell in run["cells"])
-    parts += [_plain(run) if library == "plain" else _table(run, library) for library in libraries]
+    kinds = dict.fromkeys((cell["library"], cell["variant"]) for cell in run["cells"])
+    for library, variant in kinds:
+        if library == "plain":
+            parts.append(_plain(run))
+            continue
+        title = {"jax": "JAX, jitted", "numpy": "NumPy"}[library]
+        if len(kinds) > 3:
+            title += f", {variant}"
+        cells = [cell for cell in run["cells"] if (cell["library"], cell["variant"]) == (library, variant)]
+        parts.append(_table(title, cells))
+        if library == "jax" and run["versions"]["platform"] != "cpu":
+            parts.append(_limits(title, cells, run["ceilings"][variant]))
     return "\n\n".join(parts)
 
 
-def _table(run: Run, library: str) -> str:
-    cells = [cell for cell in run["cells"] if cell["library"] == library]
+def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
+    """What triconv does a second, beside what the device does at most."""
+    tasks = list(dict.fromkeys(cell["task"] for cell in cells if cell["task"] in TASK_NAMES))
+    head = [
+        f"triconv, {title}",
+        *(f"{TASK_NAMES[task]}, {unit}" for task in tasks for unit in ("TFLOP/s", "GB/s", "of the limit")),
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    by = {(cell["workload"], cell["task"]): cell for cell in cells}
+    for workload in dict.fromkeys(cell["workload"] for cell in cells):
+        row = [workload]
+        for task in tasks:
+            if (cell := by.get((workload, task))) is None:
+                row += [""] * 3
+                continue
+            seconds = next(iter(cell["contestants"].values()))["ms"] / 1e3
+            done, moved = cell["multiply_adds"] / seconds, cell["bytes"] / seconds
+            limit = max(done / ceilings["multiply_adds"], moved / ceilings["bytes"])
+            row += [_number(2 * done / 1e12), _number(moved / 1e9), f"{limit:.0%}"]
+        lines.append("| " + " | ".join(row) + " |")
+    product, copy = 2 * ceilings["multiply_adds"] / 1e12, ceilings["bytes"] / 1e9
+    return "\n".join([*lines, "", f"limits: {product:.1f} TFLOP/s (a large product), {copy:,.0f} GB/s (a large copy)"])
+
+
+def _table(title: str, cells: list[dict[str, Any]]) -> str:
     tasks = list(dict.fromkeys(cell["task"] for cell in cells))
     rivals = list(dict.fromkeys(name for cell in cells for name in ratios(cell)))
-    title = {"jax": "JAX, jitted", "numpy": "NumPy"}[library]
     head = [title, *(f"{rival}, {TASK_NAMES.get(task, task)}" for rival in rivals for task in tasks)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     by = {(cell["workload"], cell["task"]): ratios(cell) for cell in cells}
@@ -72,13 +104,14 @@ def plot(run: Run, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    libraries = [name for name in ("jax", "numpy") if any(cell["library"] == name for cell in run["cells"])]
+    first = [cell for cell in run["cells"] if cell["variant"] == run["cells"][0]["variant"]]
+    libraries = [name for name in ("jax", "numpy") if any(cell["library"] == name for cell in first)]
     if not libraries:
         return
     figure, axes = plt.subplots(1, len(libraries), figsize=(6.5 * len(libraries), 8), sharey=True, squeeze=False)
     colors, marks = {"lax": "#c0392b", "torch": "#2c6fbb"}, {"forward": "o", "input_vjp": "s", "weight_vjp": "^"}
     for axis, library in zip(axes[0], libraries, strict=True):
-        cells = [cell for cell in run["cells"] if cell["library"] == library and cell["task"] in marks]
+        cells = [cell for cell in first if cell["library"] == library and cell["task"] in marks]
         names = list(dict.fromkeys(cell["workload"] for cell in cells))
         for cell in cells:
             for rival, ratio in ratios(cell).items():
@@ -100,10 +133,10 @@ def plot(run: Run, path: Path) -> None:
         axis.set_title({"jax": "JAX, jitted", "numpy": "NumPy"}[library])
     handles = [plt.Line2D([], [], marker=mark, ls="", color="gray", label=TASK_NAMES[t]) for t, mark in marks.items()]
     handles += [plt.Line2D([], [], marker="o", ls="", color=color, label=name) for name, color in colors.items()]
-    axes[0][-1].legend(handles=handles, loc="lower right", fontsize=9)
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=9, frameon=False)
     figure.suptitle(
         ", ".join(f"{name} {run['versions'][name]}" for name in ("device", "jax", "torch", "numpy")), fontsize=10
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Workload:
     output_padding: tuple[int, ...]
     groups: int = 1
     transposed: bool = False
+    channels: str = "first"
+    """Where they stand in the arrays, "first" or "last"; the shapes above are those of channels first."""
 
     @property
     def ndim(self) -> int:
@@ -52,19 +55,46 @@ class Workload:
 
     @functools.cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Random x, w and cotangent, float32."""
+        """Random x, w and cotangent, float32, channels first."""
         rng = np.random.default_rng(0)
         x, w, g = (rng.standard_normal(shape, dtype=np.float32) for shape in (self.x, self.w, self.y))
         return x, w, g
 
+    @property
+    def layout(self) -> str:
+        """The arrays, as triconv and einsum spell it."""
+        spatial = "DHW"[3 - self.ndim :]
+        return (
+            f"NC{spatial},OI{spatial}->NC{spatial}"
+            if self.channels == "first"
+            else f"N{spatial}C,{spatial}IO->N{spatial}C"
+        )
 
-def load(only: list[str], *, batch: str = "cpu") -> list[Workload]:
+    def placed(self, a: np.ndarray, *, kernel: bool = False) -> np.ndarray:
+        """An array that has its channels first, with them where they stand here."""
+        if self.channels == "first":
+            return a
+        return np.ascontiguousarray(a.transpose(*range(2, a.ndim), 1, 0) if kernel else np.moveaxis(a, 1, -1))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of each contraction, those with the padding counted."""
+        front = self.x if self.transposed else self.y
+        return math.prod(front) * math.prod(self.w[1:])
+
+    @property
+    def elements(self) -> int:
+        """Of x, w and y: what each contraction reads and writes at least."""
+        return math.prod(self.x) + math.prod(self.w) + math.prod(self.y)
+
+
+def load(only: list[str], *, batch: str = "cpu", channels: str = "first") -> list[Workload]:
     """Return the workloads whose names contain one of `only` (all, if there is none), in the sizes for "cpu" or "gpu"."""
     found = []
     for entry in tomllib.loads(FILE.read_text())["workload"]:
         if only and not any(part in entry["name"] for part in only):
             continue
-        found.append(_workload(entry, batch))
+        found.append(replace(_workload(entry, batch), channels=channels))
     return found
 
 

@@ -15,8 +15,11 @@ pytest_plugins = ["pytester"]
 REQUIRED = [name for name in os.environ.get("TRICONV_TEST_BACKENDS", "").split(",") if name]
 NAMES = REQUIRED or [name for name, kind in BACKENDS.items() if name != "cupy" and kind.installed()]
 
+# where the libraries that can compute elsewhere do so: "cpu" or "gpu"
+DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
+
 # quick on any machine, and the same in every run; with devices enough for a mesh
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 
@@ -24,6 +27,12 @@ def pytest_configure(config):
     missing = [name for name in NAMES if name not in BACKENDS or not BACKENDS[name].installed()]
     if missing:
         msg = f"TRICONV_TEST_BACKENDS names what is not installed here: {', '.join(missing)}"
+        raise pytest.UsageError(msg)
+    if DEVICE not in ("cpu", "gpu"):
+        msg = f"TRICONV_TEST_DEVICE must be cpu or gpu, got {DEVICE!r}"
+        raise pytest.UsageError(msg)
+    if DEVICE == "gpu" and (slower := [name for name in NAMES if name in ("jax", "torch") and not _has_gpu(name)]):
+        msg = f"TRICONV_TEST_DEVICE is gpu, and there is none for {', '.join(slower)}"
         raise pytest.UsageError(msg)
     if "jax" in NAMES:
         import jax
@@ -35,11 +44,21 @@ def pytest_configure(config):
     settings.load_profile("triconv")
 
 
+def _has_gpu(name: str) -> bool:
+    try:
+        return any(device not in ("cpu", "TFRT_CPU_0") for device in BACKENDS[name].load().devices())
+    except RuntimeError:  # JAX, of a platform that it does not find
+        return False
+
+
 def pytest_collection_modifyitems(config, items):
     """Leave the slow tests to those who ask for them, and the README's to runs that have its frameworks."""
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
     bare = pytest.mark.skip(reason="the README shows JAX and torch; not both are among the backends of this run")
+    gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
     for item in items:
+        if "gpu" in item.keywords and DEVICE != "gpu":
+            item.add_marker(gpu)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)
         if item.path.name == "README.md" and not {"jax", "torch"} <= set(NAMES):
@@ -59,7 +78,8 @@ class Library:
 
     def array(self, obj, dtype=None):
         """Return an array of this library; `dtype` by its name."""
-        return self.backend.asarray(np.asarray(obj), dtype=dtype)
+        device = "cuda" if self.name == "torch" and DEVICE == "gpu" else None  # the others have a default device
+        return self.backend.asarray(np.asarray(obj), dtype=dtype, device=device)
 
     def numpy(self, a) -> np.ndarray:
         """Return a NumPy array, after checking that `a` is of this library."""

@@ -117,7 +117,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     dtype = lib.accumulator(xp.result_type(*arrays))
     itemsize, kind = planner.element(dtype, lib)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
-    any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind)
+    any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind, lib.device_kind(arrays[0]))
     rows = []
     for name in ROLES:
         problem = replace(any_problem, contraction=name)

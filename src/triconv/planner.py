@@ -106,7 +106,8 @@ def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standa
     for role, operand in zip(ROLES[contraction].operands, (a, b), strict=True):
         letters |= zip(LETTERS[role], operand.shape, strict=False)
     itemsize, kind = element(a.dtype, lib)
-    return Problem(contraction, geometry, letters["group"], letters["n"], letters["c"], letters["k"], itemsize, kind)
+    groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
+    return Problem(contraction, geometry, groups, n, c, k, itemsize, kind, lib.device_kind(a))
 
 
 def element(dtype: Any, lib: Standard) -> tuple[int, str]:
@@ -147,7 +148,7 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
     if algorithm == "auto" and lib.is_partitioned() and problem.taps <= LONG:
         return Plan("direct", "shared out among devices: no loop over what they share", ())
     if algorithm == "auto":
-        return _cheapest(problem, type(lib), lib.device_kind())  # type: ignore[arg-type] # a class is hashable
+        return _cheapest(problem, type(lib))  # type: ignore[arg-type] # a class is hashable
     obstacle = _obstacle(algorithm, problem, type(lib))
     if obstacle:
         msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
@@ -156,8 +157,8 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
 
 
 @functools.lru_cache(4096)
-def _cheapest(problem: Problem, backend: type[Standard], device_kind: str) -> Plan:
-    device = DEVICES["compiled" if backend.compiles else "called", device_kind]
+def _cheapest(problem: Problem, backend: type[Standard]) -> Plan:
+    device = DEVICES["compiled" if backend.compiles else "called", problem.device]
     candidates = sorted(
         (_candidate(name, problem, backend, device) for name in KERNELS), key=lambda candidate: candidate.seconds
     )

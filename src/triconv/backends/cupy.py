@@ -40,7 +40,7 @@ class CuPy(Standard):
         """CuPy computes float32 products in float32 unless its own environment variable says TF32."""
         return super().precision(level)
 
-    def device_kind(self) -> str:
+    def device_kind(self, array: Array | None = None) -> str:
         """A CUDA device."""
         return "gpu"
 

@@ -68,12 +68,16 @@ class JAX(Standard):
 
         return jax.enable_x64(True)
 
-    def device_kind(self) -> str:
+    def device_kind(self, array: Array | None = None) -> str:
         """What is compiled for, or JAX's default device."""
         import jax
 
         known = TARGET.get()
         return known[0] if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+    def transposes(self, array: Array) -> bool:
+        """On a GPU, where XLA hands the transpose of a convolution to cuDNN as what it is; on a CPU it inserts the zeros."""
+        return self.device_kind(array) == "gpu"
 
     def is_partitioned(self) -> bool:
         """Whether XLA may share out the arrays of the program that is being compiled among devices."""
@@ -205,20 +209,23 @@ class JAX(Standard):
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
         """`lax.conv_general_dilated`, channels first."""
-        import jax
-
         (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
         x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
-        y = jax.lax.conv_general_dilated(
-            x,
-            w.reshape(groups * k, c, *geometry.kernel_size),
-            [axis.stride for axis in geometry.axes],
-            [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
-            rhs_dilation=[axis.dilation for axis in geometry.axes],
-            feature_group_count=groups,
-        )
+        y = _conv(geometry, x, w.reshape(groups * k, c, *geometry.kernel_size), groups)
         y = y.reshape(n, groups, k, *geometry.output_size)
         return permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp)
+
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+        """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows."""
+        import jax
+
+        (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
+        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        like = jax.ShapeDtypeStruct((n, groups * c, *geometry.input_size), g.dtype)
+        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, w, groups), like)(g)
+        gx = gx.reshape(n, groups, c, *geometry.input_size)
+        return permute_dims(gx, (1, 0, *range(2, gx.ndim)), self.xp)
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
         """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged."""
@@ -258,6 +265,19 @@ class JAX(Standard):
             obj, name = to_native(obj)
             dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
+
+
+def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
+    import jax
+
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        [axis.stride for axis in geometry.axes],
+        [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
+        rhs_dilation=[axis.dilation for axis in geometry.axes],
+        feature_group_count=groups,
+    )
 
 
 def _flat(f: Callable[..., Array], arrays: tuple[Array, ...]) -> Callable[..., Array]:

@@ -111,13 +111,21 @@ class Standard:
         """Its own convolution, for a geometry of windows without cropping."""
         raise NotImplementedError
 
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+        """The input gradient of the same."""
+        raise NotImplementedError
+
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
         """The weight gradient of the same."""
         raise NotImplementedError
 
-    def device_kind(self) -> str:
-        """What the planner knows about: "cpu" or "gpu"."""
+    def device_kind(self, array: Array | None = None) -> str:
+        """What the planner knows about, "cpu" or "gpu": where an array is, or would be by default."""
         return "cpu"
+
+    def transposes(self, array: Array) -> bool:
+        """Whether `vendor_input_vjp` is fast where an array is: it inserts no zeros, and needs no phases."""
+        return False
 
     def is_partitioned(self) -> bool:
         """Whether a compiler may share out the arrays among devices."""

@@ -75,6 +75,30 @@ class Torch(Standard):
         y = torch.ops.aten.convolution(x, w, None, stride, padding, dilation, False, zeros, groups)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+        """The input's part of its backward function."""
+        import torch
+
+        (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
+        like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
+        x, padding = _padded(like, geometry)
+        g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+        zeros, wanted = [0] * len(geometry.axes), [True, False, False]
+        gx, _, _ = torch.ops.aten.convolution_backward(
+            g, x, w, None, stride, padding, dilation, False, zeros, groups, wanted
+        )
+        if x is not like:
+            gx = self.pad(
+                gx,
+                [
+                    (-axis.pad_lo, axis.input_size + axis.pad_lo - size)
+                    for axis, size in zip(geometry.axes, gx.shape[2:], strict=True)
+                ],
+            )
+        return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
+
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
         """The weight's part of its backward function."""
         import torch
@@ -117,11 +141,16 @@ class Torch(Standard):
 
         return run
 
-    def device_kind(self) -> str:
-        """That of the accelerator, if there is one."""
+    def device_kind(self, array: Array | None = None) -> str:
+        """That of the array; without one, of torch's default device."""
         import torch
 
-        return "gpu" if torch.accelerator.is_available() else "cpu"
+        kind = torch.get_default_device().type if array is None else array.device.type
+        return "cpu" if kind in ("cpu", "meta") else "gpu"
+
+    def transposes(self, array: Array) -> bool:
+        """Everywhere."""
+        return True
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a tensor, which stays in its autograd graph."""

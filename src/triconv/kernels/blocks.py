@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,16 @@ Array = Any
 
 # bytes of the working set of a block: of the order of a core's second-level cache
 BLOCK = 2 * 2**20
+# the same on an accelerator, where each block is a call and cache is no matter: what memory allows
+CALL = 64 * 2**20
 
 
-def each(
-    f: Callable[..., Array], x: Array, weights: list[Array], size: float, lib: Standard, most: float = BLOCK
-) -> Array:
+def most(size: float, a: Array, lib: Standard) -> float:
+    """Bytes of a block that works on `a`: `size`, where that is about the caches of a CPU."""
+    return size if lib.device_kind(a) == "cpu" else max(CALL, 8 * math.prod(a.shape))
+
+
+def each(f: Callable[..., Array], x: Array, weights: list[Array], size: float, lib: Standard, most: float) -> Array:
     """``f(x, *weights)`` for an `f` that treats samples and groups alike, block by block.
 
     Parameters
@@ -31,7 +37,7 @@ def each(
         Bytes of the working set of `f` for one sample of one group.
     lib : Standard
         The arrays' library.
-    most : float, optional
+    most : float
         Bytes of the working set of a block.
 
     Returns
@@ -56,7 +62,7 @@ def each(
     return _exchanged(lib.xp.reshape(y, (n, groups, *y.shape[3:])), lib)
 
 
-def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standard, most: float = BLOCK) -> Array:
+def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standard, most: float) -> Array:
     """``f(g, x)``, of shape (groups, ...), for an `f` that sums over the samples; otherwise as `each`."""
     groups, n = x.shape[:2]
     samples, width = _counts(groups, n, size, most)

@@ -38,7 +38,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], geometry), lib, FORWARD if lib.compiles else CALLED)
+    return blocks.each(block, x, kernels, _size(x, w.shape[1], geometry), lib, _most(FORWARD, x, lib))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -54,7 +54,14 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         kernels = [taps.each(_weight_vjp, g[(..., *part.output)], x, part.geometry, lib) for part in parts]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    return blocks.total(block, g, x, _size(x, g.shape[2], geometry), lib, WEIGHT if lib.compiles else CALLED)
+    return blocks.total(block, g, x, _size(x, g.shape[2], geometry), lib, _most(WEIGHT, x, lib))
+
+
+def _most(size: float, x: Array, lib: Standard) -> float:
+    """Bytes of a block; a compiler for an accelerator fuses it all, and needs no block."""
+    if lib.compiles:
+        return size if lib.device_kind(x) == "cpu" else math.inf
+    return blocks.most(CALLED, x, lib)
 
 
 def _size(x: Array, k: int, geometry: Geometry) -> float:

@@ -46,7 +46,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], parts), lib, BLOCK)
+    return blocks.each(block, x, kernels, _size(x, w.shape[1], parts), lib, blocks.most(BLOCK, x, lib))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -62,7 +62,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         kernels = [_weight_vjp(g[(..., *part.output)], x, part.geometry, lib) for part in parts]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    return blocks.total(block, g, x, _size(x, g.shape[2], parts), lib, BLOCK)
+    return blocks.total(block, g, x, _size(x, g.shape[2], parts), lib, blocks.most(BLOCK, x, lib))
 
 
 def fast_length(least: int) -> int:

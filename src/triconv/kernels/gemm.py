@@ -62,7 +62,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     size = sum(_size(x.shape[2], w.shape[1], part.geometry) for part in parts)
-    return blocks.each(block, x, kernels, size, lib, _most(geometry))
+    return blocks.each(block, x, kernels, size, lib, _most(x, geometry, lib))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -84,7 +84,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
     size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
-    return blocks.total(block, g, x, size, lib, _most(geometry))
+    return blocks.total(block, g, x, size, lib, _most(x, geometry, lib))
 
 
 def _leading(c: int, k: int, geometry: Geometry) -> int:
@@ -117,23 +117,22 @@ def _size(c: int, k: int, geometry: Geometry) -> float:
     """Bytes of the unfolded input of one sample and group, and of the products that are not yet the output."""
     lead = _leading(c, k, geometry)
     unfolded, products = _elements(c, k, geometry, lead)
-    if _is_long(geometry):
-        unfolded = unfolded * taps.STEP / math.prod(geometry.kernel_size)
-    return 4 * (unfolded + (products if lead else 0))
+    at_once = taps.STEP / math.prod(geometry.kernel_size) if _is_long(geometry) else 1
+    return 4 * (unfolded * at_once + (products if lead else 0))
 
 
-def _most(geometry: Geometry) -> float:
+def _most(x: Array, geometry: Geometry, lib: Standard) -> float:
     """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is."""
-    return blocks.BLOCK if _is_tiling(geometry) else BLOCK
+    return blocks.most(blocks.BLOCK if _is_tiling(geometry) else BLOCK, x, lib)
 
 
-def _rows(n: int, c: int, k: int, geometry: Geometry) -> int:
+def _rows(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
     """How many positions of the first axis to take at a time: all, unless that is far too much for a block."""
     if not geometry.axes:
         return 1
-    size, lead = n * _size(c, k, geometry), _leading(c, k, geometry)
-    rows = geometry.axes[0].input_size if lead else geometry.axes[0].output_size
-    return rows if size <= WHOLE else max(1, int(rows * BLOCK / size))
+    (_, n, c), lead = x.shape[:3], _leading(x.shape[2], k, geometry)
+    size, rows = n * _size(c, k, geometry), (geometry.input_size if lead else geometry.output_size)[0]
+    return rows if size <= blocks.most(WHOLE, x, lib) else max(1, int(rows * blocks.most(BLOCK, x, lib) / size))
 
 
 def _is_long(geometry: Geometry) -> bool:
@@ -186,9 +185,9 @@ def _conv_long(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of one phase and block."""
-    n, c = x.shape[1:3]
+    c = x.shape[2]
     k = matrix.shape[1] * matrix.shape[2] // (math.prod(geometry.kernel_size) * c)
-    lead, rows = _leading(c, k, geometry), _rows(n, c, k, geometry)
+    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib)
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(x: Array, part: Geometry) -> Array:
@@ -205,8 +204,8 @@ def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) ->
 
 def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` of one phase and block."""
-    groups, n, c, k = *x.shape[:3], g.shape[2]
-    lead, rows = _leading(c, k, geometry), _rows(n, c, k, geometry)
+    (groups, _, c), k = x.shape[:3], g.shape[2]
+    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib)
     leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
@@ -282,7 +281,7 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
         return _exchanged(y, lib)
 
     size = 4 * math.prod(geometry.input_size) * (c + math.prod(kernel) * k)
-    return blocks.each(block, x, [w], size, lib)
+    return blocks.each(block, x, [w], size, lib, blocks.most(blocks.BLOCK, x, lib))
 
 
 def _placed(products: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -334,16 +333,16 @@ def work(problem: Problem) -> Work:
         return Work("matrix", amount, problem.bytes_of["x"], temporary, 16, why)
     amount, moved, most = 0.0, 0.0, 0.0
     # blocks stay in cache; but the columns of a weight VJP are long, and a product has to bring them in order
-    passes = 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
+    passes = 2.0 if problem.device == "gpu" else 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
     for part in geometry.phases():
         lead = _leading(windows.c, windows.k, part.geometry)
-        unfolded, products = _elements(windows.c, windows.k, part.geometry, lead)
+        unfolded, summed = _elements(windows.c, windows.k, part.geometry, lead)
         rows = windows.k * math.prod(part.geometry.kernel_size[:lead])
         columns = windows.c * math.prod(part.geometry.kernel_size[lead:])
-        amount += each / item * products * columns * (1 + 12 / rows) * (1 + 12 / columns)
+        amount += each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
         is_strided = part.geometry.axes[-1].stride > 1 if part.geometry.axes else False
-        moved += passes * each * (unfolded * (2 if is_strided else 1) + products)
-        most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * products)
+        moved += passes * each * (unfolded * (2 if is_strided else 1) + summed)
+        most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * summed)
     if windows.phases > 1:
         moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
     temporary = most + 2 * problem.bytes_of["w"]

@@ -1,7 +1,9 @@
 """The framework's own convolution, called with contractions that it is fast at and with no zeros inserted.
 
-What is asked for is brought to a plain strided convolution, one a phase (an input VJP by the mirrored geometry). The
-rounding is the framework's; the multiply-adds are those of `direct` and those with the padding.
+What is asked for is brought to a plain strided convolution, one a phase (an input VJP by the mirrored geometry). Where the
+framework has a transposed convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for
+an input VJP, and for a convolution whose input is dilated and whose mirrored geometry is therefore a plain one. The rounding is
+the framework's; the multiply-adds are those of `direct` and those with the padding.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from triconv.backends.standard import Standard
-from triconv.geometry import Geometry
+from triconv.geometry import Geometry, Pads
 from triconv.kernels import phases
 from triconv.kernels.work import Problem, Work
 
@@ -18,32 +20,51 @@ Array = Any
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One convolution a phase."""
+    """One convolution a phase, or a transposed one."""
+    if lib.transposes(x) and _is_mirrored(geometry):
+        return conv_input_vjp(x, phases.mirrored(w, lib), geometry.mirrored(), lib)
     parts = list(geometry.phases())
     outputs = [lib.vendor_conv(*_cropped(x, part.geometry, lib), w[(..., *part.taps)]) for part in parts]
     return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of the mirrored geometry."""
+    """A transposed convolution, or `conv` of the mirrored geometry."""
+    if lib.transposes(g) and all(axis.input_dilation == 1 for axis in geometry.axes):
+        whole, pads = _uncropped(geometry)
+        return lib.pad(lib.vendor_input_vjp(whole, g, w), [(-lo, -hi) for lo, hi in pads])
     return conv(g, phases.mirrored(w, lib), geometry.mirrored(), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One weight gradient a phase."""
+    """One weight gradient a phase, or that of the mirrored geometry, where x and g have changed places."""
+    if lib.transposes(g) and _is_mirrored(geometry):
+        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
     parts = list(geometry.phases())
     taps = [lib.vendor_weight_vjp(*_cropped(x, part.geometry, lib), g[(..., *part.output)]) for part in parts]
     return phases.join(taps, [part.taps for part in parts], geometry.kernel_size, lib)
 
 
-def _cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
-    """The convolution without cropping: past the end of what is cropped, XLA's on the CPU reads what is there."""
-    pads = [(axis.pad_lo, axis.pad_hi) if min(axis.pad_lo, axis.pad_hi) < 0 else (0, 0) for axis in geometry.axes]
+def _is_mirrored(geometry: Geometry) -> bool:
+    """Whether the input is dilated and the mirrored geometry is a plain one."""
+    dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
+    return dilated and all(axis.stride == 1 for axis in geometry.axes)
+
+
+def _uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
+    """The convolution without cropping, and the padding that crops: past it XLA's on the CPU reads what is there."""
+    pads = tuple((axis.pad_lo, axis.pad_hi) if min(axis.pad_lo, axis.pad_hi) < 0 else (0, 0) for axis in geometry.axes)
     axes = (
         replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) if pad != (0, 0) else axis
         for axis, pad in zip(geometry.axes, pads, strict=True)
     )
-    return Geometry(tuple(axes), geometry.groups), lib.pad(x, pads)
+    return Geometry(tuple(axes), geometry.groups), pads
+
+
+def _cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
+    """The same, with the input that it takes."""
+    whole, pads = _uncropped(geometry)
+    return whole, lib.pad(x, pads)
 
 
 def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
@@ -59,6 +80,8 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
 
 def work(problem: Problem) -> Work:
     """One convolution a phase: fast for many channels, and without groups."""
+    if problem.device == "gpu":
+        return _work_on_gpu(problem)
     windows = problem.by_windows()
     amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
     if len(windows.geometry.axes) == 1:
@@ -75,3 +98,15 @@ def work(problem: Problem) -> Work:
         amount *= 50
     moved = 1.0 * windows.bytes_of["x"] + windows.bytes_of["g"]  # channels last and back
     return Work("vendor", amount, moved, problem.bytes, 8 * windows.phases, "the framework's own")
+
+
+def _work_on_gpu(problem: Problem) -> Work:
+    """By tiles of channels; XLA makes a weight VJP cuDNN's own unless its taps are dilated or there are groups."""
+    axes = problem.geometry.axes
+    amount = problem.padded_multiply_adds * (1 + 4 / problem.c) * (1 + 4 / problem.k)
+    if problem.groups > 1:
+        amount *= 16
+    if problem.contraction == "conv_weight_vjp" and (problem.groups > 1 or any(axis.dilation > 1 for axis in axes)):
+        amount *= 16
+    is_plain = all(axis.input_dilation == 1 for axis in axes) or _is_mirrored(problem.geometry)
+    return Work("vendor", amount, 0.0, problem.bytes, 8 * (1 if is_plain else problem.phases), "the framework's own")

@@ -25,6 +25,8 @@ class Problem:
         Bytes of an element.
     kind : {"real", "complex", "integer"}
         What the elements are.
+    device : {"cpu", "gpu"}
+        Where it is to be computed.
     """
 
     contraction: str
@@ -35,6 +37,7 @@ class Problem:
     k: int
     itemsize: int = 4
     kind: str = "real"
+    device: str = "cpu"
 
     @property
     def bytes_of(self) -> dict[str, int]:

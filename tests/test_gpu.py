@@ -1,0 +1,197 @@
+"""On a GPU: the programs that JAX would hand to it, which need none to be read, and results where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+
+import triconv
+from conftest import Library
+from triconv import planner
+from triconv.backends import BACKENDS
+from triconv.geometry import Geometry
+from triconv.kernels.work import Problem
+
+# operator, x, w, parameters; the contractions whose kernel is the framework's own convolution
+LAYERS = {
+    "3x3": (triconv.conv2d, (32, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "x w y"),
+    "strided": (triconv.conv2d, (32, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "stride": 2}, "x w y"),
+    "transposed": (triconv.conv_transpose2d, (32, 64, 16, 16), (64, 32, 4, 4), {"padding": 1, "stride": 2}, "x w y"),
+    "transposed, 3-D": (
+        triconv.conv_transpose3d,
+        (1, 64, 32, 32, 32),
+        (64, 1, 3, 3, 3),
+        {"stride": 2, "padding": 1, "output_padding": 1},
+        "x w y",
+    ),
+    "transposed, as lax has it": (
+        triconv.conv,
+        (32, 64, 16, 16),
+        (32, 64, 4, 4),
+        {"padding": 2, "input_dilation": 2},
+        "x w y",
+    ),
+    "dilated": (triconv.conv2d, (32, 64, 33, 33), (64, 64, 3, 3), {"padding": 12, "dilation": 12}, "x y"),
+    "grouped": (triconv.conv2d, (32, 128, 56, 56), (128, 4, 3, 3), {"padding": 1, "groups": 32}, ""),
+    "depthwise": (triconv.conv2d, (32, 128, 56, 56), (128, 1, 3, 3), {"padding": 1, "groups": 128}, ""),
+    "depthwise, 1-D": (triconv.conv1d, (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, ""),
+    "long": (triconv.conv, (2, 64, 65536), (64, 1, 65536), {"padding": "causal", "groups": 64}, ""),
+    "patches": (triconv.conv2d, (64, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, ""),
+}
+
+
+def programs(jax, layer, dtype="float32", **more):
+    """The three contractions of a layer, as text, for a GPU that need not be there."""
+    op, x, w, params, _ = LAYERS[layer]
+    x, w = (jax.ShapeDtypeStruct(shape, dtype) for shape in (x, w))
+    conv = lambda x, w: op(x, w, **params, **more)  # noqa: E731
+    g = jax.eval_shape(conv, x, w)
+    contractions = {
+        "y": lambda x, w, g: conv(x, w),
+        "x": lambda x, w, g: jax.vjp(lambda x: conv(x, w), x)[1](g)[0],
+        "w": lambda x, w, g: jax.vjp(lambda w: conv(x, w), w)[1](g)[0],
+    }
+    return {
+        name: jax.jit(f).trace(x, w, g).lower(lowering_platforms=("cuda",)).as_text()
+        for name, f in contractions.items()
+    }
+
+
+def windows(text):
+    """Each convolution of a program: its numbers by name."""
+    found = []
+    for line in re.findall(r"stablehlo\.convolution\(.*", text):
+        numbers = {
+            name: [int(n) for n in values.split(",")]
+            for name, values in re.findall(r"(stride|lhs_dilate|rhs_dilate) = \[([^\]]*)\]", line)
+        }
+        counts = re.findall(r"(\w+_group_count) = (\d+)", line)
+        kernel = re.search(r", tensor<([\dx]+)xf32>\) -> tensor<([\dx]+)xf32>", line).groups()
+        shapes = [[int(n) for n in shape.split("x")] for shape in kernel]
+        letters = re.search(r"\]x\[([^\]]*)\]->", line)[1].replace(" ", "").split(",")
+        sizes = [size for size, letter in zip(shapes[0], letters, strict=True) if letter.isdigit()]
+        found.append(numbers | {name: int(n) for name, n in counts} | {"kernel": sizes})
+    return found
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_programs_hand_to_cudnn_what_it_takes(jax, layer):
+    """An image-sized kernel only where XLA sees a weight gradient, a dilated input only where it sees a transpose."""
+    _, _, w, _, by_vendor = LAYERS[layer]
+    for name, text in programs(jax, layer).items():
+        convolutions = windows(text)
+        assert len(convolutions) == (1 if name in by_vendor else 0), (name, len(convolutions))
+        for conv in convolutions:
+            if conv["kernel"] == list(w[2:]):
+                assert max(conv["lhs_dilate"]) == 1 or max(conv["stride"]) == 1
+            else:
+                assert name == "w"
+                assert {*conv["stride"], *conv["lhs_dilate"]} == {1}
+            assert conv["feature_group_count"] == conv["batch_group_count"] == 1
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_programs_say_the_precision_of_every_product(jax, layer):
+    """Float32 products in all kernels by default; what JAX is configured for when asked for."""
+    for text in programs(jax, layer).values():
+        products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
+        assert all(line.count("HIGHEST") == 2 for line in products)
+    for text in programs(jax, layer, precision="default").values():
+        products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
+        assert not any("HIGHEST" in line for line in products)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_programs_of_bfloat16_add_up_in_float32(jax, layer):
+    for text in programs(jax, layer, "bfloat16").values():
+        products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
+        assert not any(re.search(r"-> tensor<[^>]*bf16>", line) for line in products)
+
+
+@contextlib.contextmanager
+def as_if_on_a_gpu(jax, monkeypatch):
+    """The programs of a GPU, run by the CPU."""
+    monkeypatch.setattr(BACKENDS["jax"], "device_kind", lambda self, array=None: "gpu")
+    jax.clear_caches()
+    try:
+        yield
+    finally:
+        monkeypatch.undo()
+        jax.clear_caches()
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"stride": 2, "padding": [(1, 0), (2, 1)]},
+        {"stride": (1, 3), "padding": [(-1, 2), (0, -2)], "dilation": (2, 1)},
+        {"input_dilation": (2, 1), "padding": [(1, 3), (-1, 2)]},
+        {"input_dilation": 2, "padding": [(2, 1), (0, 2)], "dilation": (1, 2), "groups": 2},
+        {"input_dilation": 2, "stride": (3, 1), "padding": 2},
+    ],
+)
+def test_transposes_of_the_vendor(request, monkeypatch, name, params):
+    """What cuDNN would be handed, run by the CPU: exact, in all three contractions."""
+    library = request.getfixturevalue(name)
+    rng = np.random.default_rng(0)
+    x, w = (
+        rng.integers(-3, 4, shape).astype(np.float32)
+        for shape in ((2, 4, 7, 8), (6, 4 // params.get("groups", 1), 3, 2))
+    )
+    g = rng.integers(-3, 4, triconv.conv(x, w, **params).shape).astype(np.float32)
+    arrays = map(Library(name).array, (x, w, g))
+    with as_if_on_a_gpu(library, monkeypatch) if name == "jax" else contextlib.nullcontext():
+        found = [Library(name).numpy(a) for a in three(*arrays, algorithm="vendor", **params)]
+    for ours, truth in zip(found, three(x, w, g, algorithm="direct", **params), strict=True):
+        np.testing.assert_array_equal(ours, truth)
+
+
+def three(x, w, g, **params):
+    """The three contractions."""
+    return (
+        triconv.conv(x, w, **params),
+        triconv.conv_input_vjp(g, w, input_size=x.shape[2:], **params),
+        triconv.conv_weight_vjp(g, x, kernel_size=w.shape[2:], **params),
+    )
+
+
+def test_the_plan_is_of_where_the_array_is():
+    """Rates of a GPU for what is on one, whatever else the machine has."""
+    lib, geometry = BACKENDS["jax"].load(), Geometry.of((56, 56), (3, 3), padding=1, stride=1)
+    on = {device: Problem("conv", geometry, 1, 256, 64, 64, device=device) for device in ("cpu", "gpu")}
+    assert {device: planner.plan(problem, lib).algorithm for device, problem in on.items()} == {
+        "cpu": "gemm",
+        "gpu": "vendor",
+    }
+
+
+def test_torch_knows_where_a_tensor_is(torch):
+    lib = BACKENDS["torch"].load()
+    assert lib.device_kind(torch.zeros(1)) == lib.device_kind(torch.zeros(1, device="meta")) == "cpu"
+    with torch.device("meta"):
+        assert lib.device_kind() == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("layer", "algorithm"),
+    [(name, "auto") for name in LAYERS if name not in ("long", "patches")]
+    + [("3x3", name) for name in ("direct", "gemm", "vendor")]
+    + [("depthwise", "depthwise"), ("strided", "gemm"), ("transposed", "vendor")],
+)
+def test_products_are_of_float32_on_a_gpu(lib, layer, algorithm):
+    """Integers of 12 bits: TF32, which has 11, would lose the last."""
+    if lib.name in ("numpy", "array-api-strict"):
+        pytest.skip("computes on the CPU")
+    if algorithm == "vendor" and BACKENDS[lib.name].vendor_axes is None:
+        pytest.skip(f"{lib} has no convolution of its own")
+    op, x, w, params, _ = LAYERS[layer]
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((2, *x[1:])) < 0.01, rng.integers(2048, 4096, (2, *x[1:])), 0).astype(np.float32)
+    w = rng.integers(-1, 2, w).astype(np.float32)
+    found = op(lib.array(x), lib.array(w), **params, algorithm=algorithm)
+    np.testing.assert_array_equal(lib.numpy(found), op(x, w, **params))

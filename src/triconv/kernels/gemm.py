@@ -345,6 +345,6 @@ def work(problem: Problem) -> Work:
         most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * summed)
     if windows.phases > 1:
         moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
-    temporary = most + 2 * problem.bytes_of["w"]
+    most += 2 * problem.bytes_of["w"]
     operations = 16 + windows.phases * min(windows.taps, 64)
-    return Work("matrix", amount, moved, temporary, operations, "matrix products of unfolded blocks")
+    return Work("matrix", amount, moved, most, operations, "matrix products of unfolded blocks")

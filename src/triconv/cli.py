@@ -96,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let XLA optimize its machine code, as it does for you (slower: compiling is most of the time)",
     )
+    shared = check.add_argument_group("arrays that are shared out over devices (JAX)")
+    shared.add_argument(
+        "--mesh",
+        type=_ints,
+        metavar="4,2",
+        help="sizes of the mesh, whose axes are a, b, ...; devices that are not there are made of the CPU. Without a target, "
+        "check triconv.jax.conv_sharded",
+    )
+    shared.add_argument(
+        "--spec", action="append", metavar="a,-,b", help="of each array, an entry an axis: -, a, or a+b (default: -)"
+    )
     check.set_defaults(run=_check)
 
     explain = commands.add_parser(
@@ -155,6 +166,17 @@ def _padding(text: str) -> Any:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.spec and arguments.mesh is None:
+        msg = "`--spec` must come with --mesh, such as --mesh 4,2"
+        raise ValueError(msg)
+    if arguments.mesh is not None:
+        from triconv.checking import meshes
+
+        sizes = arguments.mesh if isinstance(arguments.mesh, tuple) else (arguments.mesh,)
+        meshes.with_devices(sizes)  # before JAX is first imported
+        if arguments.target is None:
+            return meshes.check_itself(sizes, arguments.seed)
+        return _check_target(arguments, {"mesh": meshes.mesh_of(sizes), "specs": arguments.spec or ()})
     if arguments.target is not None:
         return _check_target(arguments)
     given = [name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None]
@@ -174,9 +196,14 @@ def _check(arguments: argparse.Namespace) -> int:
     return RIGHT if all(result.ok for result in results) else WRONG
 
 
-def _check_target(arguments: argparse.Namespace) -> int:
+def _check_target(arguments: argparse.Namespace, shared: dict[str, Any] | None = None) -> int:
     """Check somebody's function."""
     from triconv.checking import targets
+
+    if shared is not None:
+        from triconv.checking import meshes
+
+        shared["specs"] = tuple(map(meshes.spec_of, shared["specs"]))
 
     return targets.check(
         arguments.target,
@@ -189,6 +216,7 @@ def _check_target(arguments: argparse.Namespace) -> int:
             "precision": arguments.precision,
             "pass_params": arguments.pass_params,
             "seed": arguments.seed,
+            **(shared or {}),
         },
         html=arguments.html,
         json=arguments.json,

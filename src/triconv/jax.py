@@ -8,23 +8,26 @@ geometry, to any order. Complex gradients are not conjugated, as everywhere in J
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Precision
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from triconv.geometry import Pads, as_int, dilated
+from triconv.interop import sharded as _sharded
 from triconv.interop import sharding
 from triconv.layouts import MANY_SPATIAL_LETTERS, Layout
+from triconv.operators import conv
 from triconv.resolve import resolve
 
 Array = Any
 
-__all__ = ["conv_general_dilated", "conv_transpose"]
+__all__ = ["conv_general_dilated", "conv_sharded", "conv_transpose", "sharded"]
 
 # JAX's other name for Precision.DEFAULT: "default" is ours for what is configured
 FASTEST = "bfloat16"
@@ -226,6 +229,123 @@ def conv_transpose(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
+
+
+def conv_sharded(
+    x: Array,
+    w: Array,
+    mesh: Mesh,
+    x_spec: PartitionSpec,
+    w_spec: PartitionSpec | None = None,
+    *,
+    overlap: bool | None = None,
+    **params: Any,
+) -> Array:
+    """Convolve arrays that are shared out over a mesh; of what is shared out in space, only the halos travel.
+
+    Parameters
+    ----------
+    x : array, shape (n, c, *input)
+        The input, in the order of `layout`.
+    w : array, shape (k, c // groups, *kernel)
+        The kernel.
+    mesh : jax.sharding.Mesh
+        The devices, of this process and of others.
+    x_spec : jax.sharding.PartitionSpec
+        Over which axes of the mesh the batch, the channels and the spatial axes of `x` are shared out, one entry an axis.
+    w_spec : jax.sharding.PartitionSpec, optional
+        The same of `w`; its input channels are shared out as those of `x`, its spatial axes are whole on each device.
+    overlap : bool, optional
+        Whether to convolve the interior of each block apart, which XLA can do while the halos travel; by default on anything
+        but a CPU.
+    **params : Any
+        Those of `triconv.conv`.
+
+    Returns
+    -------
+    array, shape (n, k, *output)
+        Shared out as `x` in the batch and in space, as `w` in the channels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `triconv.conv`; and if the specs contradict each other, or the batch, channels or groups do not divide.
+
+    See Also
+    --------
+    sharded : The same for every operator of triconv.
+
+    Notes
+    -----
+    Device ``d`` has the inputs ``[d * b, (d + 1) * b)``. The incidence equation says which inputs its outputs meet; those that
+    others have come by collective permutes (from several blocks away, if the halo is wider than one), see `triconv.halo`.
+    Spatial sizes need not divide among the devices: the last blocks are then filled with zeros. Of the derivatives the input
+    VJP sends the halos back and adds them, the weight VJP sends those of `x` and adds up over batch and space.
+    A step sends, for each spatial axis that is shared out and each device in the middle of it, at most
+    ``dilation * (kernel - 1) / input_dilation`` positions if ``output = input_dilation * input / stride``, no matter how many
+    devices there are; see `triconv.halo.scale`.
+
+    Examples
+    --------
+    >>> import jax, triconv
+    >>> mesh = jax.make_mesh((1,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> x, w = jax.numpy.ones((1, 1, 6)), jax.numpy.ones((1, 1, 3))
+    >>> triconv.jax.conv_sharded(x, w, mesh, jax.P(None, None, "space"), padding=1)
+    Array([[[2., 3., 3., 3., 3., 2.]]], dtype=float32)
+    """
+    return sharded(conv, mesh, x_spec, w_spec, overlap=overlap)(x, w, **params)
+
+
+def sharded(
+    operator: Callable[..., Array], mesh: Mesh, *specs: PartitionSpec | None, overlap: bool | None = None
+) -> Callable[..., Array]:
+    """An operator of triconv, on arrays that are shared out over a mesh.
+
+    Parameters
+    ----------
+    operator : callable
+        An operator such as `triconv.conv_transpose2d` or `triconv.conv_weight_vjp`.
+    mesh : jax.sharding.Mesh
+        The devices.
+    *specs : jax.sharding.PartitionSpec or None
+        How each of its arrays is shared out, in their positional order; None, or one left out, as the others say.
+    overlap : bool, optional
+        See `conv_sharded`.
+
+    Returns
+    -------
+    callable
+        Takes what the operator takes, and gives what it gives.
+
+    Raises
+    ------
+    TypeError
+        If `operator` is none of triconv's, or `mesh` is no mesh.
+
+    Examples
+    --------
+    >>> import jax, triconv
+    >>> mesh = jax.make_mesh((1,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> upsample = triconv.jax.sharded(triconv.conv_transpose1d, mesh, jax.P(None, None, "space"))
+    >>> upsample(jax.numpy.ones((1, 1, 3)), jax.numpy.ones((1, 1, 2)), stride=2)
+    Array([[[1., 1., 1., 1., 1., 1.]]], dtype=float32)
+    """
+    if not isinstance(mesh, Mesh):
+        msg = f"`mesh` must be a jax.sharding.Mesh, got {type(mesh).__name__}"
+        raise TypeError(msg)
+    if not hasattr(operator, "resolve"):
+        msg = f"`operator` must be an operator of triconv, got {operator!r}"
+        raise TypeError(msg)
+
+    @functools.wraps(operator)
+    def run(*args: Any, **kwargs: Any) -> Array:
+        call, arrays = operator.resolve(*args, **kwargs)
+        if len(specs) > len(arrays):
+            msg = f"there must be at most one spec an array, got {len(specs)} for {len(arrays)}"
+            raise TypeError(msg)
+        return _sharded.apply(call, arrays, mesh, specs, overlap)
+
+    return run
 
 
 def _arrays(lhs: Array, rhs: Array) -> tuple[Array, Array]:

@@ -76,8 +76,9 @@ LETTERS = {
     "g": ("group", "n", "k"),
 }
 
-# an extension of the borders and its adjoint (see extension.py)
-ADJOINT = {"extend": "fold", "fold": "extend"}
+# an extension of the borders and its adjoint (see extension.py), and a halo exchange and its: what was received is sent back
+# and added (see interop/halo.py)
+ADJOINT = {"extend": "fold", "fold": "extend", "exchange": "give_back", "give_back": "exchange"}
 
 
 def batched(

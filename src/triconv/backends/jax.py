@@ -135,6 +135,10 @@ class JAX(Standard):
         front = a.ndim - len(sizes)
         return jax.lax.dynamic_slice(a, (*[0] * front, *starts), (*a.shape[:front], *sizes))
 
+    def einsum(self, subscripts: str, a: Array, b: Array) -> Array:
+        """`jax.numpy.einsum`."""
+        return self.xp.einsum(subscripts, a, b)
+
     def inner(self, a: Array, others: list[Array]) -> Array:
         """All sums in one reduction, one pass over `a`."""
         import jax

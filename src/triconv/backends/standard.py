@@ -102,6 +102,10 @@ class Standard:
         """``a @ b^T`` of the last two axes."""
         return self.xp.matmul(a, self.xp.matrix_transpose(b))
 
+    def einsum(self, subscripts: str, a: Array, b: Array) -> Array:
+        """A contraction with axes by letters; asked for where `is_partitioned`."""
+        raise NotImplementedError
+
     def inner(self, a: Array, others: list[Array]) -> Array:
         """Sums of ``a * b`` over all axes but the first, one an array ``b`` of `others`, side by side."""
         axes = tuple(range(1, a.ndim))

@@ -154,6 +154,31 @@ class ByJAX(Candidate):
     """A function of JAX: plain, `custom_vjp`, `custom_jvp`, jitted, a kernel."""
 
     transforms = ("jit", "vmap")
+    places: tuple[Any, ...] = ()
+    """Where the arrays lie, if they are shared out over devices."""
+
+    def move(self, arrays: Arrays) -> list[Array]:
+        """As the plain one; the operator's arrays, where they are shared out."""
+        import jax
+
+        moved = super().move(arrays)
+        if not self.places or len(moved) != len(self.places) or moved[0].ndim != self.places[0][1]:
+            return moved
+        return [jax.device_put(a, place) for a, (place, _) in zip(moved, self.places, strict=True)]
+
+    def sent(self, arrays: Arrays, g: np.ndarray) -> dict[str, str]:
+        """What the devices send each other for the value and the VJPs, in words."""
+        import jax
+
+        from triconv.checking.collectives import sentence, traffic
+
+        moved, (ct,) = self.move(arrays), self.move([g])
+
+        def vjp(n: int) -> Callable[..., Any]:
+            return lambda g, *a: jax.vjp(lambda b: self.call(*a[:n], b, *a[n + 1 :]), a[n])[1](g)
+
+        asked = {"value": lambda _, *a: self.call(*a)} | {f"VJP {n}": vjp(n) for n in range(len(moved))}
+        return {name: sentence(traffic(jax.jit(f).lower(ct, *moved).compile())) for name, f in asked.items()}
 
     @contextlib.contextmanager
     def session(self) -> Any:

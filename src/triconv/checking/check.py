@@ -13,8 +13,8 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import loops
-from triconv.checking.candidates import Candidate, Rules, as_candidate, framework_of
+from triconv.checking import devices, loops
+from triconv.checking.candidates import ByJAX, Candidate, Rules, as_candidate, framework_of
 from triconv.checking.judge import Ask, Judge, Question, judge
 from triconv.checking.problem import Problem, Truth
 from triconv.checking.shrink import medium, smallest, snippet
@@ -38,6 +38,8 @@ def check(
     pass_params: bool = False,
     seed: int = 0,
     progress: Callable[[str], Any] | None = None,
+    mesh: Any = None,
+    specs: tuple[Any, ...] = (),
     **params: Any,
 ) -> Report:
     """Check a convolution and its derivatives against the definition, and say what is wrong.
@@ -62,6 +64,11 @@ def check(
         Of the data.
     progress : callable, optional
         Called with the name of each question before it is asked.
+    mesh : jax.sharding.Mesh, optional
+        Devices over which the arrays are shared out, for a function of JAX. A sum over devices or a halo that is missing is
+        named then, and what the compiled programs send is counted.
+    specs : tuple of jax.sharding.PartitionSpec or None
+        How each array is shared out.
     **params : Any
         Parameters of `like`.
 
@@ -113,6 +120,9 @@ def check(
     keywords = dict(params) if pass_params else {}
     as_listed = like.__name__ == "conv2d_forward"  # the notebook's order and layouts
     wrapped = as_candidate(candidate, framework=framework, dtype=dtype, keywords=keywords, as_listed=as_listed)
+    if mesh is not None or specs:
+        problem = replace(problem, shared=devices.shared_axes(problem, mesh, tuple(specs)))
+        _share_out(wrapped, problem, mesh, specs)
     told = progress or (lambda _: None)
     own = [to_numpy(a) for a in arrays] if arrays else None
     with wrapped.session():
@@ -131,6 +141,8 @@ def check(
         if thorough:
             beside = tuple(BACKENDS) if failed is not None else (framework,)
             witnesses = tuple(_witnesses(problem, seed, beside))
+        if problem.shared:
+            witnesses += tuple(_sent(wrapped, problem))
         rows = _only(rows)
     versions = {name: BACKENDS[name].version() for name in dict.fromkeys(("numpy", framework)) if name in BACKENDS}
     shown = dict(zip(problem.names, shapes, strict=True))
@@ -281,6 +293,32 @@ def _name(candidate: Any) -> str:
         return f"Rules({_name(candidate.forward)}, ...)"
     inner = getattr(candidate, "func", candidate)
     return getattr(inner, "__name__", None) or type(inner).__name__
+
+
+def _share_out(candidate: Candidate, problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> None:
+    """Tell the candidate where its arrays are to lie."""
+    if not isinstance(candidate, ByJAX):
+        msg = f"`mesh` must come with a function of JAX, got one of {candidate.backend.name}"
+        raise TypeError(msg)
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    every = [*specs, *[None] * (len(problem.shapes) - len(specs))]
+    candidate.places = tuple(
+        (NamedSharding(mesh, spec or PartitionSpec()), len(shape))
+        for spec, shape in zip(every, problem.shapes, strict=True)
+    )
+
+
+def _sent(candidate: Any, problem: Problem) -> Iterator[str]:
+    """What travels between devices, a sentence for the value and each VJP."""
+    arrays = [np.zeros(shape) for shape in problem.shapes]
+    try:
+        found = candidate.sent(arrays, np.zeros(problem.result_shape(problem.result)))
+    except Exception:  # noqa: BLE001 (a candidate that cannot be compiled, or has no VJP)
+        return
+    names = {"value": "value"} | {f"VJP {n}": f"VJP of {name}" for n, name in enumerate(problem.names)}
+    for name, words in found.items():
+        yield f"{names[name]}: {words}"
 
 
 def _witnesses(problem: Problem, seed: int, beside: tuple[str, ...]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from triconv.checking import devices
 from triconv.checking.misunderstandings import misunderstandings, remainder
 from triconv.checking.problem import Facts, Problem, Truth
 
@@ -60,6 +61,8 @@ class Symptom:
 
 def diagnose(symptom: Symptom, *, thorough: bool = True) -> Diagnosis:
     """Return the first hypothesis that predicts the result, else one without a name."""
+    if symptom.problem.shared and (told := devices.diagnose(symptom)) is not None:
+        return Diagnosis(*told)
     for hypothesis in BLUNDERS:
         if (sentence := hypothesis.explains(symptom)) is not None:
             return Diagnosis(hypothesis.cause, sentence)

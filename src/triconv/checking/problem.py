@@ -99,6 +99,8 @@ class Problem:
         The numbers.
     conjugates : bool
         Whether cotangents are conjugated, as in torch.
+    shared : tuple of Shared
+        The axes that are shared out over devices, see `devices.py`.
     """
 
     call: Call
@@ -106,6 +108,7 @@ class Problem:
     shapes: tuple[tuple[int, ...], ...]
     facts: Facts
     conjugates: bool = False
+    shared: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, like: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], params: dict[str, Any]) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def medium(problem: Problem, like: Callable[..., Any], params: dict[str, Any]) -
         smaller = Problem.of(like, _shapes(problem, capped), params)
     except (ValueError, TypeError):
         return None
-    return Problem(smaller.call, smaller.names, smaller.shapes, smaller.facts, problem.conjugates)
+    return replace(smaller, conjugates=problem.conjugates, shared=problem.shared)
 
 
 def smallest(
@@ -74,7 +74,7 @@ def smallest(
             try:
                 shapes = _shapes(best.problem, sizes)
                 smaller = Problem.of(like, shapes, params)
-                smaller = Problem(smaller.call, smaller.names, smaller.shapes, smaller.facts, problem.conjugates)
+                smaller = replace(smaller, conjugates=problem.conjugates, shared=problem.shared)
             except (ValueError, TypeError):
                 continue
             found = _fails(candidate, smaller, dtype, seed, what)

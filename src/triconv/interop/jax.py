@@ -1,9 +1,9 @@
 """JAX primitives for the contractions: all that touches JAX's internals.
 
-Three bilinear primitives, closed under transposition, and two linear ones, each the other's transpose::
+Three bilinear primitives, closed under transposition, and two pairs of linear ones, each the other's transpose::
 
     conv_p, conv_input_vjp_p, conv_weight_vjp_p      rules.VJP, rules.batched
-    extend_p, fold_p                                 rules.ADJOINT
+    extend_p, fold_p, exchange_p, give_back_p        rules.ADJOINT
 
 JVPs follow from linearity. Run eagerly, a primitive is compiled once a geometry and shape, as JAX's own are.
 
@@ -29,10 +29,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
 from triconv.backends.jax import target
+from triconv.interop import halo
 
 Array = Any
 
-STATIC = {"contraction": ("geometry", "algorithm", "precision", "dtype"), "linear": ("mode", "pads")}
+STATIC = ("geometry", "algorithm", "precision", "dtype", "mode", "pads", "axis", "names", "halo")
 THIS = sys.modules[__name__]
 
 
@@ -61,6 +62,16 @@ def fold(g: Array, **params: Any) -> Array:
     return fold_p.bind(g, **params)
 
 
+def exchange(x: Array, **params: Any) -> Array:
+    """`triconv.interop.halo.exchange`, as a primitive."""
+    return exchange_p.bind(x, **params)
+
+
+def give_back(g: Array, **params: Any) -> Array:
+    """`triconv.interop.halo.give_back`, as a primitive."""
+    return give_back_p.bind(g, **params)
+
+
 def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
     """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes."""
     given = {"algorithm": "auto", "precision": "highest", "dtype": None} | params
@@ -73,11 +84,12 @@ def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> A
     return primitive.bind(a, b, **given)
 
 
-def _primitive(name: str, kind: str) -> Primitive:
+def _primitive(name: str) -> Primitive:
     """A primitive that runs and lowers as the plain function of that name."""
-    plain: Callable[..., Array] = getattr(contractions, name)
+    is_halo = hasattr(halo, name)
+    plain: Callable[..., Array] = getattr(halo if is_halo else contractions, name)
     primitive = Primitive(name)
-    compiled = jax.jit(primitive.bind, static_argnames=STATIC[kind])
+    compiled = jax.jit(primitive.bind, static_argnames=STATIC)
 
     def run(*operands: Array, **params: Any) -> Array:
         return (plain if jax.config.jax_disable_jit else compiled)(*operands, **params)
@@ -86,7 +98,11 @@ def _primitive(name: str, kind: str) -> Primitive:
 
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
         first, *_ = avals
-        shape = contractions.result_shape(name, *avals, **params)
+        shape = (
+            halo.result_shape(name, first.shape, **params)
+            if is_halo
+            else contractions.result_shape(name, *avals, **params)
+        )
         dtype = params.get("dtype", first.dtype)
         if first.sharding.mesh.empty:
             return ShapedArray(shape, dtype)
@@ -118,7 +134,7 @@ def _target(module: mlir.ModuleContext) -> tuple[str, bool]:
 
 
 def _contraction(name: str) -> Primitive:
-    primitive = _primitive(name, "contraction")
+    primitive = _primitive(name)
     first, second = (functools.partial(rule, THIS) for rule in rules.VJP[name])
     ad.defbilinear(
         primitive,
@@ -134,7 +150,7 @@ def _contraction(name: str) -> Primitive:
 
 
 def _linear(name: str) -> Primitive:
-    primitive = _primitive(name, "linear")
+    primitive = _primitive(name)
     adjoint: Callable[..., Array] = getattr(THIS, rules.ADJOINT[name])
     ad.deflinear2(primitive, lambda ct, _, **params: [adjoint(ct, **params)])
 
@@ -147,4 +163,4 @@ def _linear(name: str) -> Primitive:
 
 
 conv_p, conv_input_vjp_p, conv_weight_vjp_p = map(_contraction, rules.ROLES)
-extend_p, fold_p = map(_linear, rules.ADJOINT)
+extend_p, fold_p, exchange_p, give_back_p = map(_linear, rules.ADJOINT)

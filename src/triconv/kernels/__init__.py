@@ -13,10 +13,10 @@ the dtype to accumulate in, where at least one input, tap and output meet. ``lib
 the module and enter it in `triconv.planner.KERNELS`.
 
 `direct` is the definition. The others think in windows: an input VJP is the convolution of the mirrored geometry, and one
-with an input dilation is several without, `Geometry.phases`. They share four modules: `phases` (from phases back to one array),
+with an input dilation is several without, `Geometry.phases`. They share: `phases` (from phases back to one array),
 `blocks` (samples, groups and rows that fit into cache), `taps` (loops over many taps), `work`.
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element, ``(n + 1) u * conv(|x|, |w|)`` for ``n``
 terms; small integers are exact. `fft` has its own bound, norm by norm. `vendor` has the framework's: the same where it
-multiplies out.
+multiplies out. What XLA shares out among devices goes by `unmerged`, inside of `gemm`.
 """

@@ -27,7 +27,7 @@ from typing import Any
 
 from triconv.backends.standard import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, phases, taps
+from triconv.kernels import blocks, phases, taps, unmerged
 from triconv.kernels.work import Problem, Work
 
 Array = Any
@@ -44,6 +44,8 @@ PHASES = 16
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y = w @ unfold(x)``."""
+    if lib.is_partitioned():
+        return unmerged.conv(x, w, geometry, lib)
     if _places(x.shape[2], w.shape[1], geometry):
         return _conv_by_placing(x, w, geometry, lib)
     parts = list(geometry.phases())
@@ -72,6 +74,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
+    if lib.is_partitioned():
+        return unmerged.conv_weight_vjp(g, x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:

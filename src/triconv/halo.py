@@ -1,0 +1,239 @@
+"""One spatial axis in blocks, one a device: which inputs a block of outputs meets, and who sends them. Integers only.
+
+Device ``d`` of ``parts`` has the inputs ``[d * input_block, (d + 1) * input_block)`` and computes the outputs
+``[d * output_block, (d + 1) * output_block)``; past the end of the axis both are zeros. With ``o = d * output_block + o'`` in
+the incidence equation, the first input that any of them meets is ``start + d * (input_block + step)``::
+
+    start = ceil(-pad_lo / input_dilation)        step = stride * output_block / input_dilation - input_block
+
+where ``output_block`` is such that the division leaves nothing. So every device has a window of the same ``size`` in front of
+it, and in terms of the window the same equation, that of the axis `local`::
+
+    input_dilation * i' + (pad_lo + input_dilation * start)  =  stride * o' + dilation * t
+
+What of its window a device does not have is its halo: ``before`` positions of those before it and ``after`` of those behind,
+the same number on each (unless ``step`` is 0, the most that any needs). A halo wider than a block comes in several hops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from triconv.geometry import Axis, Geometry, dilated
+
+
+class Transfer(NamedTuple):
+    """Positions that travel between devices: `size` of them, by `hop` devices (forwards if positive), in these pairs."""
+
+    hop: int
+    size: int
+    pairs: tuple[tuple[int, int], ...]
+    """Sender and receiver; devices that need nothing of it are left out."""
+
+
+class Part(NamedTuple):
+    """Some outputs of a block: the window that they meet, from `start` on in that of the block, and its axis."""
+
+    start: int
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class ShardedAxis:
+    """An axis in blocks, one a device.
+
+    Parameters
+    ----------
+    axis : Axis
+        The whole axis, with at least one input, tap and output.
+    parts : int
+        Number of devices.
+    input_block, output_block : int
+        Inputs and outputs of each device; ``stride * output_block`` divides by ``input_dilation``.
+    """
+
+    axis: Axis
+    parts: int
+    input_block: int
+    output_block: int
+
+    @classmethod
+    def of(cls, axis: Axis, parts: int, result: str = "g") -> ShardedAxis:
+        """Return the blocks: even ones of what is given, and of the `result`, "g" or "x", what fits them best.
+
+        Those of the result are even if it divides; else such that each device's outputs are those over its own inputs.
+        """
+        multiple = axis.input_dilation // math.gcd(axis.stride, axis.input_dilation)
+        even = -(-axis.input_size // parts), -(-axis.output_size // parts)
+        if result == "g":
+            given, (above, rest) = even[0], divmod(axis.input_dilation * even[0], axis.stride)
+            fits = not rest and above % multiple == 0 and above * parts >= axis.output_size
+            keeps = axis.output_size % parts == 0 and even[1] % multiple == 0
+            return cls(axis, parts, given, above if fits and not keeps else _up(even[1], multiple))
+        given = _up(even[1], multiple)
+        below = axis.stride * given // axis.input_dilation
+        fits = below * parts >= axis.input_size and axis.input_size % parts != 0
+        return cls(axis, parts, below if fits else even[0], given)
+
+    @property
+    def start(self) -> int:
+        """Where the window of the first device begins."""
+        return -(self.axis.pad_lo // self.axis.input_dilation)
+
+    @property
+    def step(self) -> int:
+        """By how much further on in its own block each device's window begins than that of the one before it."""
+        return self.axis.stride * self.output_block // self.axis.input_dilation - self.input_block
+
+    @property
+    def size(self) -> int:
+        """Length of the window."""
+        reach = self.axis.stride * (self.output_block - 1) + self.axis.dilated_kernel - 1
+        return max(1, (reach - self.axis.pad_lo) // self.axis.input_dilation - self.start + 1)
+
+    @property
+    def before(self) -> int:
+        """Positions before a device's own block that its window can reach."""
+        return max(0, -self.start, -(self.start + (self.parts - 1) * self.step))
+
+    @property
+    def after(self) -> int:
+        """Positions behind a device's own block that its window can reach."""
+        end = self.start + self.size - self.input_block
+        return max(0, end, end + (self.parts - 1) * self.step)
+
+    @property
+    def local(self) -> Axis:
+        """The axis from the window of a device to its outputs."""
+        return self.part(0, self.output_block).axis
+
+    def part(self, first: int, last: int) -> Part:
+        """The outputs from `first` up to `last` of a block."""
+        axis = self.axis
+        pad_lo = axis.pad_lo + axis.input_dilation * self.start
+        reach = axis.stride * (last - 1) + axis.dilated_kernel - 1
+        begin = min(max(0, -((pad_lo - axis.stride * first) // axis.input_dilation)), self.size - 1)
+        size = max(1, min(self.size, (reach - pad_lo) // axis.input_dilation + 1) - begin)
+        pad_lo += axis.input_dilation * begin - axis.stride * first
+        extent = axis.stride * (last - first - 1) + axis.dilated_kernel
+        pad_hi = extent - dilated(size, axis.input_dilation) - pad_lo
+        return Part(
+            begin, Axis(size, axis.kernel_size, axis.stride, axis.dilation, axis.input_dilation, pad_lo, pad_hi)
+        )
+
+    def interior(self) -> tuple[int, int]:
+        """The outputs, from the first up to the last, that meet nothing but a device's own block, where `step` is 0."""
+        axis = self.axis
+        first = max(0, -(-axis.pad_lo // axis.stride))
+        last = (axis.input_dilation * (self.input_block - 1) + axis.pad_lo - axis.dilated_kernel + 1) // axis.stride + 1
+        first, last = min(first, self.output_block), min(last, self.output_block)
+        return (first, last) if first < last else (0, 0)
+
+    def transfers(self) -> Iterator[Transfer]:
+        """What travels, nearest first, from before and then from behind."""
+        for sign, width in ((1, self.before), (-1, self.after)):
+            for hop in range(1, -(-width // self.input_block) + 1):
+                done = (hop - 1) * self.input_block
+                pairs = tuple(
+                    (receiver - sign * hop, receiver)
+                    for receiver in range(self.parts)
+                    if 0 <= receiver - sign * hop < self.parts and self._needs(receiver, sign) > done
+                )
+                yield Transfer(sign * hop, min(self.input_block, width - done), pairs)
+
+    def count_sent(self) -> int:
+        """Positions that all devices together send in one exchange."""
+        return sum(transfer.size * len(transfer.pairs) for transfer in self.transfers())
+
+    def _needs(self, device: int, sign: int) -> int:
+        """How far the window of a device reaches beyond its block."""
+        begin = self.start + device * self.step
+        return -begin if sign > 0 else begin + self.size - self.input_block
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+class Scale(NamedTuple):
+    """What a convolution that is shared out in space costs each device, at most."""
+
+    devices: int
+    held: int
+    """Bytes of x, w and y on a device."""
+    sent: dict[str, int]
+    """Bytes that a device sends for each contraction."""
+    multiply_adds: int
+    """Of each contraction, on a device."""
+
+    def bandwidth(self, contraction: str, rate: float) -> float:
+        """Bytes a second of a link with which sending takes as long as computing, at `rate` multiply-adds a second."""
+        return self.sent[contraction] * rate / self.multiply_adds
+
+
+def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k: int = 1, itemsize: int = 4) -> Scale:
+    """What a device holds, sends and computes, when the spatial axes are shared out over so many devices each.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the whole convolution.
+    parts : sequence of int
+        Number of devices along each spatial axis.
+    n, c, k : int
+        Samples, and input and output channels (of all groups), on each device.
+    itemsize : int
+        Bytes of an element.
+
+    Returns
+    -------
+    Scale
+        Of a device in the middle, which sends the most.
+
+    Notes
+    -----
+    Axes are exchanged one after the other, so that corners travel with them. With blocks ``b_j``, windows ``b_j + h_j`` and
+    halos ``h_j = before + after`` of the axes that are shared out::
+
+        halos  =  n * c * itemsize * sum over j of  h_j * prod over i < j of (b_i + h_i) * prod over i > j of b_i
+
+    The forward contraction sends the halos of x, the input VJP those of gx (back), and the weight VJP those of x and
+    ``2 (p - 1) / p`` times its result, for the sum over ``p`` devices. Where devices and volume grow together the blocks stay
+    as they are, and so do the halos; where the volume stays, halos fall as its surface and multiply-adds as its volume.
+
+    Examples
+    --------
+    >>> from triconv.geometry import Geometry
+    >>> from triconv.halo import scale
+    >>> unet = Geometry.of((2048,) * 3, (3,) * 3, padding=1)
+    >>> for side in 2, 4, 8, 16:
+    ...     layer = scale(unet, (side,) * 3, c=32, k=32)
+    ...     print(layer.devices, layer.held >> 20, layer.sent["conv"] >> 20, f"{layer.multiply_adds:.2e}")
+    """
+    axes = [ShardedAxis.of(axis, part) for axis, part in zip(geometry.axes, parts, strict=True)]
+    devices, positions = math.prod(parts), [axis.input_block for axis in axes]
+    halos = 0
+    for number, axis in enumerate(axes):
+        most = max(
+            sum(t.size for t in axis.transfers() if any(sender == device for sender, _ in t.pairs))
+            for device in range(axis.parts)
+        )
+        halos += most * math.prod(positions[:number]) * math.prod(positions[number + 1 :])
+        positions[number] = axis.size if axis.parts > 1 else axis.input_block
+    halos *= n * c * itemsize
+    weights = itemsize * (k * c // geometry.groups) * math.prod(geometry.kernel_size)
+    inputs, outputs = (math.prod(getattr(axis, name) for axis in axes) for name in ("input_block", "output_block"))
+    summed = 2 * (devices - 1) * weights // devices
+    sent = {"conv": halos, "conv_input_vjp": halos, "conv_weight_vjp": halos + summed}
+    multiply_adds = math.prod(sum(_meetings(axis.local)) for axis in axes) * n * k * c // geometry.groups
+    return Scale(devices, itemsize * n * (c * inputs + k * outputs) + weights, sent, multiply_adds)
+
+
+def _meetings(axis: Axis) -> Iterator[int]:
+    """How many inputs and outputs meet at each tap."""
+    for t in range(axis.kernel_size):
+        met, _ = axis.meetings(t)
+        yield len(range(met.start, met.stop, met.step or 1))

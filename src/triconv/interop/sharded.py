@@ -1,0 +1,273 @@
+"""Convolution on arrays that are shared out over a mesh: each device computes a block of the result, and halos alone travel.
+
+There is one program, that of `conv`: exchange the halos of x, convolve what each device has, and where the channels of x are
+shared out add up over them. The other two contractions are its transposes, so what each of them sends follows from it:
+
+    ================  ==================================  ========================  =======================
+    shared out        conv                                conv_input_vjp            conv_weight_vjp
+    ================  ==================================  ========================  =======================
+    batch             nothing                             nothing                   sum of gw
+    channels of x     sum of y                            nothing                   nothing
+    channels of y     nothing                             sum of gx                 nothing
+    groups            nothing                             nothing                   nothing
+    a spatial axis    halos of x                          halos of gx, sent back    halos of x, sum of gw
+    ================  ==================================  ========================  =======================
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from triconv.call import Call
+from triconv.geometry import Axis, Geometry
+from triconv.halo import ShardedAxis
+from triconv.interop import jax as binding
+
+Array = Any
+Names = tuple[str, ...]
+
+# what the letters of a layout stand for, in each tensor
+KEYS = {"x": {"N": "n", "C": "c"}, "w": {"O": "k", "I": "c"}, "g": {"N": "n", "C": "k"}}
+SUMMED = {"n": "w", "c": "g", "k": "x"}
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Over which axes of a mesh each letter is shared out: "n", "c", "k", "group" and the spatial letters."""
+
+    mesh: Mesh
+    names: tuple[tuple[str, Names], ...]
+
+    def of(self, key: str) -> Names:
+        """Mesh axes of a letter, none if it is whole on each device."""
+        return dict(self.names).get(key, ())
+
+    def parts(self, key: str) -> int:
+        """Number of parts of a letter."""
+        return math.prod(self.mesh.shape[name] for name in self.of(key))
+
+    def spec(self, call: Call, role: str) -> PartitionSpec:
+        """How an array of the call is shared out."""
+        if role == "bias":
+            return PartitionSpec(self.of(key_of(call, "g", "C")) or None)
+        return PartitionSpec(*(self.of(key_of(call, role, letter)) or None for letter in call.layout.letters(role)))
+
+
+def key_of(call: Call, role: str, letter: str) -> str:
+    """What a letter of the layout stands for; in a grouped convolution the channels are shared out by groups."""
+    key = KEYS[role].get(letter, letter)
+    if role == "w" and letter in call.layout.spatial:
+        return "tap"
+    if call.geometry.groups > 1 and key in "ck":
+        return "own" if (role, letter) == ("w", "I") else "group"
+    return key
+
+
+def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, specs: tuple[Any, ...]) -> Sharding:
+    """Read the specs of the operator's arrays, and check that they agree with each other and with the shapes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not.
+    """
+    names: dict[str, Names] = {}
+    for role, spec in zip(call.roles, specs, strict=False):
+        letters = "C" if role == "bias" else call.layout.letters(role)
+        tensor = "g" if role == "bias" else role
+        if spec is None:
+            continue
+        if not isinstance(spec, PartitionSpec):
+            msg = f"the spec of `{role}` must be a jax.sharding.PartitionSpec or None, got {type(spec).__name__}"
+            raise TypeError(msg)
+        if len(spec) > len(letters):
+            msg = f"the spec of `{role}` must have at most one entry an axis, got {len(spec)} for {len(letters)} ({letters})"
+            raise ValueError(msg)
+        for letter, entry in zip(letters, spec, strict=False):
+            given = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+            if unknown := [name for name in given if name not in mesh.shape]:
+                msg = f"the spec of `{role}` must name axes of the mesh, {tuple(mesh.shape)}, got {unknown[0]!r}"
+                raise ValueError(msg)
+            key = key_of(call, tensor, letter)
+            if given and key in ("tap", "own"):
+                what = "spatial axes of `w`" if key == "tap" else "input channels of `w` in a grouped convolution"
+                msg = f"the {what} must be whole on every device, got {given} for {letter!r}"
+                raise ValueError(msg)
+            if given and names.setdefault(key, given) != given:
+                msg = f"the specs must share out one letter in one way, got {names[key]} and {given} for {letter!r} of `{role}`"
+                raise ValueError(msg)
+    used = list(itertools.chain.from_iterable(names.values()))
+    if twice := {name for name in used if used.count(name) > 1}:
+        msg = f"the specs must use each axis of the mesh for one letter, got {min(twice)!r} for several"
+        raise ValueError(msg)
+    sharding = Sharding(mesh, tuple(sorted(names.items())))
+    _check_sizes(call, shapes, sharding)
+    return sharding
+
+
+def _check_sizes(call: Call, shapes: dict[str, tuple[int, ...]], sharding: Sharding) -> None:
+    """Raise unless batch, channels and groups divide among the devices; spatial axes need not."""
+    for role in call.operands:
+        for letter, size in zip(call.layout.letters(role), shapes[role], strict=True):
+            key = key_of(call, role, letter)
+            if letter in call.layout.spatial or key == "own":
+                continue
+            of_groups = key == "group"
+            number, what = (call.geometry.groups, "groups") if of_groups else (size, f"axis {letter!r} of `{role}`")
+            if number % sharding.parts(key):
+                msg = f"the {what} must divide among the devices, got {number} for {sharding.parts(key)}"
+                raise ValueError(msg)
+
+
+def blocks(call: Call, sharding: Sharding) -> tuple[ShardedAxis, ...]:
+    """Each spatial axis of the call in blocks, a single one if it is whole."""
+    result = "x" if call.result == "x" else "g"
+    return tuple(
+        ShardedAxis.of(axis, sharding.parts(letter), result)
+        for letter, axis in zip(call.layout.spatial, call.geometry.axes, strict=True)
+    )
+
+
+@functools.lru_cache(256)
+def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Array]:
+    """The compiled program of a call on a mesh."""
+
+    def run(*arrays: Array) -> Array:
+        given = dict(zip(call.roles, arrays, strict=True))
+        dtype = jnp.result_type(*arrays)
+        final = dtype if call.dtype is None else call.dtype
+        first, second = (given[role].astype(dtype) for role in call.operands)
+        forward = functools.partial(_forward, replace(call, dtype=None), sharding, overlap, final)
+        if call.contraction == "conv":
+            result = forward(first, second)
+        else:  # the transpose of conv by the tensor that is the result
+            sizes = _sizes(call, {"first": first, "second": second})
+            like = jax.ShapeDtypeStruct(sizes, dtype)
+            if call.contraction == "conv_input_vjp":
+                (result,) = jax.linear_transpose(lambda x: forward(x, second), like)(first.astype(final))
+            else:
+                (result,) = jax.linear_transpose(lambda w: forward(second, w), like)(first.astype(final))
+        if "bias" in given:
+            shape = [1] * result.ndim
+            shape[call.layout.letters(call.result).index("C")] = given["bias"].shape[0]
+            result = result + given["bias"].astype(final).reshape(shape)
+        return result.astype(final)
+
+    return jax.jit(run)
+
+
+def _sizes(call: Call, operands: dict[str, Array]) -> tuple[int, ...]:
+    """Shape of the result of an input or weight VJP, in the user's layout."""
+    layout, groups = call.layout, call.geometry.groups
+    shapes = dict(zip(call.operands, (a.shape for a in operands.values()), strict=True))
+    if call.result == "x":
+        spatial, head = call.geometry.input_size, {"N": layout.size("g", "N", shapes["g"])}
+        head["C"] = groups * layout.size("w", "I", shapes["w"])
+    else:
+        spatial, head = call.geometry.kernel_size, {"O": layout.size("g", "C", shapes["g"])}
+        head["I"] = layout.size("x", "C", shapes["x"]) // groups
+    head |= zip(layout.spatial, spatial, strict=True)
+    return tuple(head[letter] for letter in layout.letters(call.result))
+
+
+def _forward(call: Call, sharding: Sharding, overlap: bool, final: Any, x: Array, w: Array) -> Array:
+    """``conv(x, w)``: linear in each, whichever of the three contractions the call is of."""
+    axes = blocks(call, sharding)
+    layout = call.layout
+    x = _resized(x, layout.x, layout.spatial, [axis.parts * axis.input_block for axis in axes])
+    conv = functools.partial(_on_each, call, sharding, axes, overlap, final)
+    specs = tuple(sharding.spec(call, role) for role in "xw")
+    y = jax.shard_map(conv, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec(call, "g"))(x, w)
+    return _resized(y, layout.g, layout.spatial, call.geometry.output_size)
+
+
+def _resized(a: Array, letters: str, spatial: str, sizes: Any) -> Array:
+    """With zeros behind, or without what is behind, so that the spatial axes have these sizes."""
+    config = [(0, 0, 0)] * a.ndim
+    for letter, size in zip(spatial, sizes, strict=True):
+        config[letters.index(letter)] = (0, size - a.shape[letters.index(letter)], 0)
+    return a if all(not hi for _, hi, _ in config) else lax.pad(a, jnp.zeros((), a.dtype), config)
+
+
+def _on_each(
+    call: Call, sharding: Sharding, axes: tuple[ShardedAxis, ...], overlap: bool, final: Any, x: Array, w: Array
+) -> Array:
+    """What each device does."""
+    lib_dtype = jnp.promote_types(x.dtype, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+    groups = call.geometry.groups // sharding.parts("group")
+    spatial = call.layout.spatial
+    x = call.layout.to_canonical("x", x, groups, jnp)
+    w = call.layout.to_canonical("w", w.astype(lib_dtype), groups, jnp)
+    params = {"algorithm": call.algorithm, "precision": call.precision, "dtype": lib_dtype}
+    split = _split(spatial, sharding, axes) if overlap else None
+    windows = x
+    for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
+        if sharding.of(letter) and number != split:
+            windows = binding.exchange(windows, axis=number - len(axes), names=sharding.of(letter), halo=halo)
+    local = [halo.local if sharding.of(letter) else halo.axis for letter, halo in zip(spatial, axes, strict=True)]
+
+    def conv(x: Array, axes: list[Axis]) -> Array:
+        return binding.conv(x.astype(lib_dtype), w, geometry=Geometry(tuple(axes), groups), **params)
+
+    if split is None:
+        y = conv(windows, local)
+    else:
+        y = _interior_first(conv, windows, split, local, axes[split], sharding.of(spatial[split]))
+    if (summed := sharding.of("c")) and call.geometry.groups == 1:
+        y = lax.psum(y, summed)
+    return call.layout.from_canonical("g", y.astype(final), jnp)
+
+
+def _split(spatial: str, sharding: Sharding, axes: tuple[ShardedAxis, ...]) -> int | None:
+    """The axis whose interior can be computed while its halos travel: the last one shared out that has an interior."""
+    found = None
+    for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
+        first, last = halo.interior()
+        if sharding.of(letter) and halo.step == 0 and 0 < last - first < halo.output_block:
+            found = number
+    return found
+
+
+def _interior_first(
+    conv: Callable[..., Array], x: Array, number: int, local: list[Axis], halo: ShardedAxis, names: Names
+) -> Array:
+    """The outputs over a device's own block need no halo: a compiler that sends in the background computes them meanwhile."""
+    axis, where = number - len(local), halo.interior()
+    windows = binding.exchange(x, axis=axis, names=names, halo=halo)
+
+    def part(first: int, last: int) -> Array:
+        begin, sub = halo.part(first, last)
+        inside = (first, last) == where
+        source, begin = (x, begin + halo.start) if inside else (windows, begin)
+        piece = lax.slice_in_dim(source, begin, begin + sub.input_size, axis=axis)
+        return conv(piece, [*local[:number], sub, *local[number + 1 :]])
+
+    bounds = [(0, where[0]), where, (where[1], halo.output_block)]
+    return jnp.concatenate([part(first, last) for first, last in bounds if first < last], axis)
+
+
+def apply(call: Call, arrays: tuple[Array, ...], mesh: Mesh, specs: tuple[Any, ...], overlap: bool | None) -> Array:
+    """Check everything, then run the program of the call."""
+    if call.mode != "zeros":
+        msg = f"`padding_mode` must be 'zeros' where arrays are shared out, got {call.mode!r}"
+        raise ValueError(msg)
+    shapes = {role: array.shape for role, array in zip(call.roles, arrays, strict=True)}
+    sharding = sharding_of(call, shapes, mesh, specs)
+    if not all(axis.input_size and axis.kernel_size and axis.output_size for axis in call.geometry.axes):
+        return call(*arrays)  # zeros, or nothing
+    if call.contraction != "conv" and not jnp.issubdtype(jnp.result_type(*arrays), jnp.inexact):
+        msg = f"the dtype must be floating where a VJP is shared out, got {jnp.result_type(*arrays)}"
+        raise TypeError(msg)
+    if overlap is None:  # a CPU sends nothing in the background
+        overlap = next(iter(mesh.devices.flat)).platform != "cpu"
+    return program(call, sharding, bool(overlap))(*arrays)

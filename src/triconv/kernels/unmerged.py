@@ -1,0 +1,54 @@
+"""`gemm` for arrays that a compiler shares out among devices: one contraction, in which no two axes are merged or looped over.
+
+A partitioner follows each axis through it, so that batch, channels and groups stay where they are, and a sum over what is
+shared out is one sum over devices::
+
+    y[g, n, k, o] = sum over c, t of  w[g, k, c, t] * u[t, g, n, c, o]      gw[g, k, c, t] = the same sum over n, o
+
+with all windows ``u`` in memory, on each device those of its part of x.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+from triconv.backends.standard import Standard
+from triconv.geometry import Geometry
+from triconv.kernels import phases
+
+Array = Any
+
+POSITIONS = "opqrs"
+
+
+def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+    """One contraction a phase."""
+    o, outputs, places = POSITIONS[: len(geometry.axes)], [], []
+    for part in geometry.phases():
+        taps = w[(..., *part.taps)]
+        taps = lib.xp.reshape(taps, (*taps.shape[:3], math.prod(taps.shape[3:])))
+        outputs.append(lib.einsum(f"gkct,tgnc{o}->gnk{o}", taps, _windows(x, part.geometry, lib)))
+        places.append(part.output)
+    return phases.join(outputs, places, geometry.output_size, lib)
+
+
+def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+    """The same."""
+    o, kernels, places = POSITIONS[: len(geometry.axes)], [], []
+    for part in geometry.phases():
+        g_part = g[(..., *part.output)]
+        taps = lib.einsum(f"gnk{o},tgnc{o}->gkct", g_part, _windows(x, part.geometry, lib))
+        kernels.append(lib.xp.reshape(taps, (*taps.shape[:3], *part.geometry.kernel_size)))
+        places.append(part.taps)
+    return phases.join(kernels, places, geometry.kernel_size, lib)
+
+
+def _windows(x: Array, geometry: Geometry, lib: Standard) -> Array:
+    """What meets each tap, shape (taps, groups, n, c, *output)."""
+    x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes])
+    every_tap = itertools.product(*(range(axis.kernel_size) for axis in geometry.axes))
+    return lib.xp.stack(
+        [x[(..., *(axis.window(t) for axis, t in zip(geometry.axes, tap, strict=True)))] for tap in every_tap]
+    )

@@ -1,0 +1,307 @@
+"""Convolutions that are shared out over eight devices: exact against one, and nothing travels but what must."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv.checking.collectives import traffic
+from triconv.geometry import Geometry
+from triconv.halo import ShardedAxis
+
+QUICK = 14
+MESHES = [{"a": 8}, {"a": 4, "b": 2}, {"a": 2, "b": 4}, {"a": 2, "b": 2, "c": 2}]
+
+
+@pytest.fixture
+def jax(jax):
+    if len(jax.devices()) < 8:
+        pytest.skip("needs eight devices; XLA_FLAGS=--xla_force_host_platform_device_count=8 makes them")
+    return jax
+
+
+def mesh_of(jax, sizes):
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(jax.sharding.AxisType.Auto,) * len(sizes))
+
+
+def draw(number):
+    """Draw a mesh, what each of its axes shares out, and a convolution whose batch, channels and groups divide."""
+    rng = np.random.default_rng(number)
+    sizes = MESHES[number % len(MESHES)]
+    ndim = int(rng.integers(1, 3))
+    spatial = "HW"[2 - ndim :]
+    grouped = rng.random() < 0.3
+    letters = ["n", "group" if grouped else "c", *spatial] + ([] if grouped else ["k"])
+    keys = {name: str(rng.choice([*letters, *spatial, "-"])) for name in sizes}
+    shared = {key: tuple(name for name in sizes if keys[name] == key) for key in letters}
+    parts = {key: math.prod(sizes[name] for name in names) for key, names in shared.items()}
+    n, groups = parts["n"] * int(rng.integers(1, 3)), parts.get("group", 1) * (2 if grouped else 1)
+    c, k = (parts.get(key, 1) * int(rng.integers(1, 3)) for key in "ck")
+    while True:
+        steps = [[int(rng.integers(1, 4)) for _ in range(ndim)] for _ in range(3)]
+        size = [int(rng.integers(1, 14)) for _ in range(ndim)]
+        taps = [int(rng.integers(1, 5)) for _ in range(ndim)]
+        pads = [(int(rng.integers(-2, 5)), int(rng.integers(-2, 5))) for _ in range(ndim)]
+        params = {
+            "stride": steps[0],
+            "dilation": steps[1],
+            "input_dilation": steps[2],
+            "padding": pads,
+            "groups": groups,
+        }
+        try:
+            geometry = Geometry.of(size, taps, **params)
+        except ValueError:
+            continue
+        if all(0 < out < 20 for out in geometry.output_size):
+            break
+    x, w = (n, groups * c, *size), (groups * k, c, *taps)
+    x_spec = (shared["n"], shared["group" if grouped else "c"], *(shared[letter] for letter in spatial))
+    w_spec = (shared["group"],) if grouped else (shared["k"], shared["c"])
+    specs = [tuple(names or None for names in spec) for spec in (x_spec, w_spec)]
+    return sizes, specs, x, w, params
+
+
+def integers(rng, *shapes):
+    return [rng.integers(-3, 4, shape).astype(np.float32) for shape in shapes]
+
+
+def compare(jax, number, **more):
+    """Forward and both VJPs, through autodiff and by the operators themselves, on the mesh and on one device."""
+    sizes, specs, x, w, params = draw(number)
+    mesh, (x_spec, w_spec) = mesh_of(jax, sizes), (jax.P(*spec) for spec in specs)
+    x, w = integers(np.random.default_rng(number), x, w)
+    y = triconv.conv(x, w, **params)
+    (g,) = integers(np.random.default_rng(1), y.shape)
+    expected = (
+        y,
+        triconv.conv_input_vjp(g, w, input_size=x.shape[2:], **params),
+        triconv.conv_weight_vjp(g, x, kernel_size=w.shape[2:], **params),
+    )
+
+    def three(x, w, g):
+        y, pullback = jax.vjp(lambda x, w: triconv.jax.conv_sharded(x, w, mesh, x_spec, w_spec, **params, **more), x, w)
+        return y, *pullback(g)
+
+    for ours, truth in zip(jax.jit(three)(x, w, g), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), truth)
+    g_spec = jax.P(x_spec[0], w_spec[0] if len(w_spec) > 0 else None, *x_spec[2:])
+    on_mesh = [
+        triconv.jax.sharded(op, mesh, *s)
+        for op, s in (
+            (triconv.conv_input_vjp, (g_spec, w_spec)),
+            (triconv.conv_weight_vjp, (g_spec, x_spec)),
+        )
+    ]
+    found = (
+        on_mesh[0](jax.numpy.asarray(g), jax.numpy.asarray(w), input_size=x.shape[2:], **params),
+        on_mesh[1](jax.numpy.asarray(g), jax.numpy.asarray(x), kernel_size=w.shape[2:], **params),
+    )
+    for ours, truth in zip(found, expected[1:], strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), truth)
+
+
+@pytest.mark.parametrize("number", range(QUICK))
+def test_drawn_meshes_and_geometries(jax, number):
+    compare(jax, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(QUICK, 220))
+def test_two_hundred_meshes_and_geometries(jax, number):
+    compare(jax, number)
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_interior_first(jax, number):
+    compare(jax, number, overlap=True)
+
+
+X, W = (8, 8, 16, 12), (8, 8, 3, 3)
+
+# what is shared out: specs of x and w, and how many collectives each contraction has
+SHARED = {
+    "batch": (("a",), (), {"w": {"all-reduce": 1}}),
+    "input channels": ((None, "a"), (None, "a"), {"y": {"all-reduce": 1}}),
+    "output channels": ((), ("a",), {"x": {"all-reduce": 1}}),
+    "batch and input channels": (("a", "b"), (None, "b"), {"y": {"all-reduce": 1}, "w": {"all-reduce": 1}}),
+    "batch and output channels": (("a",), ("b",), {"x": {"all-reduce": 1}, "w": {"all-reduce": 1}}),
+}
+SPATIAL = {
+    "positions": ((None, None, "a"), (), {"y": 2, "x": 2, "w": 2}, {"w": 1}),
+    "both axes": ((None, None, "a", "b"), (), {"y": 4, "x": 4, "w": 4}, {"w": 1}),
+    "batch and positions": (("a", None, None, "b"), (), {"y": 2, "x": 2, "w": 2}, {"w": 1}),
+    "channels and positions": ((None, "b", "a"), (None, "b"), {"y": 2, "x": 2, "w": 2}, {"y": 1, "w": 1}),
+}
+
+
+def compiled(jax, conv, mesh, x_spec, w_spec, x=X, w=W, **params):
+    """The three contractions, compiled for arrays that lie as the specs say."""
+    place = lambda spec: jax.sharding.NamedSharding(mesh, jax.P(*spec))  # noqa: E731
+    x, w = (jax.ShapeDtypeStruct(s, "float32", sharding=place(spec)) for s, spec in ((x, x_spec), (w, w_spec)))
+    spec = [*(*x_spec, None, None, None, None)[:4]]
+    spec[1] = w_spec[0] if w_spec else None
+    g = jax.ShapeDtypeStruct(jax.eval_shape(conv, x, w).shape, "float32", sharding=place(spec))
+    contractions = {
+        "y": (lambda x, w, g: conv(x, w), spec),
+        "x": (lambda x, w, g: jax.vjp(lambda x: conv(x, w), x)[1](g)[0], x_spec),
+        "w": (lambda x, w, g: jax.vjp(lambda w: conv(x, w), w)[1](g)[0], w_spec),
+    }
+    return {
+        name: traffic(jax.jit(f, out_shardings=place(spec)).lower(x, w, g).compile())
+        for name, (f, spec) in contractions.items()
+    }
+
+
+@pytest.mark.parametrize("way", ["jit", "conv_sharded"])
+@pytest.mark.parametrize("shared", SHARED)
+def test_collectives_of_batch_and_channels(jax, shared, way):
+    """Sharded inputs under jit alone, by XLA's partitioner, and by conv_sharded: one sum where there is one, no gather."""
+    x_spec, w_spec, expected = SHARED[shared]
+    mesh = mesh_of(jax, {"a": 4, "b": 2})
+    if way == "jit":
+        conv = lambda x, w: triconv.conv2d(x, w, padding=1)  # noqa: E731
+    else:
+        conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, jax.P(*x_spec), jax.P(*w_spec), padding=1)  # noqa: E731
+    found = compiled(jax, conv, mesh, x_spec, w_spec)
+    counts = {name: {kind: count for kind, (count, _) in kinds.items()} for name, kinds in found.items()}
+    assert counts == {name: expected.get(name, {}) for name in "yxw"}
+
+
+@pytest.mark.parametrize("way", ["jit", "conv_sharded"])
+def test_groups_need_nothing(jax, way):
+    """What XLA gathers whole for lax's grouped convolution (xla#47945)."""
+    mesh = mesh_of(jax, {"a": 4, "b": 2})
+    params = {"padding": 1, "groups": 8}
+    if way == "jit":
+        conv = lambda x, w: triconv.conv2d(x, w, **params)  # noqa: E731
+    else:
+        conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, jax.P(None, "a"), jax.P("a"), **params)  # noqa: E731
+    found = compiled(jax, conv, mesh, (None, "a"), ("a",), (4, 8, 16, 12), (8, 1, 3, 3))
+    assert found == {"y": {}, "x": {}, "w": {}}
+
+
+@pytest.mark.parametrize("shared", SPATIAL)
+def test_only_halos_travel(jax, shared):
+    """Two neighbours an axis, and of what travels every byte is one that `ShardedAxis` counts."""
+    x_spec, w_spec, permutes, sums = SPATIAL[shared]
+    sizes = {"a": 4, "b": 2}
+    mesh = mesh_of(jax, sizes)
+    conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, jax.P(*x_spec), jax.P(*w_spec), padding=1)  # noqa: E731
+    found = compiled(jax, conv, mesh, x_spec, w_spec)
+    geometry = Geometry.of(X[2:], W[2:], padding=1)
+    names = (*x_spec, None, None, None)[:4]
+    axes = [ShardedAxis.of(axis, sizes.get(name, 1)) for axis, name in zip(geometry.axes, names[2:], strict=True)]
+    local = [size // sizes.get(name, 1) for size, name in zip(X[:2], names[:2], strict=True)]
+    extents, halos = [axis.input_block for axis in axes], 0
+    for number, axis in enumerate(axes):
+        width = sum(t.size for t in axis.transfers()) if axis.parts > 1 else 0
+        halos += 4 * math.prod(local) * width * math.prod(extents) // extents[number]
+        extents[number] += width
+    for name, kinds in found.items():
+        assert kinds["collective-permute"] == (permutes[name], halos), name
+        assert kinds.get("all-reduce", (0, 0))[0] == sums.get(name, 0), name
+        assert set(kinds) <= {"collective-permute", "all-reduce"}
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "params", "spec"),
+    [
+        (
+            "conv_transpose1d",
+            ((2, 4, 13), (4, 3, 5)),
+            {"stride": 3, "padding": 1, "output_padding": 2},
+            (None, None, "a"),
+        ),
+        ("conv_transpose2d", ((2, 2, 8, 9), (2, 3, 4, 4)), {"stride": 2, "padding": 1}, (None, None, "a", "b")),
+        ("conv1d", ((2, 2, 40), (3, 2, 4), (3,)), {"stride": 2, "dilation": 3, "padding": 4}, (None, None, ("a", "b"))),
+        ("conv2d", ((2, 10, 9), (3, 2, 3, 3)), {"padding": "same"}, (None, "b", "a")),
+        ("conv3d", ((1, 2, 6, 5, 8), (3, 2, 3, 3, 3)), {"padding": 1}, (None, None, "a", None, "b")),
+    ],
+)
+def test_every_operator(jax, op, shapes, params, spec):
+    """By its own spelling, with bias, unbatched, transposed, uneven last blocks; value, VJPs, JVP and second order."""
+    mesh, op = mesh_of(jax, {"a": 4, "b": 2}), getattr(triconv, op)
+    arrays = list(map(jax.numpy.asarray, integers(np.random.default_rng(0), *shapes)))
+    tangents = list(map(jax.numpy.asarray, integers(np.random.default_rng(1), *shapes)))
+
+    def everything(conv):
+        def f(*arrays):
+            return conv(*arrays, **params)
+
+        def run(arrays, tangents):
+            y, pullback = jax.vjp(f, *arrays)
+            second = jax.jvp(lambda *arrays: jax.vjp(f, *arrays)[1](y), arrays, tangents)
+            return y, pullback(y), jax.jvp(f, arrays, tangents), second
+
+        return jax.jit(run)(tuple(arrays), tuple(tangents))
+
+    ours, truth = everything(triconv.jax.sharded(op, mesh, jax.P(*spec))), everything(op)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(truth), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_several_hops(jax):
+    """A halo that is wider than a block comes from several blocks away."""
+    mesh = mesh_of(jax, {"a": 8})
+    x, w = integers(np.random.default_rng(0), (1, 2, 16), (2, 2, 12))
+    conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, jax.P(None, None, "a"), padding=[(11, 0)])  # noqa: E731
+    np.testing.assert_array_equal(
+        np.asarray(conv(jax.numpy.asarray(x), jax.numpy.asarray(w))), triconv.conv(x, w, padding=[(11, 0)])
+    )
+    assert traffic(jax.jit(conv).lower(x, w).compile())["collective-permute"].number == 6
+
+
+@pytest.mark.parametrize(
+    ("x_spec", "w_spec", "message"),
+    [
+        (("a", "a"), (), "the specs must use each axis of the mesh for one letter, got 'a' for several"),
+        (("d",), (), r"the spec of `x` must name axes of the mesh, \('a', 'b'\), got 'd'"),
+        ((), (None, None, "a"), r"the spatial axes of `w` must be whole on every device, got \('a',\) for 'H'"),
+        (
+            (None, "a"),
+            (None, "b"),
+            r"the specs must share out one letter in one way, got \('a',\) and \('b',\) for 'I' of `w`",
+        ),
+        (
+            (("a", "b"), None, None, None, None),
+            (),
+            r"the spec of `x` must have at most one entry an axis, got 5 for 4 \(NCHW\)",
+        ),
+        ((None, ("a", "b")), (), "the axis 'C' of `x` must divide among the devices, got 4 for 8"),
+    ],
+)
+def test_specs_that_make_no_sense(jax, x_spec, w_spec, message):
+    mesh = mesh_of(jax, {"a": 4, "b": 2})
+    x, w = jax.numpy.ones((8, 4, 6, 6)), jax.numpy.ones((4, 4, 3, 3))
+    with pytest.raises(ValueError, match=message):
+        triconv.jax.conv_sharded(x, w, mesh, jax.P(*x_spec), jax.P(*w_spec))
+
+
+def test_what_is_no_mesh_or_operator(jax):
+    mesh = mesh_of(jax, {"a": 8})
+    with pytest.raises(TypeError, match=r"`mesh` must be a jax\.sharding\.Mesh, got str"):
+        triconv.jax.sharded(triconv.conv, "a")
+    with pytest.raises(TypeError, match="`operator` must be an operator of triconv, got <built-in function sum>"):
+        triconv.jax.sharded(sum, mesh)
+    with pytest.raises(ValueError, match="`padding_mode` must be 'zeros' where arrays are shared out, got 'circular'"):
+        triconv.jax.sharded(triconv.conv1d, mesh, jax.P("a"))(
+            jax.numpy.ones((8, 1, 6)), jax.numpy.ones((1, 1, 3)), padding=1, padding_mode="circular"
+        )
+
+
+def test_every_pair_of_letters_is_drawn():
+    """The draw covers batch, channels, groups and positions, alone and together."""
+    seen = set()
+    for number in range(220):
+        _, specs, *_ = draw(number)
+        used = [
+            f"{role}{axis}" for role, spec in zip("xw", specs, strict=True) for axis, names in enumerate(spec) if names
+        ]
+        seen.update(itertools.combinations(used, 1))
+        seen.update(itertools.combinations(used, 2))
+    assert {("x0",), ("x1",), ("x2",), ("x3",), ("w0",), ("x0", "x2"), ("x2", "x3"), ("x0", "w0"), ("x1", "w1")} <= seen

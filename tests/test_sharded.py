@@ -305,3 +305,34 @@ def test_every_pair_of_letters_is_drawn():
         seen.update(itertools.combinations(used, 1))
         seen.update(itertools.combinations(used, 2))
     assert {("x0",), ("x1",), ("x2",), ("x3",), ("w0",), ("x0", "x2"), ("x2", "x3"), ("x0", "w0"), ("x1", "w1")} <= seen
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"padding": 1, "stride": 2},
+        {"padding": [(3, 1), (0, 2)], "input_dilation": (3, 2), "stride": (2, 1)},
+        {"padding": 2, "dilation": (1, 2), "groups": 2},
+    ],
+)
+def test_under_jit_alone_it_is_exact(jax, params):
+    """One contraction a phase, for arrays that XLA's partitioner shares out."""
+    mesh = mesh_of(jax, {"a": 2, "b": 4})
+    x, w = integers(np.random.default_rng(0), (4, 8, 7, 6), (8, 8 // params.get("groups", 1), 3, 3))
+    y = triconv.conv(x, w, **params)
+    truth = (
+        y,
+        triconv.conv_input_vjp(y, w, input_size=x.shape[2:], **params),
+        triconv.conv_weight_vjp(y, x, kernel_size=w.shape[2:], **params),
+    )
+    x, w = (
+        jax.device_put(a, jax.sharding.NamedSharding(mesh, jax.P(*spec)))
+        for a, spec in ((x, ("a", "b")), (w, (None, "b" if "groups" not in params else None)))
+    )
+
+    def three(x, w):
+        y, pullback = jax.vjp(lambda x, w: triconv.conv(x, w, **params), x, w)
+        return y, *pullback(y)
+
+    for ours, right in zip(jax.jit(three)(x, w), truth, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), right)

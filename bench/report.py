@@ -106,7 +106,7 @@ def plot(run: Run, path: Path) -> None:
 
     first = [cell for cell in run["cells"] if cell["variant"] == run["cells"][0]["variant"]]
     libraries = [name for name in ("jax", "numpy") if any(cell["library"] == name for cell in first)]
-    if not libraries:
+    if not libraries or not any(cell["task"] in TASK_NAMES for cell in first):
         return
     figure, axes = plt.subplots(1, len(libraries), figsize=(6.5 * len(libraries), 8), sharey=True, squeeze=False)
     colors, marks = {"lax": "#c0392b", "torch": "#2c6fbb"}, {"forward": "o", "input_vjp": "s", "weight_vjp": "^"}

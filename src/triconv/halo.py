@@ -212,6 +212,10 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     >>> for side in 2, 4, 8, 16:
     ...     layer = scale(unet, (side,) * 3, c=32, k=32)
     ...     print(layer.devices, layer.held >> 20, layer.sent["conv"] >> 20, f"{layer.multiply_adds:.2e}")
+    8 262144 384 2.97e+13
+    64 32768 192 3.71e+12
+    512 4096 48 4.64e+11
+    4096 512 12 5.80e+10
     """
     axes = [ShardedAxis.of(axis, part) for axis, part in zip(geometry.axes, parts, strict=True)]
     devices, positions = math.prod(parts), [axis.input_block for axis in axes]

@@ -12,6 +12,7 @@ import triconv
 from triconv.checking.collectives import traffic
 from triconv.geometry import Geometry
 from triconv.halo import ShardedAxis
+from triconv.kernels import unmerged
 
 QUICK = 14
 MESHES = [{"a": 8}, {"a": 4, "b": 2}, {"a": 2, "b": 4}, {"a": 2, "b": 2, "c": 2}]
@@ -143,7 +144,7 @@ def compiled(jax, conv, mesh, x_spec, w_spec, x=X, w=W, **params):
     """The three contractions, compiled for arrays that lie as the specs say."""
     place = lambda spec: jax.sharding.NamedSharding(mesh, jax.P(*spec))  # noqa: E731
     x, w = (jax.ShapeDtypeStruct(s, "float32", sharding=place(spec)) for s, spec in ((x, x_spec), (w, w_spec)))
-    spec = [*(*x_spec, None, None, None, None)[:4]]
+    spec = [*(*x_spec, None, None, None, None)[: len(x.shape)]]
     spec[1] = w_spec[0] if w_spec else None
     g = jax.ShapeDtypeStruct(jax.eval_shape(conv, x, w).shape, "float32", sharding=place(spec))
     contractions = {
@@ -183,6 +184,29 @@ def test_groups_need_nothing(jax, way):
         conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, jax.P(None, "a"), jax.P("a"), **params)  # noqa: E731
     found = compiled(jax, conv, mesh, (None, "a"), ("a",), (4, 8, 16, 12), (8, 1, 3, 3))
     assert found == {"y": {}, "x": {}, "w": {}}
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "w", "specs", "params", "expected"),
+    [
+        (triconv.conv_transpose2d, (8, 8, 8, 8), (8, 4, 4, 4), (("a",), ()), {"stride": 2}, {"w": {"all-reduce": 1}}),
+        (triconv.conv2d, (8, 8, 9, 9), (8, 1, 3, 3), (("a",), ()), {"groups": 8}, {"w": {"all-reduce": 1}}),
+        (
+            triconv.conv2d,
+            (8, 8, 9, 9),
+            (8, 8, 3, 3),
+            (("a",), ()),
+            {"padding": 1, "padding_mode": "reflect"},
+            {"w": {"all-reduce": 1}},
+        ),
+        (triconv.conv1d, (8, 8, 64), (8, 8, 31), ((None, "a"), (None, "a")), {"padding": 15}, {"y": {"all-reduce": 1}}),
+    ],
+)
+def test_collectives_of_other_operators_under_jit(jax, op, x, w, specs, params, expected):
+    mesh = mesh_of(jax, {"a": 4, "b": 2})
+    found = compiled(jax, lambda x, w: op(x, w, **params), mesh, *specs, x, w)
+    counts = {name: {kind: count for kind, (count, _) in kinds.items()} for name, kinds in found.items()}
+    assert counts == {name: expected.get(name, {}) for name in "yxw"}
 
 
 @pytest.mark.parametrize("shared", SPATIAL)
@@ -315,8 +339,11 @@ def test_every_pair_of_letters_is_drawn():
         {"padding": 2, "dilation": (1, 2), "groups": 2},
     ],
 )
-def test_under_jit_alone_it_is_exact(jax, params):
-    """One contraction a phase, for arrays that XLA's partitioner shares out."""
+@pytest.mark.parametrize("taps", [32, 4])
+def test_under_jit_alone_it_is_exact(jax, monkeypatch, params, taps):
+    """One contraction a phase and some taps, for arrays that XLA's partitioner shares out."""
+    monkeypatch.setattr(unmerged, "TAPS", taps)
+    jax.clear_caches()
     mesh = mesh_of(jax, {"a": 2, "b": 4})
     x, w = integers(np.random.default_rng(0), (4, 8, 7, 6), (8, 8 // params.get("groups", 1), 3, 3))
     y = triconv.conv(x, w, **params)

@@ -31,8 +31,6 @@ KERNELS: dict[str, ModuleType] = {
 
 # multiply-adds up to which nothing is to be gained, and taps up to which `direct` is no longer a program than others
 SMALL, LONG = 2**16, 128
-# taps whose windows may all stand in memory where arrays are shared out among devices
-UNFOLDED = 32
 # operations that a program may have
 MOST = 1024
 # taps from which a Fourier transform, whose error is bounded norm by norm alone, is considered
@@ -148,9 +146,9 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
     if not all((problem.groups, problem.n, problem.c, problem.k, problem.geometry.count_meetings())):
         return Plan("direct", "nothing meets", ())
     if algorithm == "auto" and lib.is_partitioned() and problem.taps <= LONG:
-        one = problem.c * problem.k > 1 and problem.taps <= UNFOLDED
-        why = "one contraction, so one sum over them" if one else "no loop over what they share"
-        return Plan("gemm" if one else "direct", f"shared out among devices: {why}", ())
+        sums = problem.c * problem.k > 1 or problem.contraction == "conv_weight_vjp"
+        why = "one contraction, so one sum over them" if sums else "no loop over what they share"
+        return Plan("gemm" if sums else "direct", f"shared out among devices: {why}", ())
     if algorithm == "auto":
         return _cheapest(problem, type(lib))  # type: ignore[arg-type] # a class is hashable
     obstacle = _obstacle(algorithm, problem, type(lib))

@@ -5,13 +5,17 @@ shared out is one sum over devices::
 
     y[g, n, k, o] = sum over c, t of  w[g, k, c, t] * u[t, g, n, c, o]      gw[g, k, c, t] = the same sum over n, o
 
-with all windows ``u`` in memory, on each device those of its part of x.
+with the windows ``u`` of some taps in memory, on each device those of its part of x. Of more taps than `TAPS` there are several
+such sums.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
+from collections.abc import Iterator
 from typing import Any
 
 from triconv.backends.standard import Standard
@@ -21,6 +25,8 @@ from triconv.kernels import phases
 Array = Any
 
 POSITIONS = "opqrs"
+# taps whose windows stand in memory together
+TAPS = 32
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -29,7 +35,11 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     for part in geometry.phases():
         taps = w[(..., *part.taps)]
         taps = lib.xp.reshape(taps, (*taps.shape[:3], math.prod(taps.shape[3:])))
-        outputs.append(lib.einsum(f"gkct,tgnc{o}->gnk{o}", taps, _windows(x, part.geometry, lib)))
+        products = (
+            lib.einsum(f"gkct,tgnc{o}->gnk{o}", taps[..., first : first + TAPS], u)
+            for first, u in _windows(x, part.geometry, lib)
+        )
+        outputs.append(functools.reduce(operator.add, products))
         places.append(part.output)
     return phases.join(outputs, places, geometry.output_size, lib)
 
@@ -39,16 +49,17 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
     o, kernels, places = POSITIONS[: len(geometry.axes)], [], []
     for part in geometry.phases():
         g_part = g[(..., *part.output)]
-        taps = lib.einsum(f"gnk{o},tgnc{o}->gkct", g_part, _windows(x, part.geometry, lib))
-        kernels.append(lib.xp.reshape(taps, (*taps.shape[:3], *part.geometry.kernel_size)))
+        taps = [lib.einsum(f"gnk{o},tgnc{o}->gkct", g_part, u) for _, u in _windows(x, part.geometry, lib)]
+        gw = lib.xp.concat(taps, axis=-1)
+        kernels.append(lib.xp.reshape(gw, (*gw.shape[:3], *part.geometry.kernel_size)))
         places.append(part.taps)
     return phases.join(kernels, places, geometry.kernel_size, lib)
 
 
-def _windows(x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """What meets each tap, shape (taps, groups, n, c, *output)."""
+def _windows(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[int, Array]]:
+    """What meets some taps at a time, shape (taps, groups, n, c, *output), with the number of the first."""
     x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes])
     every_tap = itertools.product(*(range(axis.kernel_size) for axis in geometry.axes))
-    return lib.xp.stack(
-        [x[(..., *(axis.window(t) for axis, t in zip(geometry.axes, tap, strict=True)))] for tap in every_tap]
-    )
+    windows = [x[(..., *(axis.window(t) for axis, t in zip(geometry.axes, tap, strict=True)))] for tap in every_tap]
+    for first in range(0, len(windows), TAPS):
+        yield first, lib.xp.stack(windows[first : first + TAPS])

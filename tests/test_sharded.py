@@ -312,6 +312,9 @@ def test_what_is_no_mesh_or_operator(jax):
         triconv.jax.sharded(triconv.conv, "a")
     with pytest.raises(TypeError, match="`operator` must be an operator of triconv, got <built-in function sum>"):
         triconv.jax.sharded(sum, mesh)
+    explicit = jax.make_mesh((8,), ("a",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with pytest.raises(ValueError, match=r"`mesh` must have automatic axes .*, got others: a"):
+        triconv.jax.sharded(triconv.conv, explicit)
     with pytest.raises(ValueError, match="`padding_mode` must be 'zeros' where arrays are shared out, got 'circular'"):
         triconv.jax.sharded(triconv.conv1d, mesh, jax.P("a"))(
             jax.numpy.ones((8, 1, 6)), jax.numpy.ones((1, 1, 3)), padding=1, padding_mode="circular"

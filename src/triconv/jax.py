@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Precision
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from triconv.geometry import Pads, as_int, dilated
 from triconv.interop import sharded as _sharded
@@ -319,8 +319,8 @@ def sharded(
 
     Raises
     ------
-    TypeError
-        If `operator` is none of triconv's, or `mesh` is no mesh.
+    TypeError, ValueError
+        If `operator` is none of triconv's, or `mesh` is no mesh, or one with explicit axes.
 
     Examples
     --------
@@ -333,6 +333,9 @@ def sharded(
     if not isinstance(mesh, Mesh):
         msg = f"`mesh` must be a jax.sharding.Mesh, got {type(mesh).__name__}"
         raise TypeError(msg)
+    if others := [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind != AxisType.Auto]:
+        msg = f"`mesh` must have automatic axes (jax.sharding.AxisType.Auto), got others: {', '.join(others)}"
+        raise ValueError(msg)
     if not hasattr(operator, "resolve"):
         msg = f"`operator` must be an operator of triconv, got {operator!r}"
         raise TypeError(msg)

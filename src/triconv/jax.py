@@ -290,8 +290,8 @@ def conv_sharded(
     >>> import jax, triconv
     >>> mesh = jax.make_mesh((1,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
     >>> x, w = jax.numpy.ones((1, 1, 6)), jax.numpy.ones((1, 1, 3))
-    >>> triconv.jax.conv_sharded(x, w, mesh, jax.P(None, None, "space"), padding=1)
-    Array([[[2., 3., 3., 3., 3., 2.]]], dtype=float32)
+    >>> print(triconv.jax.conv_sharded(x, w, mesh, jax.P(None, None, "space"), padding=1))
+    [[[2. 3. 3. 3. 3. 2.]]]
     """
     return sharded(conv, mesh, x_spec, w_spec, overlap=overlap)(x, w, **params)
 
@@ -327,8 +327,8 @@ def sharded(
     >>> import jax, triconv
     >>> mesh = jax.make_mesh((1,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
     >>> upsample = triconv.jax.sharded(triconv.conv_transpose1d, mesh, jax.P(None, None, "space"))
-    >>> upsample(jax.numpy.ones((1, 1, 3)), jax.numpy.ones((1, 1, 2)), stride=2)
-    Array([[[1., 1., 1., 1., 1., 1.]]], dtype=float32)
+    >>> print(upsample(jax.numpy.ones((1, 1, 3)), jax.numpy.ones((1, 1, 2)), stride=2))
+    [[[1. 1. 1. 1. 1. 1.]]]
     """
     if not isinstance(mesh, Mesh):
         msg = f"`mesh` must be a jax.sharding.Mesh, got {type(mesh).__name__}"

@@ -114,8 +114,8 @@ def element(dtype: Any, lib: Standard) -> tuple[int, str]:
     """Bytes and kind of an element of a dtype."""
     xp = lib.xp
     if xp.isdtype(dtype, "integral"):
-        return xp.iinfo(dtype).bits // 8, "integer"
-    size = xp.finfo(dtype).bits // 8
+        return max(1, xp.iinfo(dtype).bits // 8), "integer"
+    size = max(1, xp.finfo(dtype).bits // 8)
     return (2 * size, "complex") if xp.isdtype(dtype, "complex floating") else (size, "real")
 
 

@@ -159,7 +159,7 @@ def three(x, w, g, **params):
     )
 
 
-def test_the_plan_is_of_where_the_array_is():
+def test_the_plan_is_of_where_the_array_is(jax):
     """Rates of a GPU for what is on one, whatever else the machine has."""
     lib, geometry = BACKENDS["jax"].load(), Geometry.of((56, 56), (3, 3), padding=1, stride=1)
     on = {device: Problem("conv", geometry, 1, 256, 64, 64, device=device) for device in ("cpu", "gpu")}

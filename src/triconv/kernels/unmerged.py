@@ -24,7 +24,7 @@ from triconv.kernels import phases
 
 Array = Any
 
-POSITIONS = "opqrs"
+POSITIONS = "opqrsabdefhijlmuvwxyz"
 # taps whose windows stand in memory together
 TAPS = 32
 

@@ -241,6 +241,7 @@ def problem(contraction, x, w, **params):
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 512, 256), (512, 512, 5), {"padding": 2}, "vendor"),
+        ("conv_weight_vjp", (4, 3, 112, 112), (64, 3, 3, 3), {"padding": 1}, "vendor"),
         ("conv_weight_vjp", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (1, 256, 124, 124), (256, 1, 3, 3), {"padding": 1, "groups": 256}, "depthwise"),
         ("conv_weight_vjp", (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, "depthwise"),

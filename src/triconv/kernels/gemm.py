@@ -38,6 +38,8 @@ BLOCK, WHOLE = 10 * 2**20, 16 * 2**20
 PRODUCTS = 32 * 2**20
 # multiply-adds that take as long as writing an element
 WRITTEN = 50
+# rows of an unfolded input that are few
+FEW = 96
 # phases above which products are placed instead
 PHASES = 16
 
@@ -344,6 +346,8 @@ def work(problem: Problem) -> Work:
         rows = windows.k * math.prod(part.geometry.kernel_size[:lead])
         columns = windows.c * math.prod(part.geometry.kernel_size[lead:])
         amount += each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
+        if windows.contraction == "conv_weight_vjp" and problem.groups == 1 and columns < FEW:
+            passes = 3.0  # a product with few long rows does little else
         is_strided = part.geometry.axes[-1].stride > 1 if part.geometry.axes else False
         moved += passes * each * (unfolded * (2 if is_strided else 1) + summed)
         most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * summed)

@@ -108,6 +108,14 @@ def jax():
 
 
 @pytest.fixture
+def eight_devices(jax):
+    """JAX with eight devices, or a skip that says so."""
+    if len(jax.devices()) < 8:
+        pytest.skip("needs eight devices; XLA_FLAGS=--xla_force_host_platform_device_count=8 makes them")
+    return jax
+
+
+@pytest.fixture
 def torch():
     """Torch, or a skip that says so."""
     if "torch" not in NAMES:

@@ -22,10 +22,8 @@ X, W = (4, 4, 16), (4, 4, 3)
 
 
 @pytest.fixture
-def jax(jax):
-    if len(jax.devices()) < 8:
-        pytest.skip("needs eight devices; XLA_FLAGS=--xla_force_host_platform_device_count=8 makes them")
-    return jax
+def jax(eight_devices):
+    return eight_devices
 
 
 def mesh_of(jax):

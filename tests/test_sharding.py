@@ -11,10 +11,8 @@ X, W = (8, 4, 6), (8, 4, 3)
 
 
 @pytest.fixture
-def jax(jax):
-    if len(jax.devices()) < 8:
-        pytest.skip("needs eight devices; XLA_FLAGS=--xla_force_host_platform_device_count=8 makes them")
-    return jax
+def jax(eight_devices):
+    return eight_devices
 
 
 def arrays(jax):

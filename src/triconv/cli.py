@@ -176,7 +176,8 @@ def _check(arguments: argparse.Namespace) -> int:
         meshes.with_devices(sizes)  # before JAX is first imported
         if arguments.target is None:
             return meshes.check_itself(sizes, arguments.seed)
-        return _check_target(arguments, {"mesh": meshes.mesh_of(sizes), "specs": arguments.spec or ()})
+        specs = tuple(map(meshes.spec_of, arguments.spec or ()))
+        return _check_target(arguments, {"mesh": meshes.mesh_of(sizes), "specs": specs})
     if arguments.target is not None:
         return _check_target(arguments)
     given = [name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None]
@@ -199,11 +200,6 @@ def _check(arguments: argparse.Namespace) -> int:
 def _check_target(arguments: argparse.Namespace, shared: dict[str, Any] | None = None) -> int:
     """Check somebody's function."""
     from triconv.checking import targets
-
-    if shared is not None:
-        from triconv.checking import meshes
-
-        shared["specs"] = tuple(map(meshes.spec_of, shared["specs"]))
 
     return targets.check(
         arguments.target,

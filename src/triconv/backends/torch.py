@@ -77,18 +77,12 @@ class Torch(Standard):
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
         """The input's part of its backward function."""
-        import torch
-
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
         like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
         x, padding = _padded(like, geometry)
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
-        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
-        zeros, wanted = [0] * len(geometry.axes), [True, False, False]
-        gx, _, _ = torch.ops.aten.convolution_backward(
-            g, x, w, None, stride, padding, dilation, False, zeros, groups, wanted
-        )
+        gx, _ = _backward(geometry, g, x, w, padding, groups, (True, False))
         if x is not like:
             gx = self.pad(
                 gx,
@@ -101,18 +95,12 @@ class Torch(Standard):
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
         """The weight's part of its backward function."""
-        import torch
-
         groups, n, k = g.shape[:3]
         c = x.shape[2]
         x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = g.new_empty((groups * k, c, *geometry.kernel_size))
-        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
-        zeros, wanted = [0] * len(geometry.axes), [False, True, False]
-        _, gw, _ = torch.ops.aten.convolution_backward(
-            g, x, w, None, stride, padding, dilation, False, zeros, groups, wanted
-        )
+        _, gw = _backward(geometry, g, x, w, padding, groups, (False, True))
         return gw.reshape(groups, k, c, *geometry.kernel_size)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
@@ -167,6 +155,20 @@ class Torch(Standard):
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+def _backward(
+    geometry: Geometry, g: Array, x: Array, w: Array, padding: list[int], groups: int, wanted: tuple[bool, bool]
+) -> tuple[Array, Array]:
+    """The gradients of x and w by torch's own convolution, None for one that is not wanted."""
+    import torch
+
+    stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+    zeros, mask = [0] * len(geometry.axes), [*wanted, False]  # and of no bias
+    gx, gw, _ = torch.ops.aten.convolution_backward(
+        g, x, w, None, stride, padding, dilation, False, zeros, groups, mask
+    )
+    return gx, gw
 
 
 def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:

@@ -53,13 +53,15 @@ def shared_axes(problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> tuple[Sh
     if len(specs) > len(problem.roles):
         msg = f"`specs` must be at most one an array, got {len(specs)} for {len(problem.roles)}"
         raise ValueError(msg)
+    from triconv.interop.sharding import names_of
+
     found = []
     for role, spec, shape in zip(problem.roles, specs, problem.shapes, strict=False):
         if len(spec or ()) > len(shape):
             msg = f"`specs` must have at most one entry an axis, got {len(spec)} for `{role}` of shape {shape}"
             raise ValueError(msg)
         for number, entry in enumerate(spec or ()):
-            names = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+            names = names_of(entry)
             if unknown := [name for name in names if name not in mesh.axis_names]:
                 msg = f"`specs` must name axes of the mesh, {tuple(mesh.axis_names)}, got {unknown[0]!r}"
                 raise ValueError(msg)
@@ -122,7 +124,7 @@ def _hypotheses(problem: Problem) -> Iterator[tuple[str, str, list[Facts]]]:
         if s.axis < 2 or s.role == "w":
             continue
         inputs, outputs = (list(_blocks(shapes[role][s.axis], s.parts)) for role in "xg")
-        before, behind = _reach(outputs, inputs, -1), _reach(outputs, inputs, 1)
+        before, behind = [slice(0, i.stop) for i in inputs], [slice(i.start, inputs[-1].stop) for i in inputs]
         for what, sources in (
             ("no halo in it: what other devices have of {0} is taken for zero, or not sent back", inputs),
             ("no halo from the device before: what it has of {0} is taken for zero, or not sent back", behind),
@@ -145,13 +147,6 @@ def _blocks(size: int, parts: int) -> Iterator[slice]:
     block = -(-size // parts)
     for device in range(parts):
         yield slice(device * block, min(size, (device + 1) * block))
-
-
-def _reach(outputs: list[slice], inputs: list[slice], sign: int) -> list[slice]:
-    """The blocks of each device and of all on one side of it."""
-    if sign > 0:
-        return [slice(inputs[n].start, inputs[-1].stop) for n in range(len(outputs))]
-    return [slice(0, inputs[n].stop) for n in range(len(outputs))]
 
 
 def _only(axis: int, inside: slice) -> Any:

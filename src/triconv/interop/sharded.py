@@ -28,17 +28,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from triconv.backends import backend_of
 from triconv.call import Call
 from triconv.geometry import Axis, Geometry
 from triconv.halo import ShardedAxis
 from triconv.interop import jax as binding
+from triconv.interop.sharding import names_of
 
 Array = Any
 Names = tuple[str, ...]
 
 # what the letters of a layout stand for, in each tensor
 KEYS = {"x": {"N": "n", "C": "c"}, "w": {"O": "k", "I": "c"}, "g": {"N": "n", "C": "k"}}
-SUMMED = {"n": "w", "c": "g", "k": "x"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, spec
             msg = f"the spec of `{role}` must have at most one entry an axis, got {len(spec)} for {len(letters)} ({letters})"
             raise ValueError(msg)
         for letter, entry in zip(letters, spec, strict=False):
-            given = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+            given = names_of(entry)
             if unknown := [name for name in given if name not in mesh.shape]:
                 msg = f"the spec of `{role}` must name axes of the mesh, {tuple(mesh.shape)}, got {unknown[0]!r}"
                 raise ValueError(msg)
@@ -151,8 +152,7 @@ def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Arra
         if call.contraction == "conv":
             result = forward(first, second)
         else:  # the transpose of conv by the tensor that is the result
-            sizes = _sizes(call, {"first": first, "second": second})
-            like = jax.ShapeDtypeStruct(sizes, dtype)
+            like = jax.ShapeDtypeStruct(_sizes(call, first.shape, second.shape), dtype)
             if call.contraction == "conv_input_vjp":
                 (result,) = jax.linear_transpose(lambda x: forward(x, second), like)(first.astype(final))
             else:
@@ -166,10 +166,10 @@ def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Arra
     return jax.jit(run)
 
 
-def _sizes(call: Call, operands: dict[str, Array]) -> tuple[int, ...]:
+def _sizes(call: Call, *operands: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of the result of an input or weight VJP, in the user's layout."""
     layout, groups = call.layout, call.geometry.groups
-    shapes = dict(zip(call.operands, (a.shape for a in operands.values()), strict=True))
+    shapes = dict(zip(call.operands, operands, strict=True))
     if call.result == "x":
         spatial, head = call.geometry.input_size, {"N": layout.size("g", "N", shapes["g"])}
         head["C"] = groups * layout.size("w", "I", shapes["w"])
@@ -203,12 +203,12 @@ def _on_each(
     call: Call, sharding: Sharding, axes: tuple[ShardedAxis, ...], overlap: bool, final: Any, x: Array, w: Array
 ) -> Array:
     """What each device does."""
-    lib_dtype = jnp.promote_types(x.dtype, jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+    wide = backend_of(jnp).accumulator(x.dtype)
     groups = call.geometry.groups // sharding.parts("group")
     spatial = call.layout.spatial
     x = call.layout.to_canonical("x", x, groups, jnp)
-    w = call.layout.to_canonical("w", w.astype(lib_dtype), groups, jnp)
-    params = {"algorithm": call.algorithm, "precision": call.precision, "dtype": lib_dtype}
+    w = call.layout.to_canonical("w", w.astype(wide), groups, jnp)
+    params = {"algorithm": call.algorithm, "precision": call.precision, "dtype": wide}
     split = _split(spatial, sharding, axes) if overlap else None
     windows = x
     for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
@@ -217,7 +217,7 @@ def _on_each(
     local = [halo.local if sharding.of(letter) else halo.axis for letter, halo in zip(spatial, axes, strict=True)]
 
     def conv(x: Array, axes: list[Axis]) -> Array:
-        return binding.conv(x.astype(lib_dtype), w, geometry=Geometry(tuple(axes), groups), **params)
+        return binding.conv(x.astype(wide), w, geometry=Geometry(tuple(axes), groups), **params)
 
     if split is None:
         y = conv(windows, local)

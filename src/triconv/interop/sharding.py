@@ -38,7 +38,7 @@ def check(out_sharding: Any) -> None:
             msg = f"`out_sharding` must be a NamedSharding outside of jax.set_mesh, got {out_sharding}"
             raise ValueError(msg)
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    for name in itertools.chain.from_iterable(map(_names, spec)):
+    for name in itertools.chain.from_iterable(map(names_of, spec)):
         if kinds.get(name) != AxisType.Explicit:
             msg = f"`out_sharding` must name explicit axes of the mesh, got {name!r} in {out_sharding}"
             raise ValueError(msg)
@@ -75,7 +75,7 @@ def of_results(call: Call, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> 
         raise TypeError(msg)
     sizes = call.geometry.output_size if call.result == "g" else call.geometry.input_size
     for letter, size in zip(call.layout.spatial, sizes, strict=True):
-        parts = math.prod(mesh.shape[name] for name in _names(names.get(letter)))
+        parts = math.prod(mesh.shape[name] for name in names_of(names.get(letter)))
         if size % parts:
             msg = f"the positions of the result must divide among the devices, got {size} for {parts} in axis {letter}"
             raise TypeError(msg)
@@ -86,7 +86,7 @@ def _of(array: Array) -> NamedSharding:
     return jax.typeof(array).sharding
 
 
-def _names(entry: Any) -> tuple[Any, ...]:
+def names_of(entry: Any) -> tuple[Any, ...]:
     """The mesh axes of an entry of a `PartitionSpec`."""
     if entry is None:
         return ()

@@ -13,7 +13,6 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterator
 from typing import Any
 
 from triconv.backends.standard import Standard
@@ -73,7 +72,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     ones, count = (1,) * len(geometry.axes), math.prod(geometry.kernel_size)
     width = geometry.kernel_size[-1] if count > CHAIN else count
     rows: list[Array] = []  # of the kernel, each summed by itself
-    for number, (tap, shifted) in enumerate(_shifted(x, geometry, lib)):
+    for number, (tap, shifted) in enumerate(phases.windows(x, geometry.axes, lib)):
         for c in range(x.shape[2]):
             w_tc = lib.xp.reshape(w[(slice(None), slice(None), c, *tap)], (w.shape[0], 1, w.shape[1], *ones))
             y_tc = w_tc * shifted[:, :, c : c + 1, ...]
@@ -85,19 +84,12 @@ def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def _weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    shifted = [part for _, part in _shifted(x, geometry, lib)]
+    shifted = [part for _, part in phases.windows(x, geometry.axes, lib)]
     gw = [
         lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in shifted])
         for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))
     ]
     return lib.xp.reshape(lib.xp.stack(gw, axis=1), (g.shape[0], g.shape[2], x.shape[2], *geometry.kernel_size))
-
-
-def _shifted(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Every tap, and the inputs that meet it, in the order and the shape of the outputs."""
-    x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes])
-    for tap in itertools.product(*(range(axis.kernel_size) for axis in geometry.axes)):
-        yield tap, x[(..., *(axis.window(t) for axis, t in zip(geometry.axes, tap, strict=True)))]
 
 
 def work(problem: Problem) -> Work:

@@ -250,10 +250,7 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output)."""
     if _is_tiling(Geometry(axes)):
         return _tiles(a, axes, lib)
-    a = lib.pad(a, [(axis.pad_lo, axis.pad_hi) for axis in axes])
-    every_tap = itertools.product(*(range(axis.kernel_size) for axis in axes))
-    windows = [a[(..., *(axis.window(t) for axis, t in zip(axes, tap, strict=True)))] for tap in every_tap]
-    u = lib.xp.stack(windows, axis=1)
+    u = lib.xp.stack([window for _, window in phases.windows(a, axes, lib)], axis=1)
     return lib.xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
 
 

@@ -12,7 +12,6 @@ such sums.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import operator
 from collections.abc import Iterator
@@ -58,8 +57,6 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
 
 def _windows(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[int, Array]]:
     """What meets some taps at a time, shape (taps, groups, n, c, *output), with the number of the first."""
-    x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes])
-    every_tap = itertools.product(*(range(axis.kernel_size) for axis in geometry.axes))
-    windows = [x[(..., *(axis.window(t) for axis, t in zip(geometry.axes, tap, strict=True)))] for tap in every_tap]
+    windows = [window for _, window in phases.windows(x, geometry.axes, lib)]
     for first in range(0, len(windows), TAPS):
         yield first, lib.xp.stack(windows[first : first + TAPS])

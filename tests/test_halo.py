@@ -72,14 +72,14 @@ def test_parts_of_a_block_are_those_of_the_whole(halo):
     whole = convolved(halo.local, window, w)
     for first in range(halo.output_block):
         for last in range(first + 1, halo.output_block + 1):
-            begin, axis = halo.part(first, last)
-            part = convolved(axis, window[begin : begin + axis.input_size], w)
+            inputs, axis = halo.local.part(first, last)
+            part = convolved(axis, window[inputs], w)
             np.testing.assert_array_equal(part, whole[first:last])
     first, last = halo.interior()
     if halo.step == 0 and last > first:
-        begin, axis = halo.part(first, last)
-        assert -halo.start <= begin
-        assert begin + axis.input_size <= halo.input_block - halo.start
+        inputs, _ = halo.local.part(first, last)
+        assert -halo.start <= inputs.start
+        assert inputs.stop <= halo.input_block - halo.start
 
 
 @given(halo=shared_out())

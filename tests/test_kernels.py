@@ -33,10 +33,10 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(blocks, "BLOCK", 100)
         monkeypatch.setattr(gemm, "BLOCK", 100)
         monkeypatch.setattr(gemm, "WHOLE", 200)
-        monkeypatch.setattr(depthwise, "FORWARD", 200)
-        monkeypatch.setattr(depthwise, "WEIGHT", 200)
+        monkeypatch.setattr(depthwise, "FUSED", 200)
+        monkeypatch.setattr(depthwise, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "CALLED", 200)
-        monkeypatch.setattr(depthwise, "CHAIN", 2)
+        monkeypatch.setattr(depthwise, "FEW", 2)
         monkeypatch.setattr(fft, "BLOCK", 500)
         monkeypatch.setattr(fft, "SPAN", 1)
         for name, value in (("UNROLLED", 3), ("WEIGHT_UNROLLED", 3), ("STEP", 2)):

@@ -111,6 +111,23 @@ class Axis:
         """Number of windows that fit, zero if none does."""
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
 
+    @classmethod
+    def of_outputs(
+        cls,
+        output_size: int,
+        input_size: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        input_dilation: int = 1,
+        pad_lo: int = 0,
+    ) -> Axis:
+        """The axis with so many outputs, at least one: its padding after the input is what makes them."""
+        extent = stride * (output_size - 1) + dilated(kernel_size, dilation)
+        pad_hi = extent - dilated(input_size, input_dilation) - pad_lo
+        return cls(input_size, kernel_size, stride, dilation, input_dilation, pad_lo, pad_hi)
+
     def meetings(self, t: int) -> tuple[slice, slice]:
         """Input and output positions that meet at tap `t`: two equally long arithmetic progressions.
 
@@ -149,17 +166,45 @@ class Axis:
 
         Defined where there is an input, a kernel and an output.
         """
-        pad_lo = self.dilated_kernel - 1 - self.pad_lo
-        extent = self.input_dilation * (self.input_size - 1) + self.dilated_kernel
-        return Axis(
+        return Axis.of_outputs(
+            self.input_size,
             self.output_size,
             self.kernel_size,
             stride=self.input_dilation,
             dilation=self.dilation,
             input_dilation=self.stride,
-            pad_lo=pad_lo,
-            pad_hi=extent - dilated(self.output_size, self.stride) - pad_lo,
+            pad_lo=self.dilated_kernel - 1 - self.pad_lo,
         )
+
+    def interior(self) -> tuple[int, int]:
+        """The outputs, from the first up to the last, whose windows have no padding."""
+        first = max(0, -(-self.pad_lo // self.stride))
+        last = (self.dilated_input + self.pad_lo - self.dilated_kernel) // self.stride + 1
+        last = min(last, self.output_size)
+        return (first, last) if self.input_size and first < last else (0, 0)
+
+    def part(self, first: int, last: int) -> tuple[slice, Axis]:
+        """The inputs that the outputs from `first` up to `last` meet (at least one), and the axis of the two.
+
+        With ``i = begin + i'`` and ``o = first + o'`` the incidence equation reads::
+
+            input_dilation * i' + (pad_lo + input_dilation * begin - stride * first)  =  stride * o' + dilation * t
+
+        Defined where there is an input and an output.
+        """
+        e, reach = self.input_dilation, self.stride * (last - 1) + self.dilated_kernel - 1
+        begin = min(max(0, -((self.pad_lo - self.stride * first) // e)), self.input_size - 1)
+        end = max(begin + 1, min(self.input_size, (reach - self.pad_lo) // e + 1))
+        axis = Axis.of_outputs(
+            last - first,
+            end - begin,
+            self.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            input_dilation=e,
+            pad_lo=self.pad_lo + e * begin - self.stride * first,
+        )
+        return slice(begin, end), axis
 
     def phases(self) -> Iterator[AxisPhase]:
         """The axis as one axis of windows (no input dilation) for each residue class of its outputs.
@@ -189,8 +234,7 @@ class Axis:
             pad_lo = (self.pad_lo - self.stride * r - self.dilation * t0) // e
             stride, dilation = self.stride // math.gcd(self.stride, e), self.dilation // common
             outputs = -(-(self.output_size - r) // step)
-            pad_hi = (outputs - 1) * stride + dilated(count, dilation) - self.input_size - pad_lo
-            axis = Axis(self.input_size, count, stride, dilation, 1, pad_lo, pad_hi)
+            axis = Axis.of_outputs(outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo)
             yield AxisPhase(slice(r, None, step), taps, axis)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from triconv.geometry import Axis, Geometry, dilated
+from triconv.geometry import Axis, Geometry
 
 
 class Transfer(NamedTuple):
@@ -32,13 +32,6 @@ class Transfer(NamedTuple):
     size: int
     pairs: tuple[tuple[int, int], ...]
     """Sender and receiver; devices that need nothing of it are left out."""
-
-
-class Part(NamedTuple):
-    """Some outputs of a block: the window that they meet, from `start` on in that of the block, and its axis."""
-
-    start: int
-    axis: Axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,29 +101,24 @@ class ShardedAxis:
     @property
     def local(self) -> Axis:
         """The axis from the window of a device to its outputs."""
-        return self.part(0, self.output_block).axis
-
-    def part(self, first: int, last: int) -> Part:
-        """The outputs from `first` up to `last` of a block."""
-        axis = self.axis
-        pad_lo = axis.pad_lo + axis.input_dilation * self.start
-        reach = axis.stride * (last - 1) + axis.dilated_kernel - 1
-        begin = min(max(0, -((pad_lo - axis.stride * first) // axis.input_dilation)), self.size - 1)
-        size = max(1, min(self.size, (reach - pad_lo) // axis.input_dilation + 1) - begin)
-        pad_lo += axis.input_dilation * begin - axis.stride * first
-        extent = axis.stride * (last - first - 1) + axis.dilated_kernel
-        pad_hi = extent - dilated(size, axis.input_dilation) - pad_lo
-        return Part(
-            begin, Axis(size, axis.kernel_size, axis.stride, axis.dilation, axis.input_dilation, pad_lo, pad_hi)
-        )
+        return self._of(self.size, self.axis.pad_lo + self.axis.input_dilation * self.start)
 
     def interior(self) -> tuple[int, int]:
         """The outputs, from the first up to the last, that meet nothing but a device's own block, where `step` is 0."""
+        return self._of(self.input_block, self.axis.pad_lo).interior()
+
+    def _of(self, input_size: int, pad_lo: int) -> Axis:
+        """An axis from so many inputs to a device's outputs."""
         axis = self.axis
-        first = max(0, -(-axis.pad_lo // axis.stride))
-        last = (axis.input_dilation * (self.input_block - 1) + axis.pad_lo - axis.dilated_kernel + 1) // axis.stride + 1
-        first, last = min(first, self.output_block), min(last, self.output_block)
-        return (first, last) if first < last else (0, 0)
+        return Axis.of_outputs(
+            self.output_block,
+            input_size,
+            axis.kernel_size,
+            stride=axis.stride,
+            dilation=axis.dilation,
+            input_dilation=axis.input_dilation,
+            pad_lo=pad_lo,
+        )
 
     def transfers(self) -> Iterator[Transfer]:
         """What travels, nearest first, from before and then from behind."""

@@ -18,6 +18,8 @@ from triconv.geometry import Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 SMALL = 64
+# bytes of a vector that XLA's loops on a CPU compute with
+VECTOR = 32
 
 
 # the kind of device, and whether there are several, of the program that is being compiled
@@ -83,6 +85,28 @@ class JAX(Standard):
         """Whether XLA may share out the arrays of the program that is being compiled among devices."""
         known = TARGET.get()
         return known is not None and known[1]
+
+    def lanes(self, array: Array) -> int:
+        """Those of a vector on a CPU: for rows of, say, seven halves of a vector, all vectors are halves."""
+        return VECTOR // array.dtype.itemsize if self.device_kind(array) == "cpu" else 1
+
+    def stored(self, array: Array) -> Array:
+        """By a loop that puts the first element back in its place: XLA drops a barrier before it fuses, but not that.
+
+        On a CPU, a loop of many multiply-adds runs on one thread if it is fused with writing to a part of a larger array,
+        and its rows are as long as those that are read, if it is fused with reading a part.
+        """
+        import jax
+
+        if self.device_kind(array) != "cpu":
+            return array
+
+        def again(number: Array, a: Array) -> Array:
+            first = jax.lax.slice(a, (0,) * a.ndim, (1,) * a.ndim)
+            first = self.xp.where(number < 2, first, self.xp.zeros_like(first))  # which XLA does not see through
+            return jax.lax.dynamic_update_slice(a, first, (0,) * a.ndim)
+
+        return jax.lax.fori_loop(0, 2, again, array)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""

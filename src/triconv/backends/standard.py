@@ -135,6 +135,14 @@ class Standard:
         """Whether a compiler may share out the arrays among devices."""
         return False
 
+    def lanes(self, array: Array) -> int:
+        """Elements of a row that a loop takes at a time, if it matters whether they divide the row."""
+        return 1
+
+    def stored(self, array: Array) -> Array:
+        """The array, computed by itself: a compiler does not fuse what comes before it with what comes after."""
+        return array
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)

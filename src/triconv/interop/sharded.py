@@ -246,10 +246,9 @@ def _interior_first(
     windows = binding.exchange(x, axis=axis, names=names, halo=halo)
 
     def part(first: int, last: int) -> Array:
-        begin, sub = halo.part(first, last)
-        inside = (first, last) == where
-        source, begin = (x, begin + halo.start) if inside else (windows, begin)
-        piece = lax.slice_in_dim(source, begin, begin + sub.input_size, axis=axis)
+        inputs, sub = halo.local.part(first, last)
+        source, begin = (x, halo.start) if (first, last) == where else (windows, 0)
+        piece = lax.slice_in_dim(source, begin + inputs.start, begin + inputs.stop, axis=axis)
         return conv(piece, [*local[:number], sub, *local[number + 1 :]])
 
     bounds = [(0, where[0]), where, (where[1], halo.output_block)]

@@ -13,6 +13,8 @@ import functools
 import itertools
 import math
 import operator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from triconv.backends.standard import Standard
@@ -23,21 +25,34 @@ from triconv.kernels.work import Problem, Work
 Array = Any
 
 # bytes of the input and the output of a block, in a program that XLA fuses; and where each operation passes over it
-FORWARD, WEIGHT, CALLED = 32 * 2**20, 16 * 2**20, 2 * 2**20
-# taps that are added in one chain; more make chains of a row of the kernel
-CHAIN = 16
+FUSED, CALLED = 16 * 2**20, 2 * 2**20
+# bytes of temporary memory, or of operands whose product is summed, up to which a program that XLA fuses needs no blocks: of
+# more memory, an allocator gives new pages each time
+WHOLE = 32 * 2**20
+# taps that are few: a loop adds them in one chain, and pads as it reads; of more, it adds each row of the kernel by itself
+FEW = 12
+# share by which rows may be made longer
+LONGER = 0.2
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
+    (groups, n, c), k = x.shape[:3], w.shape[1]
     parts = list(geometry.phases())
+    rows = [_longer(part.geometry, lib.lanes(x)) for part in parts]
+    temporary = max(_temporary(c, k, part.geometry, row) for part, row in zip(parts, rows, strict=True))
+    size, most = _size(x, k, geometry), _most(x, groups * n * temporary, lib)
 
     def block(x: Array, *kernels: Array) -> Array:
-        outputs = [taps.total(_conv, x, w, part.geometry, lib) for part, w in zip(parts, kernels, strict=True)]
+        outputs = []
+        for part, row, kernel in zip(parts, rows, kernels, strict=True):
+            y = taps.total(_conv, x, kernel, row, lib)
+            if row != part.geometry or not (_is_short(row) or groups * n * size <= most):
+                y = lib.stored(y)
+            outputs.append(y[(..., *map(slice, part.geometry.output_size))])
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
-    kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], geometry), lib, _most(FORWARD, x, lib))
+    return blocks.each(block, x, [w[(..., *part.taps)] for part in parts], size, lib, most)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -53,13 +68,14 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         kernels = [taps.each(_weight_vjp, g[(..., *part.output)], x, part.geometry, lib) for part in parts]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    return blocks.total(block, g, x, _size(x, g.shape[2], geometry), lib, _most(WEIGHT, x, lib))
+    size = _size(x, g.shape[2], geometry)
+    return blocks.total(block, g, x, size, lib, _most(x, x.shape[0] * x.shape[1] * size, lib))
 
 
-def _most(size: float, x: Array, lib: Standard) -> float:
-    """Bytes of a block; a compiler for an accelerator fuses it all, and needs no block."""
+def _most(x: Array, whole: float, lib: Standard) -> float:
+    """Bytes of a block, where it takes `whole` bytes not to have any; an accelerator needs none."""
     if lib.compiles:
-        return size if lib.device_kind(x) == "cpu" else math.inf
+        return FUSED if whole > WHOLE and lib.device_kind(x) == "cpu" else math.inf
     return blocks.most(CALLED, x, lib)
 
 
@@ -68,11 +84,47 @@ def _size(x: Array, k: int, geometry: Geometry) -> float:
     return 4 * (x.shape[2] * math.prod(geometry.input_size) + k * math.prod(geometry.output_size))
 
 
+def _is_short(geometry: Geometry) -> bool:
+    return math.prod(geometry.kernel_size) <= FEW
+
+
+def _longer(geometry: Geometry, lanes: int) -> Geometry:
+    """The same with rows of whole vectors, for many taps and if it is not far."""
+    if _is_short(geometry):
+        return geometry
+    *others, last = geometry.axes
+    more = -last.output_size % lanes
+    if last.stride > 1 or more > LONGER * last.output_size:
+        return geometry
+    return Geometry((*others, replace(last, pad_hi=last.pad_hi + more)), geometry.groups)
+
+
+def _temporary(c: int, k: int, geometry: Geometry, row: Geometry) -> int:
+    """Bytes of the padded input of one sample and group, and of its outputs if their rows are longer than needed."""
+    if _is_short(geometry):
+        return 0
+    padded = c * math.prod(axis.padded_size for axis in row.axes)
+    return 4 * (padded + (k * math.prod(row.output_size) if row != geometry else 0))
+
+
+def _shifted(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """`phases.windows`; but where a compiler makes one loop of few of them, each is padded by itself, and no copy is written."""
+    if not (lib.compiles and _is_short(geometry)):
+        yield from phases.windows(x, geometry.axes, lib)
+        return
+    for tap in itertools.product(*map(range, geometry.kernel_size)):
+        starts = [axis.dilation * t - axis.pad_lo for axis, t in zip(geometry.axes, tap, strict=True)]
+        ends = [start + axis.stride * axis.output_size for axis, start in zip(geometry.axes, starts, strict=True)]
+        window = lib.pad(x, [(-start, end - size) for start, end, size in zip(starts, ends, x.shape[3:], strict=True)])
+        yield tap, window[(..., *(slice(None, None, axis.stride) for axis in geometry.axes))]
+
+
 def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+    """`conv` of one phase and block, of a kernel that is not looped over."""
     ones, count = (1,) * len(geometry.axes), math.prod(geometry.kernel_size)
-    width = geometry.kernel_size[-1] if count > CHAIN else count
+    width = count if _is_short(geometry) else geometry.kernel_size[-1]
     rows: list[Array] = []  # of the kernel, each summed by itself
-    for number, (tap, shifted) in enumerate(phases.windows(x, geometry.axes, lib)):
+    for number, (tap, shifted) in enumerate(_shifted(x, geometry, lib)):
         for c in range(x.shape[2]):
             w_tc = lib.xp.reshape(w[(slice(None), slice(None), c, *tap)], (w.shape[0], 1, w.shape[1], *ones))
             y_tc = w_tc * shifted[:, :, c : c + 1, ...]
@@ -84,7 +136,8 @@ def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def _weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    shifted = [part for _, part in phases.windows(x, geometry.axes, lib)]
+    """`conv_weight_vjp` likewise."""
+    shifted = [part for _, part in _shifted(x, geometry, lib)]
     gw = [
         lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in shifted])
         for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))
@@ -100,5 +153,5 @@ def work(problem: Problem) -> Work:
     moved = 0.0 if windows.phases == 1 else 2.0 * windows.bytes_of["g"]
     temporary = 2 * windows.bytes_of["x"] + (0 if windows.phases == 1 else windows.bytes_of["g"])
     return Work(
-        kind, windows.padded_multiply_adds, moved, min(temporary, 4 * FORWARD), operations, "few channels a group"
+        kind, windows.padded_multiply_adds, moved, min(temporary, 4 * FUSED), operations, "few channels a group"
     )

@@ -108,7 +108,7 @@ def _temporary(c: int, k: int, geometry: Geometry, row: Geometry) -> int:
 
 
 def _shifted(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """`phases.windows`; but where a compiler makes one loop of few of them, each is padded by itself, and no copy is written."""
+    """`phases.windows`; but where a compiler makes one loop of few of them, each is padded by itself, without a copy."""
     if not (lib.compiles and _is_short(geometry)):
         yield from phases.windows(x, geometry.axes, lib)
         return

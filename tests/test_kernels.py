@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -36,7 +37,7 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(depthwise, "FUSED", 200)
         monkeypatch.setattr(depthwise, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "CALLED", 200)
-        monkeypatch.setattr(depthwise, "FEW", 2)
+        monkeypatch.setattr(depthwise, "CHAIN", 2)
         monkeypatch.setattr(fft, "BLOCK", 500)
         monkeypatch.setattr(fft, "SPAN", 1)
         for name, value in (("UNROLLED", 3), ("WEIGHT_UNROLLED", 3), ("STEP", 2)):
@@ -278,6 +279,34 @@ def test_the_cost_of_each_kernel_is_finite_and_of_no_surprise(name):
     assert costs == sorted(costs)
     assert 0 < costs[0] < math.inf
     assert plan.algorithm == plan.candidates[0].algorithm
+
+
+@pytest.mark.parametrize("params", [{"padding": 1}, {"padding": 1, "stride": 2}, {"padding": 2, "dilation": 2}])
+def test_few_taps_are_one_loop_that_writes_no_padded_copy(jax, params):
+    x, w = np.ones((4, 32, 32, 32), np.float32), np.ones((32, 1, 3, 3), np.float32)
+    conv = jax.jit(lambda x, w: triconv.conv(x, w, groups=32, algorithm="depthwise", **params))
+    assert conv.lower(x, w).compile().memory_analysis().temp_size_in_bytes < x.nbytes / 8
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(2, 2), (1, 2), (2, 1)])
+def test_more_channels_a_group_pad_once(jax, channels, outputs):
+    x, w = np.ones((4, 32, 32, 32), np.float32), np.ones((32 // channels * outputs, channels, 3, 3), np.float32)
+    conv = functools.partial(triconv.conv, padding=1, groups=32 // channels, algorithm="depthwise")
+    g = np.ones((4, w.shape[0], 32, 32), np.float32)
+    for program in (conv, lambda x, w: jax.vjp(conv, x, w)[1](g)):
+        memory = jax.jit(program).lower(x, w).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 4 * (x.nbytes + g.nbytes)
+
+
+def test_rows_of_many_taps_are_whole_vectors(jax):
+    w = np.ones((8, 1, 5, 5), np.float32)
+    for width, loops in ((28, 32), (32, 32), (22, 24), (12, 12)):
+        x = np.ones((2, 8, 32, width), np.float32)
+        conv = jax.jit(lambda x, w: triconv.conv(x, w, padding=2, groups=8, algorithm="depthwise"))
+        text = conv.lower(x, w).compile().as_text()
+        assert (" while(" in text) == (loops > width)  # what keeps the crop out of the loop
+        assert f"32,{loops}]" in text
+        np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=2, groups=8))
 
 
 def test_what_is_shared_out_among_devices_is_not_looped_over(jax):

@@ -29,8 +29,10 @@ FUSED, CALLED = 16 * 2**20, 2 * 2**20
 # bytes of temporary memory, or of operands whose product is summed, up to which a program that XLA fuses needs no blocks: of
 # more memory, an allocator gives new pages each time
 WHOLE = 32 * 2**20
-# taps that are few: a loop adds them in one chain, and pads as it reads; of more, it adds each row of the kernel by itself
+# taps of a single channel that are few: a loop adds them in one chain, and pads as it reads
 FEW = 12
+# products that are added in one chain; of more, each row of the kernel is added by itself
+CHAIN = 16
 # share by which rows may be made longer
 LONGER = 0.2
 
@@ -40,14 +42,14 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     (groups, n, c), k = x.shape[:3], w.shape[1]
     parts = list(geometry.phases())
     rows = [_longer(part.geometry, lib.lanes(x)) for part in parts]
-    temporary = max(_temporary(c, k, part.geometry, row) for part, row in zip(parts, rows, strict=True))
+    temporary = max(_temporary(c, k, part.geometry, row, lib) for part, row in zip(parts, rows, strict=True))
     size, most = _size(x, k, geometry), _most(x, groups * n * temporary, lib)
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = []
         for part, row, kernel in zip(parts, rows, kernels, strict=True):
             y = taps.total(_conv, x, kernel, row, lib)
-            if row != part.geometry or not (_is_short(row) or groups * n * size <= most):
+            if row != part.geometry or (_is_long(row) and groups * n * size > most):
                 y = lib.stored(y)
             outputs.append(y[(..., *map(slice, part.geometry.output_size))])
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
@@ -84,13 +86,19 @@ def _size(x: Array, k: int, geometry: Geometry) -> float:
     return 4 * (x.shape[2] * math.prod(geometry.input_size) + k * math.prod(geometry.output_size))
 
 
-def _is_short(geometry: Geometry) -> bool:
-    return math.prod(geometry.kernel_size) <= FEW
+def _is_long(geometry: Geometry) -> bool:
+    """Whether the taps are work enough for a loop of their own."""
+    return math.prod(geometry.kernel_size) > CHAIN
+
+
+def _pads_as_it_reads(channels: int, geometry: Geometry, lib: Standard) -> bool:
+    """Whether a compiler makes one loop of padded inputs, each of which is read once, and writes no copy."""
+    return lib.compiles and channels == 1 and math.prod(geometry.kernel_size) <= FEW
 
 
 def _longer(geometry: Geometry, lanes: int) -> Geometry:
     """The same with rows of whole vectors, for many taps and if it is not far."""
-    if _is_short(geometry):
+    if not _is_long(geometry):
         return geometry
     *others, last = geometry.axes
     more = -last.output_size % lanes
@@ -99,17 +107,17 @@ def _longer(geometry: Geometry, lanes: int) -> Geometry:
     return Geometry((*others, replace(last, pad_hi=last.pad_hi + more)), geometry.groups)
 
 
-def _temporary(c: int, k: int, geometry: Geometry, row: Geometry) -> int:
+def _temporary(c: int, k: int, geometry: Geometry, row: Geometry, lib: Standard) -> int:
     """Bytes of the padded input of one sample and group, and of its outputs if their rows are longer than needed."""
-    if _is_short(geometry):
+    if _pads_as_it_reads(c, geometry, lib):
         return 0
     padded = c * math.prod(axis.padded_size for axis in row.axes)
     return 4 * (padded + (k * math.prod(row.output_size) if row != geometry else 0))
 
 
-def _shifted(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """`phases.windows`; but where a compiler makes one loop of few of them, each is padded by itself, without a copy."""
-    if not (lib.compiles and _is_short(geometry)):
+def _shifted(x: Array, uses: int, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """`phases.windows`, each of which is read so many times; padded one by one if that happens as they are read."""
+    if not _pads_as_it_reads(uses, geometry, lib):
         yield from phases.windows(x, geometry.axes, lib)
         return
     for tap in itertools.product(*map(range, geometry.kernel_size)):
@@ -122,9 +130,9 @@ def _shifted(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[tupl
 def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of one phase and block, of a kernel that is not looped over."""
     ones, count = (1,) * len(geometry.axes), math.prod(geometry.kernel_size)
-    width = count if _is_short(geometry) else geometry.kernel_size[-1]
+    width = geometry.kernel_size[-1] if _is_long(geometry) else count
     rows: list[Array] = []  # of the kernel, each summed by itself
-    for number, (tap, shifted) in enumerate(_shifted(x, geometry, lib)):
+    for number, (tap, shifted) in enumerate(_shifted(x, x.shape[2], geometry, lib)):
         for c in range(x.shape[2]):
             w_tc = lib.xp.reshape(w[(slice(None), slice(None), c, *tap)], (w.shape[0], 1, w.shape[1], *ones))
             y_tc = w_tc * shifted[:, :, c : c + 1, ...]
@@ -137,7 +145,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 def _weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` likewise."""
-    shifted = [part for _, part in _shifted(x, geometry, lib)]
+    shifted = [part for _, part in _shifted(x, g.shape[2] * x.shape[2], geometry, lib)]
     gw = [
         lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in shifted])
         for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))

@@ -57,7 +57,7 @@ class Device(NamedTuple):
 
 
 DEVICES = {
-    ("compiled", "cpu"): Device(90e9, 20e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6),
+    ("compiled", "cpu"): Device(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6),
     ("called", "cpu"): Device(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6),
     ("compiled", "gpu"): Device(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),
     ("called", "gpu"): Device(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),

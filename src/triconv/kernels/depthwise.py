@@ -157,7 +157,8 @@ def work(problem: Problem) -> Work:
     """Fused multiply-adds, or sums of them; many channels a group only make the program longer."""
     windows = problem.by_windows()
     kind = "sum" if windows.contraction == "conv_weight_vjp" else "vector"
-    operations = 16 + 2 * windows.phases * min(windows.taps, 64) * windows.c * windows.k
+    products = windows.c if windows.contraction == "conv" else windows.c * windows.k
+    operations = 16 + 2 * windows.phases * min(windows.taps, 64) * products
     moved = 0.0 if windows.phases == 1 else 2.0 * windows.bytes_of["g"]
     temporary = 2 * windows.bytes_of["x"] + (0 if windows.phases == 1 else windows.bytes_of["g"])
     return Work(

@@ -36,9 +36,10 @@ def keep_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_max = -1, -4
+        trim_threshold, mmap_max, arena_max = -1, -4, -8
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
+        libc.mallopt(arena_max, 1)  # those of threads give back what is freed, all the same
 
 
 def main(argv: list[str] | None = None) -> int:

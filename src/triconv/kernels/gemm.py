@@ -40,6 +40,8 @@ PRODUCTS = 32 * 2**20
 WRITTEN = 50
 # rows of an unfolded input that are few
 FEW = 96
+# share of windows of zeros that a product may have
+ZEROS = 0.25
 # phases above which products are placed instead
 PHASES = 16
 
@@ -216,8 +218,9 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(a, part.axes, lib) for a, part in ((g, leading), (x, trailing)))
-        return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
+        v, u = (_unfold(a, part.axes, lib, 2 * lib.lanes(a)) for a, part in ((g, leading), (x, trailing)))
+        gw = lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
+        return gw[:, : k * math.prod(geometry.kernel_size[:lead]), : c * math.prod(geometry.kernel_size[lead:])]
 
     g, x = _exchanged(g, lib), _exchanged(x, lib)
     if lead:  # in rows of x
@@ -246,11 +249,18 @@ def _rows_of(geometry: Geometry, a: Array) -> Geometry:
     return Geometry((*map(_whole, a.shape[3:4]), *geometry.axes[1:]))
 
 
-def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
-    """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output)."""
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> Array:
+    """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output).
+
+    Windows of zeros may follow, such that there are a multiple of so many `rows`: few long rows are fastest so.
+    """
     if _is_tiling(Geometry(axes)):
         return _tiles(a, axes, lib)
-    u = lib.xp.stack([window for _, window in phases.windows(a, axes, lib)], axis=1)
+    windows = [window for _, window in phases.windows(a, axes, lib)]
+    missing, rest = divmod(-len(windows) * a.shape[1] % rows, a.shape[1])
+    if not rest and missing <= ZEROS * len(windows):
+        windows += [lib.xp.zeros_like(windows[0])] * missing
+    u = lib.xp.stack(windows, axis=1)
     return lib.xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
 
 

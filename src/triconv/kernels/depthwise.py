@@ -5,6 +5,10 @@ For few channels a group, where matrix products would be of vectors::
     y[k, o] += w[k, c, t] * x[c, stride * o + dilation * t]        gw[k, c, t] = the same product with g, summed over n, o
 
 An input dilation goes by `Geometry.phases`. The multiply-adds are those of `direct`, and those with the padding.
+
+What a compiler makes of it is what matters. Few taps of one channel become one loop that pads as it reads, and no copy is
+written. Of more taps that loop would have too many conditions for vectors; they read a padded copy, in a loop of their own
+over rows of whole vectors.
 """
 
 from __future__ import annotations

@@ -176,6 +176,18 @@ class Axis:
             pad_lo=self.dilated_kernel - 1 - self.pad_lo,
         )
 
+    def between(self, output_size: int, input_size: int, pad_lo: int) -> Axis:
+        """The axis of the same kernel and steps between so many outputs and inputs."""
+        return Axis.of_outputs(
+            output_size,
+            input_size,
+            self.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            input_dilation=self.input_dilation,
+            pad_lo=pad_lo,
+        )
+
     def interior(self) -> tuple[int, int]:
         """The outputs, from the first up to the last, whose windows have no padding."""
         first = max(0, -(-self.pad_lo // self.stride))
@@ -195,16 +207,8 @@ class Axis:
         e, reach = self.input_dilation, self.stride * (last - 1) + self.dilated_kernel - 1
         begin = min(max(0, -((self.pad_lo - self.stride * first) // e)), self.input_size - 1)
         end = max(begin + 1, min(self.input_size, (reach - self.pad_lo) // e + 1))
-        axis = Axis.of_outputs(
-            last - first,
-            end - begin,
-            self.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            input_dilation=e,
-            pad_lo=self.pad_lo + e * begin - self.stride * first,
-        )
-        return slice(begin, end), axis
+        pad_lo = self.pad_lo + e * begin - self.stride * first
+        return slice(begin, end), self.between(last - first, end - begin, pad_lo)
 
     def phases(self) -> Iterator[AxisPhase]:
         """The axis as one axis of windows (no input dilation) for each residue class of its outputs.

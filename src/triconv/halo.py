@@ -101,24 +101,12 @@ class ShardedAxis:
     @property
     def local(self) -> Axis:
         """The axis from the window of a device to its outputs."""
-        return self._of(self.size, self.axis.pad_lo + self.axis.input_dilation * self.start)
+        axis = self.axis
+        return axis.between(self.output_block, self.size, axis.pad_lo + axis.input_dilation * self.start)
 
     def interior(self) -> tuple[int, int]:
         """The outputs, from the first up to the last, that meet nothing but a device's own block, where `step` is 0."""
-        return self._of(self.input_block, self.axis.pad_lo).interior()
-
-    def _of(self, input_size: int, pad_lo: int) -> Axis:
-        """An axis from so many inputs to a device's outputs."""
-        axis = self.axis
-        return Axis.of_outputs(
-            self.output_block,
-            input_size,
-            axis.kernel_size,
-            stride=axis.stride,
-            dilation=axis.dilation,
-            input_dilation=axis.input_dilation,
-            pad_lo=pad_lo,
-        )
+        return self.axis.between(self.output_block, self.input_block, self.axis.pad_lo).interior()
 
     def transfers(self) -> Iterator[Transfer]:
         """What travels, nearest first, from before and then from behind."""

@@ -246,7 +246,7 @@ def _interior_first(
     windows = binding.exchange(x, axis=axis, names=names, halo=halo)
 
     def part(first: int, last: int) -> Array:
-        inputs, sub = halo.local.part(first, last)
+        inputs, sub = local[number].part(first, last)
         source, begin = (x, halo.start) if (first, last) == where else (windows, 0)
         piece = lax.slice_in_dim(source, begin + inputs.start, begin + inputs.stop, axis=axis)
         return conv(piece, [*local[:number], sub, *local[number + 1 :]])

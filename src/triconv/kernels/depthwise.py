@@ -45,15 +45,16 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
     (groups, n, c), k = x.shape[:3], w.shape[1]
     parts = list(geometry.phases())
-    rows = [_longer(part.geometry, lib.lanes(x)) for part in parts]
-    temporary = max(_temporary(c, k, part.geometry, row, lib) for part, row in zip(parts, rows, strict=True))
+    longer = [_longer(part.geometry, lib.lanes(x)) for part in parts]
+    temporary = max(_temporary(c, k, part.geometry, long, lib) for part, long in zip(parts, longer, strict=True))
     size, most = _size(x, k, geometry), _most(x, groups * n * temporary, lib)
+    in_blocks = groups * n * size > most
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = []
-        for part, row, kernel in zip(parts, rows, kernels, strict=True):
-            y = taps.total(_conv, x, kernel, row, lib)
-            if row != part.geometry or (_is_long(row) and groups * n * size > most):
+        for part, long, kernel in zip(parts, longer, kernels, strict=True):
+            y = taps.total(_conv, x, kernel, long, lib)
+            if long != part.geometry or (in_blocks and _is_long(long)):
                 y = lib.stored(y)
             outputs.append(y[(..., *map(slice, part.geometry.output_size))])
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
@@ -111,12 +112,12 @@ def _longer(geometry: Geometry, lanes: int) -> Geometry:
     return Geometry((*others, replace(last, pad_hi=last.pad_hi + more)), geometry.groups)
 
 
-def _temporary(c: int, k: int, geometry: Geometry, row: Geometry, lib: Standard) -> int:
+def _temporary(c: int, k: int, geometry: Geometry, longer: Geometry, lib: Standard) -> int:
     """Bytes of the padded input of one sample and group, and of its outputs if their rows are longer than needed."""
     if _pads_as_it_reads(c, geometry, lib):
         return 0
-    padded = c * math.prod(axis.padded_size for axis in row.axes)
-    return 4 * (padded + (k * math.prod(row.output_size) if row != geometry else 0))
+    padded = c * math.prod(axis.padded_size for axis in longer.axes)
+    return 4 * (padded + (k * math.prod(longer.output_size) if longer != geometry else 0))
 
 
 def _shifted(x: Array, uses: int, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:

@@ -219,8 +219,7 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
 
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
         v, u = (_unfold(a, part.axes, lib, 2 * lib.lanes(a)) for a, part in ((g, leading), (x, trailing)))
-        gw = lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
-        return gw[:, : k * math.prod(geometry.kernel_size[:lead]), : c * math.prod(geometry.kernel_size[lead:])]
+        return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
 
     g, x = _exchanged(g, lib), _exchanged(x, lib)
     if lead:  # in rows of x
@@ -228,6 +227,7 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     else:  # in rows of g
         gw = blocks.total_rows(lambda g, x, part: block(g, x, _rows_of(leading, g), part), g, x, trailing, rows, lib)
     sizes = geometry.kernel_size
+    gw = gw[:, : k * math.prod(sizes[:lead]), : c * math.prod(sizes[lead:])]  # without the windows of zeros
     gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))
     gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw  # the mirrored geometry's taps are in reverse
     last = gw.ndim - 1

@@ -32,7 +32,8 @@ def small_blocks(request, monkeypatch):
     """As it is, and with blocks of some samples, groups, rows and taps even for small arrays."""
     if request.param == "in pieces":
         monkeypatch.setattr(blocks, "BLOCK", 100)
-        monkeypatch.setattr(gemm, "BLOCK", 100)
+        monkeypatch.setattr(gemm, "LOOPED", 100)
+        monkeypatch.setattr(gemm, "CALLED", 100)
         monkeypatch.setattr(gemm, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "FUSED", 200)
         monkeypatch.setattr(depthwise, "WHOLE", 200)
@@ -307,6 +308,15 @@ def test_rows_of_many_taps_are_whole_vectors(jax):
         assert (" while(" in text) == (loops > width)  # what keeps the crop out of the loop
         assert f"32,{loops}]" in text
         np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=2, groups=8))
+
+
+def test_axes_are_unfolded_one_after_the_other(jax):
+    """In a loop an axis: not one a tap, whose results are then copied into one array."""
+    x, w = np.ones((1, 3, 32, 32), np.float32), np.ones((8, 3, 7, 7), np.float32)
+    conv = jax.jit(lambda x, w: triconv.conv(x, w, stride=2, padding=3, algorithm="gemm"))
+    text = conv.lower(x, w).compile().as_text()
+    assert text.count(" slice(") == 7 + 7
+    assert text.count(" fusion(") < 10
 
 
 def test_what_is_shared_out_among_devices_is_not_looped_over(jax):

@@ -32,8 +32,11 @@ from triconv.kernels.work import Problem, Work
 
 Array = Any
 
-# bytes of the unfolded input, and of the products of leading taps, of a block; and of a sample that is taken whole
-BLOCK, WHOLE = 10 * 2**20, 16 * 2**20
+# bytes of the unfolded input, and of the products of leading taps, of a block: in a compiled loop, which starts the next at no
+# cost and so leaves half of a shared cache to others; and where a block is a dozen calls
+LOOPED, CALLED = 5 * 2**20, 10 * 2**20
+# the same of a sample that is taken whole
+WHOLE = 16 * 2**20
 # bytes of one sample's products of leading taps, which stand in memory
 PRODUCTS = 32 * 2**20
 # multiply-adds that take as long as writing an element
@@ -131,7 +134,12 @@ def _size(c: int, k: int, geometry: Geometry) -> float:
 
 def _most(x: Array, geometry: Geometry, lib: Standard) -> float:
     """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is."""
-    return blocks.most(blocks.BLOCK if _is_tiling(geometry) else BLOCK, x, lib)
+    return blocks.most(blocks.BLOCK if _is_tiling(geometry) else _block(lib), x, lib)
+
+
+def _block(lib: Standard) -> int:
+    """Bytes of a block on a CPU."""
+    return LOOPED if lib.compiles else CALLED
 
 
 def _rows(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
@@ -140,7 +148,7 @@ def _rows(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
         return 1
     (_, n, c), lead = x.shape[:3], _leading(x.shape[2], k, geometry)
     size, rows = n * _size(c, k, geometry), (geometry.input_size if lead else geometry.output_size)[0]
-    return rows if size <= blocks.most(WHOLE, x, lib) else max(1, int(rows * blocks.most(BLOCK, x, lib) / size))
+    return rows if size <= blocks.most(WHOLE, x, lib) else max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
 
 
 def _is_long(geometry: Geometry) -> bool:
@@ -252,16 +260,22 @@ def _rows_of(geometry: Geometry, a: Array) -> Geometry:
 def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> Array:
     """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output).
 
-    Windows of zeros may follow, such that there are a multiple of so many `rows`: few long rows are fastest so.
+    One axis after the other, the last first: so its steps are taken once a tap of its own, not once a tap of all axes, and XLA
+    writes each array in one loop, which it does for up to eight windows. Rows of zeros may follow, such that there are a
+    multiple of so many `rows`: few long rows are fastest so.
     """
     if _is_tiling(Geometry(axes)):
         return _tiles(a, axes, lib)
-    windows = [window for _, window in phases.windows(a, axes, lib)]
-    missing, rest = divmod(-len(windows) * a.shape[1] % rows, a.shape[1])
-    if not rest and missing <= ZEROS * len(windows):
-        windows += [lib.xp.zeros_like(windows[0])] * missing
-    u = lib.xp.stack(windows, axis=1)
-    return lib.xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
+    count = a.shape[1] * math.prod(axis.kernel_size for axis in axes)
+    missing = -count % rows
+    a = lib.pad(a, [(axis.pad_lo, axis.pad_hi) for axis in axes])
+    unfolded = [pair for pair in enumerate(axes, a.ndim - len(axes)) if max(pair[1].kernel_size, pair[1].stride) > 1]
+    for number, axis in reversed(unfolded):
+        windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
+        if number == unfolded[0][0] and missing <= ZEROS * count:
+            windows.append(lib.zeros((a.shape[0], missing, *windows[0].shape[2:]), a))
+        a = lib.xp.concat(windows, axis=1)
+    return a
 
 
 def _tiles(x: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
@@ -341,7 +355,7 @@ def work(problem: Problem) -> Work:
         return Work("matrix", amount, 2 * products, 4 * blocks.BLOCK, operations, "one product, then the taps placed")
     if _is_tiling(geometry):
         amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
-        temporary = min(2 * problem.bytes_of["x"], 4 * BLOCK) + 2 * problem.bytes_of["w"]
+        temporary = min(2 * problem.bytes_of["x"], 4 * CALLED) + 2 * problem.bytes_of["w"]
         why = "windows that do not overlap: a change of shape"
         return Work("matrix", amount, problem.bytes_of["x"], temporary, 16, why)
     amount, moved, most = 0.0, 0.0, 0.0
@@ -357,7 +371,7 @@ def work(problem: Problem) -> Work:
             passes = 3.0  # a product with few long rows does little else
         is_strided = part.geometry.axes[-1].stride > 1 if part.geometry.axes else False
         moved += passes * each * (unfolded * (2 if is_strided else 1) + summed)
-        most = max(most, min(each * unfolded, 2 * BLOCK) + 2 * item * summed)
+        most = max(most, min(each * unfolded, 2 * CALLED) + 2 * item * summed)
     if windows.phases > 1:
         moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
     most += 2 * problem.bytes_of["w"]

@@ -3,3 +3,8 @@
 It runs the convolutions of ``workloads.toml`` in one process, contestants in turn, and checks every result against the
 others before it is timed. Only ratios of one run mean something.
 """
+
+import os
+
+# before NumPy is imported: else the threads of its products spin for 0.1 s after each, on the processors of the next contestant
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2**20 ticks of a processor

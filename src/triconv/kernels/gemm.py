@@ -43,7 +43,7 @@ PRODUCTS = 32 * 2**20
 WRITTEN = 50
 # rows of an unfolded input that are few
 FEW = 96
-# share of windows of zeros that a product may have
+# share of rows of zeros that a product may have
 ZEROS = 0.25
 # phases above which products are placed instead
 PHASES = 16
@@ -225,8 +225,11 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
+    lanes = lib.lanes(x)
+    tile = 2 * lanes if lanes > 1 else 1
+
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(a, part.axes, lib, 2 * lib.lanes(a)) for a, part in ((g, leading), (x, trailing)))
+        v, u = (_unfold(a, part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
         return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
 
     g, x = _exchanged(g, lib), _exchanged(x, lib)
@@ -235,7 +238,7 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     else:  # in rows of g
         gw = blocks.total_rows(lambda g, x, part: block(g, x, _rows_of(leading, g), part), g, x, trailing, rows, lib)
     sizes = geometry.kernel_size
-    gw = gw[:, : k * math.prod(sizes[:lead]), : c * math.prod(sizes[lead:])]  # without the windows of zeros
+    gw = gw[:, : k * math.prod(sizes[:lead]), : c * math.prod(sizes[lead:])]  # without the rows of zeros
     gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))
     gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw  # the mirrored geometry's taps are in reverse
     last = gw.ndim - 1
@@ -269,10 +272,11 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> A
     count = a.shape[1] * math.prod(axis.kernel_size for axis in axes)
     missing = -count % rows
     a = lib.pad(a, [(axis.pad_lo, axis.pad_hi) for axis in axes])
-    unfolded = [pair for pair in enumerate(axes, a.ndim - len(axes)) if max(pair[1].kernel_size, pair[1].stride) > 1]
-    for number, axis in reversed(unfolded):
+    numbered = enumerate(axes, a.ndim - len(axes))
+    moving = [(number, axis) for number, axis in numbered if (axis.kernel_size, axis.stride) != (1, 1)]
+    for number, axis in reversed(moving):
         windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
-        if number == unfolded[0][0] and missing <= ZEROS * count:
+        if number == moving[0][0] and 0 < missing <= ZEROS * count:
             windows.append(lib.zeros((a.shape[0], missing, *windows[0].shape[2:]), a))
         a = lib.xp.concat(windows, axis=1)
     return a

@@ -114,6 +114,11 @@ WAYS = {
     "windows that tile": ((2, 3, 9, 8), (4, 3, 3, 2), {"stride": (3, 2)}),
     "windows with gaps": ((2, 3, 9, 8), (4, 3, 2, 1), {"stride": (3, 2), "padding": [(1, 0), (0, -1)]}),
     "tiles that are placed": ((2, 3, 4, 3), (2, 3, 3, 2), {"input_dilation": (3, 2), "padding": [(2, 2), (1, 1)]}),
+    "tiles of whole cache lines": (
+        (2, 6, 3, 2),
+        (4, 3, 3, 16),
+        {"input_dilation": (3, 16), "padding": [(2, 1), (15, 9)], "groups": 2},
+    ),
     "tiles in layers": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
     "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
     "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),

@@ -47,6 +47,8 @@ FEW = 96
 ZEROS = 0.25
 # phases above which products are placed instead
 PHASES = 16
+# elements of a cache line
+LINE = 16
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -71,7 +73,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     size = sum(_size(x.shape[2], w.shape[1], part.geometry) for part in parts)
-    return blocks.each(block, x, kernels, size, lib, _most(x, geometry, lib))
+    return blocks.each(block, x, kernels, size, lib, _most(x, w.shape[1], geometry, lib))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -95,7 +97,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
     size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
-    return blocks.total(block, g, x, size, lib, _most(x, geometry, lib))
+    return blocks.total(block, g, x, size, lib, _most(x, g.shape[2], geometry, lib))
 
 
 def _leading(c: int, k: int, geometry: Geometry) -> int:
@@ -132,9 +134,15 @@ def _size(c: int, k: int, geometry: Geometry) -> float:
     return 4 * (unfolded * at_once + (products if lead else 0))
 
 
-def _most(x: Array, geometry: Geometry, lib: Standard) -> float:
-    """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is."""
-    return blocks.most(blocks.BLOCK if _is_tiling(geometry) else _block(lib), x, lib)
+def _most(x: Array, k: int, geometry: Geometry, lib: Standard) -> float:
+    """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is.
+
+    Unless the kernel is larger, which a product brings in order once a block.
+    """
+    size = _block(lib)
+    if lib.compiles and _is_tiling(geometry):
+        size = min(size, max(blocks.BLOCK, 4 * k * x.shape[2] * math.prod(geometry.kernel_size)))
+    return blocks.most(size, x, lib)
 
 
 def _block(lib: Standard) -> int:
@@ -179,6 +187,13 @@ def _in_layers(geometry: Geometry) -> bool:
     """Whether to place products by layers of tiles: a single one, or fewer than there would be phases."""
     phases_ = math.prod(axis.input_dilation for axis in geometry.axes)
     return _layers(geometry) == 1 or (_layers(geometry) > 0 and phases_ > PHASES)
+
+
+def _in_lines(k: int, geometry: Geometry) -> bool:
+    """Whether products are rows of tiles that fill whole cache lines."""
+    if _layers(geometry) != 1 or k * math.prod(geometry.kernel_size) < FEW:
+        return False
+    return all(axis.kernel_size == axis.input_dilation and axis.kernel_size % LINE == 0 for axis in geometry.axes[-1:])
 
 
 def _is_tiling(geometry: Geometry) -> bool:
@@ -295,15 +310,15 @@ def _tiles(x: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
 
 def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """One product for all taps, then each is added where it belongs."""
-    groups, k, c, *kernel = w.shape
-    w = permute_dims(w, (0, *range(3, w.ndim), 1, 2), lib.xp)
-    w = lib.xp.reshape(w, (groups, math.prod(kernel) * k, c))
-    in_layers = _in_layers(geometry)
+    k, c, *kernel = w.shape[1:]
+    in_layers, in_lines = _in_layers(geometry), _in_lines(k, geometry)
     parts = [] if in_layers else list(geometry.phases())
+    product = _product_in_lines if in_lines else _product
+    w = lib.xp.flip(w, axis=tuple(range(3, w.ndim))) if in_layers else w
+    w = permute_dims(w, (0, 2, 1, *range(3, w.ndim)) if in_lines else (0, *range(3, w.ndim), 1, 2), lib.xp)
 
     def block(x: Array, w: Array) -> Array:
-        columns = lib.xp.reshape(_exchanged(x, lib), (x.shape[0], c, -1))
-        products = lib.xp.reshape(lib.matmul(w, columns), (x.shape[0], *kernel, k, x.shape[1], *x.shape[3:]))
+        products = product(x, w, lib)
         if in_layers:
             y = _placed_in_layers(products, geometry, lib)
         else:
@@ -312,7 +327,27 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
         return _exchanged(y, lib)
 
     size = 4 * math.prod(geometry.input_size) * (c + math.prod(kernel) * k)
-    return blocks.each(block, x, [w], size, lib, blocks.most(blocks.BLOCK, x, lib))
+    at_once = WHOLE if lib.compiles and size * math.prod(x.shape[:2]) <= WHOLE else blocks.BLOCK
+    return blocks.each(block, x, [w], size, lib, blocks.most(at_once, x, lib))
+
+
+def _product(x: Array, w: Array, lib: Standard) -> Array:
+    """Products, (groups, *kernel, k, n, *input), of x and a kernel (groups, *kernel, k, c)."""
+    groups, n, c = x.shape[:3]
+    columns = lib.xp.reshape(_exchanged(x, lib), (groups, c, -1))
+    products = lib.matmul(lib.xp.reshape(w, (groups, -1, c)), columns)
+    return lib.xp.reshape(products, (*w.shape[:-1], n, *x.shape[3:]))
+
+
+def _product_in_lines(x: Array, w: Array, lib: Standard) -> Array:
+    """The same, of a kernel (groups, c, k, *kernel): taps stand in rows, to be placed a cache line at a time."""
+    (groups, n, c), ndim = x.shape[:3], x.ndim - 3
+    rows = lib.xp.reshape(permute_dims(x, (0, 1, *range(3, x.ndim), 2), lib.xp), (groups, -1, c))
+    products = lib.matmul(rows, lib.xp.reshape(w, (groups, c, -1)))
+    products = lib.xp.reshape(products, (groups, n, *x.shape[3:], *w.shape[2:]))
+    first = 2 + ndim  # the axis of output channels
+    order = (0, *range(first + 1, first + 1 + ndim), first, *range(1, first))
+    return permute_dims(products, order, lib.xp)
 
 
 def _placed(products: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -327,13 +362,14 @@ def _placed(products: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def _placed_in_layers(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same by layers of tiles: no two products of a layer fall on the same output, so it is a change of shape."""
+    """The same by layers of tiles, of products with taps in reverse.
+
+    No two products of a layer fall on the same output, so it is a change of shape.
+    """
     axes, ndim = geometry.axes, len(geometry.axes)
-    products = lib.xp.flip(products, axis=tuple(range(1, 1 + ndim)))
     order = [axis for pair in zip(range(3 + ndim, 3 + 2 * ndim), range(1, 1 + ndim), strict=True) for axis in pair]
-    products = permute_dims(
-        products, (0, 1 + ndim, 2 + ndim, *order), lib.xp
-    )  # groups, k, n, input and tap of each axis
+    # groups, k, n, and the input and the tap of each axis
+    products = permute_dims(products, (0, 1 + ndim, 2 + ndim, *order), lib.xp)
     layers = []
     for first in itertools.product(*(range(0, axis.kernel_size, axis.input_dilation) for axis in axes)):
         pieces = [slice(t, min(t + axis.input_dilation, axis.kernel_size)) for t, axis in zip(first, axes, strict=True)]
@@ -356,7 +392,9 @@ def work(problem: Problem) -> Work:
         products = each * windows.k * windows.taps * math.prod(geometry.input_size)
         operations = 16 + (4 * _layers(geometry) if _in_layers(geometry) else windows.taps)
         amount = products / item * windows.c * (1 + 12 / (windows.k * windows.taps))
-        return Work("matrix", amount, 2 * products, 4 * blocks.BLOCK, operations, "one product, then the taps placed")
+        sample = item * math.prod(geometry.input_size) * (windows.c + windows.k * windows.taps)
+        temporary = min(problem.groups * problem.n * sample, max(WHOLE, sample)) + 2 * problem.bytes_of["w"]
+        return Work("matrix", amount, 2 * products, temporary, operations, "one product, then the taps placed")
     if _is_tiling(geometry):
         amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
         temporary = min(2 * problem.bytes_of["x"], 4 * CALLED) + 2 * problem.bytes_of["w"]

@@ -85,7 +85,8 @@ def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, 
     count, geometry_, x = _rows(x, geometry, rows, lib)
     if count == 1:
         return f(x, geometry_)
-    y = lib.each(lambda block: f(_row_window(x, block, rows, geometry_, lib), geometry_), lib.xp.arange(count))
+    step, size, x_rows = rows * geometry.axes[0].stride, geometry_.input_size[0], _reader(x, lib)
+    y = lib.each(lambda number: f(x_rows(number * step, size), geometry_), lib.xp.arange(count))
     y = permute_dims(y, (1, 2, 3, 0, *range(4, y.ndim)), lib.xp)
     y = lib.xp.reshape(y, (*y.shape[:3], count * rows, *y.shape[5:]))
     return y[:, :, :, : geometry.output_size[0], ...]
@@ -98,9 +99,15 @@ def total_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, 
         return f(g, x, geometry_)
     g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
 
+    step, size, x_rows, g_rows = (
+        rows * geometry.axes[0].stride,
+        geometry_.input_size[0],
+        _reader(x, lib),
+        _reader(g, lib),
+    )
+
     def block(number: Any) -> Array:
-        g_rows = lib.window(g, (number * rows, *[0] * (g.ndim - 4)), (rows, *g.shape[4:]))
-        return f(g_rows, _row_window(x, number, rows, geometry_, lib), geometry_)
+        return f(g_rows(number * rows, rows), x_rows(number * step, size), geometry_)
 
     return lib.total(block, lib.xp.arange(count))
 
@@ -118,10 +125,18 @@ def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, 
     return count, Geometry((block, *others), geometry.groups), x
 
 
-def _row_window(x: Array, number: Any, rows: int, geometry: Geometry, lib: Standard) -> Array:
-    others = geometry.axes[1:]
-    starts = (number * (rows * geometry.axes[0].stride), *[0] * len(others))
-    return lib.window(x, starts, geometry.input_size)
+def _reader(a: Array, lib: Standard) -> Callable[[Any, int], Array]:
+    """From a start on, so many positions of the first spatial axis.
+
+    The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
+    """
+    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
+
+    def read(start: Any, size: int) -> Array:
+        window = lib.window(merged, (start, 0), (size, merged.shape[2]))
+        return lib.xp.reshape(window, (*a.shape[:3], size, *a.shape[4:]))
+
+    return read
 
 
 def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:
@@ -129,11 +144,11 @@ def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:
 
     Both divide what there is. Samples come first, since they stand first in what users have.
     """
-    samples = _divisor(n, most / max(size * groups, 1))
-    return samples, groups if samples > 1 else _divisor(groups, most / max(size, 1))
+    samples = divisor(n, most / max(size * groups, 1))
+    return samples, groups if samples > 1 else divisor(groups, most / max(size, 1))
 
 
-def _divisor(number: int, most: float) -> int:
+def divisor(number: int, most: float) -> int:
     """The largest divisor of `number` up to `most`, at least 1."""
     return max((d for d in range(1, int(min(most, number)) + 1) if number % d == 0), default=1)
 

@@ -156,7 +156,11 @@ def _rows(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
         return 1
     (_, n, c), lead = x.shape[:3], _leading(x.shape[2], k, geometry)
     size, rows = n * _size(c, k, geometry), (geometry.input_size if lead else geometry.output_size)[0]
-    return rows if size <= blocks.most(WHOLE, x, lib) else max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
+    if size <= blocks.most(WHOLE, x, lib):
+        return rows
+    most = max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
+    even = blocks.divisor(rows, most)  # such that nothing has to be padded
+    return even if 2 * even >= most else most
 
 
 def _is_long(geometry: Geometry) -> bool:

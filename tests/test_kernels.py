@@ -324,6 +324,17 @@ def test_axes_are_unfolded_one_after_the_other(jax):
     assert text.count(" fusion(") < 10
 
 
+@pytest.mark.parametrize(("size", "pieces"), [(110, 1), (112, 24)])
+def test_a_small_product_of_long_rows_is_made_in_pieces(jax, size, pieces):
+    """For as many threads, which XLA gives to independent products only."""
+    rng = np.random.default_rng(0)
+    x, g = (rng.integers(-3, 4, (1, c, size, size)).astype(np.float32) for c in (3, 8))
+    params = {"kernel_size": (3, 3), "padding": 1}
+    gw = jax.jit(lambda g, x: triconv.conv_weight_vjp(g, x, algorithm="gemm", **params))
+    assert gw.lower(g, x).as_text().count("dot_general") == pieces
+    np.testing.assert_array_equal(gw(g, x), triconv.conv_weight_vjp(g, x, algorithm="direct", **params))
+
+
 def test_what_is_shared_out_among_devices_is_not_looped_over(jax):
     from jax.sharding import NamedSharding, PartitionSpec
 

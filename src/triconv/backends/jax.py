@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from triconv.geometry import Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 SMALL = 64
+# elements of a product, up to which it is small, and terms of each, from which they are many; products that are not few
+SHORT, LONG, PIECES = 64 * 64, 12 * 2**10, 24
 # bytes of a vector that XLA's loops on a CPU compute with
 VECTOR = 32
 
@@ -89,6 +92,10 @@ class JAX(Standard):
     def lanes(self, array: Array) -> int:
         """Those of a vector on a CPU: for rows of, say, seven halves of a vector, all vectors are halves."""
         return VECTOR // array.dtype.itemsize if self.device_kind(array) == "cpu" else 1
+
+    def pieces(self, size: int, inner: int, array: Array) -> int:
+        """XLA computes a small product on one thread of a CPU, and several on as many threads if they are not few."""
+        return PIECES if self.device_kind(array) == "cpu" and size <= SHORT and inner >= LONG else 1
 
     def stored(self, array: Array) -> Array:
         """By a loop that puts the first element back in its place: XLA drops a barrier before it fuses, but not that.
@@ -231,7 +238,14 @@ class JAX(Standard):
         import jax
 
         if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
-            product = jax.lax.dot_general(a.reshape(a.shape[-2:]), b.reshape(b.shape[-2:]), (((1,), (1,)), ((), ())))
+            matrices, inner = [m.reshape(m.shape[-2:]) for m in (a, b)], a.shape[-1]
+            pieces = self.pieces(a.shape[-2] * b.shape[-2], inner, a)
+            ends = [inner * number // pieces for number in range(pieces + 1)]
+            products = [
+                jax.lax.dot_general(*(m[:, start:end] for m in matrices), (((1,), (1,)), ((), ())))
+                for start, end in itertools.pairwise(ends)
+            ]
+            product = functools.reduce(operator.add, products)
             return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
         return self.xp.einsum("...ij,...kj->...ik", a, b)
 

@@ -139,6 +139,10 @@ class Standard:
         """Elements of a row that a loop takes at a time, if it matters whether they divide the row."""
         return 1
 
+    def pieces(self, size: int, inner: int, array: Array) -> int:
+        """How many products to sum for one of `inner` terms with `size` elements, if one does not occupy all processors."""
+        return 1
+
     def stored(self, array: Array) -> Array:
         """The array, computed by itself: a compiler does not fuse what comes before it with what comes after."""
         return array

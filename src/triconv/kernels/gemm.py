@@ -150,13 +150,16 @@ def _block(lib: Standard) -> int:
     return LOOPED if lib.compiles else CALLED
 
 
-def _rows(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
-    """How many positions of the first axis to take at a time: all, unless that is far too much for a block."""
+def _rows(x: Array, k: int, geometry: Geometry, lib: Standard, beside: float = 0) -> int:
+    """How many positions of the first axis to take at a time: all, unless that is far too much for a block.
+
+    With so many bytes `beside` what is unfolded.
+    """
     if not geometry.axes:
         return 1
     (_, n, c), lead = x.shape[:3], _leading(x.shape[2], k, geometry)
     size, rows = n * _size(c, k, geometry), (geometry.input_size if lead else geometry.output_size)[0]
-    if size <= blocks.most(WHOLE, x, lib):
+    if size + beside <= blocks.most(WHOLE, x, lib):
         return rows
     most = max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
     even = blocks.divisor(rows, most)  # such that nothing has to be padded
@@ -240,7 +243,8 @@ def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) ->
 def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` of one phase and block."""
     (groups, _, c), k = x.shape[:3], g.shape[2]
-    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib)
+    copied = lib.pieces(k * c * math.prod(geometry.kernel_size), math.prod(g.shape) // k, x) > 1
+    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib, 4 * math.prod(g.shape) if copied else 0)
     leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 

@@ -86,9 +86,16 @@ def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, 
     if count == 1:
         return f(x, geometry_)
     step, size, x_rows = rows * geometry.axes[0].stride, geometry_.input_size[0], _reader(x, lib)
-    y = lib.each(lambda number: f(x_rows(number * step, size), geometry_), lib.xp.arange(count))
-    y = permute_dims(y, (1, 2, 3, 0, *range(4, y.ndim)), lib.xp)
-    y = lib.xp.reshape(y, (*y.shape[:3], count * rows, *y.shape[5:]))
+    shape = ()
+
+    def block(number: Any) -> Array:
+        nonlocal shape
+        y = f(x_rows(number * step, size), geometry_)
+        shape = y.shape
+        return _merged(y, lib)
+
+    y = lib.joined(block, count)
+    y = lib.xp.reshape(y, (*shape[:3], count * rows, *shape[4:]))
     return y[:, :, :, : geometry.output_size[0], ...]
 
 
@@ -130,13 +137,18 @@ def _reader(a: Array, lib: Standard) -> Callable[[Any, int], Array]:
 
     The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
     """
-    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
+    merged = _merged(a, lib)
 
     def read(start: Any, size: int) -> Array:
         window = lib.window(merged, (start, 0), (size, merged.shape[2]))
         return lib.xp.reshape(window, (*a.shape[:3], size, *a.shape[4:]))
 
     return read
+
+
+def _merged(a: Array, lib: Standard) -> Array:
+    """All axes but the first spatial one merged with those before or after it."""
+    return lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
 
 
 def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:

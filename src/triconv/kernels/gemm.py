@@ -96,8 +96,13 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         ]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
-    return blocks.total(block, g, x, size, lib, _most(x, g.shape[2], geometry, lib))
+    size, most = (
+        sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts),
+        _most(x, g.shape[2], geometry, lib),
+    )
+    if _is_in_pieces(g, x, geometry, lib):
+        most = blocks.most(_block(lib), x, lib)
+    return blocks.total(block, g, x, size, lib, most)
 
 
 def _leading(c: int, k: int, geometry: Geometry) -> int:
@@ -164,6 +169,12 @@ def _rows(x: Array, k: int, geometry: Geometry, lib: Standard, beside: float = 0
     most = max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
     even = blocks.divisor(rows, most)  # such that nothing has to be padded
     return even if 2 * even >= most else most
+
+
+def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool:
+    """Whether the product of a weight VJP would be made in pieces, if it were a single one."""
+    k, c = g.shape[2], x.shape[2]
+    return lib.pieces(k * c * math.prod(geometry.kernel_size), math.prod(g.shape[1:]) // k, x) > 1
 
 
 def _is_long(geometry: Geometry) -> bool:
@@ -243,8 +254,8 @@ def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) ->
 def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` of one phase and block."""
     (groups, _, c), k = x.shape[:3], g.shape[2]
-    copied = lib.pieces(k * c * math.prod(geometry.kernel_size), math.prod(g.shape) // k, x) > 1
-    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib, 4 * math.prod(g.shape) if copied else 0)
+    beside = 4 * math.prod(g.shape) if _is_in_pieces(g, x, geometry, lib) else 0  # each piece is a copy
+    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib, beside)
     leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 

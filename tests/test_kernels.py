@@ -35,6 +35,7 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(gemm, "LOOPED", 100)
         monkeypatch.setattr(gemm, "CALLED", 100)
         monkeypatch.setattr(gemm, "WHOLE", 200)
+        monkeypatch.setattr(gemm, "PLACED", 200)
         monkeypatch.setattr(depthwise, "FUSED", 200)
         monkeypatch.setattr(depthwise, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "CALLED", 200)
@@ -248,7 +249,11 @@ def problem(contraction, x, w, **params):
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 512, 256), (512, 512, 5), {"padding": 2}, "vendor"),
-        ("conv_weight_vjp", (4, 3, 112, 112), (64, 3, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_weight_vjp", (4, 3, 112, 112), (64, 3, 3, 3), {"padding": 1}, "gemm"),
+        ("conv_weight_vjp", (2, 16, 160, 160), (16, 16, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (4, 64, 112, 112), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (1, 64, 320, 320), (64, 64, 3, 3), {"padding": 1}, "vendor"),
+        ("conv", (4, 16, 512, 512), (16, 16, 3, 3), {"padding": 1}, "vendor"),
         ("conv_weight_vjp", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (1, 256, 124, 124), (256, 1, 3, 3), {"padding": 1, "groups": 256}, "depthwise"),
         ("conv_weight_vjp", (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, "depthwise"),

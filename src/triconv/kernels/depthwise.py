@@ -37,6 +37,8 @@ WHOLE = 32 * 2**20
 FEW = 12
 # products that are added in one chain; of more, each row of the kernel is added by itself
 CHAIN = 16
+# input channels a group that are many
+MANY = 8
 # share by which rows may be made longer
 LONGER = 0.2
 
@@ -166,6 +168,8 @@ def work(problem: Problem) -> Work:
     operations = 16 + 2 * windows.phases * min(windows.taps, 64) * products
     moved = 0.0 if windows.phases == 1 else 2.0 * windows.bytes_of["g"]
     temporary = 2 * windows.bytes_of["x"] + (0 if windows.phases == 1 else windows.bytes_of["g"])
-    return Work(
-        kind, windows.padded_multiply_adds, moved, min(temporary, 4 * FUSED), operations, "few channels a group"
-    )
+    amount = 1.0 * windows.padded_multiply_adds
+    sample = (windows.bytes_of["x"] + windows.bytes_of["g"]) / (windows.n * windows.groups)
+    if windows.c > MANY and sample > FUSED:
+        amount *= 3  # all channels are read once for each output channel, and no longer from a cache
+    return Work(kind, amount, moved, min(temporary, 4 * FUSED), operations, "few channels a group")

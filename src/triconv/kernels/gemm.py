@@ -35,8 +35,10 @@ Array = Any
 # bytes of the unfolded input, and of the products of leading taps, of a block: in a compiled loop, which starts the next at no
 # cost and so leaves half of a shared cache to others; and where a block is a dozen calls
 LOOPED, CALLED = 5 * 2**20, 10 * 2**20
-# the same of a sample that is taken whole
-WHOLE = 16 * 2**20
+# the same of a sample that is taken whole: rows of it, one block after the other, are read and written once more
+WHOLE = 40 * 2**20
+# the same of all samples whose products are placed at once
+PLACED = 16 * 2**20
 # bytes of one sample's products of leading taps, which stand in memory
 PRODUCTS = 32 * 2**20
 # multiply-adds that take as long as writing an element
@@ -346,7 +348,7 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
         return _exchanged(y, lib)
 
     size = 4 * math.prod(geometry.input_size) * (c + math.prod(kernel) * k)
-    at_once = WHOLE if lib.compiles and size * math.prod(x.shape[:2]) <= WHOLE else blocks.BLOCK
+    at_once = PLACED if lib.compiles and size * math.prod(x.shape[:2]) <= PLACED else blocks.BLOCK
     return blocks.each(block, x, [w], size, lib, blocks.most(at_once, x, lib))
 
 
@@ -412,7 +414,7 @@ def work(problem: Problem) -> Work:
         operations = 16 + (4 * _layers(geometry) if _in_layers(geometry) else windows.taps)
         amount = products / item * windows.c * (1 + 12 / (windows.k * windows.taps))
         sample = item * math.prod(geometry.input_size) * (windows.c + windows.k * windows.taps)
-        temporary = min(problem.groups * problem.n * sample, max(WHOLE, sample)) + 2 * problem.bytes_of["w"]
+        temporary = min(problem.groups * problem.n * sample, max(PLACED, sample)) + 2 * problem.bytes_of["w"]
         return Work("matrix", amount, 2 * products, temporary, operations, "one product, then the taps placed")
     if _is_tiling(geometry):
         amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
@@ -420,7 +422,8 @@ def work(problem: Problem) -> Work:
         why = "windows that do not overlap: a change of shape"
         return Work("matrix", amount, problem.bytes_of["x"], temporary, 16, why)
     amount, moved, most = 0.0, 0.0, 0.0
-    # blocks stay in cache; but the columns of a weight VJP are long, and a product has to bring them in order
+    # blocks stay in cache, unless they are rows of a sample; but the columns of a weight VJP are long, and a product has to
+    # bring them in order
     passes = 2.0 if problem.device == "gpu" else 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
     for part in geometry.phases():
         lead = _leading(windows.c, windows.k, part.geometry)
@@ -429,10 +432,11 @@ def work(problem: Problem) -> Work:
         columns = windows.c * math.prod(part.geometry.kernel_size[lead:])
         amount += each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
         if windows.contraction == "conv_weight_vjp" and problem.groups == 1 and columns < FEW:
-            passes = 3.0  # a product with few long rows does little else
-        is_strided = part.geometry.axes[-1].stride > 1 if part.geometry.axes else False
-        moved += passes * each * (unfolded * (2 if is_strided else 1) + summed)
-        most = max(most, min(each * unfolded, 2 * CALLED) + 2 * item * summed)
+            passes = 1.2  # a product with few long rows does little else
+        in_rows = item * (unfolded + (summed if lead else 0)) > WHOLE
+        steps = 2 if len(part.geometry.axes) == 1 and part.geometry.axes[0].stride > 1 else 1  # read one by one
+        moved += (max(passes, 0.8) if in_rows else passes) * each * (steps * unfolded + summed)
+        most = max(most, min(each * unfolded, WHOLE) + 2 * item * summed)
     if windows.phases > 1:
         moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
     most += 2 * problem.bytes_of["w"]

@@ -8,6 +8,7 @@ the framework's; the multiply-adds are those of `direct` and those with the padd
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ from triconv.kernels import phases
 from triconv.kernels.work import Problem, Work
 
 Array = Any
+
+# outputs of a convolution from which a CPU is busy whatever their channels are
+LARGE = 3e6
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -84,10 +88,13 @@ def work(problem: Problem) -> Work:
         return _work_on_gpu(problem)
     windows = problem.by_windows()
     amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
+    is_weight_vjp = windows.contraction == "conv_weight_vjp"
+    outputs = windows.n * windows.k * math.prod(windows.geometry.output_size) / windows.phases
+    is_large = not is_weight_vjp and outputs >= LARGE
     if len(windows.geometry.axes) == 1:
-        amount *= 0.85 * (1 + min(0.5, 40 / windows.k))
+        amount *= 0.85 * (1 + min(0.5, (10 if is_large else 40) / windows.k))
     else:
-        amount *= (1 + min(1, 80 / windows.k)) * (1.25 if windows.contraction == "conv_weight_vjp" else 1)
+        amount *= (1 + min(1, (16 if is_large else 80) / windows.k)) * (1.25 if is_weight_vjp else 1)
     if len(windows.geometry.axes) > 2:
         amount *= 5
     if len(windows.geometry.axes) > 1 and windows.phases > 2:

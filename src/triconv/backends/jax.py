@@ -199,17 +199,17 @@ class JAX(Standard):
         flat = [a.reshape(a.shape[0], -1) for a in arrays]
         return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
 
-    def joined(self, f: Callable[[Any], Array], count: int) -> Array:
+    def joined(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
         """A loop in the compiled program that writes each in its place."""
         import jax
 
         like = jax.eval_shape(f, 0)
-        front, rows, rest = like.shape
+        shape = (*like.shape[:axis], count * like.shape[axis], *like.shape[axis + 1 :])
 
         def write(number: Any, whole: Array) -> Array:
-            return jax.lax.dynamic_update_slice(whole, f(number), (0, number * rows, 0))
+            return jax.lax.dynamic_update_slice_in_dim(whole, f(number), number * like.shape[axis], axis)
 
-        return jax.lax.fori_loop(0, count, write, self.xp.zeros((front, count * rows, rest), like.dtype))
+        return jax.lax.fori_loop(0, count, write, self.xp.zeros(shape, like.dtype))
 
     def place(self, array: Array) -> Any:
         """Leave it to JAX, which moves what is not committed to a device."""

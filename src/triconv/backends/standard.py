@@ -183,9 +183,9 @@ class Standard:
         """The same, summed."""
         return functools.reduce(operator.add, (f(*block) for block in zip(*map(_blocks, arrays), strict=True)))
 
-    def joined(self, f: Callable[[Any], Array], count: int) -> Array:
-        """``f(0)``, ``f(1)``, ... of shape (front, rows, rest), as one array of shape (front, count * rows, rest)."""
-        return self.xp.concat([f(number) for number in range(count)], axis=1)
+    def joined(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
+        """``f(0)``, ``f(1)``, ... up to `count`, one after the other along an axis."""
+        return self.xp.concat([f(number) for number in range(count)], axis=axis)
 
     def place(self, array: Array) -> Any:
         """Return what two arrays must have in common to be computed on together: their device."""

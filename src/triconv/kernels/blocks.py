@@ -85,17 +85,8 @@ def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, 
     count, geometry_, x = _rows(x, geometry, rows, lib)
     if count == 1:
         return f(x, geometry_)
-    step, size, x_rows = rows * geometry.axes[0].stride, geometry_.input_size[0], _reader(x, lib)
-    shape = ()
-
-    def block(number: Any) -> Array:
-        nonlocal shape
-        y = f(x_rows(number * step, size), geometry_)
-        shape = y.shape
-        return _merged(y, lib)
-
-    y = lib.joined(block, count)
-    y = lib.xp.reshape(y, (*shape[:3], count * rows, *shape[4:]))
+    step, size, read = rows * geometry.axes[0].stride, geometry_.input_size[0], _reader(x, lib)
+    y = lib.joined(lambda number: f(read(number * step, size), geometry_), count, 3)
     return y[:, :, :, : geometry.output_size[0], ...]
 
 
@@ -106,12 +97,8 @@ def total_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, 
         return f(g, x, geometry_)
     g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
 
-    step, size, x_rows, g_rows = (
-        rows * geometry.axes[0].stride,
-        geometry_.input_size[0],
-        _reader(x, lib),
-        _reader(g, lib),
-    )
+    step, size = rows * geometry.axes[0].stride, geometry_.input_size[0]
+    g_rows, x_rows = _reader(g, lib), _reader(x, lib)
 
     def block(number: Any) -> Array:
         return f(g_rows(number * rows, rows), x_rows(number * step, size), geometry_)
@@ -137,18 +124,13 @@ def _reader(a: Array, lib: Standard) -> Callable[[Any, int], Array]:
 
     The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
     """
-    merged = _merged(a, lib)
+    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
 
     def read(start: Any, size: int) -> Array:
         window = lib.window(merged, (start, 0), (size, merged.shape[2]))
         return lib.xp.reshape(window, (*a.shape[:3], size, *a.shape[4:]))
 
     return read
-
-
-def _merged(a: Array, lib: Standard) -> Array:
-    """All axes but the first spatial one merged with those before or after it."""
-    return lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
 
 
 def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:

@@ -98,12 +98,9 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         ]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    size, most = (
-        sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts),
-        _most(x, g.shape[2], geometry, lib),
-    )
-    if _is_in_pieces(g, x, geometry, lib):
-        most = blocks.most(_block(lib), x, lib)
+    size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
+    in_pieces = _is_in_pieces(g, x, geometry, lib)  # a block of tiles would be too short for them
+    most = blocks.most(_block(lib), x, lib) if in_pieces else _most(x, g.shape[2], geometry, lib)
     return blocks.total(block, g, x, size, lib, most)
 
 

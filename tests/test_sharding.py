@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import triconv
+from triconv.kernels import gemm
 
 X, W = (8, 4, 6), (8, 4, 3)
 
@@ -61,6 +62,33 @@ def test_shard_map_sums_the_gradient_of_what_is_replicated(jax, check_vma, eager
     assert_same(ours, gradients(lambda x, w: jax.lax.conv_general_dilated(x, w, (1,), "SAME")), jax)
     if check_vma:
         assert_same(ours, jax.grad(loss, (0, 1))(x, w), jax)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map_of_loops(jax, monkeypatch, check_vma):
+    """What a loop starts from varies over the mesh as what it computes does: rows of a sample, and sums over blocks."""
+    for name in ("WHOLE", "LOOPED"):
+        monkeypatch.setattr(gemm, name, 200)
+    x, w = arrays(jax)
+    spec, whole = jax.P("a"), jax.P()
+
+    def on_each(x, w):
+        y = triconv.conv(x, w, padding="same", algorithm="gemm")
+        gw = triconv.conv_weight_vjp(y, x, kernel_size=w.shape[2:], padding="same", algorithm="gemm")
+        return y, jax.lax.psum(gw, "a")
+
+    f = jax.jit(
+        jax.shard_map(
+            on_each, mesh=mesh(jax, "Auto"), in_specs=(spec, whole), out_specs=(spec, whole), check_vma=check_vma
+        )
+    )
+    y, gw = f(x, w)
+    expected = triconv.conv(x, w, padding="same", algorithm="direct")
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(
+        gw, triconv.conv_weight_vjp(expected, x, kernel_size=w.shape[2:], padding="same", algorithm="direct")
+    )
+    assert f.lower(x, w).as_text().count("stablehlo.while") >= 2
 
 
 @pytest.mark.parametrize("varying", ["x", "w", "both"])

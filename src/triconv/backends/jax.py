@@ -194,8 +194,8 @@ class JAX(Standard):
         """A loop in the compiled program that carries the sum."""
         import jax
 
-        like = jax.eval_shape(f, *(a[0] for a in arrays))
-        body, start = _flat(f, arrays), self.xp.zeros(like.shape, like.dtype)
+        like = _type_of(f, *(a[0] for a in arrays))
+        body, start = _flat(f, arrays), _zeros(like.shape, like)
         flat = [a.reshape(a.shape[0], -1) for a in arrays]
         return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
 
@@ -203,13 +203,13 @@ class JAX(Standard):
         """A loop in the compiled program that writes each in its place."""
         import jax
 
-        like = jax.eval_shape(f, 0)
+        like = _type_of(f, 0)
         shape = (*like.shape[:axis], count * like.shape[axis], *like.shape[axis + 1 :])
 
         def write(number: Any, whole: Array) -> Array:
             return jax.lax.dynamic_update_slice_in_dim(whole, f(number), number * like.shape[axis], axis)
 
-        return jax.lax.fori_loop(0, count, write, self.xp.zeros(shape, like.dtype))
+        return jax.lax.fori_loop(0, count, write, _zeros(shape, like))
 
     def place(self, array: Array) -> Any:
         """Leave it to JAX, which moves what is not committed to a device."""
@@ -332,6 +332,21 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
         rhs_dilation=[axis.dilation for axis in geometry.axes],
         feature_group_count=groups,
     )
+
+
+def _type_of(f: Callable[..., Array], *arrays: Any) -> Any:
+    """The type of a result, with the axes of a mesh that it varies over; `jax.eval_shape` leaves them out."""
+    import jax
+
+    return jax.make_jaxpr(f)(*arrays).out_avals[0]
+
+
+def _zeros(shape: tuple[int, ...], like: Any) -> Array:
+    """What a loop starts from; within `jax.shard_map`, of the type of what comes out."""
+    import jax
+
+    zeros, varying = jax.numpy.zeros(shape, like.dtype), tuple(like.manual_axis_type.varying)
+    return jax.lax.pcast(zeros, varying, to="varying") if varying else zeros
 
 
 def _flat(f: Callable[..., Array], arrays: tuple[Array, ...]) -> Callable[..., Array]:

@@ -85,8 +85,8 @@ def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, 
     count, geometry_, x = _rows(x, geometry, rows, lib)
     if count == 1:
         return f(x, geometry_)
-    step, size, read = rows * geometry.axes[0].stride, geometry_.input_size[0], _reader(x, lib)
-    y = lib.joined(lambda number: f(read(number * step, size), geometry_), count, 3)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], lib)
+    y = lib.joined(lambda number: f(x_rows(number), geometry_), count, 3)
     return y[:, :, :, : geometry.output_size[0], ...]
 
 
@@ -96,14 +96,9 @@ def total_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, 
     if count == 1:
         return f(g, x, geometry_)
     g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
-
-    step, size = rows * geometry.axes[0].stride, geometry_.input_size[0]
-    g_rows, x_rows = _reader(g, lib), _reader(x, lib)
-
-    def block(number: Any) -> Array:
-        return f(g_rows(number * rows, rows), x_rows(number * step, size), geometry_)
-
-    return lib.total(block, lib.xp.arange(count))
+    g_rows = _reader(g, rows, rows, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], lib)
+    return lib.total(lambda number: f(g_rows(number), x_rows(number), geometry_), lib.xp.arange(count))
 
 
 def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:
@@ -119,15 +114,15 @@ def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, 
     return count, Geometry((block, *others), geometry.groups), x
 
 
-def _reader(a: Array, lib: Standard) -> Callable[[Any, int], Array]:
-    """From a start on, so many positions of the first spatial axis.
+def _reader(a: Array, step: int, size: int, lib: Standard) -> Callable[[Any], Array]:
+    """What a block reads: `size` positions of the first spatial axis, a `step` further for each block.
 
     The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
     """
     merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
 
-    def read(start: Any, size: int) -> Array:
-        window = lib.window(merged, (start, 0), (size, merged.shape[2]))
+    def read(number: Any) -> Array:
+        window = lib.window(merged, (number * step, 0), (size, merged.shape[2]))
         return lib.xp.reshape(window, (*a.shape[:3], size, *a.shape[4:]))
 
     return read

@@ -52,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--variants", default=None, choices=["one", "all"], help="dtypes, precisions, and places of the channels"
     )
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each contestant and task")
+    parser.add_argument("--seconds", type=float, default=0.6, help="for each contestant and task, in all passes")
+    parser.add_argument(
+        "--passes", type=int, default=None, help="over the grid; 3 on a CPU, which is slower for minutes"
+    )
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
     arguments = parser.parse_args(argv)
     keep_memory()
@@ -61,33 +64,41 @@ def main(argv: list[str] | None = None) -> int:
     sizes = arguments.sizes or ("gpu" if on_gpu else "cpu")
     variants = VARIANTS if (arguments.variants or ("all" if on_gpu else "one")) == "all" else VARIANTS[:1]
     tasks = list(contestants.TASKS if "all" in arguments.tasks else arguments.tasks)
-    cells, ceilings, failures = [], {}, 0
-    for library in arguments.libraries or (["jax"] if on_gpu else ["jax", "numpy", "plain"]):
-        for variant in variants if library == "jax" else VARIANTS[:1]:
-            if library == "jax":
-                large = {"size": 8192, "bytes_": 2**31} if on_gpu else {"size": 1024, "bytes_": 2**26}
-                ceilings[str(variant)] = measure.ceilings(variant, **large)
+    large = {"size": 8192, "bytes_": 2**31} if on_gpu else {"size": 1024, "bytes_": 2**26}
+    libraries = arguments.libraries or (["jax"] if on_gpu else ["jax", "numpy", "plain"])
+    kinds = [
+        (library, variant) for library in libraries for variant in (variants if library == "jax" else VARIANTS[:1])
+    ]
+    ceilings = {str(variant): measure.ceilings(variant, **large) for library, variant in kinds if library == "jax"}
+    passes = max(1, arguments.passes or (1 if on_gpu else 3))
+    cells: dict[Any, dict[str, Any] | None] = {}  # None: it failed
+    for number in range(passes):
+        for library, variant in kinds:
             for name, task, facts, start in _grid(library, variant, sizes, tasks, arguments.only):
+                named = {"library": library, "variant": str(variant), "workload": name, "task": task}
+                cell = cells.setdefault(tuple(named.values()), named | facts | {"contestants": {}})
+                if cell is None:
+                    continue
                 try:
                     entries = start()
-                    measure.check(entries, variant)
-                    cell = {"library": library, "variant": str(variant), "workload": name, "task": task} | facts
-                    cell["contestants"] = measure.medians(entries, seconds=arguments.seconds, queued=on_gpu)
+                    if number == 0:
+                        measure.check(entries, variant)
+                    measure.add(cell["contestants"], entries, arguments.seconds, passes, queued=on_gpu)
                 except Exception:  # noqa: BLE001 (one cell must not lose the others)
-                    failures += 1
+                    cells[tuple(named.values())] = None
                     print(f"{library} {name} {task} failed:\n{traceback.format_exc()}", file=sys.stderr)
                     continue
-                cells.append(cell)
-                times = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["contestants"].items())
-                print(f"{library:<6} {name:<28} {task:<15} {times}", file=sys.stderr, flush=True)
-    run = {"versions": versions, "ceilings": ceilings, "cells": cells}
+                said = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["contestants"].items())
+                print(f"{number + 1} {library:<6} {name:<28} {task:<15} {said}", file=sys.stderr, flush=True)
+    measured = [cell for cell in cells.values() if cell is not None]
+    run = {"versions": versions, "ceilings": ceilings, "cells": measured}
     name = arguments.name or versions["device"].replace(" ", "-").lower()
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     (results / f"{name}.json").write_text(json.dumps(run, indent=1) + "\n")
     report.plot(run, results / f"{name}.png")
     print(report.tables(run))
-    return 1 if failures else 0
+    return 1 if None in cells.values() else 0
 
 
 def _grid(library: str, variant: contestants.Variant, sizes: str, tasks: list[str], only: list[str]) -> Iterator[Any]:

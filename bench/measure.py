@@ -30,43 +30,51 @@ def check(entries: dict[str, Entry], variant: Variant) -> None:
                 raise AssertionError(msg)
 
 
-def medians(
-    entries: dict[str, Entry], *, seconds: float, most: int = 50, queued: bool = False
-) -> dict[str, dict[str, Any]]:
-    """Run the contestants in turn for about `seconds` each, three times at least, and return what each took.
+def times(
+    entries: dict[str, Entry], *, seconds: float, least: int = 3, most: int = 50, queued: bool = False
+) -> dict[str, list[float]]:
+    """Run the contestants in turn for about `seconds` each, and return the seconds that each run took.
 
     Before a timed run come some that are not: the threads of another library may still be spinning. On an accelerator
     (`queued`) a timed run is as many calls as fill it for a while, on operands in turn, and one wait: the time of the device,
     not of the host.
     """
-    times: dict[str, list[float]] = {name: [] for name in entries}
+    taken: dict[str, list[float]] = {name: [] for name in entries}
     spent = dict.fromkeys(entries, 0.0)
     counts = {name: _count(entry) if queued else 1 for name, entry in entries.items()}
     while waiting := [
-        name for name in entries if len(times[name]) < 3 or (spent[name] < seconds and len(times[name]) < most)
+        name for name in entries if len(taken[name]) < least or (spent[name] < seconds and len(taken[name]) < most)
     ]:
         for name in waiting:
             entry, count = entries[name], counts[name]
             begin = start = time.perf_counter()
             entry.wait(entry.start(0))
-            if time.perf_counter() - begin < seconds or not times[name]:  # unless it is slow: then every run counts
+            if time.perf_counter() - begin < seconds or not taken[name]:  # unless it is slow: then every run counts
                 while time.perf_counter() - begin < SPINNING:
                     entry.wait(entry.start(0))
                 start = time.perf_counter()
                 entry.wait([entry.start(number) for number in range(count)])
             else:
                 count = 1
-            times[name].append((time.perf_counter() - start) / count)
-            spent[name] += times[name][-1] * count
-    return {
-        name: {
-            "ms": statistics.median(taken) * 1e3,
-            "runs": len(taken),
-            "compile_s": entries[name].compile_seconds,
-            "temporary_bytes": entries[name].temporary_bytes,
+            taken[name].append((time.perf_counter() - start) / count)
+            spent[name] += taken[name][-1] * count
+    return taken
+
+
+def add(
+    cell: dict[str, dict[str, Any]], entries: dict[str, Entry], seconds: float, passes: int, *, queued: bool = False
+) -> None:
+    """Time one of the passes over the grid, and add it to what each contestant took: the median of the passes' medians."""
+    for name, taken in times(entries, seconds=seconds / passes, least=-(-3 // passes), queued=queued).items():
+        before, entry = cell.get(name, {"ms_of_passes": [], "runs": 0}), entries[name]
+        medians = [*before["ms_of_passes"], statistics.median(taken) * 1e3]
+        cell[name] = {
+            "ms": statistics.median(medians),
+            "ms_of_passes": medians,
+            "runs": before["runs"] + len(taken),
+            "compile_s": entry.compile_seconds,
+            "temporary_bytes": entry.temporary_bytes,
         }
-        for name, taken in times.items()
-    }
 
 
 def _count(entry: Entry) -> int:
@@ -89,8 +97,9 @@ def ceilings(variant: Variant, *, size: int, bytes_: int) -> dict[str, float]:
         name: Entry(lambda _, f=f, o=o: f(o), jax.block_until_ready, list)
         for name, f, o in (("product", product, a), ("copy", copy, b))
     }
+    queued = a.device.platform != "cpu"
     took = {
-        name: medians({name: entry}, seconds=0.3, queued=a.device.platform != "cpu")[name]["ms"]
+        name: statistics.median(times({name: entry}, seconds=0.3, queued=queued)[name])
         for name, entry in entries.items()
     }
-    return {"multiply_adds": size**3 / took["product"] * 1e3, "bytes": 2 * bytes_ / took["copy"] * 1e3}
+    return {"multiply_adds": size**3 / took["product"], "bytes": 2 * bytes_ / took["copy"]}

@@ -123,6 +123,7 @@ WAYS = {
     "tiles in layers": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
     "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
     "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),
+    "rows of each sample": ((3, 2, 21, 6), (5, 2, 3, 3), {"stride": (2, 1), "padding": 1}),
     "a leading axis": ((2, 3, 7, 5), (4, 3, 3, 3), {"padding": [(2, 0), (1, 1)]}),
     "leading axes": ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": [(1, 0), (0, 2), (1, 1)], "dilation": (2, 1, 3)}),
     "a leading axis before a strided one": (
@@ -318,6 +319,25 @@ def test_rows_of_many_taps_are_whole_vectors(jax):
         assert (" while(" in text) == (loops > width)  # what keeps the crop out of the loop
         assert f"32,{loops}]" in text
         np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=2, groups=8))
+
+
+@pytest.mark.parametrize(
+    "kernel", [(16, 1, 3, 3), (2, 4, 3, 3)]
+)  # whose axes are unfolded, and whose first is a leading one
+def test_rows_of_each_sample_are_one_loop(jax, monkeypatch, kernel):
+    """Not one in another, for which XLA copies each sample and its result."""
+    monkeypatch.setattr(gemm, "WHOLE", 10_000)
+    monkeypatch.setattr(gemm, "LOOPED", 5_000)
+    k, c, *taps_ = kernel
+    x, w, g = (np.ones(shape, np.float32) for shape in ((3, c, 64, 8), kernel, (3, k, 64, 8)))
+    conv = jax.jit(lambda x, w: triconv.conv(x, w, padding=1, algorithm="gemm"))
+    vjp = jax.jit(lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=taps_, padding=1, algorithm="gemm"))
+    programs = [vjp.lower(g, x)] if k < c else [conv.lower(x, w), vjp.lower(g, x)]
+    for program in programs:
+        assert program.compile().as_text().count(" while(") == 1
+    np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=1, algorithm="direct"))
+    truth = triconv.conv_weight_vjp(g, x, kernel_size=taps_, padding=1, algorithm="direct")
+    np.testing.assert_array_equal(vjp(g, x), truth)
 
 
 def test_axes_are_unfolded_one_after_the_other(jax):

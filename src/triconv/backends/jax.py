@@ -21,6 +21,8 @@ from triconv.geometry import Geometry
 SMALL = 64
 # elements of a product, up to which it is small, and terms of each, from which they are many; products that are not few
 SHORT, LONG, PIECES = 64 * 64, 12 * 2**10, 24
+# elements of a cache line
+LINE = 16
 # bytes of a vector that XLA's loops on a CPU compute with
 VECTOR = 32
 
@@ -199,17 +201,21 @@ class JAX(Standard):
         flat = [a.reshape(a.shape[0], -1) for a in arrays]
         return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
 
-    def joined(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
+    def joined(self, f: Callable[[Any], Array], counts: dict[int, int]) -> Array:
         """A loop in the compiled program that writes each in its place."""
         import jax
 
         like = _type_of(f, 0)
-        shape = (*like.shape[:axis], count * like.shape[axis], *like.shape[axis + 1 :])
+        shape = [size * counts.get(axis, 1) for axis, size in enumerate(like.shape)]
 
         def write(number: Any, whole: Array) -> Array:
-            return jax.lax.dynamic_update_slice_in_dim(whole, f(number), number * like.shape[axis], axis)
+            part, starts = f(number), [0] * like.ndim
+            for axis, count in reversed(counts.items()):
+                number, place = divmod(number, count)
+                starts[axis] = place * like.shape[axis]
+            return jax.lax.dynamic_update_slice(whole, part, starts)
 
-        return jax.lax.fori_loop(0, count, write, _zeros(shape, like))
+        return jax.lax.fori_loop(0, math.prod(counts.values()), write, _zeros(tuple(shape), like))
 
     def place(self, array: Array) -> Any:
         """Leave it to JAX, which moves what is not committed to a device."""
@@ -252,7 +258,7 @@ class JAX(Standard):
         if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
             matrices, inner = [m.reshape(m.shape[-2:]) for m in (a, b)], a.shape[-1]
             pieces = self.pieces(a.shape[-2] * b.shape[-2], inner, a)
-            ends = [inner * number // pieces for number in range(pieces + 1)]
+            ends = [*(inner * number // pieces // LINE * LINE for number in range(pieces)), inner]
             products = [
                 jax.lax.dot_general(*(m[:, start:end] for m in matrices), (((1,), (1,)), ((), ())))
                 for start, end in itertools.pairwise(ends)

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -183,9 +184,12 @@ class Standard:
         """The same, summed."""
         return functools.reduce(operator.add, (f(*block) for block in zip(*map(_blocks, arrays), strict=True)))
 
-    def joined(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
-        """``f(0)``, ``f(1)``, ... up to `count`, one after the other along an axis."""
-        return self.xp.concat([f(number) for number in range(count)], axis=axis)
+    def joined(self, f: Callable[[Any], Array], counts: dict[int, int]) -> Array:
+        """Put ``f(0)``, ``f(1)``, ... together: `counts` of them along some axes, first the ones along the last."""
+        parts = [f(number) for number in range(math.prod(counts.values()))]
+        for axis, count in reversed(counts.items()):
+            parts = [self.xp.concat(parts[i : i + count], axis=axis) for i in range(0, len(parts), count)]
+        return parts[0]
 
     def place(self, array: Array) -> Any:
         """Return what two arrays must have in common to be computed on together: their device."""

@@ -80,25 +80,47 @@ def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standar
     return lib.total(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
 
 
-def each_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
-    """``f(x, geometry)``, a convolution by windows, for some outputs (`rows`) of the first spatial axis at a time."""
+def each_rows(
+    f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard, *, by_sample: bool = False
+) -> Array:
+    """``f(x, geometry)``, a convolution by windows, for some outputs (`rows`) of the first spatial axis at a time.
+
+    Of all samples, or `by_sample`, where there is one group: then a loop over the samples has no other within, for which XLA
+    would copy each sample and its result.
+    """
     count, geometry_, x = _rows(x, geometry, rows, lib)
     if count == 1:
         return f(x, geometry_)
-    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], lib)
-    y = lib.joined(lambda number: f(x_rows(number), geometry_), count, 3)
+    samples = x.shape[1] if by_sample else 1
+    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], samples, lib)
+    y = lib.joined(lambda number: f(x_rows(number // count, number % count), geometry_), {1: samples, 3: count})
     return y[:, :, :, : geometry.output_size[0], ...]
 
 
-def total_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+def total_rows(
+    f: Callable[..., Array],
+    g: Array,
+    x: Array,
+    geometry: Geometry,
+    rows: int,
+    lib: Standard,
+    *,
+    by_sample: bool = False,
+) -> Array:
     """``f(g, x, geometry)``, which sums over the outputs; otherwise as `each_rows`."""
     count, geometry_, x = _rows(x, geometry, rows, lib)
     if count == 1:
         return f(g, x, geometry_)
+    samples = x.shape[1] if by_sample else 1
     g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
-    g_rows = _reader(g, rows, rows, lib)
-    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], lib)
-    return lib.total(lambda number: f(g_rows(number), x_rows(number), geometry_), lib.xp.arange(count))
+    g_rows = _reader(g, rows, rows, samples, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], samples, lib)
+
+    def block(number: Array) -> Array:
+        place = number // count, number % count
+        return f(g_rows(*place), x_rows(*place), geometry_)
+
+    return lib.total(block, lib.xp.arange(samples * count))
 
 
 def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:
@@ -114,16 +136,20 @@ def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, 
     return count, Geometry((block, *others), geometry.groups), x
 
 
-def _reader(a: Array, step: int, size: int, lib: Standard) -> Callable[[Any], Array]:
-    """What a block reads: `size` positions of the first spatial axis, a `step` further for each block.
+def _reader(a: Array, step: int, size: int, samples: int, lib: Standard) -> Callable[[Any, Any], Array]:
+    """What a block of a sample reads: `size` positions of the first spatial axis, a `step` further for each block.
 
     The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
     """
-    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
+    front = (samples,) if samples > 1 else ()
+    merged = lib.xp.reshape(a, (*front, math.prod(a.shape[:3]) // samples, a.shape[3], math.prod(a.shape[4:])))
+    shape = (a.shape[0], a.shape[1] // samples, a.shape[2], size, *a.shape[4:])
 
-    def read(number: Any) -> Array:
-        window = lib.window(merged, (number * step, 0), (size, merged.shape[2]))
-        return lib.xp.reshape(window, (*a.shape[:3], size, *a.shape[4:]))
+    def read(sample: Any, number: Any) -> Array:
+        starts = (*[sample] * len(front), 0, number * step, 0)
+        return lib.xp.reshape(
+            lib.window(merged, starts, (*[1] * len(front), merged.shape[-3], size, merged.shape[-1])), shape
+        )
 
     return read
 

@@ -26,7 +26,7 @@ import operator
 from typing import Any
 
 from triconv.backends.standard import Standard, permute_dims
-from triconv.geometry import Axis, Geometry
+from triconv.geometry import Axis, Geometry, Phase
 from triconv.kernels import blocks, phases, taps, unmerged
 from triconv.kernels.work import Problem, Work
 
@@ -35,8 +35,13 @@ Array = Any
 # bytes of the unfolded input, and of the products of leading taps, of a block: in a compiled loop, which starts the next at no
 # cost and so leaves half of a shared cache to others; and where a block is a dozen calls
 LOOPED, CALLED = 5 * 2**20, 10 * 2**20
-# the same of a sample that is taken whole: rows of it, one block after the other, are read and written once more
-WHOLE = 40 * 2**20
+# the same of a sample that is taken whole: rows of it, one block after the other, are read and written once more; but what is
+# larger than 32 MiB, the C library asks the system for in each call, and that takes longer
+WHOLE = 30 * 2**20
+# the same of rows whose product is made in pieces, with the copies that those are
+PIECED = 12 * 2**20
+# bytes of the input of all samples that is padded at once
+PADDED = 30 * 2**20
 # the same of all samples whose products are placed at once
 PLACED = 16 * 2**20
 # bytes of one sample's products of leading taps, which stand in memory
@@ -74,6 +79,8 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         ]
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
+    if _is_by_rows(parts, x, w.shape[1], lib):
+        return block(x, *kernels)
     size = sum(_size(x.shape[2], w.shape[1], part.geometry) for part in parts)
     return blocks.each(block, x, kernels, size, lib, _most(x, w.shape[1], geometry, lib))
 
@@ -98,9 +105,13 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         ]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
+    if _is_by_rows(parts, x, g.shape[2], lib, g):
+        return block(g, x)
     size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
-    in_pieces = _is_in_pieces(g, x, geometry, lib)  # a block of tiles would be too short for them
-    most = blocks.most(_block(lib), x, lib) if in_pieces else _most(x, g.shape[2], geometry, lib)
+    most = _most(x, g.shape[2], geometry, lib)
+    if _is_in_pieces(g, x, geometry, lib):
+        most = blocks.most(_block(lib), x, lib)  # a block of tiles would be too short for pieces
+        size = max(size, (2 * size + 4 * math.prod(g.shape[2:])) * most / blocks.most(WHOLE, x, lib))
     return blocks.total(block, g, x, size, lib, most)
 
 
@@ -154,20 +165,49 @@ def _block(lib: Standard) -> int:
     return LOOPED if lib.compiles else CALLED
 
 
-def _rows(x: Array, k: int, geometry: Geometry, lib: Standard, beside: float = 0) -> int:
-    """How many positions of the first axis to take at a time: all, unless that is far too much for a block.
-
-    With so many bytes `beside` what is unfolded.
-    """
+def _rows(size: float, share: float, x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
+    """How many positions of a sample's first axis to take at a time: a `share`, but all if `size` bytes are not too many."""
     if not geometry.axes:
         return 1
-    (_, n, c), lead = x.shape[:3], _leading(x.shape[2], k, geometry)
-    size, rows = n * _size(c, k, geometry), (geometry.input_size if lead else geometry.output_size)[0]
-    if size + beside <= blocks.most(WHOLE, x, lib):
+    axis = geometry.axes[0]
+    rows = axis.input_size if _leading(x.shape[2], k, geometry) else axis.output_size
+    if size <= blocks.most(WHOLE, x, lib):
         return rows
-    most = max(1, int(rows * blocks.most(_block(lib), x, lib) / size))
+    most = max(1, int(rows * share))
     even = blocks.divisor(rows, most)  # such that nothing has to be padded
     return even if 2 * even >= most else most
+
+
+def _rows_of_conv(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
+    """`_rows` of `conv`. In a loop over samples, the result of each stands in memory before it is copied to its place."""
+    size = _size(x.shape[2], k, geometry)
+    result = 4 * k * math.prod(geometry.output_size) if x.shape[1] > 1 else 0
+    return _rows(size + result, blocks.most(_block(lib), x, lib) / size, x, k, geometry, lib)
+
+
+def _rows_of_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> int:
+    """`_rows` of `conv_weight_vjp`. Where a product is made in pieces, those are copies of both operands."""
+    size, block, k = _size(x.shape[2], g.shape[2], geometry), _block(lib), g.shape[2]
+    if _is_in_pieces(g, x, geometry, lib):
+        size, block = 2 * size + 4 * math.prod(g.shape[2:]), PIECED
+    return _rows(size, blocks.most(block, x, lib) / size, x, k, geometry, lib)
+
+
+def _is_by_rows(parts: list[Phase], x: Array, k: int, lib: Standard, g: Array | None = None) -> bool:
+    """Whether to loop over the rows of all samples, one after the other: padded before, their input should not be large.
+
+    In `conv`, or in `conv_weight_vjp` with a cotangent `g`.
+    """
+    if len(parts) != 1 or x.shape[0] > 1 or not x.shape[3:] or _is_long(geometry := parts[0].geometry):
+        return False
+    lead = _leading(x.shape[2], k, geometry)
+    if g is None:
+        rows, padded = _rows_of_conv(x, k, geometry, lib), x
+    else:
+        rows, padded = _rows_of_weight_vjp(g, x, geometry, lib), g if lead else x
+    if lead and g is None:  # all of the products stand in memory
+        return False
+    return rows < (geometry.input_size if lead else geometry.output_size)[0] and 4 * math.prod(padded.shape) <= PADDED
 
 
 def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool:
@@ -235,26 +275,26 @@ def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) ->
     """`conv` of one phase and block."""
     c = x.shape[2]
     k = matrix.shape[1] * matrix.shape[2] // (math.prod(geometry.kernel_size) * c)
-    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib)
+    lead, rows = _leading(c, k, geometry), _rows_of_conv(x, k, geometry, lib)
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(x: Array, part: Geometry) -> Array:
-        u = _unfold(x, part.axes, lib)
+        u = _unfold(_exchanged(x, lib), part.axes, lib)
         y = lib.matmul(matrix, lib.xp.reshape(u, (*u.shape[:2], -1)))
-        return lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:]))
+        return _exchanged(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
 
-    y = blocks.each_rows(block, _exchanged(x, lib), trailing, rows, lib)
+    y = blocks.each_rows(block, x, trailing, rows, lib, by_sample=x.shape[0] == 1)
     if lead:
+        y = _exchanged(y, lib)
         products = lib.xp.reshape(y, (y.shape[0], *geometry.kernel_size[:lead], k, *y.shape[2:]))
-        y = _placed(products, Geometry(geometry.axes[:lead]), lib)
-    return _exchanged(y, lib)
+        y = _exchanged(_placed(products, Geometry(geometry.axes[:lead]), lib), lib)
+    return y
 
 
 def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv_weight_vjp` of one phase and block."""
     (groups, _, c), k = x.shape[:3], g.shape[2]
-    beside = 4 * math.prod(g.shape) if _is_in_pieces(g, x, geometry, lib) else 0  # each piece is a copy
-    lead, rows = _leading(c, k, geometry), _rows(x, k, geometry, lib, beside)
+    lead, rows = _leading(c, k, geometry), _rows_of_weight_vjp(g, x, geometry, lib)
     leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
@@ -262,14 +302,19 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     tile = 2 * lanes if lanes > 1 else 1
 
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(a, part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
+        v, u = (_unfold(_exchanged(a, lib), part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
         return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
 
-    g, x = _exchanged(g, lib), _exchanged(x, lib)
-    if lead:  # in rows of x
-        gw = blocks.total_rows(lambda x, g, part: block(g, x, part, _rows_of(trailing, x)), x, g, leading, rows, lib)
-    else:  # in rows of g
-        gw = blocks.total_rows(lambda g, x, part: block(g, x, _rows_of(leading, g), part), g, x, trailing, rows, lib)
+    def in_rows_of_x(x: Array, g: Array, part: Geometry) -> Array:
+        return block(g, x, part, _rows_of(trailing, x))
+
+    def in_rows_of_g(g: Array, x: Array, part: Geometry) -> Array:
+        return block(g, x, _rows_of(leading, g), part)
+
+    if lead:
+        gw = blocks.total_rows(in_rows_of_x, x, g, leading, rows, lib, by_sample=x.shape[0] == 1)
+    else:
+        gw = blocks.total_rows(in_rows_of_g, g, x, trailing, rows, lib, by_sample=x.shape[0] == 1)
     sizes = geometry.kernel_size
     gw = gw[:, : k * math.prod(sizes[:lead]), : c * math.prod(sizes[lead:])]  # without the rows of zeros
     gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))

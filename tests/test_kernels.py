@@ -237,10 +237,10 @@ def test_derivatives_ride_on_the_same_kernel(jax, algorithm):
 # ---- the planner
 
 
-def problem(contraction, x, w, **params):
+def problem(contraction, x, w, itemsize=4, **params):
     groups = params.get("groups", 1)
     geometry = Geometry.of(x[2:], w[2:], **params)
-    return Problem(contraction, geometry, groups, x[0], w[1], w[0] // groups)
+    return Problem(contraction, geometry, groups, x[0], w[1], w[0] // groups, itemsize)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,8 @@ def problem(contraction, x, w, **params):
         ("conv_weight_vjp", (4, 3, 112, 112), (64, 3, 3, 3), {"padding": 1}, "gemm"),
         ("conv_weight_vjp", (2, 16, 160, 160), (16, 16, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (4, 64, 112, 112), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (4, 64, 16000), (64, 64, 5), {"padding": 2}, "vendor"),
+        ("conv", (4, 64, 16000), (64, 64, 5), {"padding": 2, "itemsize": 8}, "gemm"),
         ("conv", (1, 64, 320, 320), (64, 64, 3, 3), {"padding": 1}, "vendor"),
         ("conv", (4, 16, 512, 512), (16, 16, 3, 3), {"padding": 1}, "vendor"),
         ("conv_weight_vjp", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
@@ -271,6 +273,13 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
     plans = [planner.plan(problem(contraction, x, w, **params), lib) for _ in range(2)]
     assert plans[0] == plans[1]
     assert plans[0].algorithm == expected
+
+
+@pytest.mark.parametrize(("channels", "whole"), [(16, (True, True)), (24, (True, False)), (64, (False, False))])
+def test_samples_of_doubles_are_twice_as_large(channels, whole):
+    lib, geometry = BACKENDS["numpy"].load(), Geometry.of((200, 200), (3, 3), padding=1)
+    samples = [np.zeros((1, 1, channels, 200, 200), dtype) for dtype in ("float32", "float64")]
+    assert tuple(gemm._rows_of_conv(x, channels, geometry, lib) == 200 for x in samples) == whole
 
 
 def test_integers_are_never_transformed():

@@ -115,7 +115,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
             canonical = call.layout.to_canonical(role, empty, call.geometry.groups, np)
             letters |= zip(LETTERS[role], canonical.shape, strict=False)
     dtype = lib.accumulator(xp.result_type(*arrays))
-    itemsize, kind = planner.element(dtype, lib)
+    itemsize, kind = lib.element(dtype)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
     any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind, lib.device_kind(arrays[0]))
     rows = []

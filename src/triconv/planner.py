@@ -105,18 +105,9 @@ def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standa
     letters: dict[str, int] = {}
     for role, operand in zip(ROLES[contraction].operands, (a, b), strict=True):
         letters |= zip(LETTERS[role], operand.shape, strict=False)
-    itemsize, kind = element(a.dtype, lib)
+    itemsize, kind = lib.element(a.dtype)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
     return Problem(contraction, geometry, groups, n, c, k, itemsize, kind, lib.device_kind(a))
-
-
-def element(dtype: Any, lib: Standard) -> tuple[int, str]:
-    """Bytes and kind of an element of a dtype."""
-    xp = lib.xp
-    if xp.isdtype(dtype, "integral"):
-        return max(1, xp.iinfo(dtype).bits // 8), "integer"
-    size = max(1, xp.finfo(dtype).bits // 8)
-    return (2 * size, "complex") if xp.isdtype(dtype, "complex floating") else (size, "real")
 
 
 def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:

@@ -140,6 +140,13 @@ class Standard:
         """Elements of a row that a loop takes at a time, if it matters whether they divide the row."""
         return 1
 
+    def element(self, dtype: Any) -> tuple[int, str]:
+        """Bytes and kind ("integer", "real" or "complex") of an element of a dtype."""
+        if self.xp.isdtype(dtype, "integral"):
+            return max(1, self.xp.iinfo(dtype).bits // 8), "integer"
+        size = max(1, self.xp.finfo(dtype).bits // 8)
+        return (2 * size, "complex") if self.xp.isdtype(dtype, "complex floating") else (size, "real")
+
     def pieces(self, size: int, inner: int, array: Array) -> int:
         """How many products to sum for one of `inner` terms with `size` elements, if one does not occupy all processors."""
         return 1

@@ -18,8 +18,9 @@ CALL = 64 * 2**20
 
 
 def most(size: float, a: Array, lib: Standard) -> float:
-    """Bytes of a block that works on `a`: `size`, where that is about the caches of a CPU."""
-    return size if lib.device_kind(a) == "cpu" else max(CALL, 8 * math.prod(a.shape))
+    """Elements of a block that works on `a`: `size` bytes of them, where that is about the caches of a CPU."""
+    itemsize, _ = lib.element(a.dtype)
+    return size / itemsize if lib.device_kind(a) == "cpu" else max(CALL / itemsize, 2 * math.prod(a.shape))
 
 
 def each(f: Callable[..., Array], x: Array, weights: list[Array], size: float, lib: Standard, most: float) -> Array:
@@ -34,11 +35,11 @@ def each(f: Callable[..., Array], x: Array, weights: list[Array], size: float, l
     weights : list of array, shape (groups, ...)
         What all samples share.
     size : float
-        Bytes of the working set of `f` for one sample of one group.
+        Elements of the working set of `f` for one sample of one group.
     lib : Standard
         The arrays' library.
     most : float
-        Bytes of the working set of a block.
+        Elements of the working set of a block.
 
     Returns
     -------

@@ -82,15 +82,16 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
 
 
 def _most(x: Array, whole: float, lib: Standard) -> float:
-    """Bytes of a block, where it takes `whole` bytes not to have any; an accelerator needs none."""
+    """Elements of a block, where it takes `whole` of them not to have any; an accelerator needs none."""
     if lib.compiles:
-        return FUSED if whole > WHOLE and lib.device_kind(x) == "cpu" else math.inf
+        is_much = lib.device_kind(x) == "cpu" and whole > blocks.most(WHOLE, x, lib)
+        return blocks.most(FUSED, x, lib) if is_much else math.inf
     return blocks.most(CALLED, x, lib)
 
 
 def _size(x: Array, k: int, geometry: Geometry) -> float:
-    """Bytes of the input and the output of one sample and group."""
-    return 4 * (x.shape[2] * math.prod(geometry.input_size) + k * math.prod(geometry.output_size))
+    """Elements of the input and the output of one sample and group."""
+    return x.shape[2] * math.prod(geometry.input_size) + k * math.prod(geometry.output_size)
 
 
 def _is_long(geometry: Geometry) -> bool:
@@ -115,11 +116,11 @@ def _longer(geometry: Geometry, lanes: int) -> Geometry:
 
 
 def _temporary(c: int, k: int, geometry: Geometry, longer: Geometry, lib: Standard) -> int:
-    """Bytes of the padded input of one sample and group, and of its outputs if their rows are longer than needed."""
+    """Elements of the padded input of one sample and group, and of its outputs if their rows are longer than needed."""
     if _pads_as_it_reads(c, geometry, lib):
         return 0
     padded = c * math.prod(axis.padded_size for axis in longer.axes)
-    return 4 * (padded + (k * math.prod(longer.output_size) if longer != geometry else 0))
+    return padded + (k * math.prod(longer.output_size) if longer != geometry else 0)
 
 
 def _shifted(x: Array, uses: int, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:

@@ -46,7 +46,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], parts), lib, blocks.most(BLOCK, x, lib))
+    return blocks.each(block, x, kernels, _size(x, w.shape[1], parts, lib), lib, blocks.most(BLOCK, x, lib))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -62,7 +62,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
         kernels = [_weight_vjp(g[(..., *part.output)], x, part.geometry, lib) for part in parts]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
-    return blocks.total(block, g, x, _size(x, g.shape[2], parts), lib, blocks.most(BLOCK, x, lib))
+    return blocks.total(block, g, x, _size(x, g.shape[2], parts, lib), lib, blocks.most(BLOCK, x, lib))
 
 
 def fast_length(least: int) -> int:
@@ -91,10 +91,10 @@ def segment(geometry: Geometry) -> int:
     return rows if 2 * rows < axis.output_size else axis.output_size
 
 
-def _size(x: Array, k: int, parts: list[Phase]) -> float:
-    """Bytes of the spectra of one sample of one group."""
-    most = max(math.prod(sizes(part.geometry)) for part in parts)
-    return 8 * most * (x.shape[2] + k)
+def _size(x: Array, k: int, parts: list[Phase], lib: Standard) -> float:
+    """Elements of x that take as many bytes as the spectra of one sample of one group."""
+    most, (itemsize, _) = max(math.prod(sizes(part.geometry)) for part in parts), lib.element(x.dtype)
+    return 8 * most * (x.shape[2] + k) / itemsize
 
 
 def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:

@@ -44,8 +44,8 @@ PIECED = 12 * 2**20
 PADDED = 30 * 2**20
 # the same of all samples whose products are placed at once
 PLACED = 16 * 2**20
-# bytes of one sample's products of leading taps, which stand in memory
-PRODUCTS = 32 * 2**20
+# elements of one sample's products of leading taps, which stand in memory
+PRODUCTS = 8 * 2**20
 # multiply-adds that take as long as writing an element
 WRITTEN = 50
 # rows of an unfolded input that are few
@@ -111,7 +111,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
     most = _most(x, g.shape[2], geometry, lib)
     if _is_in_pieces(g, x, geometry, lib):
         most = blocks.most(_block(lib), x, lib)  # a block of tiles would be too short for pieces
-        size = max(size, (2 * size + 4 * math.prod(g.shape[2:])) * most / blocks.most(WHOLE, x, lib))
+        size = max(size, (2 * size + math.prod(g.shape[2:])) * most / blocks.most(WHOLE, x, lib))
     return blocks.total(block, g, x, size, lib, most)
 
 
@@ -123,7 +123,7 @@ def _leading(c: int, k: int, geometry: Geometry) -> int:
 
     def cost(lead: int) -> float:
         unfolded, products = _elements(c, k, geometry, lead)
-        if lead and 4 * products > PRODUCTS:
+        if lead and products > PRODUCTS:
             return math.inf
         multiply_adds = products * c * math.prod(axis.kernel_size for axis in geometry.axes[lead:])
         return multiply_adds + WRITTEN * (unfolded + products)
@@ -142,21 +142,22 @@ def _elements(c: int, k: int, geometry: Geometry, lead: int) -> tuple[int, int]:
 
 
 def _size(c: int, k: int, geometry: Geometry) -> float:
-    """Bytes of the unfolded input of one sample and group, and of the products that are not yet the output."""
+    """Elements of the unfolded input of one sample and group, and of the products that are not yet the output."""
     lead = _leading(c, k, geometry)
     unfolded, products = _elements(c, k, geometry, lead)
     at_once = taps.STEP / math.prod(geometry.kernel_size) if _is_long(geometry) else 1
-    return 4 * (unfolded * at_once + (products if lead else 0))
+    return unfolded * at_once + (products if lead else 0)
 
 
 def _most(x: Array, k: int, geometry: Geometry, lib: Standard) -> float:
-    """Bytes of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is.
+    """Elements of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is.
 
     Unless the kernel is larger, which a product brings in order once a block.
     """
     size = _block(lib)
     if lib.compiles and _is_tiling(geometry):
-        size = min(size, max(blocks.BLOCK, 4 * k * x.shape[2] * math.prod(geometry.kernel_size)))
+        kernel = k * x.shape[2] * math.prod(geometry.kernel_size)
+        return min(blocks.most(size, x, lib), max(blocks.most(blocks.BLOCK, x, lib), kernel))
     return blocks.most(size, x, lib)
 
 
@@ -165,15 +166,18 @@ def _block(lib: Standard) -> int:
     return LOOPED if lib.compiles else CALLED
 
 
-def _rows(size: float, share: float, x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
-    """How many positions of a sample's first axis to take at a time: a `share`, but all if `size` bytes are not too many."""
+def _rows(whole: float, size: float, block: int, x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
+    """How many positions of a sample's first axis to take at a time: all, unless that is far too much.
+
+    `whole` elements for all at once, and `size` of them for what then has to fit into a `block`.
+    """
     if not geometry.axes:
         return 1
     axis = geometry.axes[0]
     rows = axis.input_size if _leading(x.shape[2], k, geometry) else axis.output_size
-    if size <= blocks.most(WHOLE, x, lib):
+    if whole <= blocks.most(WHOLE, x, lib):
         return rows
-    most = max(1, int(rows * share))
+    most = max(1, int(rows * blocks.most(block, x, lib) / size))
     even = blocks.divisor(rows, most)  # such that nothing has to be padded
     return even if 2 * even >= most else most
 
@@ -181,16 +185,16 @@ def _rows(size: float, share: float, x: Array, k: int, geometry: Geometry, lib: 
 def _rows_of_conv(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
     """`_rows` of `conv`. In a loop over samples, the result of each stands in memory before it is copied to its place."""
     size = _size(x.shape[2], k, geometry)
-    result = 4 * k * math.prod(geometry.output_size) if x.shape[1] > 1 else 0
-    return _rows(size + result, blocks.most(_block(lib), x, lib) / size, x, k, geometry, lib)
+    result = k * math.prod(geometry.output_size) if x.shape[1] > 1 else 0
+    return _rows(size + result, size, _block(lib), x, k, geometry, lib)
 
 
 def _rows_of_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> int:
     """`_rows` of `conv_weight_vjp`. Where a product is made in pieces, those are copies of both operands."""
     size, block, k = _size(x.shape[2], g.shape[2], geometry), _block(lib), g.shape[2]
     if _is_in_pieces(g, x, geometry, lib):
-        size, block = 2 * size + 4 * math.prod(g.shape[2:]), PIECED
-    return _rows(size, blocks.most(block, x, lib) / size, x, k, geometry, lib)
+        size, block = 2 * size + math.prod(g.shape[2:]), PIECED
+    return _rows(size, size, block, x, k, geometry, lib)
 
 
 def _is_by_rows(parts: list[Phase], x: Array, k: int, lib: Standard, g: Array | None = None) -> bool:
@@ -207,7 +211,8 @@ def _is_by_rows(parts: list[Phase], x: Array, k: int, lib: Standard, g: Array | 
         rows, padded = _rows_of_weight_vjp(g, x, geometry, lib), g if lead else x
     if lead and g is None:  # all of the products stand in memory
         return False
-    return rows < (geometry.input_size if lead else geometry.output_size)[0] and 4 * math.prod(padded.shape) <= PADDED
+    all_rows = (geometry.input_size if lead else geometry.output_size)[0]
+    return rows < all_rows and math.prod(padded.shape) <= blocks.most(PADDED, x, lib)
 
 
 def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool:
@@ -389,9 +394,10 @@ def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> A
             y = phases.join(placed, [part.output for part in parts], geometry.output_size, lib)
         return _exchanged(y, lib)
 
-    size = 4 * math.prod(geometry.input_size) * (c + math.prod(kernel) * k)
-    at_once = PLACED if lib.compiles and size * math.prod(x.shape[:2]) <= PLACED else blocks.BLOCK
-    return blocks.each(block, x, [w], size, lib, blocks.most(at_once, x, lib))
+    size, most = math.prod(geometry.input_size) * (c + math.prod(kernel) * k), blocks.most(PLACED, x, lib)
+    if not lib.compiles or size * math.prod(x.shape[:2]) > most:
+        most = blocks.most(blocks.BLOCK, x, lib)
+    return blocks.each(block, x, [w], size, lib, most)
 
 
 def _product(x: Array, w: Array, lib: Standard) -> Array:

@@ -103,6 +103,8 @@ def work(problem: Problem) -> Work:
         amount *= 2
     if problem.groups > 1:
         amount *= 50
+    if problem.itemsize == 8:  # neither XLA nor torch has kernels of their own for doubles
+        amount *= 2.5
     moved = 1.0 * windows.bytes_of["x"] + windows.bytes_of["g"]  # channels last and back
     return Work("vendor", amount, moved, problem.bytes, 8 * windows.phases, "the framework's own")
 

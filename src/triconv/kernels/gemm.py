@@ -186,7 +186,10 @@ def _rows_of_conv(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
     """`_rows` of `conv`. In a loop over samples, the result of each stands in memory before it is copied to its place."""
     size = _size(x.shape[2], k, geometry)
     result = k * math.prod(geometry.output_size) if x.shape[1] > 1 else 0
-    return _rows(size + result, size, _block(lib), x, k, geometry, lib)
+    block = (
+        CALLED if _leading(x.shape[2], k, geometry) else _block(lib)
+    )  # products are read once more when all are there
+    return _rows(size + result, size, block, x, k, geometry, lib)
 
 
 def _rows_of_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> int:

@@ -67,7 +67,7 @@ def add(
     """Time one of the passes over the grid, and add it to what each contestant took: the median of the passes' medians."""
     for name, taken in times(entries, seconds=seconds / passes, least=-(-3 // passes), queued=queued).items():
         before, entry = cell.get(name, {"ms_of_passes": [], "runs": 0}), entries[name]
-        medians = [*before["ms_of_passes"], statistics.median(taken) * 1e3]
+        medians = [*before["ms_of_passes"], round(statistics.median(taken) * 1e3, 4)]
         cell[name] = {
             "ms": statistics.median(medians),
             "ms_of_passes": medians,

@@ -453,7 +453,10 @@ def by_fft(np_, x, w, **axes):
 
 @entry("numpy", shapes=((4, 8, 20, 21), (8, 8, 5, 7)))
 def numpy_fft(n):
-    return lambda x, w: by_fft(np, x, w, axes=(2, 3)).astype(x.dtype)
+    return triconv.Rules(
+        lambda x, w: by_fft(np, x, w, axes=(2, 3)).astype(x.dtype),
+        lambda g, w: triconv.conv_input_vjp(g, w, input_size=(20, 21)),
+    )
 
 
 @entry("jax", shapes=((4, 8, 20, 21), (8, 8, 5, 7)))

@@ -240,8 +240,8 @@ def test_a_nan_that_is_hidden_is_wrong():
     assert "it does not reach 36 of 36 elements that it meets" in report.summary
 
 
-def test_a_kernel_without_a_derivative_is_right_as_far_as_it_goes(jax):
-    """A Pallas kernel and a callback: the value is checked, and derivatives are not offered."""
+def test_a_kernel_without_a_derivative_is_checked_as_far_as_it_goes(jax):
+    """A Pallas kernel, which has a JVP alone, and a callback, which has none: only its value is checked."""
     from jax.experimental import pallas as pl
 
     def body(x, w, y):
@@ -254,10 +254,11 @@ def test_a_kernel_without_a_derivative_is_right_as_far_as_it_goes(jax):
         shape = jax.ShapeDtypeStruct((2, 4, 6, 6), x.dtype)
         return jax.pure_callback(lambda x, w: np.asarray(triconv.conv2d(np.asarray(x), np.asarray(w))), shape, x, w)
 
-    for candidate in (kernel, callback):
+    for candidate, verdict in ((kernel, "right"), (callback, "unchecked")):
         report = triconv.check(candidate, triconv.conv2d, *SHAPES)
-        assert report.ok, str(report)
-    assert "not offered" in {row.verdict for row in report.rows if row.what.startswith("VJP")}
+        assert report.verdict == verdict, str(report)
+        assert {row.verdict for row in report.rows if row.what.startswith("VJP")} == {"unsupported"}
+    assert "the value is right; no derivative was asked" in report.summary
     negative = triconv.check(lambda x, w: -kernel(x, w), triconv.conv2d, *SHAPES)
     assert negative.cause == "sign"
 
@@ -266,13 +267,19 @@ def test_a_kernel_without_a_derivative_is_right_as_far_as_it_goes(jax):
 
 MINE = """
 import numpy as np
+import triconv
 
-def right(x, w):
+def forward(x, w):
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::2, ::2]
     return np.einsum("nchwij,kcij->nkhw", windows, w)
 
+def weight_vjp(g, x):
+    return triconv.conv_weight_vjp(g, x, kernel_size=3, stride=2)
+
+right = triconv.Rules(forward, weight_vjp=weight_vjp)
+
 def wrong(x, w):
-    return right(x, w[:, :, ::-1, ::-1])
+    return forward(x, w[:, :, ::-1, ::-1])
 
 def raises(x, w):
     raise RuntimeError("no")
@@ -291,7 +298,9 @@ def mine(tmp_path):
 
 def test_command_line(mine, tmp_path, capsys):
     assert cli.main(["check", f"{mine}:right", *WORDS]) == 0
-    assert "right: right computes what conv2d does" in capsys.readouterr().out
+    assert "right: Rules(forward, ...) computes what conv2d does" in capsys.readouterr().out
+    assert cli.main(["check", f"{mine}:forward", *WORDS]) == 2
+    assert "the value is right; no derivative was asked" in capsys.readouterr().out
     html, saved = tmp_path / "report.html", tmp_path / "report.json"
     assert cli.main(["check", f"{mine}:wrong", *WORDS, "--html", str(html), "--json", str(saved)]) == 1
     assert "the kernel is flipped" in capsys.readouterr().out
@@ -342,7 +351,7 @@ def test_words_that_are_no_numbers_are_one_line(capsys):
 
 
 def test_padding_on_the_command_line(mine):
-    source = "import triconv\n\ndef padded(x, w):\n    return triconv.conv1d(x, w, padding=[(2, 1)])\n"
+    source = "import functools, triconv\n\npadded = functools.partial(triconv.conv1d, padding=[(2, 1)])\n"
     mine.write_text(source)
     words = ["--like", "conv1d", "--shape", "2,3,8", "--shape", "4,3,3"]
     assert cli.main(["check", f"{mine}:padded", *words, "--padding", "2:1"]) == 0

@@ -141,7 +141,7 @@ def test_show_in_colour_loses_nothing(width):
         ("33", "imprecise"),
         ("1;31", "wrong"),
         ("35", "unchecked"),
-        ("2", "not offered"),
+        ("2", "unsupported"),
     ):
         assert f"\x1b[{code}m{verdict.split()[0][:3]}" in shown
     words = squeezed(terminal.without_escapes(shown)).replace(" ", "")

@@ -10,15 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import devices, loops
-from triconv.checking.candidates import ByJAX, Candidate, Rules, as_candidate, framework_of
+from triconv.checking import arguments, devices, frameworks, loops
+from triconv.checking.candidates import ByJAX, ByRules, Candidate, Rules, as_candidate, framework_of, guarded
 from triconv.checking.judge import Ask, Judge, Question, judge
 from triconv.checking.problem import Problem, Truth
 from triconv.checking.shrink import medium, smallest, snippet
-from triconv.checking.verdicts import UNCHECKED, WRONG, Report, Row
+from triconv.checking.verdicts import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
 
 Array = Any
 
@@ -53,7 +52,8 @@ def check(
     *shapes_or_arrays : tuple of int, or array
         Shapes of the arrays of `like`, in its order, or arrays, whose values are then used for the rounding test.
     framework : {"numpy", "jax", "torch", ...}, optional
-        Whose arrays the candidate takes; by default found from its type and from the modules that its code names.
+        Whose arrays the candidate takes; by default found from its type, from the modules that its code names, and from what
+        it returns.
     dtype : str, optional
         Of the arrays; by default that of the arrays given, else "float32".
     precision : {"tf32", "bfloat16", "float16", "float32"}, optional
@@ -75,8 +75,9 @@ def check(
     Returns
     -------
     Report
-        With ``verdict`` "right", "imprecise", "wrong" or "unchecked", ``ok``, ``cause``, one row a question, and a program that
-        shows the fault.
+        With ``verdict`` "right", "imprecise", "wrong" or "unchecked", ``ok``, ``cause``, one row per question, and a program
+        that shows the fault. "right" needs a derivative that was judged: where there is none, as for a function of NumPy
+        without `Rules`, the verdict is "unchecked" and says that the value is right. (Integers have and need none.)
 
     Raises
     ------
@@ -106,20 +107,27 @@ def check(
     ('wrong', 'channels permuted')
     """
     if not hasattr(like, "resolve"):
-        msg = f"`like` must be an operator of triconv, such as triconv.conv2d, got {like!r}"
+        named = " itself, not its name" if isinstance(like, str) else ""
+        msg = f"`like` must be an operator of triconv, such as triconv.conv2d{named}, got {like!r}"
         raise TypeError(msg)
-    shapes, arrays = _shapes(shapes_or_arrays)
-    dtype = dtype or _dtype_of(arrays) or "float32"
+    shapes, arrays = arguments.shapes_of(shapes_or_arrays)
+    arguments.check_count(like, len(shapes))
+    dtype = dtype or arguments.dtype_of(arrays) or "float32"
     for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, (None, *PRECISIONS))):
         if value not in known:
             msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
             raise ValueError(msg)
     problem = Problem.of(like, shapes, params)
-    framework = framework or _framework(candidate, arrays)
+    wrap = functools.partial(
+        as_candidate,
+        candidate,
+        dtype=dtype,
+        keywords=dict(params) if pass_params else {},
+        as_listed=like.__name__ == "conv2d_forward",  # the notebook's order and layouts
+    )
+    framework = framework or _framework_of_arrays(arrays) or _framework(candidate, wrap, shapes)
     problem = replace(problem, conjugates=framework == "torch" and dtype.startswith("complex"))
-    keywords = dict(params) if pass_params else {}
-    as_listed = like.__name__ == "conv2d_forward"  # the notebook's order and layouts
-    wrapped = as_candidate(candidate, framework=framework, dtype=dtype, keywords=keywords, as_listed=as_listed)
+    wrapped = wrap(framework=framework)
     if mesh is not None or specs:
         problem = replace(problem, shared=devices.shared_axes(problem, mesh, tuple(specs)))
         _share_out(wrapped, problem, mesh, specs)
@@ -144,6 +152,7 @@ def check(
         if problem.shared:
             witnesses += tuple(_sent(wrapped, problem))
         rows = _only(rows)
+        rows += _value_alone(rows, wrapped, dtype)
     versions = {name: BACKENDS[name].version() for name in dict.fromkeys(("numpy", framework)) if name in BACKENDS}
     shown = dict(zip(problem.names, shapes, strict=True))
     return Report(
@@ -163,19 +172,42 @@ def check(
 
 def _rows(candidate: Candidate, judge_: Judge, told: Callable[[str], Any]) -> Iterator[Row]:
     held: list[Row] = []
+    is_right = True
     for question in questions(candidate, judge_.problem, judge_.dtype):
         told(question.what)
         row = judge(judge_, question)
-        held.append(row)
         if question.what == "value":
+            is_right = row.verdict != WRONG
+            held.append(row)
             if row.verdict == UNCHECKED:
                 yield row
                 return
             continue
+        if row.how == "raised" and row.verdict == UNCHECKED and is_right and question.what != "run to run":
+            # what the candidate does not have is told apart in `unsupported.py`: this it has, and it does not work
+            row = replace(row, verdict=WRONG, cause="raised")
+        held.append(row)
         # whether it is the same again comes before the value if it is not: nothing else says anything then
         yield from held if row.verdict != WRONG or row.cause != "nondeterministic" else reversed(held)
         held = []
     yield from held
+
+
+def _value_alone(rows: list[Row], candidate: Candidate, dtype: str) -> Iterator[Row]:
+    """A row that says so where the value is right and no derivative was judged."""
+    if dtype.startswith("int") or {row.verdict for row in rows} - {RIGHT, NOT_OFFERED}:
+        return
+    derivatives = [row for row in rows if row.what.startswith(("VJP", "JVP", "second order"))]
+    if any(row.verdict == RIGHT for row in derivatives):
+        return
+    if isinstance(candidate, ByRules):
+        advice = "give triconv.Rules its input_vjp and weight_vjp too"
+    elif candidate.differentiates:
+        advice = next((row.detail for row in derivatives if row.detail), "it has none")
+    else:
+        name = candidate.backend.name
+        advice = f"a function of {name} has none of its own; give triconv.Rules(forward, input_vjp, weight_vjp)"
+    yield Row("derivatives", UNCHECKED, "not asked", f"the value is right; no derivative was asked: {advice}")
 
 
 def _explained(row: Row, smaller: Row | None) -> Row:
@@ -191,7 +223,7 @@ def _only(rows: list[Row]) -> list[Row]:
     out, wrong = [], False
     for row in rows:
         later = "jvp only" if row.what == "JVP" else "second order only" if row.what.startswith("second") else ""
-        if row.verdict == WRONG and later and not wrong and row.cause != "not a number":
+        if row.verdict == WRONG and later and not wrong and row.cause not in ("not a number", "raised"):
             words = {
                 "jvp only": "the VJPs are right, the JVP is not",
                 "second order only": "first order is right, second is not",
@@ -228,25 +260,37 @@ def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Qu
         return lambda d: candidate.vmap([np.stack(pair) for pair in zip(given(d), along(d), strict=True)])[n]
 
     def vjp(n: int) -> Ask:
-        return lambda d: candidate.vjps(given(d), g(d))[n]
+        return lambda d: candidate.vjp(given(d), g(d), n)
 
     def second(ask: Callable[..., Any], n: int) -> Ask:
         return lambda d: ask(given(d), g(d), along(d))[n]
 
-    yield Question("value", p.result, value, Truth.value)
-    yield Question("run to run", p.result, value, Truth.value, "repeat")
+    def question(
+        what: str, role: str, ask: Ask, answer: Callable[[Truth], np.ndarray], kind: str = "result"
+    ) -> Question:
+        ndim = 1 if role == "bias" else len(p.result_shape(role))
+        return Question(what, role, guarded(ask, dtype, ndim), answer, kind)
+
+    yield question("value", p.result, value, Truth.value)
+    yield question("run to run", p.result, value, Truth.value, "repeat")
     if "jit" in candidate.transforms:
-        yield Question("value under jit", p.result, lambda d: candidate.jit(given(d)), Truth.value)
+        yield question("value under jit", p.result, lambda d: candidate.jit(given(d)), Truth.value)
     if "vmap" in candidate.transforms:
         for n, answer in enumerate((Truth.value, Truth.of_tangents)):
-            yield Question(f"vmap, sample {n}", p.result, vmap(n), answer)
+            yield question(f"vmap, sample {n}", p.result, vmap(n), answer)
     if dtype.startswith("int"):
         return
-    yield Question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
-    yield Question(f"an infinity in {p.names[0]}", p.result, value, Truth.value, "inf")
+    yield question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
+    yield question(f"an infinity in {p.names[0]}", p.result, value, Truth.value, "inf")
     for n, role in enumerate(p.roles):
-        yield Question(f"VJP of {names[role]}", role, vjp(n), functools.partial(Truth.vjp, role=role))
-    yield Question("JVP", p.result, lambda d: candidate.jvp(given(d), along(d)), Truth.jvp)
+        yield question(f"VJP of {names[role]}", role, vjp(n), functools.partial(Truth.vjp, role=role))
+    # a rule may compute another value than the function that it is the derivative of
+    with_vjp, with_jvp = candidate.value_with_vjp, candidate.value_with_jvp
+    if candidate.differentiates:
+        yield question("value with a VJP", p.result, lambda d: with_vjp(given(d), g(d)), Truth.value)
+    yield question("JVP", p.result, lambda d: candidate.jvp(given(d), along(d)), Truth.jvp)
+    if candidate.differentiates:
+        yield question("value with a JVP", p.result, lambda d: with_jvp(given(d), along(d)), Truth.value)
     if dtype.startswith("complex"):
         return
     for name, ask in (
@@ -255,37 +299,27 @@ def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Qu
     ):
         for n, role in enumerate(p.operands):
             answer = functools.partial(Truth.second, role=role)  # type: ignore[assignment]
-            yield Question(f"second order of {names[role]} ({name})", role, second(ask, n), answer)
+            yield question(f"second order of {names[role]} ({name})", role, second(ask, n), answer)
+    # the cotangents against the tangents are the JVP against g, which is linear in g: so its derivative by g is the JVP
+    by_g = second(candidate.reverse_over_reverse, -1)
+    yield question("second order of the cotangent (reverse over reverse)", p.result, by_g, Truth.jvp)
 
 
-def _shapes(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
-    """The shapes, and the arrays if arrays were given."""
-    if given and all(is_array_api_obj(a) for a in given):
-        return tuple(tuple(map(int, a.shape)) for a in given), list(given)
-    shapes = []
-    for a in given:
-        if is_array_api_obj(a) or not isinstance(a, (tuple, list)) or not all(hasattr(n, "__index__") for n in a):
-            msg = f"`shapes_or_arrays` must be all shapes (tuples of ints) or all arrays, got {type(a).__name__}: {str(a)[:60]}"
-            raise TypeError(msg)
-        if any(int(n) < 0 for n in a):
-            msg = f"`shapes_or_arrays` must be shapes without negative sizes, got {tuple(a)}"
-            raise ValueError(msg)
-        shapes.append(tuple(map(int, a)))
-    return tuple(shapes), None
+def _framework_of_arrays(arrays: list[Any] | None) -> str | None:
+    """That of the arrays, if they are not NumPy's."""
+    named = (name for name in ("torch", "jax") if arrays and any(type(a).__module__.startswith(name) for a in arrays))
+    return next(named, None)
 
 
-def _dtype_of(arrays: list[Any] | None) -> str | None:
-    if not arrays:
-        return None
-    return str(np.result_type(*(to_numpy(a).dtype for a in arrays)))
+def _framework(candidate: Any, wrap: Callable[..., Candidate], shapes: tuple[tuple[int, ...], ...]) -> str:
+    """That of the candidate's code, and of what it returns."""
 
+    def call(name: str) -> Any:
+        wrapped = wrap(framework=name)
+        with wrapped.session():
+            return wrapped.value([np.ones(shape) for shape in shapes])
 
-def _framework(candidate: Any, arrays: list[Any] | None) -> str:
-    """That of the arrays, if they are not NumPy's, else of the candidate's code."""
-    for name in ("torch", "jax"):
-        if arrays and any(type(a).__module__.startswith(name) for a in arrays):
-            return name
-    return framework_of(candidate)
+    return frameworks.settled(framework_of(candidate), call)
 
 
 def _name(candidate: Any) -> str:

@@ -215,7 +215,7 @@ def _numbers(j: Judge, question: Question, found: dict[str, np.ndarray]) -> Row:
             return Row(what, RIGHT, "exact", "equal on integers, bit for bit")
         return _wrong(j, question, found["exact"], right["exact"])
     terms = j.problem.terms(question.role) if question.role != "bias" else j.truths["exact"].data.g.size
-    terms *= 2 if what == "JVP" else 1
+    terms *= 2 if question.answer is Truth.jvp else 1
     unit = 2.0 ** -BITS[j.dtype] * (4 if j.dtype.startswith("complex") else 1)
     absolute = question.answer(j.truths["absolute"])
     error = np.abs(found["random"] - right["random"])

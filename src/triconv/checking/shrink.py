@@ -181,12 +181,14 @@ def snippet(
         lines.append(f"g = {make.format(_literal(p.user(p.result, small.data.g)), dtype)}")
         n = names.index(what.removeprefix("VJP of "))
         lines += _vjp_lines(candidate, names, n)
-    elif what == "JVP":
+    elif what == "value with a VJP":
+        lines += _value_with_vjp_lines(candidate, names)
+    elif what in ("JVP", "value with a JVP"):
         along = [p.user(role, small.data.tangents[role]) for role in p.roles]
         lines += [f"d{name} = {make.format(_literal(a), dtype)}" for name, a in zip(names, along, strict=True)]
         tangents = ", ".join(f"d{name}" for name in names)
         module = "jax" if isinstance(candidate, ByJAX) else "torch.func"
-        lines.append(f"found = {module}.jvp(f, ({arguments},), ({tangents},))[1]")
+        lines.append(f"found = {module}.jvp(f, ({arguments},), ({tangents},))[{int(what == 'JVP')}]")
     else:
         lines.append(f"found = f({arguments})")
     lines += [
@@ -196,6 +198,13 @@ def snippet(
         "assert np.shape(found) == expected.shape and np.allclose(np.asarray(found), expected)",
     ]
     return "\n".join(lines)
+
+
+def _value_with_vjp_lines(candidate: Candidate, names: list[str]) -> list[str]:
+    arguments = ", ".join(names)
+    if isinstance(candidate, ByTorch):
+        return [f"for a in ({arguments},): a.requires_grad_()", f"found = f({arguments}).detach()"]
+    return [f"found = jax.vjp(f, {arguments})[0]"]
 
 
 def _vjp_lines(candidate: Candidate, names: list[str], n: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 RIGHT, IMPRECISE, WRONG, UNCHECKED = "right", "imprecise", "wrong", "unchecked"
-NOT_OFFERED = "not offered"
+NOT_OFFERED = "unsupported"
 """Of a row: the candidate has no such derivative or transform, which is no fault."""
 
 EXIT_STATUS = {RIGHT: 0, IMPRECISE: 1, WRONG: 1, UNCHECKED: 2}
@@ -43,9 +43,9 @@ class Row:
     what : str
         What was asked, such as "value", "VJP of x", "second order of w (reverse over reverse)".
     verdict : str
-        "right", "imprecise", "wrong", "unchecked", or "not offered".
+        "right", "imprecise", "wrong", "unchecked", or "unsupported".
     how : str
-        What proves it: "exact", "rounding", "norm-wise", "precision", "shape", "dtype", ...
+        What proves it: "exact", "rounding", "norm-wise", "precision", "shape", "dtype", "raised", ...
     detail : str
         The sentence that says it.
     error : float, optional
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The answer of `triconv.check`; print it, look at `ok`, or save it.
+    """The answer of `triconv.check`; print it, look at `ok`, which is also its truth value, or save it.
 
     Parameters
     ----------
@@ -114,6 +114,9 @@ class Report:
     def ok(self) -> bool:
         """Whether the verdict is "right"."""
         return self.verdict == RIGHT
+
+    def __bool__(self) -> bool:
+        return self.ok
 
     @property
     def cause(self) -> str:

@@ -1,0 +1,65 @@
+"""The arguments of `check`: shapes or arrays, as many as the operator has, and the dtype of the arrays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from triconv.backends import to_numpy
+from triconv.bound import ARRAYS
+
+
+def shapes_of(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
+    """The shapes, and the arrays if arrays were given."""
+    if given and all(is_array_api_obj(a) for a in given):
+        return tuple(tuple(map(int, a.shape)) for a in given), list(given)
+    shapes = []
+    for a in given:
+        if is_array_api_obj(a) or not isinstance(a, (tuple, list)) or not all(hasattr(n, "__index__") for n in a):
+            msg = f"`shapes_or_arrays` must be all shapes (tuples of ints) or all arrays, got {type(a).__name__}: {str(a)[:60]}"
+            raise TypeError(msg)
+        if any(int(n) < 0 for n in a):
+            msg = f"`shapes_or_arrays` must be shapes without negative sizes, got {tuple(a)}"
+            raise ValueError(msg)
+        shapes.append(tuple(map(int, a)))
+    return tuple(shapes), None
+
+
+def check_count(like: Callable[..., Any], given: int) -> None:
+    """Raise unless there are as many shapes as the operator has arrays, a bias or not."""
+    parameters = inspect.signature(like).parameters
+    names = [name for name, p in parameters.items() if name in ARRAYS and p.kind is not p.KEYWORD_ONLY]
+    needed = sum(parameters[name].default is inspect.Parameter.empty for name in names)
+    if not needed <= given <= len(names):
+        name = like.__name__
+        msg = (
+            f"`shapes_or_arrays` must have one shape or array per array of {name} ({', '.join(names)}): got {given or 'none'}; "
+            f"such as triconv.check(f, triconv.{name}, {_example(name)})"
+        )
+        raise TypeError(msg)
+
+
+def _example(name: str) -> str:
+    """Shapes that an operator takes, and the parameter that it cannot do without."""
+    if name.startswith("conv2d_"):
+        shapes = {"conv2d_forward": ((6, 7, 3), (3, 2, 3)), "conv2d_backward": ((4, 6, 1), (3, 2, 3))}
+        return ", ".join(map(str, shapes.get(name, ((6, 7, 3), (4, 6, 1)))))
+    ndim = next((int(digit) for digit in name if digit.isdigit()), 2)
+    x, w, g = ((a, b, *(size,) * ndim) for a, b, size in ((2, 3, 8), (4, 3, 3), (2, 4, 6)))
+    if name == "conv_input_vjp":
+        return f"{g}, {w}, input_size={x[2:]}"
+    if name == "conv_weight_vjp":
+        return f"{g}, {x}, kernel_size={w[2:]}"
+    return f"{g if 'transpose' in name else x}, {w}"
+
+
+def dtype_of(arrays: list[Any] | None) -> str | None:
+    """That of the arrays; bfloat16 is one too, whatever library has it."""
+    if not arrays:
+        return None
+    names = {to_numpy(a).dtype.name if str(a.dtype)[:1] in "<>=|" else str(a.dtype).rpartition(".")[2] for a in arrays}
+    return names.pop() if len(names) == 1 else str(np.result_type(*(to_numpy(a).dtype for a in arrays)))

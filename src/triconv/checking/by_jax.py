@@ -1,0 +1,120 @@
+"""A candidate that is a function of JAX, and what JAX's transforms make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.candidate import Array, Arrays, Candidate
+
+
+class ByJAX(Candidate):
+    """A function of JAX: plain, `custom_vjp`, `custom_jvp`, jitted, a kernel."""
+
+    transforms = ("jit", "vmap")
+    differentiates = True
+    places: tuple[Any, ...] = ()
+    """Where the arrays lie, if they are sharded."""
+
+    def move(self, arrays: Arrays) -> list[Array]:
+        """As the plain one; the operator's arrays, where they are sharded."""
+        import jax
+
+        moved = super().move(arrays)
+        if not self.places or len(moved) != len(self.places) or moved[0].ndim != self.places[0][1]:
+            return moved
+        return [jax.device_put(a, place) for a, (place, _) in zip(moved, self.places, strict=True)]
+
+    def sent(self, arrays: Arrays, g: np.ndarray) -> dict[str, str]:
+        """What the devices send each other for the value and the VJPs, in words."""
+        import jax
+
+        from triconv.checking.collectives import sentence, traffic
+
+        moved, (ct,) = self.move(arrays), self.move([g])
+
+        def vjp(n: int) -> Callable[..., Any]:
+            return lambda g, *a: jax.vjp(lambda b: self.call(*a[:n], b, *a[n + 1 :]), a[n])[1](g)
+
+        asked = {"value": lambda _, *a: self.call(*a)} | {f"VJP {n}": vjp(n) for n in range(len(moved))}
+        return {name: sentence(traffic(jax.jit(f).lower(ct, *moved).compile())) for name, f in asked.items()}
+
+    def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
+        """By `jax.vjp`."""
+        return self._value_and_vjps(arrays, g)[1][n]
+
+    def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
+        """By `jax.vjp`."""
+        return self._value_and_vjps(arrays, g)[0]
+
+    def _value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> Any:
+        return self._compiled("derivative", self._pulled_back, self.move(arrays), self.move([g])[0])
+
+    def _pulled_back(self, arrays: Any, g: Any) -> Any:
+        import jax
+
+        y, pullback = jax.vjp(self.call, *arrays)
+        return y, pullback(g.astype(y.dtype))
+
+    def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
+        """By `jax.jvp`."""
+        return self._value_and_jvp(arrays, tangents)[1]
+
+    def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
+        """By `jax.jvp`."""
+        return self._value_and_jvp(arrays, tangents)[0]
+
+    def _value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
+        import jax
+
+        def run(a: Any, t: Any) -> Any:
+            return jax.jvp(self.call, tuple(a), tuple(t))
+
+        return self._compiled("forward mode", run, self.move(arrays), self.move(tangents))
+
+    def reverse_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
+        """By `jax.vjp` of `jax.vjp`."""
+        import jax
+
+        def run(a: Any, g: Any, t: Any) -> Any:
+            return jax.vjp(lambda g, *a: self._pulled_back(a, g)[1], g, *a)[1](tuple(t))
+
+        by_g, *by_arrays = self._compiled(
+            "second order", run, self.move(arrays), self.move([g])[0], self.move(tangents)
+        )
+        return [*by_arrays, by_g]
+
+    def forward_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
+        """By `jax.jvp` of `jax.vjp`."""
+        import jax
+
+        def run(a: Any, g: Any, t: Any) -> Any:
+            return jax.jvp(lambda *a: self._pulled_back(a, g)[1], tuple(a), tuple(t))[1]
+
+        moved, (ct,), along = self.move(arrays), self.move([g]), self.move(tangents)
+        return list(self._compiled("forward over reverse", run, moved, ct, along))
+
+    def vmap(self, stacked: Arrays) -> Any:
+        """By `jax.vmap`."""
+        import jax
+
+        return self._compiled("vmap", lambda a: jax.vmap(self.call)(*a), self.move(stacked))
+
+    def jit(self, arrays: Arrays) -> Any:
+        """By `jax.jit`."""
+        import jax
+
+        return self._offered("jit", lambda: jax.jit(self.call)(*self.move(arrays)))
+
+    def _compiled(self, what: str, run: Callable[..., Any], *args: Any) -> Any:
+        """Compiled, which is quicker for many small steps; as it is where it cannot be compiled."""
+        import jax
+
+        if what not in self._programs:
+            self._programs[what] = jax.jit(run)
+        try:
+            return self._programs[what](*args)
+        except Exception:  # noqa: BLE001 (the candidate may not be traceable)
+            return self._offered(what, run, *args)

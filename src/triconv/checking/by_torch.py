@@ -1,0 +1,162 @@
+"""A candidate that is a function of torch, and what autograd and `torch.func` make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.candidate import Array, Arrays, Candidate
+from triconv.checking.frameworks import goes_through_numpy
+from triconv.checking.unsupported import NotOffered
+
+
+class ByTorch(Candidate):
+    """A function of torch, a module, or what an autograd function does."""
+
+    transforms = ("vmap",)
+    differentiates = True
+
+    def value(self, arrays: Arrays) -> Any:
+        """Without a graph."""
+        import torch
+
+        with torch.no_grad():
+            return self.call(*self.move(arrays))
+
+    def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
+        """By `torch.autograd.grad`; zeros where there is no path."""
+        return self._value_and_vjps(arrays, g)[1][n]
+
+    def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
+        """With a graph."""
+        return self._value_and_vjps(arrays, g)[0]
+
+    def _value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> tuple[Any, list[Any]]:
+        def run() -> Any:
+            return self._pulled_back(self._leaves(arrays), self.move([g])[0], create_graph=False)
+
+        return self._offered("derivative", run)
+
+    def _leaves(self, arrays: Arrays) -> list[Array]:
+        return [a.requires_grad_() for a in self.move(arrays)]
+
+    def _tensor(self, *arrays: Array) -> Array:
+        """The result, which must be a tensor to have derivatives."""
+        import torch
+
+        y = self.call(*arrays)
+        if not isinstance(y, torch.Tensor):
+            msg = f"no derivative: the result is no tensor, but of {type(y).__module__}"
+            raise NotOffered(msg)
+        return y
+
+    def _pulled_back(self, leaves: list[Array], g: Array, *, create_graph: bool) -> tuple[Array, list[Any]]:
+        import torch
+
+        y = self._tensor(*(a.clone() for a in leaves))  # no leaves, for it may write into them
+        if not y.requires_grad:
+            self._refuse_numpy("derivative")
+            return y, [torch.zeros_like(a) for a in leaves]
+        found = torch.autograd.grad(y, leaves, g.to(y.dtype), create_graph=create_graph, allow_unused=True)
+        return y.detach(), [torch.zeros_like(a) if f is None else f for f, a in zip(found, leaves, strict=True)]
+
+    def _refuse_numpy(self, what: str) -> None:
+        """Where nothing has a graph: a candidate that computes in NumPy has no derivative; another has detached it."""
+        if goes_through_numpy(self.function):
+            msg = f"no {what}: the result has no graph, for the code takes its numbers out of torch"
+            raise NotOffered(msg)
+
+    def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
+        """By `torch.func.jvp`."""
+        return self._value_and_jvp(arrays, tangents)[1]
+
+    def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
+        """By `torch.func.jvp`."""
+        return self._value_and_jvp(arrays, tangents)[0]
+
+    def _value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> tuple[Any, Any]:
+        import torch
+
+        def run() -> Any:
+            y, tangent = torch.func.jvp(self._tensor, tuple(self.move(arrays)), tuple(self.move(tangents)))
+            if not torch.any(tangent):
+                self._refuse_numpy("forward mode")
+                if names := self._custom_operators(arrays):
+                    msg = f"no forward mode: torch gives zeros for the operator {names[0]}, without a word"
+                    raise NotOffered(msg)
+            return y, tangent
+
+        return self._offered("forward mode", run)
+
+    def _custom_operators(self, arrays: Arrays) -> list[str]:
+        """Names of the operators that are not torch's own, in the order of the calls."""
+        import torch
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        seen: list[str] = []
+
+        class Listener(TorchDispatchMode):
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                if func.namespace not in ("aten", "prims", "prim", "profiler"):
+                    seen.append(func.name())
+                return func(*args, **(kwargs or {}))
+
+        with torch.no_grad(), Listener():
+            self.call(*self.move(arrays))
+        return seen
+
+    def reverse_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
+        """By `torch.autograd.grad` twice; zeros where there is no path."""
+        import torch
+
+        def run() -> Any:
+            leaves, ct = self._leaves(arrays), self.move([g])[0].requires_grad_()
+            first = self._pulled_back(leaves, ct, create_graph=True)[1]
+            inner = sum((f * t).sum() for f, t in zip(first, self.move(tangents), strict=True))
+            every = [*leaves, ct]
+            if not inner.requires_grad:
+                self._refuse_numpy("second order")
+                return [torch.zeros_like(a) for a in every]
+            if _is_once_only(inner.grad_fn):
+                msg = "no second order: it is marked with @once_differentiable"
+                raise NotOffered(msg)
+            found = torch.autograd.grad(inner, every, allow_unused=True)
+            return [torch.zeros_like(a) if f is None else f for f, a in zip(found, every, strict=True)]
+
+        return list(self._offered("second order", run))
+
+    def forward_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
+        """By `torch.func.jvp` of `torch.func.vjp`."""
+        import torch
+
+        (ct,) = self.move([g])
+
+        def pulled_back(*a: Array) -> Any:
+            y, pullback = torch.func.vjp(self._tensor, *a)
+            return pullback(ct.to(y.dtype))
+
+        def run() -> Any:
+            return torch.func.jvp(pulled_back, tuple(self.move(arrays)), tuple(self.move(tangents)))[1]
+
+        return list(self._offered("forward over reverse", run))
+
+    def vmap(self, stacked: Arrays) -> Any:
+        """By `torch.func.vmap`."""
+        import torch
+
+        return self._offered("vmap", lambda: torch.func.vmap(self._tensor)(*self.move(stacked)))
+
+
+def _is_once_only(node: Any) -> bool:
+    """Whether a graph holds the node that stands for "not twice", which says so only where a gradient is wanted through it."""
+    seen, left = set(), [node]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if type(node).__name__ == "Error":
+            return True
+        seen.add(node)
+        left += [before for before, _ in node.next_functions]
+    return False

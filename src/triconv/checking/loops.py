@@ -1,12 +1,14 @@
 """The oracle: the three contractions by their definition, in a loop over the taps and all meetings of each.
 
-Written for independence: it shares no code with the library. Positions are found by trying all of them in the incidence
-equation. With integers (Python's or NumPy's int64) it is exact.
+Written for independence: it shares no code with the library. Positions are found by trying every output and tap in the
+incidence equation. With integers it is exact, modulo 2^64 if they are NumPy's.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,24 +28,39 @@ class Numbers(NamedTuple):
 
 
 def output_size(axis: Numbers) -> int:
-    """Count the windows that fit into the padded input, by sliding one along."""
+    """Count the windows that fit into the padded input, by the positions where one may start."""
     padded = axis.pad_lo + axis.pad_hi + (axis.input_dilation * (axis.input_size - 1) + 1 if axis.input_size else 0)
     window = axis.dilation * (axis.kernel_size - 1) + 1 if axis.kernel_size else 0
-    count = 0
-    while count * axis.stride + window <= padded:
-        count += 1
-    return count
+    return len(range(0, padded - window + 1, axis.stride))
+
+
+@functools.lru_cache(maxsize=64)
+def by_tap(axis: Numbers) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """The input and the output positions that meet, for each tap: every output is tried in the incidence equation.
+
+    The right side, ``stride * o + dilation * t - pad_lo``, is a multiple of `input_dilation` for some; of these the quotient
+    is a position of the input for some.
+    """
+    outputs = np.arange(output_size(axis))
+    found = []
+    for t in range(axis.kernel_size):
+        at = axis.stride * outputs + axis.dilation * t - axis.pad_lo
+        i, rest = np.divmod(at, axis.input_dilation)
+        meets = (rest == 0) & (i >= 0) & (i < axis.input_size)
+        found.append((i[meets], outputs[meets]))
+    return tuple(found)
 
 
 def meetings(axis: Numbers) -> list[tuple[int, int, int]]:
-    """Every ``(i, o, t)`` that satisfies the incidence equation, by trial."""
-    return [
-        (i, o, t)
-        for i in range(axis.input_size)
-        for o in range(output_size(axis))
-        for t in range(axis.kernel_size)
-        if axis.input_dilation * i + axis.pad_lo == axis.stride * o + axis.dilation * t
-    ]
+    """Every ``(i, o, t)`` that satisfies the incidence equation, in this order."""
+    return sorted(
+        (i, o, t) for t, pair in enumerate(by_tap(axis)) for i, o in zip(*(side.tolist() for side in pair), strict=True)
+    )
+
+
+def count_meetings(axis: Numbers) -> int:
+    """How many meetings there are."""
+    return sum(len(i) for i, _ in by_tap(axis))
 
 
 def contract(
@@ -70,6 +87,12 @@ def contract(
     numpy.ndarray
         The third, of the dtype of the others.
     """
+    whole = [a for a in (x, w, g) if a is not None]
+    if all(a.dtype.kind in "iu" for a in whole) and _is_exact_in_double(whole):
+        # sums of small integers are exact in double precision too, and there NumPy has fast products
+        dtype = np.result_type(*whole)
+        double = [None if a is None else a.astype(np.float64) for a in (x, w, g)]
+        return contract(axes, groups, x=double[0], w=double[1], g=double[2]).astype(dtype)
     # the letters of one group, the batch first; a group is a range of channels
     if x is not None:
         x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
@@ -77,25 +100,29 @@ def contract(
         g = g.reshape(g.shape[0], groups, g.shape[1] // groups, *g.shape[2:])
     if w is not None:
         w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    # for one tap, an input position meets one output position, and the other way round: each is in a list once
-    pairs = [{t: [(i, o) for i, o, tap in meetings(a) if tap == t] for t in range(a.kernel_size)} for a in axes]
     inputs, outputs = tuple(a.input_size for a in axes), tuple(map(output_size, axes))
     n, c, k = _sizes(x, w, g)
     if g is None:
         y = np.zeros((n, groups, k, *outputs), np.result_type(x, w))
-        for t, i, o in _by_tap(pairs):
+        for t, i, o in _meeting_slices(axes):
             y[o] += (_tap(w, t) @ _columns(x, i)).reshape(y[o].shape)
         return y.reshape(n, groups * k, *outputs)
     if x is None:
         gx = np.zeros((n, groups, c, *inputs), np.result_type(g, w))
-        for t, i, o in _by_tap(pairs):
+        for t, i, o in _meeting_slices(axes):
             gx[i] += (_tap(w, t).swapaxes(-1, -2) @ _columns(g, o)).reshape(gx[i].shape)
         return gx.reshape(n, groups * c, *inputs)
     gw = np.zeros((groups, k, c, *(a.kernel_size for a in axes)), np.result_type(g, x))
-    for t, i, o in _by_tap(pairs):
+    for t, i, o in _meeting_slices(axes):
         at: Any = (..., *t)
         gw[at] = (_columns(g, o) @ _columns(x, i).swapaxes(-1, -2)).sum(axis=0)
     return gw.reshape(groups * k, *gw.shape[2:])
+
+
+def _is_exact_in_double(operands: list[np.ndarray]) -> bool:
+    """Whether every sum of products of these integers is below 2^53, in any order."""
+    most = [max(abs(int(a.max(initial=0))), abs(int(a.min(initial=0)))) for a in operands]
+    return most[0] * most[1] * min(a.size for a in operands) < 2**53
 
 
 def _sizes(x: np.ndarray | None, w: np.ndarray | None, g: np.ndarray | None) -> tuple[int, int, int]:
@@ -106,12 +133,22 @@ def _sizes(x: np.ndarray | None, w: np.ndarray | None, g: np.ndarray | None) -> 
     return n, c, k
 
 
-def _by_tap(pairs: list[dict[int, list[tuple[int, int]]]]) -> Iterator[tuple[tuple[int, ...], Any, Any]]:
-    """Every tap with indices of the input and of the output positions that meet there."""
-    for at in itertools.product(*(axis.items() for axis in pairs)):
-        if all(meet for _, meet in at):
-            index = [np.ix_(*([pair[side] for pair in meet] for _, meet in at)) if at else () for side in (0, 1)]
-            yield tuple(t for t, _ in at), (..., *index[0]), (..., *index[1])
+def _meeting_slices(axes: tuple[Numbers, ...]) -> Iterator[tuple[tuple[int, ...], Any, Any]]:
+    """Every tap with the slices of the input and of the output positions that meet there."""
+    taps = [
+        [(t, _slice(i), _slice(o)) for t, (i, o) in enumerate(by_tap(axis)) if len(i)] for axis in axes
+    ]  # of one tap, an input position meets one output position
+    for at in itertools.product(*taps):
+        yield tuple(t for t, _, _ in at), (..., *(i for _, i, _ in at)), (..., *(o for _, _, o in at))
+
+
+def _slice(positions: np.ndarray) -> slice:
+    """Positions as a slice: for one tap they are equally far apart, by the incidence equation."""
+    first, last = int(positions[0]), int(positions[-1])
+    step = int(positions[1]) - first if len(positions) > 1 else 1
+    assert len(range(first, last + 1, step)) == len(positions)
+    assert np.array_equal(np.arange(first, last + 1, step), positions)
+    return slice(first, last + 1, step)
 
 
 def _tap(w: np.ndarray | None, t: tuple[int, ...]) -> np.ndarray:
@@ -124,6 +161,4 @@ def _columns(a: np.ndarray | None, positions: Any) -> np.ndarray:
     """The positions as the last axis."""
     assert a is not None
     part = a[positions]
-    return (
-        part.reshape(*part.shape[:3], -1) if part.size else part.reshape(*part.shape[:3], int(np.prod(part.shape[3:])))
-    )
+    return part.reshape(*part.shape[:3], math.prod(part.shape[3:]))

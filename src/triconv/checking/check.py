@@ -14,6 +14,7 @@ import numpy as np
 from triconv.backends import BACKENDS, to_numpy
 from triconv.checking import arguments, devices, frameworks, loops
 from triconv.checking.candidates import ByJAX, ByRules, Candidate, Rules, as_candidate, framework_of, guarded
+from triconv.checking.data import INTEGERS
 from triconv.checking.judge import Ask, Judge, Question, judge
 from triconv.checking.problem import Problem, Truth
 from triconv.checking.shrink import medium, smallest, snippet
@@ -21,7 +22,7 @@ from triconv.checking.verdicts import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Repo
 
 Array = Any
 
-DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", "int64", "int32")
+DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", *INTEGERS)
 # positions that the loops visit, up to which every hypothesis is tried; beyond, on the smallest case alone
 QUICK = 3000
 PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
@@ -195,7 +196,7 @@ def _rows(candidate: Candidate, judge_: Judge, told: Callable[[str], Any]) -> It
 
 def _value_alone(rows: list[Row], candidate: Candidate, dtype: str) -> Iterator[Row]:
     """A row that says so where the value is right and no derivative was judged."""
-    if dtype.startswith("int") or {row.verdict for row in rows} - {RIGHT, NOT_OFFERED}:
+    if dtype in INTEGERS or {row.verdict for row in rows} - {RIGHT, NOT_OFFERED}:
         return
     derivatives = [row for row in rows if row.what.startswith(("VJP", "JVP", "second order"))]
     if any(row.verdict == RIGHT for row in derivatives):
@@ -237,7 +238,7 @@ def _only(rows: list[Row]) -> list[Row]:
 
 def _meetings(problem: Problem) -> int:
     """Number of positions that the loops visit."""
-    return math.prod(len(loops.meetings(a)) for a in problem.facts.axes)
+    return math.prod(map(loops.count_meetings, problem.facts.axes))
 
 
 def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Question]:
@@ -278,7 +279,7 @@ def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Qu
     if "vmap" in candidate.transforms:
         for n, answer in enumerate((Truth.value, Truth.of_tangents)):
             yield question(f"vmap, sample {n}", p.result, vmap(n), answer)
-    if dtype.startswith("int"):
+    if dtype in INTEGERS:
         return
     yield question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
     yield question(f"an infinity in {p.names[0]}", p.result, value, Truth.value, "inf")

@@ -53,6 +53,8 @@ class Symptom:
     found: np.ndarray
     expected: np.ndarray
     is_value: bool
+    wrong: np.ndarray | None = None
+    """Where it is wrong, if not wherever it differs."""
 
     def of(self, facts: Facts) -> np.ndarray:
         """What was asked, had the facts been these."""
@@ -61,6 +63,8 @@ class Symptom:
 
 def diagnose(symptom: Symptom, *, thorough: bool = True) -> Diagnosis:
     """Return the first hypothesis that predicts the result, else one without a name."""
+    if same(symptom.found, symptom.expected):
+        return _small(symptom)
     if symptom.problem.shared and (told := devices.diagnose(symptom)) is not None:
         return Diagnosis(*told)
     for hypothesis in BLUNDERS:
@@ -97,7 +101,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def factor(found: np.ndarray, predicted: np.ndarray) -> float | None:
-    """The number that the prediction is to be multiplied with, if it is one number for all elements, and not 0."""
+    """The number by which the prediction is to be multiplied, if it is one number for all elements, and not 0."""
     weight = np.vdot(predicted, predicted).real
     if not weight or found.shape != predicted.shape:
         return None
@@ -105,17 +109,44 @@ def factor(found: np.ndarray, predicted: np.ndarray) -> float | None:
     return float(c) if abs(c) > 1e-9 and same(found, c * predicted) else None
 
 
+def _small(s: Symptom) -> Diagnosis:
+    """Of a result that is nearly right, but off by more than rounding explains."""
+    error, weight = (s.found - s.expected).ravel(), np.vdot(s.expected, s.expected).real
+    c = np.vdot(s.expected, s.found).real / weight if weight else 1.0
+    if np.linalg.norm(s.found - c * s.expected) < 0.1 * np.linalg.norm(error):
+        return Diagnosis("constant factor", f"every element is multiplied by {c:.9g}")
+    wrong = [] if s.wrong is None else np.argwhere(s.wrong).tolist()
+    if len(wrong) == 1 and error.size > 2:
+        index = tuple(wrong[0])
+        return Diagnosis("one element", f"one element is wrong: {index}")
+    if error.size > 2 and np.abs(error.mean()) > 10 * error.std():
+        return Diagnosis("constant added", f"{error.mean():.2g} is added to every element")
+    largest = np.abs(error).max(initial=0)
+    return Diagnosis("", f"it is off by up to {largest:.2g}, which is little, but more than rounding explains")
+
+
 def name_of(c: float, symptom: Symptom) -> str:
-    """A factor in words, where it is a size of the problem."""
-    n = symptom.truth.data.g.shape[0]
-    positions = int(np.prod(symptom.truth.data.g.shape[2:]))
-    sizes = {n: f"the batch size, {n}", positions: f"the number of output positions, {positions}"}
-    sizes |= {n * positions: f"batch size times output positions, {n * positions}", 2: "2"}
-    for size, words in sizes.items():
-        if size > 1 and np.isclose(c, size, rtol=1e-6):
-            return words
-        if size > 1 and np.isclose(c, 1 / size, rtol=1e-6):
-            return f"1 over {words}"
+    """A factor in words: every size of the problem that it may be."""
+    groups = symptom.problem.facts.groups
+    g, w = (symptom.problem.torch_shape(role, symptom.problem.result_shape(role)) for role in "gw")
+    n, k, outputs = g[0], g[1], g[2:]
+    per_group, taps = w[1], w[2:]
+    positions, taps_ = int(np.prod(outputs)), int(np.prod(taps))
+    sizes = {
+        "the batch size": n,
+        "the number of output positions": positions,
+        "batch size times output positions": n * positions,
+        "the number of input channels": per_group * groups,
+        "the number of output channels": k,
+        "the number of taps": taps_,
+        "taps times input channels": taps_ * per_group,
+        "the number of groups": groups,
+    }
+    for value, before in ((c, ""), (1 / c, "1 over ")):
+        size = round(value)
+        if size > 1 and np.isclose(value, size, rtol=1e-6):
+            names = [name for name, other in sizes.items() if other == size]
+            return f"{before}{size}" + (f", {' or '.join(names)}" if names else "")
     return f"{c:.6g}"
 
 
@@ -149,7 +180,7 @@ def _averaged(s: Symptom) -> str | None:
 
 def _scaled(s: Symptom) -> str | None:
     c = _factor(s)
-    return None if c is None else f"every element is multiplied with {name_of(c, s)}"
+    return None if c is None else f"every element is multiplied by {name_of(c, s)}"
 
 
 def _first_sample(s: Symptom) -> str | None:

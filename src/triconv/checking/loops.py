@@ -58,6 +58,17 @@ def meetings(axis: Numbers) -> list[tuple[int, int, int]]:
     )
 
 
+def meetings_at(axis: Numbers, which: int, position: int) -> list[tuple[int, int, int]]:
+    """Those of one input (`which` 0), output (1) or tap (2)."""
+    found = []
+    for t, pair in enumerate(by_tap(axis)):
+        if which == 2 and t != position:
+            continue
+        here = slice(None) if which == 2 else pair[which] == position
+        found += [(i, o, t) for i, o in zip(pair[0][here].tolist(), pair[1][here].tolist(), strict=True)]
+    return found
+
+
 def count_meetings(axis: Numbers) -> int:
     """How many meetings there are."""
     return sum(len(i) for i, _ in by_tap(axis))

@@ -240,6 +240,10 @@ class Truth:
             return y
         return y + primals["bias"].reshape(-1, *[1] * (y.ndim - 2))
 
+    def without_bias(self, *, of_tangents: bool = False) -> np.ndarray:
+        """The value, or that at the tangents, before the bias is added."""
+        return self._linear(self.data.tangents if of_tangents else self.data.primals)
+
     def vjp(self, role: str) -> np.ndarray:
         """The cotangent of one array."""
         if role == "bias":
@@ -256,9 +260,13 @@ class Truth:
         return self._once("JVP", self._jvp)
 
     def _jvp(self) -> np.ndarray:
+        first, second = self.parts_of_jvp()
+        return self._plus_bias(first + second, self.data.tangents)
+
+    def parts_of_jvp(self) -> list[np.ndarray]:
+        """The two terms of the tangent: each operand's tangent in its place."""
         primals, tangents = self.data.primals, self.data.tangents
-        parts = [self._linear({**primals, role: tangents[role]}) for role in self.problem.operands]
-        return self._plus_bias(parts[0] + parts[1], tangents)
+        return [self._linear({**primals, role: tangents[role]}) for role in self.problem.operands]
 
     def second(self, role: str) -> np.ndarray:
         """The derivative by `role` of the other operand's cotangent, against that operand's tangent as its cotangent."""

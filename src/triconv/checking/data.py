@@ -1,0 +1,129 @@
+"""The data of a check: integers whose sums are exact, integers that span their dtype, and numbers that must be rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.problem import Data, Problem
+
+# bits of the significand, and of the numbers that an integer dtype has
+BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8, "complex128": 53, "complex64": 24}
+BITS |= {"float8_e4m3": 4, "float8_e5m2": 3}
+INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
+BITS |= {name: bits - (name[0] != "u") for name, bits in INTEGERS.items()}
+# by which power of two every other sample is smaller, so that what rounds to a fixed step shows: as far as the dtype reaches
+SMALLER = {"float16": 3}
+
+
+def draw(
+    p: Problem, dtype: str, seed: int, own: list[np.ndarray] | None
+) -> tuple[dict[str, tuple[int, ...]], Data, Data, Data]:
+    """The shapes of the operator's arrays in torch's order, and three sets of data.
+
+    Returns
+    -------
+    shapes : dict of str to tuple of int
+        By role.
+    exact : Data
+        Integers whose sums of products are exact in `dtype`, in any order.
+    small : Data
+        Integers whose sums are exact in 8 bits.
+    random : Data
+        For floats, numbers that have to be rounded, every other sample much smaller; for integers, integers that span the
+        dtype. With the user's arrays `own`, if there are any.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
+    shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
+    exact = integers(p, shapes, shape_of_g, dtype, rng, BITS[dtype])
+    small = integers(p, shapes, shape_of_g, dtype, rng, min(8, BITS[dtype]))
+    if dtype in INTEGERS:
+        random = _spanning(p, shapes, shape_of_g, dtype, rng)
+    else:
+
+        def normal(shape: tuple[int, ...]) -> np.ndarray:
+            a = rng.standard_normal(shape)
+            if dtype.startswith("complex"):
+                a = a + 1j * rng.standard_normal(shape)
+            return rounded(a, dtype)
+
+        primals = {r: normal(s) for r, s in shapes.items()}
+        first = p.operands[0]
+        primals[first][1::2] *= 2.0 ** -SMALLER.get(dtype, 10)
+        random = Data(primals, normal(shape_of_g), {r: normal(s) for r, s in shapes.items()})
+    if own is not None:
+        given = zip(p.roles, own, strict=True)
+        primals = {r: rounded(p.to_torch(r, a) if r != "bias" else a, dtype) for r, a in given}
+        random = Data(primals, random.g, random.tangents)
+    return shapes, exact, small, random
+
+
+def integers(
+    p: Problem, shapes: dict[str, Any], shape_of_g: tuple[int, ...], dtype: str, rng: np.random.Generator, bits: int
+) -> Data:
+    """Small integers whose sums of products are exact in so many bits, in any order; sparse where there are many terms."""
+    terms = max(p.terms(role) for role in "xwg")
+    most = 3 if terms * 2 * 9 < 2.0**bits else 1
+    # twice the terms, for the two parts of a JVP, and of a complex product
+    room = 2.0**bits / (terms * 4 * most**2)
+    density = min(1.0, room**0.5 * 0.9)
+    least = 0 if dtype.startswith("u") else -most
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        a = rng.integers(least, most + 1, shape)
+        if dtype.startswith("complex"):
+            a = a + 1j * rng.integers(-most, most + 1, shape)
+        a = a * (rng.random(shape) < density)
+        return a.astype(_wide(dtype))
+
+    return Data(
+        {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
+    )
+
+
+def _spanning(
+    p: Problem, shapes: dict[str, Any], shape_of_g: tuple[int, ...], dtype: str, rng: np.random.Generator
+) -> Data:
+    """Integers whose sums of products fit into the dtype, and into no narrower one where there are not too many terms."""
+    terms = max(p.terms(role) for role in "xwg")
+    most = max(1, int((2.0 ** BITS[dtype] / (4 * terms)) ** 0.5))
+    least = 0 if dtype.startswith("u") else -most
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        return rng.integers(least, most + 1, shape).astype(_wide(dtype))
+
+    return Data(
+        {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
+    )
+
+
+def rounded(a: np.ndarray, dtype: str) -> np.ndarray:
+    """Round to a dtype, and give it in the dtype in which the definition is computed."""
+    if dtype == "bfloat16":
+        a = np.asarray(a, np.float32)
+        bits = a.view(np.uint32)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+        return np.where(np.isnan(a), a, bits.view(np.float32)).astype(np.float64)
+    with np.errstate(all="ignore"):
+        return np.asarray(a).astype(dtype).astype(_wide(dtype))
+
+
+def wrapped(a: np.ndarray, dtype: str) -> np.ndarray:
+    """What is left of integers in an integer dtype, modulo 2 to the power of its bits, as integers of 64 bits."""
+    return a.astype(dtype).astype(_wide(dtype))
+
+
+def widened(a: np.ndarray, dtype: str) -> np.ndarray:
+    """A result of this dtype, in the dtype in which the definition is computed."""
+    if dtype in INTEGERS and a.dtype.kind in "iu":
+        return a.astype(_wide(dtype))
+    return a.astype(np.complex128 if a.dtype.kind == "c" else np.float64)
+
+
+def _wide(dtype: str) -> type[np.generic]:
+    """The dtype in which the definition is computed: modulo 2^64 for integers."""
+    if dtype in INTEGERS:
+        return np.uint64 if dtype == "uint64" else np.int64
+    return np.complex128 if dtype.startswith("complex") else np.float64

@@ -134,3 +134,11 @@ def test_mixed_libraries(lib):
 def test_mixed_devices(torch):
     with pytest.raises(ValueError, match="`x` and `w` must be on one device, got cpu and meta"):
         triconv.conv(torch.ones(1, 1, 3), torch.ones(1, 1, 2, device="meta"))
+
+
+def test_more_spatial_axes_than_letters():
+    x = np.ones((1, 1, *[1] * 23), np.float32)
+    with pytest.raises(ValueError, match="at most 22 spatial axes, got 23"):
+        triconv.conv(x, x)
+    y = triconv.conv(x[..., 0], x[..., 0])
+    assert y.shape == (1, 1, *[1] * 22)

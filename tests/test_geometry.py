@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -139,3 +140,35 @@ def test_same_is_the_rule_of_lax(jax, size, kernel, stride, dilation):
         axis = Geometry.of((size,), (kernel,), stride=stride, dilation=dilation, padding=ours).axes[0]
         extent = dilation * (kernel - 1) + 1
         assert [(axis.pad_lo, axis.pad_hi)] == list(jax.lax.padtype_to_pads((size,), (extent,), (stride,), theirs))
+
+
+def test_meetings_and_phases_are_counted_without_a_visit():
+    """By a formula, against loops: two thousand axes of every kind."""
+    rng = random.Random(0)
+    for _ in range(2000):
+        size, taps, *steps = (rng.randint(least, 9) for least in (0, 0, 1, 1, 1))
+        lo, hi = rng.randint(-4, 9), rng.randint(-4, 9)
+        if lo + hi + (steps[2] * (size - 1) + 1 if size else 0) < 0:
+            continue
+        axis = Axis(size, taps, *steps, lo, hi)
+        met = [axis.meetings(t)[0] for t in range(taps)]
+        assert axis.count_meetings() == sum(len(range(*s.indices(10**6))) for s in met)
+        phases = list(axis.phases())
+        assert axis.count_windows() == sum(p.axis.output_size * p.axis.kernel_size for p in phases)
+        assert len(phases) <= axis.count_phases() <= max(taps, 1)
+        assert len({(p.output.start, p.taps.start) for p in phases}) == len(phases)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 7])
+def test_counts_of_a_huge_axis(stride, monkeypatch):
+    """No tap, no residue class is looked at one by one."""
+    axis = Axis(2**28, 2**27, stride, 1, 5, 2**27, 2**27)
+    monkeypatch.setattr(Axis, "meetings", None)
+    assert 0 < axis.count_meetings() <= axis.count_windows() <= axis.output_size * axis.kernel_size
+    assert axis.count_phases() == 5
+
+
+def test_the_phases_of_a_huge_stride_are_no_more_than_the_taps():
+    axis = Axis(4, 3, 1, 1, 10**8, 2, 2)
+    assert axis.count_phases() == len(list(axis.phases())) == 3
+    assert len(list(Axis(1, 10**8, 10**8 - 1, 1, 10**8, 0, 10**8).phases())) == 1

@@ -19,7 +19,7 @@ from triconv import planner
 from triconv.backends import BACKENDS
 from triconv.checking.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, depthwise, fft, gemm, taps
+from triconv.kernels import blocks, depthwise, fft, gemm, placing, taps
 from triconv.kernels.work import Problem
 
 EXACT = ["gemm", "depthwise"]
@@ -35,7 +35,7 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(gemm, "LOOPED", 100)
         monkeypatch.setattr(gemm, "CALLED", 100)
         monkeypatch.setattr(gemm, "WHOLE", 200)
-        monkeypatch.setattr(gemm, "PLACED", 200)
+        monkeypatch.setattr(placing, "PLACED", 200)
         monkeypatch.setattr(depthwise, "FUSED", 200)
         monkeypatch.setattr(depthwise, "WHOLE", 200)
         monkeypatch.setattr(depthwise, "CALLED", 200)
@@ -454,3 +454,151 @@ def test_axis_of_work():
     assert problem("conv", (1, 1, 5), (1, 1, 3), padding=1).padded_multiply_adds == 15
     assert problem("conv", (1, 1, 5), (1, 1, 3), padding=1).multiply_adds == 13
     assert Axis(5, 3, pad_lo=1, pad_hi=1).output_size == 5
+
+
+# ---- sizes without small divisors, strides and taps without number
+
+
+@pytest.mark.parametrize(("samples", "groups"), [(1, 1), (101, 1), (1, 101), (13, 11), (100, 1), (2, 97)])
+def test_blocks_of_primes_are_as_many_as_those_of_their_neighbours(samples, groups):
+    """And what is summed or put together is exact."""
+    lib = BACKENDS["numpy"].load()
+    x, w = np.arange(groups * samples * 6.0).reshape(groups, samples, 6), np.arange(groups * 6.0).reshape(groups, 6)
+    calls = []
+
+    def scaled(x, w):
+        calls.append(x.shape)
+        return x * w[:, None]
+
+    def summed(g, x):
+        calls.append(x.shape)
+        return (g * x).sum(1)
+
+    most = 60  # ten samples, of one group
+    least = -(-samples // max(1, 10 // groups)) if groups <= 10 else samples * -(-groups // 10)
+    np.testing.assert_array_equal(blocks.each(scaled, x, [w], 6, lib, most), x * w[:, None])
+    assert len(calls) <= 2 * least
+    if groups == 1 or samples == 1:
+        assert len(calls) == least
+    calls.clear()
+    np.testing.assert_array_equal(blocks.total(summed, x, x, 6, lib, most), (x * x).sum(1))
+    assert len(calls) <= 2 * least
+    assert all(shape[0] * shape[1] <= 10 for shape in calls)
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "expected"), [(10007, 100, 100), (101, 100, 51), (1, 10, 1), (0, 10, 1), (7, 0.5, 1), (7, 99, 7)]
+)
+def test_blocks_are_even(number, most, expected):
+    assert blocks.even(number, most) == expected
+    assert blocks.block(number, most, BACKENDS["numpy"].load()) == expected
+
+
+NASTY = {  # x, w and parameters of lax, of many phases or taps
+    "jax#17464": ((1, 4, 8, 8), (3, 4, 32, 32), {"padding": [(31, 31)] * 2, "input_dilation": 16}),
+    "an inverse Fourier transform in frames": (
+        (1, 3, 20),
+        (2, 3, 1024),
+        {"padding": [(1023, 0)], "input_dilation": 256},
+    ),
+    "dilated twice": ((1, 2, 9), (3, 2, 512), {"padding": [(1533, 0)], "input_dilation": 256, "dilation": 3}),
+    "three axes": ((1, 2, 3, 3, 3), (2, 2, 8, 8, 8), {"padding": 7, "input_dilation": 8}),
+    "both steps": ((1, 2, 9, 9), (3, 2, 32, 32), {"padding": 31, "input_dilation": 16, "stride": 3}),
+    "cropped": ((1, 2, 40), (3, 2, 300), {"padding": [(-5, -7)], "input_dilation": 64, "stride": 3, "dilation": 2}),
+    "few of many places": ((1, 2, 5), (3, 2, 3), {"padding": 2, "input_dilation": 1000, "dilation": 2}),
+    "pytorch#2233": ((1, 3, 120, 60), (2, 3, 16, 27), {"stride": (24, 11)}),
+    "tiles in layers": ((1, 3, 30, 31), (2, 3, 12, 13), {"stride": 6, "padding": [(3, 2), (0, 5)]}),
+    "gaps before overlaps": ((1, 3, 60, 31), (2, 3, 2, 9), {"stride": (24, 3), "dilation": (5, 1)}),
+}
+
+
+def nasty(name, lib, **kw):
+    """The three contractions of one of them, and their operands."""
+    shape, kernel, params = NASTY[name]
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-2, 3, size).astype(kw.pop("dtype", np.float32)) for size in (shape, kernel))
+    y = triconv.conv(np.asarray(x), np.asarray(w), algorithm="direct", **params)
+    g = rng.integers(-2, 3, y.shape).astype(x.dtype)
+    x, w, g = map(lib.array, (x, w, g))
+    params = params | kw
+    return (
+        (triconv.conv, (x, w), params),
+        (triconv.conv_input_vjp, (g, w), params | {"input_size": shape[2:]}),
+        (triconv.conv_weight_vjp, (g, x), params | {"kernel_size": kernel[2:]}),
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "gemm", "vendor"])
+@pytest.mark.parametrize("name", NASTY)
+def test_no_phase_and_no_tap_is_lost(lib, name, algorithm):
+    if algorithm == "vendor" and BACKENDS[lib.name].vendor_axes is None:
+        pytest.skip(f"{lib} has no convolution of its own")
+    truths = nasty(name, Library("numpy"), algorithm="direct")
+    for (f, operands, params), (_, plain, asked) in zip(nasty(name, lib, algorithm=algorithm), truths, strict=True):
+        found, truth = lib.numpy(f(*operands, **params)), f(*plain, **asked)
+        if algorithm == "auto":  # a Fourier transform, it may be
+            np.testing.assert_allclose(found, truth, rtol=0, atol=1e-3)
+        else:
+            np.testing.assert_array_equal(found, truth)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("name", NASTY)
+def test_no_program_grows_with_phases_or_taps(jax, name, dtype):
+    for f, operands, params in nasty(name, Library("jax"), dtype=dtype):
+        text = jax.jit(functools.partial(f, **params)).lower(*operands).as_text()
+        assert len(text.splitlines()) < 600
+
+
+def test_rows_that_a_stride_skips_are_not_unfolded():
+    """Of an axis with one tap, or with gaps between windows, before another is."""
+    lib, written = BACKENDS["numpy"].load(), []
+    geometry = Geometry.of((240, 60), (2, 9), stride=(24, 3))
+    a = np.ones((1, 3, 1, 240, 60), np.float32)
+    left, axes_ = gemm._without_gaps(a, geometry.axes, lib)
+    written.append(left.shape[3])
+    assert written == [2 * geometry.output_size[0]]
+    assert axes_[0].output_size == geometry.output_size[0]
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "params", "expected"),
+    [
+        ((4, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "vendor"),
+        ((4, 64, 16, 16, 16), (64, 1, 5, 5, 5), {"padding": 2, "groups": 64}, "vendor"),
+        ((4, 128, 28, 28), (128, 4, 3, 3), {"padding": 1, "groups": 32}, "vendor"),
+        ((4, 96, 27, 27), (256, 48, 5, 5), {"padding": 2, "groups": 2}, "vendor"),
+        ((4, 96, 28, 28), (96, 1, 7, 7), {"padding": 3, "groups": 96}, "vendor"),
+        ((1, 3, 8, 8), (4, 3, 3, 3), {}, "vendor"),
+        ((2, 64, 4096), (64, 1, 4096), {"padding": "causal", "groups": 64}, "fft"),
+    ],
+)
+def test_choices_for_torch_are_not_those_for_a_compiler(torch, x, w, params, expected):
+    lib = BACKENDS["torch"].load()
+    assert planner.plan(problem("conv", x, w, **params), lib).algorithm == expected
+
+
+def test_a_depthwise_weight_gradient_is_not_left_to_torch(torch):
+    lib = BACKENDS["torch"].load()
+    plan = planner.plan(problem("conv_weight_vjp", (4, 96, 28, 28), (96, 1, 7, 7), padding=3, groups=96), lib)
+    assert plan.algorithm == "gemm"
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble])
+@pytest.mark.parametrize("algorithm", ["auto", "fft", "gemm"])
+def test_long_doubles_keep_their_bits(dtype, algorithm):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal((1, 1, size)).astype(dtype) for size in (900, 300))
+    truth = np.array([np.dot(x[0, 0, i : i + 300], w[0, 0]) for i in range(601)])
+    y = triconv.conv(x, w, algorithm=algorithm)
+    assert y.dtype == dtype
+    bound = 300 * np.finfo(dtype).eps * np.linalg.norm(x) * np.linalg.norm(w)
+    assert np.max(np.abs(y[0, 0] - truth)) <= bound
+
+
+def test_nothing_is_counted_twice(monkeypatch):
+    """A second call of the same shapes does not count meetings again."""
+    x, w = np.ones((1, 1, 733), np.float32), np.ones((1, 1, 257), np.float32)
+    triconv.conv(x, w)
+    monkeypatch.setattr(Geometry, "count_meetings", None)
+    triconv.conv(x, w)

@@ -14,8 +14,10 @@ import itertools
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from triconv import lattice
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -176,6 +178,22 @@ class Axis:
             pad_lo=self.dilated_kernel - 1 - self.pad_lo,
         )
 
+    def block_of_taps(self, first: int, last: int) -> Axis:
+        """The axis of the taps from `first` up to `last`, at the same inputs and outputs; there is one of each."""
+        return Axis.of_outputs(
+            self.output_size,
+            self.input_size,
+            last - first,
+            stride=self.stride,
+            dilation=self.dilation,
+            input_dilation=self.input_dilation,
+            pad_lo=self.pad_lo - self.dilation * first,
+        )
+
+    def spread(self) -> Axis:
+        """The axis of the input with the zeros of its dilation written."""
+        return replace(self, input_size=self.dilated_input, input_dilation=1)
+
     def between(self, output_size: int, input_size: int, pad_lo: int) -> Axis:
         """The axis of the same kernel and steps between so many outputs and inputs."""
         return Axis.of_outputs(
@@ -224,22 +242,65 @@ class Axis:
 
         The classes share no tap. Outputs in none of them are zero.
         """
-        e = self.input_dilation
-        step, common = e // math.gcd(self.stride, e), math.gcd(self.dilation, e)
-        for r in range(min(step, self.output_size)):
-            right, rest = divmod(self.pad_lo - self.stride * r, common)
-            if rest:
-                continue
-            tap_step = e // common
-            t0 = right * pow(self.dilation // common, -1, tap_step) % tap_step
-            if t0 >= self.kernel_size:
-                continue
+        e, shared, common = self.input_dilation, self._shared(), math.gcd(self.dilation, self.input_dilation)
+        step, tap_step = e // shared, e // common
+        for r, t0 in self._classes():
             taps, count = slice(t0, None, tap_step), -(-(self.kernel_size - t0) // tap_step)
             pad_lo = (self.pad_lo - self.stride * r - self.dilation * t0) // e
-            stride, dilation = self.stride // math.gcd(self.stride, e), self.dilation // common
+            stride, dilation = self.stride // shared, self.dilation // common
             outputs = -(-(self.output_size - r) // step)
             axis = Axis.of_outputs(outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo)
             yield AxisPhase(slice(r, None, step), taps, axis)
+
+    def _classes(self) -> Iterator[tuple[int, int]]:
+        """The first output and the first tap of each phase, found from whichever of the two are fewer."""
+        e, shared, common = self.input_dilation, self._shared(), math.gcd(self.dilation, self.input_dilation)
+        step, tap_step = e // shared, e // common
+        if (taps := self._first_taps()) and len(taps) <= self.output_size:
+            inverse = pow(self.stride // shared, -1, step)
+            for t0 in taps:
+                if (r := (self.pad_lo - self.dilation * t0) // shared * inverse % step) < self.output_size:
+                    yield r, t0
+            return
+        inverse = pow(self.dilation // common, -1, tap_step)
+        for r in range(min(step, self.output_size)):
+            right, rest = divmod(self.pad_lo - self.stride * r, common)
+            if not rest and (t0 := right * inverse % tap_step) < self.kernel_size:
+                yield r, t0
+
+    def _shared(self) -> int:
+        return math.gcd(self.stride, self.input_dilation)
+
+    def _first_taps(self) -> range:
+        """The first tap of each class of taps that meets any output of an endless axis."""
+        shared = self._shared()
+        among = math.gcd(self.dilation, shared)
+        if self.pad_lo % among:
+            return range(0)
+        tap_step = shared // among
+        first = self.pad_lo // among * pow(self.dilation // among, -1, tap_step) % tap_step
+        classes = self.input_dilation // math.gcd(self.dilation, self.input_dilation)
+        return range(first, min(classes, self.kernel_size), tap_step)
+
+    def count_phases(self) -> int:
+        """The number of `phases`, or a little more where outputs are few; takes no time, however many there are."""
+        return min(len(self._first_taps()), self.output_size, self.input_dilation // self._shared())
+
+    def count_meetings(self) -> int:
+        """Number of (input, output, tap) that meet."""
+        return self._count(0, self.input_size)
+
+    def count_windows(self) -> int:
+        """The same with those of the padding: every output with every tap of its phase."""
+        last = self.stride * (self.output_size - 1) + self.dilation * (self.kernel_size - 1)
+        first, end = -(self.pad_lo // self.input_dilation), (last - self.pad_lo) // self.input_dilation + 1
+        return self._count(first, end)
+
+    def _count(self, first: int, end: int) -> int:
+        """Meetings with the inputs from `first` up to `end`, be they there or not."""
+        coins = self.input_dilation, self.stride, self.dilation
+        counts = end - first, self.output_size, self.kernel_size
+        return lattice.solutions(coins, counts, self.pad_lo + self.input_dilation * (end - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +415,11 @@ class Geometry:
 
     def count_meetings(self) -> int:
         """Number of meetings: the multiply-adds of each contraction for one sample, one group and one channel pair."""
-        per_axis = (
-            sum(len(range(*axis.meetings(t)[0].indices(axis.input_size))) for t in range(axis.kernel_size))
-            for axis in self.axes
-        )
-        return math.prod(per_axis)
+        return math.prod(axis.count_meetings() for axis in self.axes)
+
+    def count_phases(self) -> int:
+        """The number of `phases`, or a little more where outputs are few; takes no time, however many there are."""
+        return math.prod(axis.count_phases() for axis in self.axes)
 
     def require_fit(self, kernel: str) -> None:
         """Raise if the kernel, of this name, is empty or does not fit into the padded input, as torch does."""

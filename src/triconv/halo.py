@@ -208,12 +208,5 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     inputs, outputs = (math.prod(getattr(axis, name) for axis in axes) for name in ("input_block", "output_block"))
     summed = 2 * (devices - 1) * weights // devices
     sent = {"conv": halos, "conv_input_vjp": halos, "conv_weight_vjp": halos + summed}
-    multiply_adds = math.prod(sum(_meetings(axis.local)) for axis in axes) * n * k * c // geometry.groups
+    multiply_adds = math.prod(axis.local.count_meetings() for axis in axes) * n * k * c // geometry.groups
     return Scale(devices, itemsize * n * (c * inputs + k * outputs) + weights, sent, multiply_adds)
-
-
-def _meetings(axis: Axis) -> Iterator[int]:
-    """How many inputs and outputs meet at each tap."""
-    for t in range(axis.kernel_size):
-        met, _ = axis.meetings(t)
-        yield len(range(met.start, met.stop, met.step or 1))

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from triconv.geometry import Pads, as_int, dilated
 from triconv.interop import sharded as _sharded
 from triconv.interop import sharding
-from triconv.layouts import MANY_SPATIAL_LETTERS, Layout
+from triconv.layouts import Layout, spatial_letters
 from triconv.operators import conv
 from triconv.resolve import resolve
 
@@ -372,7 +372,7 @@ def _layout(lhs_ndim: int, rhs_ndim: int, numbers: Any) -> Layout:
     if lhs_ndim != rhs_ndim or lhs_ndim < 2:
         msg = f"`lhs` and `rhs` must have one number of axes, two or more, got {lhs_ndim} and {rhs_ndim}"
         raise TypeError(msg)
-    letters = MANY_SPATIAL_LETTERS[: lhs_ndim - 2]
+    letters = spatial_letters(lhs_ndim - 2)
     if numbers is None:
         return Layout("NC" + letters, "OI" + letters, "NC" + letters, letters)
     if isinstance(numbers, ConvDimensionNumbers):

@@ -22,6 +22,14 @@ MANY_SPATIAL_LETTERS = "ABDEFGHJKLMPQRSTUVWXYZ"
 HEAD = {"x": "NC", "w": "OI", "g": "NC"}
 
 
+def spatial_letters(ndim: int) -> str:
+    """Letters for so many spatial axes; raises `ValueError` where there are more axes than letters."""
+    if ndim > len(MANY_SPATIAL_LETTERS):
+        msg = f"an array must have at most {len(MANY_SPATIAL_LETTERS)} spatial axes, got {ndim}"
+        raise ValueError(msg)
+    return MANY_SPATIAL_LETTERS[:ndim]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes.
@@ -80,7 +88,7 @@ class Layout:
     @classmethod
     def channels_first(cls, ndim: int, *, batched: bool = True) -> Layout:
         """Return torch's layout for `ndim` spatial axes, without ``N`` if not `batched`."""
-        spatial = SPATIAL_LETTERS.get(ndim, MANY_SPATIAL_LETTERS[:ndim])
+        spatial = SPATIAL_LETTERS.get(ndim) or spatial_letters(ndim)
         x = ("NC" if batched else "C") + spatial
         return cls(x, "OI" + spatial, x, spatial)
 

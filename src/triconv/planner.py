@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -54,11 +55,13 @@ class Device(NamedTuple):
     """Bytes a second."""
     overhead: float
     """Seconds an operation: to call it, or to compile it, shared out among a thousand calls."""
+    margin: float = 1.0
+    """How many times as long the library's own convolution may take before another kernel is preferred."""
 
 
 DEVICES = {
     ("compiled", "cpu"): Device(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6),
-    ("called", "cpu"): Device(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6),
+    ("called", "cpu"): Device(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25),
     ("compiled", "gpu"): Device(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),
     ("called", "gpu"): Device(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6),
 }
@@ -134,31 +137,44 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
     check_algorithm(algorithm)
     if not all(isinstance(size, int) for size in (problem.groups, problem.n, problem.c, problem.k)):
         return Plan("direct" if algorithm == "auto" else algorithm, "sizes that are not known yet", ())
-    if not all((problem.groups, problem.n, problem.c, problem.k, problem.geometry.count_meetings())):
-        return Plan("direct", "nothing meets", ())
-    if algorithm == "auto" and lib.is_partitioned() and problem.taps <= LONG:
-        sums = problem.c * problem.k > 1 or problem.contraction == "conv_weight_vjp"
-        why = "one contraction, so one sum over them" if sums else "no loop over what they share"
-        return Plan("gemm" if sums else "direct", f"shared out among devices: {why}", ())
-    if algorithm == "auto":
-        return _cheapest(problem, type(lib))  # type: ignore[arg-type] # a class is hashable
-    obstacle = _obstacle(algorithm, problem, type(lib))
-    if obstacle:
-        msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
-        raise ValueError(msg)
-    return Plan(algorithm, "asked for", ())
+    return _plan(problem, type(lib), algorithm, lib.is_partitioned())  # type: ignore[arg-type] # a class is hashable
 
 
 @functools.lru_cache(4096)
+def _plan(problem: Problem, backend: type[Standard], algorithm: str, partitioned: bool) -> Plan:
+    """`plan` of sizes that are known: nothing is counted twice for one problem."""
+    problem = replace(problem, compiled=backend.compiles)
+    if not problem.multiply_adds:
+        return Plan("direct", "nothing meets", ())
+    if algorithm != "auto":
+        obstacle = _obstacle(algorithm, problem, backend)
+        if obstacle:
+            msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
+            raise ValueError(msg)
+        return Plan(algorithm, "asked for", ())
+    if partitioned and problem.taps <= LONG:
+        sums = problem.c * problem.k > 1 or problem.contraction == "conv_weight_vjp"
+        why = "one contraction, so one sum over them" if sums else "no loop over what they share"
+        return Plan("gemm" if sums else "direct", f"shared out among devices: {why}", ())
+    return _cheapest(problem, backend)
+
+
 def _cheapest(problem: Problem, backend: type[Standard]) -> Plan:
     device = DEVICES["compiled" if backend.compiles else "called", problem.device]
-    candidates = sorted(
-        (_candidate(name, problem, backend, device) for name in KERNELS), key=lambda candidate: candidate.seconds
+    candidates = tuple(
+        sorted(
+            (_candidate(name, problem, backend, device) for name in KERNELS), key=lambda candidate: candidate.seconds
+        )
     )
-    best = candidates[0]
+    own = next((c for c in candidates if c.algorithm == "vendor" and math.isfinite(c.seconds)), None)
     if problem.multiply_adds <= SMALL and problem.taps <= LONG:
-        return Plan("direct", "small", tuple(candidates))
-    return Plan(best.algorithm, best.work.why if best.work else "", tuple(candidates))
+        return Plan("vendor" if own and not backend.compiles else "direct", "small", candidates)
+    best = candidates[0]
+    if not math.isfinite(best.seconds):  # none is good: the one that takes the least to compile
+        best = min(candidates, key=lambda candidate: candidate.work.operations if candidate.work else math.inf)
+    elif own and own.seconds <= device.margin * best.seconds:
+        best = own
+    return Plan(best.algorithm, best.work.why if best.work else "", candidates)
 
 
 def _obstacle(name: str, problem: Problem, backend: type[Standard]) -> str | None:

@@ -51,6 +51,7 @@ class JAX(Standard):
     binding = "triconv.interop.jax"
     compiles = True
     vendor_axes = range(4)
+    vendor_dilates = True
 
     @classmethod
     def installed(cls) -> bool:
@@ -302,7 +303,8 @@ class JAX(Standard):
             x,
             g,
             [axis.dilation for axis in axes],
-            [(axis.pad_lo, size - axis.input_size - axis.pad_lo) for axis, size in zip(axes, extents, strict=True)],
+            [(axis.pad_lo, size - axis.dilated_input - axis.pad_lo) for axis, size in zip(axes, extents, strict=True)],
+            lhs_dilation=[axis.input_dilation for axis in axes],
             rhs_dilation=[axis.stride for axis in axes],
             dimension_numbers=jax.lax.ConvDimensionNumbers((1, 0, *spatial), (1, 0, *spatial), (0, 1, *spatial)),
             batch_group_count=groups,
@@ -335,6 +337,7 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
         w,
         [axis.stride for axis in geometry.axes],
         [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
+        lhs_dilation=[axis.input_dilation for axis in geometry.axes],
         rhs_dilation=[axis.dilation for axis in geometry.axes],
         feature_group_count=groups,
     )

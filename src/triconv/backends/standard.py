@@ -45,6 +45,8 @@ class Standard:
     """Whether `compile` does something."""
     vendor_axes: ClassVar[range | None] = None
     """How many spatial axes its own convolution takes, if it has one."""
+    vendor_dilates: ClassVar[bool] = False
+    """Whether its own convolution and weight VJP take a dilated input, in one call; `vendor_input_vjp` never does."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp

@@ -46,37 +46,32 @@ def each(f: Callable[..., Array], x: Array, weights: list[Array], size: float, l
     array, shape (groups, n, ...)
     """
     groups, n = x.shape[:2]
-    samples, width = _counts(groups, n, size, most)
+    samples, width = _counts(groups, n, size, most, lib)
     if (samples, width) == (n, groups):
         return f(x, *weights)
-    x = _samples(x, samples, lib)
+    x = _exchanged(x, lib)  # (n, groups, ...): the samples stand first in what users have
     if width == groups:
-        y = lib.each(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), x)
-        return _exchanged(lib.xp.reshape(y, (n, groups, *y.shape[3:])), lib)
-    chunks = [_chunks(w, width, lib) for w in weights]
+        y = _each_in_blocks(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), [x], samples, lib)
+        return _exchanged(y, lib)
 
-    def sample(x: Array) -> Array:  # (1, groups, ...)
-        x = _chunks(x[0, ...], width, lib)
-        return lib.each(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], x, *chunks)
+    def sample(x: Array) -> Array:  # (groups, ...)
+        return _each_in_blocks(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], [x, *weights], width, lib)
 
-    y = _loop(lib.each, sample, x)
-    return _exchanged(lib.xp.reshape(y, (n, groups, *y.shape[3:])), lib)
+    return _exchanged(_loop(lib.each, sample, x), lib)
 
 
 def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standard, most: float) -> Array:
     """``f(g, x)``, of shape (groups, ...), for an `f` that sums over the samples; otherwise as `each`."""
     groups, n = x.shape[:2]
-    samples, width = _counts(groups, n, size, most)
+    samples, width = _counts(groups, n, size, most, lib)
     if (samples, width) == (n, groups):
         return f(g, x)
-    g, x = _samples(g, samples, lib), _samples(x, samples, lib)
+    g, x = _exchanged(g, lib), _exchanged(x, lib)
     if width == groups:
-        return lib.total(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), g, x)
+        return _total_in_blocks(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), [g, x], samples, lib)
 
-    def sample(g: Array, x: Array) -> Array:  # (1, groups, ...)
-        chunks = (_chunks(a[0, ...], width, lib) for a in (g, x))
-        gw = lib.each(lambda g, x: f(g[:, None, ...], x[:, None, ...]), *chunks)
-        return lib.xp.reshape(gw, (groups, *gw.shape[2:]))
+    def sample(g: Array, x: Array) -> Array:  # (groups, ...)
+        return _each_in_blocks(lambda g, x: f(g[:, None, ...], x[:, None, ...]), [g, x], width, lib)
 
     return lib.total(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
 
@@ -155,34 +150,64 @@ def _reader(a: Array, step: int, size: int, samples: int, lib: Standard) -> Call
     return read
 
 
-def _counts(groups: int, n: int, size: float, most: float) -> tuple[int, int]:
+def _counts(groups: int, n: int, size: float, most: float, lib: Standard) -> tuple[int, int]:
     """How many samples, and how many groups, a block has: some samples of all groups, or some groups of one sample.
 
-    Both divide what there is. Samples come first, since they stand first in what users have.
+    Samples come first, since they stand first in what users have.
     """
-    samples = divisor(n, most / max(size * groups, 1))
-    return samples, groups if samples > 1 else divisor(groups, most / max(size, 1))
+    samples = block(n, most / max(size * groups, 1), lib)
+    return samples, groups if samples > 1 else block(groups, most / max(size, 1), lib)
+
+
+def block(number: int, most: float, lib: Standard) -> int:
+    """How many of a `number` to take at a time, up to `most` and at least 1: as many in each block, or a few less in the last.
+
+    A compiler has a program for what is left over, so there it is nothing if blocks need not be much smaller for that.
+    """
+    exact = divisor(number, most) if lib.compiles else 0
+    return exact if exact and 2 * exact >= min(most, number) else even(number, most)
+
+
+def even(number: int, most: float) -> int:
+    """The size, up to `most`, of as few blocks as that allows."""
+    if number <= 1:
+        return 1
+    count = -(-number // max(1, int(min(most, number))))
+    return -(-number // count)
 
 
 def divisor(number: int, most: float) -> int:
     """The largest divisor of `number` up to `most`, at least 1."""
-    return max((d for d in range(1, int(min(most, number)) + 1) if number % d == 0), default=1)
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return max((d for d in (*small, *(number // d for d in small)) if d <= most), default=1)
 
 
-def _samples(a: Array, count: int, lib: Standard) -> Array:
-    """The samples in front, `count` together, shape (n / count, count, groups, ...)."""
-    a = _exchanged(a, lib)
-    return lib.xp.reshape(a, (a.shape[0] // count, count, *a.shape[1:]))
+def _each_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
+    """``f(*arrays)`` for an `f` that treats what is along their first axes alike, `count` of it at a time."""
+    heads, tails = _split(arrays, count, lib)
+    y = _loop(lib.each, f, *heads)
+    y = lib.xp.reshape(y, (y.shape[0] * y.shape[1], *y.shape[2:]))
+    return lib.xp.concat([y, f(*tails)], axis=0) if tails else y
+
+
+def _total_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
+    """The same for an `f` that sums over it."""
+    heads, tails = _split(arrays, count, lib)
+    y = lib.total(f, *heads)
+    return y + f(*tails) if tails else y
+
+
+def _split(arrays: list[Array], count: int, lib: Standard) -> tuple[list[Array], list[Array]]:
+    """The arrays with their first axes in blocks of `count`, shape (blocks, count, ...), and what is left over, if any."""
+    whole, rest = divmod(arrays[0].shape[0], count)
+    heads = [a[: whole * count, ...] for a in arrays] if rest else arrays
+    heads = [lib.xp.reshape(a, (whole, count, *a.shape[1:])) for a in heads]
+    return heads, [a[whole * count :, ...] for a in arrays] if rest else []
 
 
 def _exchanged(a: Array, lib: Standard) -> Array:
     """Samples and groups exchanged."""
     return permute_dims(a, (1, 0, *range(2, a.ndim)), lib.xp)
-
-
-def _chunks(a: Array, width: int, lib: Standard) -> Array:
-    """The groups in chunks, shape (groups / width, width, ...)."""
-    return lib.xp.reshape(a, (a.shape[0] // width, width, *a.shape[1:]))
 
 
 def _loop(loop: Callable[..., Array], f: Callable[..., Array], *arrays: Array) -> Array:

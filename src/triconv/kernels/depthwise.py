@@ -45,6 +45,7 @@ LONGER = 0.2
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
+    x, geometry = phases.with_few(x, geometry, lib)
     (groups, n, c), k = x.shape[:3], w.shape[1]
     parts = list(geometry.phases())
     longer = [_longer(part.geometry, lib.lanes(x)) for part in parts]
@@ -71,6 +72,9 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
+    if phases.are_exchanged(geometry):
+        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = phases.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
@@ -163,7 +167,7 @@ def _weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
 
 def work(problem: Problem) -> Work:
     """Fused multiply-adds, or sums of them; many channels a group only make the program longer."""
-    windows = problem.by_windows()
+    windows = problem.by_phases()
     kind = "sum" if windows.contraction == "conv_weight_vjp" else "vector"
     products = windows.c if windows.contraction == "conv" else windows.c * windows.k
     operations = 16 + 2 * windows.phases * min(windows.taps, 64) * products

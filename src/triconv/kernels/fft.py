@@ -11,7 +11,8 @@ kernel goes in overlapping segments (overlap-save [1]_). About ``E * log2(E)`` o
 
 The error is bounded norm by norm, not element by element: about ``log2(N) * u`` times the product of the 2-norms of the
 operands [2]_, so a zero may come out as a number near zero, and a NaN or an infinity spreads over all its sample. Float32 is
-transformed in float64 where the library can, which puts this bound below the rounding of a float32 result of that size.
+transformed in float64 where the library can, which puts this bound below the rounding of a float32 result of that size; what
+is wider than float64 is transformed as it is.
 
 References
 ----------
@@ -39,6 +40,7 @@ SPAN = 4
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """Correlate along the input, one phase at a time."""
+    x, geometry = phases.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(x: Array, *kernels: Array) -> Array:
@@ -56,6 +58,9 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """Correlate the input with the cotangent; the sum over samples is taken of the spectra."""
+    if phases.are_exchanged(geometry):
+        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = phases.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
@@ -134,7 +139,10 @@ def _correlated_taps(g: Array, x: Array, geometry: Geometry, lib: Standard) -> A
 
 
 def _wide(x: Array, lib: Standard) -> Any:
-    """The dtype to transform in."""
+    """The dtype to transform in: with the bits of float64 at least."""
+    bits = lib.xp.finfo(x.dtype).bits
+    if bits > 64:
+        return x.dtype
     return lib.xp.complex128 if lib.xp.isdtype(x.dtype, "complex floating") else lib.xp.float64
 
 
@@ -186,17 +194,17 @@ def obstacle(problem: Problem, _backend: type[Standard]) -> str | None:
 
 def work(problem: Problem) -> Work:
     """Transforms of the three tensors, and their products."""
-    windows = problem.by_windows()
+    windows = problem.by_phases()
     pairs, points, amount = windows.n * (windows.c + windows.k) + windows.c * windows.k, 0.0, 0.0
-    for part in windows.geometry.phases():
-        first, *others = part.geometry.axes
-        rows = min(segment(part.geometry), first.output_size)
+    for part, count in phases.counted(windows.geometry):
+        first, *others = part.axes
+        rows = min(segment(part), first.output_size)
         segments = -(-first.output_size // rows)
         length = fast_length(first.stride * (rows - 1) + first.dilated_kernel)
         size = length * math.prod(
             fast_length(axis.stride * (axis.output_size - 1) + axis.dilated_kernel) for axis in others
         )
-        points += segments * size * problem.groups
-        amount += segments * size * math.log2(max(2, size)) * pairs * problem.groups
+        points += count * segments * size * problem.groups
+        amount += count * segments * size * math.log2(max(2, size)) * pairs * problem.groups
     products = 4 * points * windows.n * windows.c * windows.k / 16
     return Work("transform", amount + products, 16.0 * points * pairs, 8 * BLOCK, 40 * windows.phases, "a long kernel")

@@ -20,14 +20,14 @@ The multiply-adds are those of `direct`, and those with the padding.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import operator
 from typing import Any
 
 from triconv.backends.standard import Standard, permute_dims
 from triconv.geometry import Axis, Geometry, Phase
-from triconv.kernels import blocks, phases, taps, unmerged
+from triconv.kernels import blocks, phases, placing, taps, tiles, unmerged
+from triconv.kernels.placing import FEW, exchanged
 from triconv.kernels.work import Problem, Work
 
 Array = Any
@@ -42,28 +42,21 @@ WHOLE = 30 * 2**20
 PIECED = 12 * 2**20
 # bytes of the input of all samples that is padded at once
 PADDED = 30 * 2**20
-# the same of all samples whose products are placed at once
-PLACED = 16 * 2**20
 # elements of one sample's products of leading taps, which stand in memory
 PRODUCTS = 8 * 2**20
 # multiply-adds that take as long as writing an element
 WRITTEN = 50
-# rows of an unfolded input that are few
-FEW = 96
 # share of rows of zeros that a product may have
 ZEROS = 0.25
-# phases above which products are placed instead
-PHASES = 16
-# elements of a cache line
-LINE = 16
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y = w @ unfold(x)``."""
+    if not lib.is_partitioned() and placing.serves(x.shape[2], w.shape[1], geometry):
+        return placing.conv(x, w, geometry, lib)
+    x, geometry = phases.with_few(x, geometry, lib)
     if lib.is_partitioned():
         return unmerged.conv(x, w, geometry, lib)
-    if _places(x.shape[2], w.shape[1], geometry):
-        return _conv_by_placing(x, w, geometry, lib)
     parts = list(geometry.phases())
     kernels = [w[(..., *part.taps)] for part in parts]
     is_long = [_is_long(part.geometry) for part in parts]
@@ -72,9 +65,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = [
-            taps.total(_conv_long, x, kernel, part.geometry, lib)
-            if long
-            else _conv_windows(x, kernel, part.geometry, lib)
+            (_conv_long if long else _conv_windows)(x, kernel, part.geometry, lib)
             for part, kernel, long in zip(parts, kernels, is_long, strict=True)
         ]
         return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
@@ -92,15 +83,18 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
+    if phases.are_exchanged(geometry):
+        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = phases.with_few(x, geometry, lib)
     if lib.is_partitioned():
         return unmerged.conv_weight_vjp(g, x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
         kernels = [
-            taps.each(_weight_vjp_windows, g[(..., *part.output)], x, part.geometry, lib)
-            if _is_long(part.geometry)
-            else _weight_vjp_windows(g[(..., *part.output)], x, part.geometry, lib)
+            (_weight_vjp_long if _is_long(part.geometry) else _weight_vjp_windows)(
+                g[(..., *part.output)], x, part.geometry, lib
+            )
             for part in parts
         ]
         return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
@@ -117,7 +111,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
 
 def _leading(c: int, k: int, geometry: Geometry) -> int:
     """How many leading axes are not unfolded but have their taps in the product: what costs the least."""
-    if _is_tiling(geometry) or _is_long(geometry):
+    if tiles.is_tiling(geometry) or _is_long(geometry):
         return 0
     most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
 
@@ -145,8 +139,10 @@ def _size(c: int, k: int, geometry: Geometry) -> float:
     """Elements of the unfolded input of one sample and group, and of the products that are not yet the output."""
     lead = _leading(c, k, geometry)
     unfolded, products = _elements(c, k, geometry, lead)
-    at_once = taps.STEP / math.prod(geometry.kernel_size) if _is_long(geometry) else 1
-    return unfolded * at_once + (products if lead else 0)
+    if _is_long(geometry):
+        counts = tiles.counts(geometry)
+        return unfolded / math.prod(counts) if counts else unfolded * taps.STEP / math.prod(geometry.kernel_size)
+    return unfolded + (products if lead else 0)
 
 
 def _most(x: Array, k: int, geometry: Geometry, lib: Standard) -> float:
@@ -155,7 +151,7 @@ def _most(x: Array, k: int, geometry: Geometry, lib: Standard) -> float:
     Unless the kernel is larger, which a product brings in order once a block.
     """
     size = _block(lib)
-    if lib.compiles and _is_tiling(geometry):
+    if lib.compiles and tiles.is_tiling(geometry):
         kernel = k * x.shape[2] * math.prod(geometry.kernel_size)
         return min(blocks.most(size, x, lib), max(blocks.most(blocks.BLOCK, x, lib), kernel))
     return blocks.most(size, x, lib)
@@ -178,8 +174,8 @@ def _rows(whole: float, size: float, block: int, x: Array, k: int, geometry: Geo
     if whole <= blocks.most(WHOLE, x, lib):
         return rows
     most = max(1, int(rows * blocks.most(block, x, lib) / size))
-    even = blocks.divisor(rows, most)  # such that nothing has to be padded
-    return even if 2 * even >= most else most
+    exact = blocks.divisor(rows, most)  # such that nothing has to be padded
+    return exact if 2 * exact >= most else blocks.even(rows, most)
 
 
 def _rows_of_conv(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
@@ -225,45 +221,8 @@ def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool
 
 
 def _is_long(geometry: Geometry) -> bool:
-    """Whether the taps have to be looped over."""
-    return math.prod(geometry.kernel_size) > taps.UNROLLED and not _is_tiling(geometry)
-
-
-def _places(c: int, k: int, geometry: Geometry) -> bool:
-    """Whether to place products: for far more input channels, or where windows would make a phase an element."""
-    if _is_tiling(geometry):
-        return False
-    if _layers(geometry) == 1 or (
-        _layers(geometry) and math.prod(axis.input_dilation for axis in geometry.axes) > PHASES
-    ):
-        return True
-    upsamples = all(axis.stride <= axis.input_dilation for axis in geometry.axes)
-    return c >= 4 * k and upsamples and math.prod(geometry.kernel_size) <= taps.UNROLLED
-
-
-def _layers(geometry: Geometry) -> int:
-    """How many layers of tiles, each of as many taps as the input is dilated, the products are; 0 if they make no tiles."""
-    if any(axis.stride != 1 or axis.dilation != 1 for axis in geometry.axes):
-        return 0
-    return math.prod(-(-axis.kernel_size // axis.input_dilation) for axis in geometry.axes)
-
-
-def _in_layers(geometry: Geometry) -> bool:
-    """Whether to place products by layers of tiles: a single one, or fewer than there would be phases."""
-    phases_ = math.prod(axis.input_dilation for axis in geometry.axes)
-    return _layers(geometry) == 1 or (_layers(geometry) > 0 and phases_ > PHASES)
-
-
-def _in_lines(k: int, geometry: Geometry) -> bool:
-    """Whether products are rows of tiles that fill whole cache lines."""
-    if _layers(geometry) != 1 or k * math.prod(geometry.kernel_size) < FEW:
-        return False
-    return all(axis.kernel_size == axis.input_dilation and axis.kernel_size % LINE == 0 for axis in geometry.axes[-1:])
-
-
-def _is_tiling(geometry: Geometry) -> bool:
-    """Whether no two windows have an input in common."""
-    return all(axis.input_dilation == axis.dilation == 1 and axis.kernel_size <= axis.stride for axis in geometry.axes)
+    """Whether the taps are too many to be unfolded at once."""
+    return math.prod(geometry.kernel_size) > taps.UNROLLED and not tiles.is_tiling(geometry)
 
 
 def _matrix(w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -275,8 +234,23 @@ def _matrix(w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def _conv_long(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of some taps of a phase, of one block."""
-    return _conv_windows(x, _matrix(w, geometry, lib), geometry, lib)
+    """`conv` of one phase and block whose taps are many: in a few layers of tiles, or else in a loop over them."""
+
+    def some(x: Array, w: Array, part: Geometry, lib: Standard) -> Array:
+        return _conv_windows(x, _matrix(w, part, lib), part, lib)
+
+    if tiles.counts(geometry):
+        layers = (some(x, w[(..., *layer.taps)], layer.geometry, lib) for layer in tiles.layers(geometry))
+        return functools.reduce(operator.add, layers)
+    return taps.total(some, x, w, geometry, lib)
+
+
+def _weight_vjp_long(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+    """`conv_weight_vjp` likewise."""
+    if tiles.counts(geometry):
+        kernels = [_weight_vjp_windows(g, x, layer.geometry, lib) for layer in tiles.layers(geometry)]
+        return tiles.joined(kernels, geometry, lib)
+    return taps.each(_weight_vjp_windows, g, x, geometry, lib)
 
 
 def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -287,15 +261,15 @@ def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) ->
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(x: Array, part: Geometry) -> Array:
-        u = _unfold(_exchanged(x, lib), part.axes, lib)
+        u = _unfold(exchanged(x, lib), part.axes, lib)
         y = lib.matmul(matrix, lib.xp.reshape(u, (*u.shape[:2], -1)))
-        return _exchanged(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
+        return exchanged(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
 
     y = blocks.each_rows(block, x, trailing, rows, lib, by_sample=x.shape[0] == 1)
     if lead:
-        y = _exchanged(y, lib)
+        y = exchanged(y, lib)
         products = lib.xp.reshape(y, (y.shape[0], *geometry.kernel_size[:lead], k, *y.shape[2:]))
-        y = _exchanged(_placed(products, Geometry(geometry.axes[:lead]), lib), lib)
+        y = exchanged(placing.placed(products, Geometry(geometry.axes[:lead]), lib), lib)
     return y
 
 
@@ -310,7 +284,7 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     tile = 2 * lanes if lanes > 1 else 1
 
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(_exchanged(a, lib), part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
+        v, u = (_unfold(exchanged(a, lib), part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
         return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
 
     def in_rows_of_x(x: Array, g: Array, part: Geometry) -> Array:
@@ -331,11 +305,6 @@ def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -
     return permute_dims(gw, (0, 1 + lead, last, *range(1, 1 + lead), *range(2 + lead, last)), lib.xp)
 
 
-def _exchanged(a: Array, lib: Standard) -> Array:
-    """Samples and channels exchanged."""
-    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
-
-
 def _whole(size: int) -> Axis:
     """An axis of windows that are its positions."""
     return Axis(size, 1)
@@ -353,11 +322,11 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> A
     writes each array in one loop, which it does for up to eight windows. Rows of zeros may follow, such that there are a
     multiple of so many `rows`: few long rows are fastest so.
     """
-    if _is_tiling(Geometry(axes)):
-        return _tiles(a, axes, lib)
+    if tiles.is_tiling(Geometry(axes)):
+        return tiles.unfolded(a, axes, lib)
     count = a.shape[1] * math.prod(axis.kernel_size for axis in axes)
     missing = -count % rows
-    a = lib.pad(a, [(axis.pad_lo, axis.pad_hi) for axis in axes])
+    a, axes = _without_gaps(a, axes, lib)
     numbered = enumerate(axes, a.ndim - len(axes))
     moving = [(number, axis) for number, axis in numbered if (axis.kernel_size, axis.stride) != (1, 1)]
     for number, axis in reversed(moving):
@@ -368,106 +337,36 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> A
     return a
 
 
-def _tiles(x: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
-    """The same for windows that do not overlap: a change of shape."""
-    ends = [axis.stride * axis.output_size - axis.input_size - axis.pad_lo for axis in axes]
-    x = lib.pad(x, [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)])
-    x = lib.xp.reshape(x, (*x.shape[:3], *(size for axis in axes for size in (axis.output_size, axis.stride))))
-    x = x[(..., *(s for axis in axes for s in (slice(None), slice(axis.kernel_size))))]
-    x = permute_dims(x, (0, *range(4, x.ndim, 2), 1, 2, *range(3, x.ndim, 2)), lib.xp)
-    rows = x.shape[1 + len(axes)] * math.prod(axis.kernel_size for axis in axes)
-    return lib.xp.reshape(x, (x.shape[0], rows, *x.shape[2 + len(axes) :]))
+def _without_gaps(a: Array, axes: tuple[Axis, ...], lib: Standard) -> tuple[Array, tuple[Axis, ...]]:
+    """The padded array, but of all axes except the last without what the stride skips between windows; and its axes.
 
-
-def _conv_by_placing(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One product for all taps, then each is added where it belongs."""
-    k, c, *kernel = w.shape[1:]
-    in_layers, in_lines = _in_layers(geometry), _in_lines(k, geometry)
-    parts = [] if in_layers else list(geometry.phases())
-    product = _product_in_lines if in_lines else _product
-    w = lib.xp.flip(w, axis=tuple(range(3, w.ndim))) if in_layers else w
-    w = permute_dims(w, (0, 2, 1, *range(3, w.ndim)) if in_lines else (0, *range(3, w.ndim), 1, 2), lib.xp)
-
-    def block(x: Array, w: Array) -> Array:
-        products = product(x, w, lib)
-        if in_layers:
-            y = _placed_in_layers(products, geometry, lib)
-        else:
-            placed = [_placed(products[(slice(None), *part.taps, ...)], part.geometry, lib) for part in parts]
-            y = phases.join(placed, [part.output for part in parts], geometry.output_size, lib)
-        return _exchanged(y, lib)
-
-    size, most = math.prod(geometry.input_size) * (c + math.prod(kernel) * k), blocks.most(PLACED, x, lib)
-    if not lib.compiles or size * math.prod(x.shape[:2]) > most:
-        most = blocks.most(blocks.BLOCK, x, lib)
-    return blocks.each(block, x, [w], size, lib, most)
-
-
-def _product(x: Array, w: Array, lib: Standard) -> Array:
-    """Products, (groups, *kernel, k, n, *input), of x and a kernel (groups, *kernel, k, c)."""
-    groups, n, c = x.shape[:3]
-    columns = lib.xp.reshape(_exchanged(x, lib), (groups, c, -1))
-    products = lib.matmul(lib.xp.reshape(w, (groups, -1, c)), columns)
-    return lib.xp.reshape(products, (*w.shape[:-1], n, *x.shape[3:]))
-
-
-def _product_in_lines(x: Array, w: Array, lib: Standard) -> Array:
-    """The same, of a kernel (groups, c, k, *kernel): taps stand in rows, to be placed a cache line at a time."""
-    (groups, n, c), ndim = x.shape[:3], x.ndim - 3
-    rows = lib.xp.reshape(permute_dims(x, (0, 1, *range(3, x.ndim), 2), lib.xp), (groups, -1, c))
-    products = lib.matmul(rows, lib.xp.reshape(w, (groups, c, -1)))
-    products = lib.xp.reshape(products, (groups, n, *x.shape[3:], *w.shape[2:]))
-    first = 2 + ndim  # the axis of output channels
-    order = (0, *range(first + 1, first + 1 + ndim), first, *range(1, first))
-    return permute_dims(products, order, lib.xp)
-
-
-def _placed(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The outputs, (groups, k, n, *output, ...), of products (groups, *kernel, k, n, *input, ...), each added in its place."""
-    ndim = len(geometry.axes)
-    front, rest = products.shape[1 + ndim : 3 + ndim], products.shape[3 + 2 * ndim :]
-    y = lib.zeros((products.shape[0], *front, *geometry.output_size, *rest), products)
-    for tap in geometry.taps():
-        part = products[(slice(None), *tap.index, slice(None), slice(None), *tap.input, ...)]
-        y = lib.add_at(y, (*tap.output, *map(slice, rest)), part)
-    return y
-
-
-def _placed_in_layers(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same by layers of tiles, of products with taps in reverse.
-
-    No two products of a layer fall on the same output, so it is a change of shape.
+    What no window reads is not to be unfolded along the other axes.
     """
-    axes, ndim = geometry.axes, len(geometry.axes)
-    order = [axis for pair in zip(range(3 + ndim, 3 + 2 * ndim), range(1, 1 + ndim), strict=True) for axis in pair]
-    # groups, k, n, and the input and the tap of each axis
-    products = permute_dims(products, (0, 1 + ndim, 2 + ndim, *order), lib.xp)
-    layers = []
-    for first in itertools.product(*(range(0, axis.kernel_size, axis.input_dilation) for axis in axes)):
-        pieces = [slice(t, min(t + axis.input_dilation, axis.kernel_size)) for t, axis in zip(first, axes, strict=True)]
-        tile = products[(..., *(s for piece in pieces for s in (slice(None), piece)))]
-        gaps = [axis.input_dilation - (piece.stop - piece.start) for piece, axis in zip(pieces, axes, strict=True)]
-        tile = lib.pad(tile, [pair for gap in gaps for pair in ((0, 0), (0, gap))])
-        tile = lib.xp.reshape(tile, (*tile.shape[:3], *(axis.input_size * axis.input_dilation for axis in axes)))
-        starts = [t + axis.pad_lo - (axis.kernel_size - 1) for t, axis in zip(first, axes, strict=True)]
-        sizes = zip(starts, geometry.output_size, tile.shape[3:], strict=True)
-        layers.append(lib.pad(tile, [(lo, size - whole - lo) for lo, size, whole in sizes]))
-    return functools.reduce(operator.add, layers)
+    *others, last = axes
+    gaps = [axis.dilated_kernel < axis.stride for axis in others]
+    ends = [axis.stride * axis.output_size - axis.input_size - axis.pad_lo for axis in others]
+    pads = [(axis.pad_lo, end if gap else axis.pad_hi) for axis, end, gap in zip(others, ends, gaps, strict=True)]
+    a, left = lib.pad(a, [*pads, (last.pad_lo, last.pad_hi)]), []
+    for number, (axis, gap) in enumerate(zip(others, gaps, strict=True), a.ndim - len(axes)):
+        if gap:
+            before, behind, taps_ = a.shape[:number], a.shape[number + 1 :], axis.kernel_size
+            a = lib.xp.reshape(a, (*before, axis.output_size, axis.stride, *behind))
+            a = a[(*[slice(None)] * (number + 1), slice(0, axis.dilated_kernel, axis.dilation), ...)]
+            a = lib.xp.reshape(a, (*before, axis.output_size * taps_, *behind))
+            axis = Axis(axis.output_size * taps_, taps_, taps_)  # noqa: PLW2901
+        left.append(axis)
+    return a, (*left, last)
 
 
 def work(problem: Problem) -> Work:
     """Matrix products with the unfolded input; few rows or columns make them slower."""
     windows = problem.by_windows()
+    if windows.contraction == "conv" and placing.serves(windows.c, windows.k, windows.geometry):
+        return placing.work(problem)
+    windows = problem.by_phases()
     geometry, item = windows.geometry, problem.itemsize
     each = problem.groups * problem.n * item
-    if windows.contraction == "conv" and _places(windows.c, windows.k, geometry):
-        products = each * windows.k * windows.taps * math.prod(geometry.input_size)
-        operations = 16 + (4 * _layers(geometry) if _in_layers(geometry) else windows.taps)
-        amount = products / item * windows.c * (1 + 12 / (windows.k * windows.taps))
-        sample = item * math.prod(geometry.input_size) * (windows.c + windows.k * windows.taps)
-        temporary = min(problem.groups * problem.n * sample, max(PLACED, sample)) + 2 * problem.bytes_of["w"]
-        return Work("matrix", amount, 2 * products, temporary, operations, "one product, then the taps placed")
-    if _is_tiling(geometry):
+    if tiles.is_tiling(geometry):
         amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
         temporary = min(2 * problem.bytes_of["x"], 4 * CALLED) + 2 * problem.bytes_of["w"]
         why = "windows that do not overlap: a change of shape"
@@ -476,17 +375,19 @@ def work(problem: Problem) -> Work:
     # blocks stay in cache, unless they are rows of a sample; but the columns of a weight VJP are long, and a product has to
     # bring them in order
     passes = 2.0 if problem.device == "gpu" else 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
-    for part in geometry.phases():
-        lead = _leading(windows.c, windows.k, part.geometry)
-        unfolded, summed = _elements(windows.c, windows.k, part.geometry, lead)
-        rows = windows.k * math.prod(part.geometry.kernel_size[:lead])
-        columns = windows.c * math.prod(part.geometry.kernel_size[lead:])
-        amount += each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
+    for part, count in phases.counted(geometry):
+        lead = _leading(windows.c, windows.k, part)
+        unfolded, summed = _elements(windows.c, windows.k, part, lead)
+        rows = windows.k * math.prod(part.kernel_size[:lead])
+        columns = windows.c * math.prod(part.kernel_size[lead:])
+        amount += count * each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
         if windows.contraction == "conv_weight_vjp" and problem.groups == 1 and columns < FEW:
             passes = 1.2  # a product with few long rows does little else
+        if _is_long(part) and tiles.counts(part):
+            passes = 2.0  # rows of a tile are short
         in_rows = item * (unfolded + (summed if lead else 0)) > WHOLE
-        steps = 2 if len(part.geometry.axes) == 1 and part.geometry.axes[0].stride > 1 else 1  # read one by one
-        moved += (max(passes, 0.8) if in_rows else passes) * each * (steps * unfolded + summed)
+        steps = 2 if len(part.axes) == 1 and part.axes[0].stride > 1 else 1  # read one by one
+        moved += count * (max(passes, 0.8) if in_rows else passes) * each * (steps * unfolded + summed)
         most = max(most, min(each * unfolded, WHOLE) + 2 * item * summed)
     if windows.phases > 1:
         moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]

@@ -11,6 +11,7 @@ from array_api_compat import device
 
 from triconv.backends.standard import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
+from triconv.kernels import blocks
 
 Array = Any
 
@@ -48,7 +49,7 @@ def each(
 def _steps(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Array, Geometry, int]:
     """The padded x, where the window of each step starts, its geometry, and the taps that the last step has too many."""
     *lead, last = geometry.axes
-    step = min(STEP, last.kernel_size)
+    step = blocks.even(last.kernel_size, STEP)
     missing = -last.kernel_size % step
     part = [
         Axis(axis.stride * (axis.output_size - 1) + axis.dilation * (taps - 1) + 1, taps, axis.stride, axis.dilation)

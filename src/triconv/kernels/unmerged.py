@@ -23,7 +23,7 @@ from triconv.kernels import phases
 
 Array = Any
 
-POSITIONS = "opqrsabdefhijlmuvwxyz"
+POSITIONS = "opqrsabdefhijlmuvwxyzABCDEF"
 # taps whose windows stand in memory together
 TAPS = 32
 

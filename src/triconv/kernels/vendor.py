@@ -1,6 +1,7 @@
 """The framework's own convolution, called with contractions that it is fast at and with no zeros inserted.
 
-What is asked for is brought to a plain strided convolution, one a phase (an input VJP by the mirrored geometry). Where the
+What is asked for is brought to a plain strided convolution, one a phase (an input VJP by the mirrored geometry), or to one with
+the zeros of its input's dilation where those would be too many. Where the
 framework has a transposed convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for
 an input VJP, and for a convolution whose input is dilated and whose mirrored geometry is therefore a plain one. The rounding is
 the framework's; the multiply-adds are those of `direct` and those with the padding.
@@ -14,7 +15,7 @@ from typing import Any
 
 from triconv.backends.standard import Standard
 from triconv.geometry import Geometry, Pads
-from triconv.kernels import phases
+from triconv.kernels import phases, taps, tiles
 from triconv.kernels.work import Problem, Work
 
 Array = Any
@@ -27,6 +28,9 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """One convolution a phase, or a transposed one."""
     if lib.transposes(x) and _is_mirrored(geometry):
         return conv_input_vjp(x, phases.mirrored(w, lib), geometry.mirrored(), lib)
+    if _dilates(geometry, type(lib)):
+        return lib.vendor_conv(geometry, x, w)
+    x, geometry = phases.with_few(x, geometry, lib)
     parts = list(geometry.phases())
     outputs = [lib.vendor_conv(*_cropped(x, part.geometry, lib), w[(..., *part.taps)]) for part in parts]
     return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
@@ -41,12 +45,21 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One weight gradient a phase, or that of the mirrored geometry, where x and g have changed places."""
-    if lib.transposes(g) and _is_mirrored(geometry):
+    """One weight gradient a phase."""
+    if phases.are_exchanged(geometry):
         return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    if _dilates(geometry, type(lib)):
+        return lib.vendor_weight_vjp(geometry, x, g)
+    x, geometry = phases.with_few(x, geometry, lib)
     parts = list(geometry.phases())
-    taps = [lib.vendor_weight_vjp(*_cropped(x, part.geometry, lib), g[(..., *part.output)]) for part in parts]
-    return phases.join(taps, [part.taps for part in parts], geometry.kernel_size, lib)
+    kernels = [lib.vendor_weight_vjp(*_cropped(x, part.geometry, lib), g[(..., *part.output)]) for part in parts]
+    return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+
+
+def _dilates(geometry: Geometry, backend: type[Standard]) -> bool:
+    """Whether the framework is to dilate the input, by the zeros, since phases would be too many; not where it crops."""
+    is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes)
+    return backend.vendor_dilates and not is_cropped and geometry.count_phases() > phases.MOST
 
 
 def _is_mirrored(geometry: Geometry) -> bool:
@@ -86,8 +99,12 @@ def work(problem: Problem) -> Work:
     """One convolution a phase: fast for many channels, and without groups."""
     if problem.device == "gpu":
         return _work_on_gpu(problem)
-    windows = problem.by_windows()
+    if not problem.compiled:
+        return _work_called(problem)
+    windows = problem.by_phases()
     amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
+    if windows.taps > taps.UNROLLED and not tiles.is_tiling(windows.geometry):
+        amount /= 1 + 2 / windows.c  # its products sum over the taps too, and those are many
     is_weight_vjp = windows.contraction == "conv_weight_vjp"
     outputs = windows.n * windows.k * math.prod(windows.geometry.output_size) / windows.phases
     is_large = not is_weight_vjp and outputs >= LARGE
@@ -107,6 +124,25 @@ def work(problem: Problem) -> Work:
         amount *= 2.5
     moved = 1.0 * windows.bytes_of["x"] + windows.bytes_of["g"]  # channels last and back
     return Work("vendor", amount, moved, problem.bytes, 8 * windows.phases, "the framework's own")
+
+
+def _work_called(problem: Problem) -> Work:
+    """One call of a library with kernels for most layers, as oneDNN is behind torch on a CPU.
+
+    Each is as fast as the machine multiplies; slower, as measured, are groups of few channels (the weight VJPs above all, of
+    groups of one), three spatial axes, and doubles.
+    """
+    is_weight_vjp = problem.contraction == "conv_weight_vjp"
+    is_plain = all(axis.input_dilation == 1 for axis in problem.geometry.axes) or _is_mirrored(problem.geometry)
+    amount = 1.0 * problem.padded_multiply_adds
+    if problem.groups > 1:
+        amount *= 35 if is_weight_vjp and problem.c == 1 else 1 + 2 * min(1, 16 / min(problem.c, problem.k))
+    if len(problem.geometry.axes) > 2:
+        amount *= 3 if is_weight_vjp else 2
+    if problem.itemsize == 8:
+        amount *= 2.5
+    calls = 1 if is_plain else problem.by_phases().phases
+    return Work("vendor", amount, 0.0, problem.bytes, 2 * calls, "the library's own")
 
 
 def _work_on_gpu(problem: Problem) -> Work:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from triconv.geometry import Geometry
+from triconv.kernels import phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Problem:
         What the elements are.
     device : {"cpu", "gpu"}
         Where it is to be computed.
+    compiled : bool
+        Whether as a part of a compiled program, not by one call after the other.
     """
 
     contraction: str
@@ -38,6 +41,7 @@ class Problem:
     itemsize: int = 4
     kind: str = "real"
     device: str = "cpu"
+    compiled: bool = False
 
     @property
     def bytes_of(self) -> dict[str, int]:
@@ -61,8 +65,8 @@ class Problem:
     @property
     def padded_multiply_adds(self) -> int:
         """The same with those of the padding: every output with every tap of its phase."""
-        axes = (sum(p.axis.output_size * p.axis.kernel_size for p in axis.phases()) for axis in self.geometry.axes)
-        return math.prod(axes) * self.groups * self.n * self.c * self.k
+        axes = math.prod(axis.count_windows() for axis in self.geometry.axes)
+        return axes * self.groups * self.n * self.c * self.k
 
     @property
     def taps(self) -> int:
@@ -72,13 +76,25 @@ class Problem:
     @property
     def phases(self) -> int:
         """How many convolutions without input dilation it is."""
-        return math.prod(sum(1 for _ in axis.phases()) for axis in self.geometry.axes)
+        return self.geometry.count_phases()
 
     def by_windows(self) -> Problem:
-        """An input VJP as the convolution that it is: that of the mirrored geometry."""
-        if self.contraction != "conv_input_vjp":
+        """The problem as kernels see it that think in windows.
+
+        An input VJP is the convolution of the mirrored geometry, and a weight VJP has its operands exchanged where that leaves
+        fewer phases.
+        """
+        if self.contraction == "conv" or (
+            self.contraction == "conv_weight_vjp" and not phases.are_exchanged(self.geometry)
+        ):
             return self
-        return replace(self, contraction="conv", geometry=self.geometry.mirrored(), c=self.k, k=self.c)
+        contraction = "conv" if self.contraction == "conv_input_vjp" else self.contraction
+        return replace(self, contraction=contraction, geometry=self.geometry.mirrored(), c=self.k, k=self.c)
+
+    def by_phases(self) -> Problem:
+        """The same, with the zeros written that a compiled program needs for its phases to be few."""
+        windows = self.by_windows()
+        return replace(windows, geometry=phases.few(windows.geometry)) if self.compiled else windows
 
 
 class Work(NamedTuple):

@@ -602,3 +602,13 @@ def test_nothing_is_counted_twice(monkeypatch):
     triconv.conv(x, w)
     monkeypatch.setattr(Geometry, "count_meetings", None)
     triconv.conv(x, w)
+
+
+def test_a_huge_stride_is_planned_at_once_and_does_not_reach_torch(torch):
+    """torch 2.13's backward function of a convolution ends the process at such strides."""
+    lib = BACKENDS["torch"].load()
+    geometry = Geometry.of((2 * 10**6 + 3,), (3,), stride=10**6)
+    plan = planner.plan(Problem("conv_input_vjp", geometry, 1, 1, 1, 1), lib)
+    assert plan.algorithm == "direct"
+    y = triconv.conv_transpose1d(torch.ones(1, 1, 3), torch.ones(1, 1, 3), stride=10**6)
+    assert (y.shape[-1], int(y.sum())) == (2 * 10**6 + 3, 9)

@@ -22,6 +22,8 @@ Array = Any
 
 # outputs of a convolution from which a CPU is busy whatever their channels are
 LARGE = 3e6
+# steps up to which a library that is called was seen to survive: torch's backward function ends the process at 100,000
+LONGEST = 1024
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -88,6 +90,9 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
     """Return why it cannot compute a problem, if so."""
     if backend.vendor_axes is None:
         return f"{backend.name} has no convolution of its own"
+    steps = (step for axis in problem.geometry.axes for step in (axis.stride, axis.dilation, axis.input_dilation))
+    if not backend.compiles and max(steps, default=1) > LONGEST:
+        return "oneDNN, which computes it, crashes at steps that long"
     if problem.kind != "real":
         return "the framework's own convolution is for real floats"
     return (

@@ -108,9 +108,11 @@ def work(problem: Problem) -> Work:
         return _work_called(problem)
     windows = problem.by_phases()
     amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
+    is_weight_vjp = windows.contraction == "conv_weight_vjp"
     if windows.taps > taps.UNROLLED and not tiles.is_tiling(windows.geometry):
         amount /= 1 + 2 / windows.c  # its products sum over the taps too, and those are many
-    is_weight_vjp = windows.contraction == "conv_weight_vjp"
+        if is_weight_vjp:  # but the weight VJP's over the outputs, at as many places as there are taps
+            amount *= max(1, (64 / windows.k) ** 2)
     outputs = windows.n * windows.k * math.prod(windows.geometry.output_size) / windows.phases
     is_large = not is_weight_vjp and outputs >= LARGE
     if len(windows.geometry.axes) == 1:

@@ -207,4 +207,6 @@ def work(problem: Problem) -> Work:
         points += count * segments * size * problem.groups
         amount += count * segments * size * math.log2(max(2, size)) * pairs * problem.groups
     products = 4 * points * windows.n * windows.c * windows.k / 16
-    return Work("transform", amount + products, 16.0 * points * pairs, 8 * BLOCK, 40 * windows.phases, "a long kernel")
+    # a compiler takes long over each transform: one loop of segments is worth it, one a phase is not
+    operations = 40 if windows.phases == 1 else 300 * windows.phases
+    return Work("transform", amount + products, 16.0 * points * pairs, 8 * BLOCK, operations, "a long kernel")

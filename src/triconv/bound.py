@@ -6,11 +6,12 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from triconv import derivatives, notebook, operators, torch_spelling
 from triconv.backends import BACKENDS, to_numpy
+from triconv.geometry import shown
 
 Array = Any
 
@@ -100,8 +101,8 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     """
     where = "`name`" if name is not None else "`TRICONV_BACKEND`"
     name = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
-    if name not in BACKENDS:
-        msg = f"{where} must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}"
+    if not isinstance(name, str) or name not in BACKENDS:
+        msg = f"{where} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
         raise ValueError(msg)
     kind = BACKENDS[name]
     if not kind.installed():
@@ -119,6 +120,10 @@ class Bound:
         The library.
     device, dtype, jit : as in `use`
         Where to, to which dtype, and whether to compile.
+
+    Notes
+    -----
+    It can be copied and pickled: it is made again, from its four arguments, where it is loaded.
     """
 
     conv: Callable[..., Array]
@@ -145,10 +150,16 @@ class Bound:
         try:
             backend.asarray(0, device=device)
         except Exception as problem:
-            msg = f"`device` must be one of {backend.name}'s, such as {', '.join(backend.devices())}, got {device!r}"
+            msg = (
+                f"`device` must be one of {backend.name}'s, such as {', '.join(backend.devices())}, got {shown(device)}"
+            )
             raise ValueError(msg) from problem
         for name, op in OPERATORS.items():
-            setattr(self, name, self._bind(op))
+            setattr(self, name, BoundOperator(self, op))
+
+    def __reduce__(self) -> Any:
+        device = self._backend.device_name(self.device)
+        return _again, (self.name, device, self._backend.dtype_name(self.dtype), self.jit)
 
     def __repr__(self) -> str:
         return f"triconv.use({self.name!r}, device={self.device!r}, dtype={self.dtype!r}, jit={self.jit!r})"
@@ -184,44 +195,72 @@ class Bound:
         return to_numpy(array)
 
     def vjp(self, op: Callable[..., Array], *arrays: Array, **params: Any) -> Any:
-        """`triconv.vjp` on this library."""
-        y, pullback = derivatives.vjp(op, *map(self.asarray, arrays), **params)
-        return y, lambda g: pullback(self.asarray(g))
+        """`triconv.vjp` on this library; `op` may be one of its own operators too."""
+        y, pullback = derivatives.vjp(_plain(op), *map(self.asarray, arrays), **params)
+        return y, replace(pullback, move=self.asarray)
 
     def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
-        """`triconv.jvp` on this library."""
-        return derivatives.jvp(op, tuple(map(self.asarray, arrays)), tuple(map(self.asarray, tangents)), **params)
+        """`triconv.jvp` on this library; `op` may be one of its own operators too."""
+        derivatives.check_tuples(arrays, tangents)
+        moved, along = (tuple(map(self.asarray, some)) for some in (arrays, tangents))
+        return derivatives.jvp(_plain(op), moved, along, **params)
 
-    def _bind(self, op: Callable[..., Array]) -> Callable[..., Array]:
-        """`op`, moving what it is given; an array may also come by its name."""
-        signature = inspect.signature(op)
 
-        def moved(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-            try:
-                given = signature.bind(*args, **kwargs)
-            except TypeError as problem:
-                msg = f"`{op.__name__}`: {problem}"
-                raise TypeError(msg) from None
-            for name, value in given.arguments.items():
-                if name in ARRAYS and value is not None:
-                    given.arguments[name] = self.asarray(value)
-            return given
+class BoundOperator:
+    """An operator of one library: it moves the arrays that it is given there, and takes them by their names too.
 
-        @functools.wraps(op)
-        def resolve(*args: Any, **kwargs: Any) -> Any:
-            given = moved(args, kwargs)
-            return op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
+    Parameters
+    ----------
+    bound : Bound
+        Where to.
+    op : callable
+        The plain operator, whose name, signature and docstring it has.
+    """
 
-        @functools.wraps(op)
-        def run(*args: Any, **kwargs: Any) -> Array:
-            if self._backend.compiles and not self.jit:
-                call, arrays = resolve(*args, **kwargs)
-                return call.run(*arrays)
-            given = moved(args, kwargs)
-            return op(*given.args, **given.kwargs)
+    def __init__(self, bound: Bound, op: Callable[..., Array]) -> None:
+        functools.update_wrapper(self, op, updated=())
+        self.__signature__ = inspect.signature(op)
+        self.bound, self.op = bound, op
 
-        run.resolve = resolve  # type: ignore[attr-defined]
-        return run
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Move and run."""
+        bound = self.bound
+        if bound._backend.compiles and not bound.jit:  # noqa: SLF001 (one class in two)
+            call, arrays = self.resolve(*args, **kwargs)
+            return call.run(*arrays)
+        given = self._moved(args, kwargs)
+        return self.op(*given.args, **given.kwargs)
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """Move and resolve, as the operator's own."""
+        given = self._moved(args, kwargs)
+        return self.op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.bound, self.op.__name__)
+
+    def __repr__(self) -> str:
+        return f"{self.bound!r}.{self.op.__name__}"
+
+    def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            given = self.__signature__.bind(*args, **kwargs)
+        except TypeError as problem:
+            msg = f"`{self.op.__name__}`: {problem}"
+            raise TypeError(msg) from None
+        for name, value in given.arguments.items():
+            if name in ARRAYS and value is not None:
+                given.arguments[name] = self.bound.asarray(value)
+        return given
+
+
+def _plain(op: Callable[..., Array]) -> Callable[..., Array]:
+    return op.op if isinstance(op, BoundOperator) else op
+
+
+def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:
+    """What was pickled, made again; by position, so that it can be read by later versions."""
+    return use(name, device=device, dtype=dtype, jit=jit)
 
 
 # names under which operators take arrays

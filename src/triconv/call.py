@@ -131,7 +131,7 @@ class Call:
 
     def _dtypes(self, arrays: tuple[Array, ...], xp: Any) -> tuple[Any, Any]:
         """The dtype of the operands, promoted, and that of the result."""
-        dtype = xp.result_type(*arrays)
+        dtype = backend_of(xp).result_type(*arrays)
         return dtype, dtype if self.dtype is None else self.dtype
 
     def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
@@ -168,6 +168,7 @@ def _compiled(
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:
     """A cotangent in the dtype of its primal: the adjoint of the promotion, so a real primal gets the real part."""
-    if xp.isdtype(a.dtype, "complex floating") and not xp.isdtype(dtype, "complex floating"):
+    kind = backend_of(xp).element
+    if kind(a.dtype)[1] == "complex" and kind(dtype)[1] != "complex":
         a = xp.real(a)
     return xp.astype(a, dtype, copy=False)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
-from triconv.backends import python_tracer
+from array_api_compat import array_namespace
+
+from triconv.backends import backend_of, python_tracer
 from triconv.call import Call
+from triconv.geometry import shown
 from triconv.resolve import check_arrays
 
 Array = Any
@@ -43,7 +47,7 @@ def operator(resolve: Callable[P, Resolved]) -> Callable[P, Array]:
     return run
 
 
-def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Callable[[Array], tuple[Array, ...]]]:
+def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Pullback]:
     """Value and pullback (vector-Jacobian product) of an operator, by the hand-derived rules, on any backend.
 
     Parameters
@@ -83,14 +87,38 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     >>> gx
     array([[[1., 2., 3., 2., 1.]]])
     """
-    call, resolved = _resolve(op, arrays, params)
+    call, resolved = resolve_call(op, arrays, params)
     y = call(*resolved)
+    return y, Pullback(call, resolved, tuple(y.shape), y.dtype)
 
-    def pullback(g: Array) -> tuple[Array, ...]:
-        _check_like("g", g, y, "the result", resolved)
-        return call.pullback(resolved, g)
 
-    return y, pullback
+@dataclass(frozen=True, eq=False)
+class Pullback:
+    """What `vjp` returns: takes a cotangent of the result, and gives one cotangent per array. It can be copied and pickled.
+
+    Parameters
+    ----------
+    call : Call
+        The call.
+    arrays : tuple of array
+        Its arrays.
+    shape, dtype : tuple of int, dtype
+        Of the result.
+    move : callable, optional
+        What to do with a cotangent first.
+    """
+
+    call: Call
+    arrays: tuple[Array, ...] = field(repr=False)
+    shape: tuple[int, ...]
+    dtype: Any
+    move: Callable[[Any], Array] | None = None
+
+    def __call__(self, g: Array) -> tuple[Array, ...]:
+        """Cotangents of the arrays, in their shapes and dtypes."""
+        g = g if self.move is None else self.move(g)
+        _check_like("g", g, self.shape, self.dtype, "the result", self.arrays)
+        return self.call.pullback(self.arrays, g)
 
 
 def jvp(
@@ -132,34 +160,53 @@ def jvp(
     >>> triconv.jvp(triconv.conv1d, (x, w), (np.ones_like(x), np.zeros_like(w)))[1]
     array([[[3., 3., 3.]]])
     """
-    for name, some in (("arrays", arrays), ("tangents", tangents)):
-        if not isinstance(some, (tuple, list)):
-            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
-            raise TypeError(msg)
-    call, resolved = _resolve(op, tuple(arrays), params)
+    check_tuples(arrays, tangents)
+    call, resolved = resolve_call(op, tuple(arrays), params)
     if len(tangents) != len(resolved):
         msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
         raise ValueError(msg)
     for number, (tangent, array) in enumerate(zip(tangents, resolved, strict=True)):
-        _check_like(f"tangents[{number}]", tangent, array, f"arrays[{number}]", resolved)
-    return call(*resolved), call.pushforward(resolved, tangents)
+        _check_like(f"tangents[{number}]", tangent, array.shape, array.dtype, f"arrays[{number}]", resolved)
+    return call(*resolved), call.pushforward(resolved, tuple(tangents))
 
 
-def _resolve(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[str, Any]) -> Resolved:
+def check_tuples(arrays: Any, tangents: Any) -> None:
+    """Raise unless both are tuples, or lists: an array would be taken for one of its first axis."""
+    for name, some in (("arrays", arrays), ("tangents", tangents)):
+        if not isinstance(some, (tuple, list)):
+            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
+            raise TypeError(msg)
+
+
+def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[str, Any]) -> Resolved:
+    """The call of an operator, and its arrays in native byte order."""
     if not hasattr(op, "resolve"):
-        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {op!r}"
+        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
         raise TypeError(msg)
-    return op.resolve(*arrays, **params)
+    try:
+        call, resolved = op.resolve(*arrays, **params)
+    except TypeError as problem:
+        if not _is_binding(problem):
+            raise
+        msg = f"`{op.__name__}`: {str(problem).partition('() ')[2]}"
+        raise TypeError(msg) from None
+    lib = backend_of(array_namespace(*resolved))
+    return call, tuple(map(lib.native, resolved))
 
 
-def _check_like(name: str, a: Array, like: Array, what: str, arrays: tuple[Array, ...]) -> None:
-    """Raise unless `a` may stand for a cotangent or tangent of `like`."""
+def _is_binding(problem: TypeError) -> bool:
+    """Whether it was raised by the call of `resolve_call` itself: by arguments that do not fit the signature."""
+    return problem.__traceback__ is not None and problem.__traceback__.tb_next is None
+
+
+def _check_like(name: str, a: Array, shape: tuple[int, ...], dtype: Any, what: str, arrays: tuple[Array, ...]) -> None:
+    """Raise unless `a` may stand for a cotangent or tangent of an array of this shape and dtype."""
     xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
-    if tuple(a.shape) != tuple(like.shape):
-        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(like.shape)}"
+    if tuple(a.shape) != tuple(shape):
+        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(shape)}"
         raise ValueError(msg)
-    kinds = ("integral", "real floating", "complex floating")
-    have, need = (next(n for n, kind in enumerate(kinds) if xp.isdtype(b.dtype, kind)) for b in (a, like))
+    lib, kinds = backend_of(xp), ("integer", "real", "complex")
+    have, need = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
     if have > need:
-        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {like.dtype}"
+        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {dtype}"
         raise TypeError(msg)

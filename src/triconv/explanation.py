@@ -13,6 +13,8 @@ from array_api_compat import array_namespace, is_array_api_obj
 
 from triconv import contractions, planner
 from triconv.backends import backend_of
+from triconv.derivatives import resolve_call
+from triconv.geometry import shown
 from triconv.kernels.work import Problem
 from triconv.rules import LETTERS, ROLES
 
@@ -102,19 +104,25 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     21163008
     """
     if not hasattr(op, "resolve"):
-        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {op!r}"
+        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
         raise TypeError(msg)
+    for a in arrays_or_shapes:
+        if not is_array_api_obj(a) and not (isinstance(a, (tuple, list)) and all(hasattr(n, "__index__") for n in a)):
+            msg = f"`arrays_or_shapes` must be arrays or shapes (tuples of ints), got {shown(a)}"
+            raise TypeError(msg)
+        if not is_array_api_obj(a) and any(int(n) < 0 for n in a):
+            msg = f"`arrays_or_shapes` must be shapes without negative sizes, got {shown(a)}"
+            raise ValueError(msg)
     given = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
-    call, arrays = op.resolve(*given, **params)
-    xp = array_namespace(*arrays)
-    lib = backend_of(xp)
+    call, arrays = resolve_call(op, tuple(given), params)
+    lib = backend_of(array_namespace(*arrays))
     letters: dict[str, int] = {}
     for role, a in zip(call.roles, arrays, strict=True):
         if role != "bias":
             empty = np.broadcast_to(np.float32(0), tuple(a.shape))
             canonical = call.layout.to_canonical(role, empty, call.geometry.groups, np)
             letters |= zip(LETTERS[role], canonical.shape, strict=False)
-    dtype = lib.accumulator(xp.result_type(*arrays))
+    dtype = lib.accumulator(lib.result_type(*arrays))
     itemsize, kind = lib.element(dtype)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
     any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind, lib.device_kind(arrays[0]))

@@ -10,11 +10,13 @@ array is touched: sizes, slices and every complaint about a size or a parameter.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, NamedTuple
 
 from triconv import lattice
@@ -23,6 +25,9 @@ Pads = tuple[tuple[int, int], ...]
 
 # what any library's index type holds
 MOST = 2**31 - 1
+
+# entries of a list, and characters, that a message shows
+SHOWN, LONGEST = 8, 80
 
 PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
 
@@ -440,16 +445,31 @@ def dilated(size: int, dilation: int) -> int:
     return dilation * (size - 1) + 1 if size else 0
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, and of an array its type and shape alone."""
+    if isinstance(value, Number):
+        return repr(value)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    if type(value) in (list, tuple):
+        entries = [shown(entry) for entry in value[:SHOWN]] + ["..."] * (len(value) > SHOWN)
+        comma = "," if len(value) == 1 and isinstance(value, tuple) else ""
+        text = ", ".join(entries) + comma
+        return f"[{text}]" if isinstance(value, list) else f"({text})"
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def as_int(value: Any, name: str, least: int | None = None) -> int:
     """`value` as an int, or the error that says what `name` must be."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        msg = f"`{name}` must be an int, got {value!r}"
+    number = None
+    if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
+        with contextlib.suppress(TypeError):  # what is no integer, or no scalar
+            number = operator.index(value)
+    if number is None:
+        msg = f"`{name}` must be an int, got {shown(value)}"
         raise TypeError(msg)
-    try:
-        number = operator.index(value)
-    except TypeError:  # an array that is no integer scalar
-        msg = f"`{name}` must be an int, got {value!r}"
-        raise TypeError(msg) from None
     if least is not None and number < least:
         msg = f"`{name}` must be at least {least}, got {number}"
         raise ValueError(msg)
@@ -459,18 +479,31 @@ def as_int(value: Any, name: str, least: int | None = None) -> int:
     return number
 
 
-def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None) -> tuple[int, ...]:
-    """`value` as one int an axis: an int (or a sequence of one) serves all axes."""
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        numbers = tuple(as_int(v, name, least) for v in value)
-        if len(numbers) == 1:
+def as_sequence(value: Any) -> Sequence[Any] | None:
+    """The entries of a sequence, or of the first axis of an array of any library; None of anything else."""
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return None
+    if isinstance(value, Sequence):
+        return value
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or not 1 <= len(shape) <= 2 or max(shape) > SHOWN**2:
+        return None
+    return [value[number] for number in range(shape[0])]
+
+
+def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None, *, repeat: bool = True) -> tuple[int, ...]:
+    """`value` as one int per axis: an int (or, if `repeat`, a sequence of one) serves all axes."""
+    entries = as_sequence(value)
+    if entries is not None:
+        numbers = tuple(as_int(v, name, least) for v in entries)
+        if len(numbers) == 1 and repeat:
             return numbers * ndim
         if len(numbers) != ndim:
             msg = f"`{name}` must be one int or one int a spatial axis, got {len(numbers)} for {ndim} axes"
             raise ValueError(msg)
         return numbers
     if not hasattr(value, "__index__"):
-        msg = f"`{name}` must be an int or a sequence of ints, got {value!r}"
+        msg = f"`{name}` must be an int or a sequence of ints, got {shown(value)}"
         raise TypeError(msg)
     return (as_int(value, name, least),) * ndim
 
@@ -496,7 +529,7 @@ def resolve_padding(
     if isinstance(padding, str):
         name = padding.lower()
         if name not in PADDING_NAMES:
-            msg = f"`padding` must be one of {', '.join(map(repr, PADDING_NAMES))} if it is a string, got {padding!r}"
+            msg = f"`padding` must be one of {', '.join(map(repr, PADDING_NAMES))} if it is a string, got {shown(padding)}"
             raise ValueError(msg)
         sizes = zip(
             (dilated(i, d) for i, d in zip(input_size, input_dilation, strict=True)),
@@ -505,13 +538,15 @@ def resolve_padding(
             strict=True,
         )
         return tuple(_named_padding(name, *axis) for axis in sizes)
-    if isinstance(padding, Sequence) and any(isinstance(p, Sequence) for p in padding):
-        if len(padding) != ndim:
-            msg = f"`padding` must be one pair a spatial axis, got {len(padding)} for {ndim} axes"
+    entries = as_sequence(padding)
+    if entries is not None and any(as_sequence(p) is not None or isinstance(p, (str, bytes)) for p in entries):
+        if len(entries) != ndim:
+            msg = f"`padding` must be one pair a spatial axis, got {len(entries)} for {ndim} axes"
             raise ValueError(msg)
-        return tuple(_pair(p) for p in padding)
-    if isinstance(padding, Sequence) and len(padding) == 2 and ndim == 1:
-        msg = f"`padding` must be one int or one (lo, hi) pair a spatial axis, got {padding!r}; meant [{padding!r}]?"
+        return tuple(_pair(p) for p in entries)
+    if entries is not None and len(entries) == 2 and ndim == 1:
+        text = shown(padding if isinstance(padding, Sequence) else tuple(as_int(p, "padding") for p in entries))
+        msg = f"`padding` must be one int or one (lo, hi) pair a spatial axis, got {text}; meant [{text}]?"
         raise ValueError(msg)
     return tuple((p, p) for p in one_per_axis(padding, ndim, "padding"))
 
@@ -531,7 +566,8 @@ def _named_padding(name: str, input_extent: int, kernel_extent: int, stride: int
 
 
 def _pair(pair: Any) -> tuple[int, int]:
-    if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
-        msg = f"`padding` must be one (lo, hi) pair a spatial axis, got {pair!r} among the pairs"
+    entries = as_sequence(pair)
+    if entries is None or len(entries) != 2:
+        msg = f"`padding` must be one (lo, hi) pair a spatial axis, got {shown(pair)} among the pairs"
         raise ValueError(msg)
-    return as_int(pair[0], "padding"), as_int(pair[1], "padding")
+    return as_int(entries[0], "padding"), as_int(entries[1], "padding")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triconv.backends.standard import permute_dims
+from triconv.geometry import shown
 
 Array = Any
 
@@ -64,7 +65,7 @@ class Layout:
             If the three parts do not fit together.
         """
         if not isinstance(text, str):
-            msg = f"`layout` must be a string such as 'NCHW,OIHW->NCHW', got {text!r}"
+            msg = f"`layout` must be a string such as 'NCHW,OIHW->NCHW', got {shown(text)}"
             raise TypeError(msg)
         sides = text.replace(" ", "").upper().split("->")
         parts = [*sides[0].split(","), *sides[1:]]

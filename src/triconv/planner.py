@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from triconv.backends.standard import Standard
-from triconv.geometry import Geometry
+from triconv.geometry import Geometry, shown
 from triconv.kernels import depthwise, direct, fft, gemm, vendor
 from triconv.kernels.work import Problem, Work
 from triconv.rules import LETTERS, ROLES
@@ -99,7 +99,7 @@ def check_algorithm(algorithm: str) -> None:
     """Raise `ValueError` if no kernel goes by this name."""
     if not isinstance(algorithm, str) or (algorithm != "auto" and algorithm not in KERNELS):
         names = ", ".join(map(repr, ("auto", *KERNELS)))
-        msg = f"`algorithm` must be one of {names}, got {algorithm!r}"
+        msg = f"`algorithm` must be one of {names}, got {shown(algorithm)}"
         raise ValueError(msg)
 
 

@@ -10,7 +10,7 @@ from triconv import planner
 from triconv.backends import backend_of
 from triconv.call import Call
 from triconv.extension import MODES, check_extension
-from triconv.geometry import Geometry, one_per_axis, resolve_padding
+from triconv.geometry import Geometry, one_per_axis, resolve_padding, shown
 from triconv.layouts import Layout
 from triconv.rules import ROLES
 
@@ -25,8 +25,13 @@ def check_arrays(**arrays: Array) -> Any:
     for name, array in arrays.items():
         if not is_array_api_obj(array):
             msg = f"`{name}` must be an array of an array API library, got {type(array).__name__}"
+            if isinstance(array, (list, tuple)) or type(array).__name__ == "matrix":
+                msg = f"{msg}; numpy.asarray makes one of it"
             raise TypeError(msg)
         namespaces[name] = array_namespace(array)
+        if obstacle := backend_of(namespaces[name]).obstacle(array):
+            msg = f"`{name}` must be {obstacle}"
+            raise TypeError(msg)
     (first, xp), *others = namespaces.items()
     place = backend_of(xp).place(arrays[first])
     for name, other in others:
@@ -37,8 +42,10 @@ def check_arrays(**arrays: Array) -> Any:
             msg = f"`{first}` and `{name}` must be on one device, got {place} and {elsewhere}"
             raise ValueError(msg)
     for name, array in arrays.items():
-        if not _is_numeric(xp, array.dtype):
+        if not backend_of(xp).is_number(array.dtype):
             msg = f"`{name}.dtype` must be an integer, real or complex floating dtype, got {array.dtype}"
+            if any(narrow in str(array.dtype) for narrow in ("float8", "float6", "float4", "int4", "int2", "int1")):
+                msg = f"{msg}; convert it first, to bfloat16 or float32"
             raise TypeError(msg)
     return xp
 
@@ -99,7 +106,7 @@ def resolve(
     sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     if roles.result != "g":
         name = {"x": "input_size", "w": "kernel_size"}[roles.result]
-        sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0)
+        sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0, repeat=False)
     pads: Any = ()
     if mode != "zeros":
         strides = one_per_axis(stride, ndim, "stride", least=1)
@@ -124,6 +131,11 @@ def resolve(
             f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
             f"got {sizes['g']} != {geometry.output_size}"
         )
+        if roles.result != "g":
+            if 0 in sizes[roles.result]:
+                msg = f"`{name}` must be at least 1 for `{names['g']}` of spatial sizes {sizes['g']}, got {shown(result_size)}"
+                raise ValueError(msg)
+            msg = f"{msg}; `{name}` is {shown(result_size)}"
         raise ValueError(msg)
     given = {role: (names[role], arrays[role].shape) for role in roles.operands}
     _check_channels(layout, given, geometry.groups, names.get("groups", "groups"))
@@ -190,15 +202,8 @@ def _check_left_out(layout: Layout, arrays: dict[str, Array], geometry: Geometry
 
 def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in members:
-        msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {value!r}"
+        msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {shown(value)}"
         raise ValueError(msg)
-
-
-def _is_numeric(xp: Any, dtype: Any) -> bool:
-    try:
-        return xp.isdtype(dtype, "numeric")
-    except TypeError:  # a dtype outside the standard, such as JAX's random keys
-        return False
 
 
 def _library(xp: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from triconv.derivatives import Resolved, operator
-from triconv.geometry import as_int, dilated, one_per_axis
+from triconv.geometry import as_int, as_sequence, dilated, one_per_axis, shown
 from triconv.layouts import SPATIAL_LETTERS, Layout
 from triconv.resolve import check_arrays, resolve
 
@@ -130,10 +130,10 @@ def _conv(n: int) -> Callable[..., Array]:
         arrays, layout = _arrays(n, x, w, bias)
         if isinstance(padding, str):
             if "same" in padding.lower() and one_per_axis(stride, n, "stride", least=1) != (1,) * n:
-                msg = f"`padding` {padding!r} must go with stride 1 here, as in torch, got {stride!r}; see triconv.conv"
+                msg = f"`padding` {padding!r} must go with stride 1 here, as in torch, got {shown(stride)}; see triconv.conv"
                 raise ValueError(msg)
         elif _least(padding) < 0:
-            msg = f"`padding` must not be negative here, as in torch, got {padding!r}; see triconv.conv"
+            msg = f"`padding` must not be negative here, as in torch, got {shown(padding)}; see triconv.conv"
             raise ValueError(msg)
         return resolve(
             "conv",
@@ -226,8 +226,9 @@ def _arrays(n: int, x: Array, w: Array, bias: Array | None) -> tuple[tuple[Array
 
 def _least(padding: Any) -> int:
     """The smallest number in a padding, however nested."""
-    if isinstance(padding, (list, tuple)):
-        return min(map(_least, padding), default=0)
+    entries = as_sequence(padding)
+    if entries is not None:
+        return min(map(_least, entries), default=0)
     return as_int(padding, "padding")
 
 

@@ -218,6 +218,14 @@ class JAX(Standard):
 
         return jax.lax.fori_loop(0, math.prod(counts.values()), write, _zeros(tuple(shape), like))
 
+    def device_name(self, device: Any) -> Any:
+        """A device by its platform and its number there, so that a process finds its own."""
+        import jax
+
+        if not isinstance(device, jax.Device):
+            return device
+        return f"{device.platform}:{jax.devices(device.platform).index(device)}"
+
     def place(self, array: Array) -> Any:
         """Leave it to JAX, which moves what is not committed to a device."""
         return None
@@ -325,6 +333,7 @@ class JAX(Standard):
             device = jax.devices(platform)[int(number or 0)]
         if not isinstance(obj, jax.Array):
             obj, name = to_native(obj)
+            obj = self.fitted(obj, dtype)
             dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from triconv.backends.standard import Array, Standard
+from triconv.backends.standard import UNMASKED, Array, Standard
 
 
 class NumPy(Standard):
@@ -16,6 +18,45 @@ class NumPy(Standard):
     name = "numpy"
     distribution = "numpy"
     module = "array_api_compat.numpy"
+
+    def obstacle(self, array: Array) -> str:
+        """A mask would be lost."""
+        return UNMASKED if isinstance(array, np.ma.MaskedArray) else ""
+
+    def is_number(self, dtype: Any) -> bool:
+        """As the standard one; and bfloat16, which ml_dtypes brings."""
+        return _is_bfloat16(dtype) or super().is_number(dtype)
+
+    def result_type(self, *arrays: Array) -> Any:
+        """As the standard one; bfloat16, to which NumPy promotes nothing by itself, as in JAX, but with float64."""
+        narrow = [a.dtype for a in arrays if _is_bfloat16(a.dtype)]
+        if not narrow:
+            return super().result_type(*arrays)
+        others = [a.dtype for a in arrays if a.dtype.kind in "fc"]
+        return np.result_type(*others, np.float32) if others else narrow[0]
+
+    def native(self, array: Array) -> Array:
+        """Converted, if it is in the other byte order."""
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+    def accumulator(self, dtype: Any) -> Any:
+        """As the standard one; float32 for bfloat16."""
+        return np.dtype(np.float32) if _is_bfloat16(dtype) else super().accumulator(dtype)
+
+    def element(self, dtype: Any) -> tuple[int, str]:
+        """As the standard one; of bfloat16 too."""
+        return (2, "real") if _is_bfloat16(dtype) else super().element(dtype)
+
+    def dtype(self, dtype: Any) -> Any:
+        """As the standard one; "bfloat16" where ml_dtypes is there."""
+        if not isinstance(dtype, np.ndarray) and "bfloat16" in str(dtype):
+            with contextlib.suppress(TypeError, ImportError):
+                return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        return super().dtype(dtype)
+
+    def dtype_name(self, dtype: Any) -> str | None:
+        """By NumPy itself."""
+        return None if dtype is None else np.dtype(dtype).name
 
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """One copy, or none."""
@@ -46,3 +87,7 @@ class NumPy(Standard):
             return super().inner(a, others)
         axes = tuple(range(1, a.ndim - 1))
         return np.stack([np.sum(np.vecdot(a, b), axis=axes, dtype=a.dtype) for b in others], axis=-1)
+
+
+def _is_bfloat16(dtype: Any) -> bool:
+    return getattr(dtype, "name", "") == "bfloat16" and np.dtype(dtype).itemsize == 2

@@ -15,9 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from triconv.geometry import Geometry
+from triconv.geometry import Geometry, shown
 
 Array = Any
+
+# names of dtypes
+NUMBERS = (
+    *("float32", "float64", "float16", "bfloat16", "complex64", "complex128"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    *("longdouble", "clongdouble", "float128", "complex256"),
+)
 
 
 class Standard:
@@ -78,6 +85,25 @@ class Standard:
     def devices(self) -> list[str]:
         """The devices it has here."""
         return ["cpu"]
+
+    def obstacle(self, array: Array) -> str:
+        """What an array of this library must be instead, and what it is, if it is of a kind that cannot be computed on."""
+        return ""
+
+    def is_number(self, dtype: Any) -> bool:
+        """Whether triconv computes on arrays of a dtype."""
+        try:
+            return self.xp.isdtype(dtype, "numeric")
+        except TypeError:  # a dtype outside the standard, such as JAX's random keys
+            return False
+
+    def result_type(self, *arrays: Array) -> Any:
+        """The dtype that arrays are promoted to."""
+        return self.xp.result_type(*arrays)
+
+    def native(self, array: Array) -> Array:
+        """The array in this machine's byte order, the only one that most libraries have."""
+        return array
 
     def accumulator(self, dtype: Any) -> Any:
         """The dtype in which sums of `dtype` are taken: float32 for floats of less than 32 bits."""
@@ -222,11 +248,11 @@ class Standard:
         elif isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic)):
             found = getattr(self.xp, np.dtype(dtype).name, None)
         try:
-            known = found is not None and self.xp.isdtype(found, "numeric")
+            known = found is not None and self.is_number(found)
         except Exception:  # noqa: BLE001 (each library raises its own)
             known = False
         if not known:
-            msg = f"`dtype` must be a number dtype of {self.name}, got {dtype!r}"
+            msg = f"`dtype` must be a number dtype of {self.name}, got {shown(dtype)}"
             raise ValueError(msg)
         return found
 
@@ -234,7 +260,32 @@ class Standard:
         """Any library's array, or numbers in lists, as an array of this library."""
         if not is_array_of(obj, self.xp):
             obj, _ = to_native(obj)
-        return self.xp.asarray(obj, device=device, dtype=self.dtype(dtype))
+            obj = self.fitted(obj, dtype)
+        elif obstacle := self.obstacle(obj):
+            msg = f"an array must be {obstacle}"
+            raise TypeError(msg)
+        return self.native(self.xp.asarray(obj, device=device, dtype=self.dtype(dtype)))
+
+    def fitted(self, values: np.ndarray, wanted: Any) -> np.ndarray:
+        """NumPy's array, in a dtype that this library has too: its own, unless another is wanted anyway."""
+        name = values.dtype.name
+        if name == "bool" or hasattr(self.xp, name):
+            return values
+        if wanted is None:
+            msg = f"an array must have a dtype that {self.name} has, got {name}; say which with `dtype`, such as 'float32'"
+            raise TypeError(msg)
+        wide = {"c": np.complex128, "f": np.float64 if values.dtype.itemsize > 4 else np.float32}
+        return values.astype(wide.get(values.dtype.kind, values.dtype))
+
+    def dtype_name(self, dtype: Any) -> str | None:
+        """The name of a dtype that `dtype` gave."""
+        if dtype is None:
+            return None
+        return next(name for name in NUMBERS if getattr(self.xp, name, None) is dtype)
+
+    def device_name(self, device: Any) -> Any:
+        """A device, as `asarray` takes it, in a form that can be pickled."""
+        return device
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """An array of this library as a NumPy array."""
@@ -263,7 +314,14 @@ def to_numpy(obj: Any) -> np.ndarray:
     from triconv.backends import backend_of
 
     if is_array_api_obj(obj):
-        return backend_of(array_namespace(obj)).to_numpy(obj)
+        lib = backend_of(array_namespace(obj))
+        if obstacle := lib.obstacle(obj):
+            msg = f"an array must be {obstacle}"
+            raise TypeError(msg)
+        return lib.native(lib.to_numpy(obj)) if lib.name == "numpy" else lib.to_numpy(obj)
+    if masked := _masked(obj):
+        msg = f"an array or nested list must be {masked}"
+        raise TypeError(msg)
     try:
         return np.asarray(obj)
     except ValueError as problem:  # lists of unequal lengths
@@ -275,8 +333,32 @@ def to_native(obj: Any) -> tuple[np.ndarray, str]:
     """As `to_numpy`, in a dtype that NumPy has by itself, and the name of the dtype that it had: bfloat16 comes as float32."""
     given = to_numpy(obj)
     values = given.astype(np.float32) if given.dtype.name == "bfloat16" else given
+    if _is_narrow(values.dtype):
+        msg = f"an array must hold numbers of a common width, got {given.dtype.name}; convert it first, to bfloat16 or float32"
+        raise TypeError(msg)
     if values.dtype.kind not in "biufc":
         msg = f"an array or nested list must hold numbers, got {type(obj).__name__} of dtype {given.dtype.name}"
         raise TypeError(msg)
+    values = np.require(values, requirements=["C", "A"])  # torch takes no other
     is_bfloat16 = given.dtype.name == "bfloat16" or str(getattr(obj, "dtype", "")).endswith("bfloat16")
     return values, "bfloat16" if is_bfloat16 else values.dtype.name
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    """Whether it is one of ml_dtypes but bfloat16: float8_e5m2, int4, ..."""
+    return dtype.isbuiltin == 2 and dtype.name != "bfloat16"  # NumPy's word for a dtype that somebody registered
+
+
+def _masked(obj: Any) -> str:
+    """What lists must hold instead, if there is a masked array of NumPy's in them, which would lose its mask."""
+    if isinstance(obj, np.ma.MaskedArray):
+        return UNMASKED
+    if isinstance(obj, (list, tuple)):
+        return next((found for entry in obj if not isinstance(entry, (int, float)) and (found := _masked(entry))), "")
+    return ""
+
+
+UNMASKED = (
+    "without a mask, which a convolution cannot keep, got a masked array; "
+    "give its values with the masked ones replaced, such as a.filled(0)"
+)

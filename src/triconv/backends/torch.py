@@ -37,6 +37,20 @@ class Torch(Standard):
         count = torch.accelerator.device_count() if kind is not None else 0
         return ["cpu", *(f"{kind.type}:{number}" for number in range(count) if kind is not None)]
 
+    def obstacle(self, array: Array) -> str:
+        """Tensors whose elements are not all there in order, or not as numbers."""
+        import torch
+
+        if array.is_nested:
+            return "a dense tensor, got a nested one; give torch.nested.to_padded_tensor of it, or one sample at a time"
+        if array.layout != torch.strided:
+            return f"a dense tensor, got one of layout {array.layout}; give its to_dense()"
+        if array.is_quantized:
+            return f"a tensor of plain numbers, got a quantized one ({array.dtype}); give its dequantize()"
+        if type(array).__name__ == "MaskedTensor":
+            return "without a mask, which a convolution cannot keep, got a MaskedTensor; give its to_tensor(0)"
+        return ""
+
     def accumulator(self, dtype: Any) -> Any:
         """As the standard one; unsigned integers, for which torch has no arithmetic, wrap in int64 (the same, modulo 2^64)."""
         if dtype in (self.xp.uint16, self.xp.uint32, self.xp.uint64):
@@ -146,7 +160,11 @@ class Torch(Standard):
 
         if not isinstance(obj, torch.Tensor):
             values, name = to_native(obj)
-            obj = torch.tensor(values, dtype=getattr(torch, name, None))
+            values = self.fitted(values, dtype)
+            obj = torch.tensor(values, dtype=torch.bfloat16 if name == "bfloat16" else None)
+        if obstacle := self.obstacle(obj):
+            msg = f"an array must be {obstacle}"
+            raise TypeError(msg)
         return obj.to(device=device, dtype=self.dtype(dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray:

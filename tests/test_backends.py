@@ -124,3 +124,18 @@ def test_every_operator_has_its_name_and_signature():
         "(x: 'Array', w: 'Array', bias: 'Array | None' = None, stride: 'Any' = 1, padding: 'Any' = 0, "
         "dilation: 'Any' = 1, groups: 'int' = 1, *, padding_mode: 'str' = 'zeros'"
     )
+
+
+def test_dir_lists_the_public_names():
+    assert set(dir(triconv)) == {*triconv.__all__, "__version__", "jax"}
+
+
+def test_the_commands_that_install_libraries_are_the_extras_of_the_package():
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name in ("jax", "torch", "cupy"):
+        assert f'"{project["optional-dependencies"][name][0]}"' in BACKENDS[name].install_command()
+    tox = (Path(__file__).parents[1] / "tox.ini").read_text(encoding="utf-8")
+    assert "cupy-cuda" not in tox

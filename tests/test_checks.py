@@ -204,7 +204,9 @@ def test_check_names_a_missing_backend(capsys, monkeypatch):
     monkeypatch.setattr(selfcheck, "LAYERS", ())
     monkeypatch.setattr(BACKENDS["cupy"], "installed", classmethod(lambda cls: False))
     assert cli.main(["check", "--backend", "numpy"]) == 0
-    assert 'cupy is not installed; install it with: python -m pip install "cupy-cuda12x"' in capsys.readouterr().out
+    assert (
+        'cupy is not installed; install it with: python -m pip install "cupy-cuda13x>=13.6"' in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

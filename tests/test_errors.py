@@ -25,7 +25,13 @@ CASES = [
     (triconv.conv_input_vjp, (np.ones((2, 5, 7)), W), {"input_size": 9}, "`g.shape[1]` must equal `w.shape[0]`, got 5 != 6"),
     (triconv.conv_weight_vjp, (np.ones((3, 6, 7)), X), {"kernel_size": 3}, "`g.shape[0]` must equal `x.shape[0]`, got 3 != 2"),
     (triconv.conv_input_vjp, (G, W), {"input_size": 8},
-     "the spatial sizes of `g` must be those of the output of this geometry, got (7,) != (6,)"),
+     "the spatial sizes of `g` must be those of the output of this geometry, got (7,) != (6,); `input_size` is 8"),
+    (triconv.conv_input_vjp, (np.ones((2, 6, 3, 3)), W2), {"input_size": (5,)},
+     "`input_size` must be one int or one int a spatial axis, got 1 for 2 axes"),
+    (triconv.conv_weight_vjp, (G, X), {"kernel_size": 0}, "`kernel_size` must be at least 1 for `g` of spatial sizes (7,), got 0"),
+    (triconv.conv_weight_vjp, (G, X), {"kernel_size": (3, 3)}, "`kernel_size` must be one int or one int a spatial axis, got 2 for 1 axes"),
+    (triconv.conv, (X, W), {"padding": np.array([1, 2])}, "one (lo, hi) pair a spatial axis, got (1, 2); meant [(1, 2)]?"),
+    (triconv.conv, (X, W), {"algorithm": np.ones(99)}, "got ndarray of shape (99,)"),
     (triconv.conv, (X, W2), {}, "`w` must have 3 axes (OIW), got 4"),
     (triconv.conv, (np.ones(3), W), {}, "`x` must have at least 2 axes (N, C, then the spatial ones) without a `layout`, got 1"),
     (triconv.conv2d, (np.ones((2, 2)), W2), {}, "`x` must have 4 axes (NCHW) or 3 (CHW), got 2"),
@@ -88,6 +94,21 @@ TYPES = [
     (triconv.conv, (X, W), {"stride": True}, "`stride` must be an int, got True"),
     (triconv.conv, (X, W), {"stride": b"2"}, "`stride` must be an int or a sequence of ints, got b'2'"),
     (triconv.conv, (X, W), {"padding": None}, "`padding` must be an int or a sequence of ints, got None"),
+    (triconv.conv2d, (X2, W2, np.ones(6), X2, W2), {}, "`padding` must be an int, got ndarray of shape (6, 4, 3, 3)"),
+    (triconv.conv, (X, W), {"stride": X}, "`stride` must be an int, got ndarray of shape (2, 4, 9)"),
+    (triconv.conv, (X, W), {"stride": np.array([1.0])}, "`stride` must be an int, got array(1.)"),
+    (triconv.conv, (X, W), {"stride": [X]}, "`stride` must be an int, got ndarray of shape (2, 4, 9)"),
+    (triconv.conv, (X, W), {"stride": "x" * 999}, "`stride` must be an int or a sequence of ints, got '" + "x" * 79 + "..."),
+    (triconv.conv, (X, W), {"padding": {1, 2}}, "`padding` must be an int or a sequence of ints, got {1, 2}"),
+    (triconv.conv, (X, W), {"groups": X}, "`groups` must be an int, got ndarray of shape (2, 4, 9)"),
+    (triconv.conv, (X, W), {"groups": None}, "`groups` must be an int, got None"),
+    (triconv.conv, (X, W), {"groups": np.True_}, "`groups` must be an int, got np.True_"),
+    (triconv.conv, (X, W), {"layout": X}, "`layout` must be a string such as 'NCHW,OIHW->NCHW', got ndarray of shape (2, 4, 9)"),
+    (triconv.conv_input_vjp, (G, W), {"input_size": None}, "`input_size` must be an int or a sequence of ints, got None"),
+    (triconv.vjp, (triconv.conv, X), {}, "conv() missing 1 required positional argument: 'w'"),
+    (triconv.vjp, (X, X), {}, "`op` must be an operator of triconv, such as triconv.conv2d, got ndarray of shape (2, 4, 9)"),
+    (triconv.explain, (triconv.conv, 3), {}, "`arrays_or_shapes` must be arrays or shapes (tuples of ints), got 3"),
+    (triconv.explain, (triconv.conv,), {}, "conv() missing 2 required positional arguments: 'x' and 'w'"),
     (triconv.conv, (X, W), {"groups": "2"}, "`groups` must be an int, got '2'"),
     (triconv.conv, (X, W), {"layout": 3}, "`layout` must be a string such as 'NCHW,OIHW->NCHW', got 3"),
     (triconv.conv, ([[[1.0]]], W), {}, "`x` must be an array of an array API library, got list"),
@@ -142,3 +163,40 @@ def test_more_spatial_axes_than_letters():
         triconv.conv(x, x)
     y = triconv.conv(x[..., 0], x[..., 0])
     assert y.shape == (1, 1, *[1] * 22)
+
+
+REFUSED = [
+    (lambda x, w, bad: triconv.conv2d(x, w, None, bad, bad), TypeError, "`padding` must be an int, got "),
+    (lambda x, w, bad: triconv.conv(x, w, stride=bad), TypeError, "`stride` must be an int"),
+    (lambda x, w, bad: triconv.conv(x, w, dilation=bad), TypeError, "`dilation` must be an int"),
+    (lambda x, w, bad: triconv.conv(x, w, groups=bad), TypeError, "`groups` must be an int"),
+    (
+        lambda x, w, bad: triconv.conv_transpose2d(x, w, output_padding=bad),
+        TypeError,
+        "`output_padding` must be an int",
+    ),
+    (lambda x, w, bad: triconv.conv_input_vjp(x, w, input_size=bad), TypeError, "`input_size` must be an int"),
+    (lambda x, w, bad: triconv.conv2d(x, w, padding_mode=bad), ValueError, "`padding_mode` must be one of"),
+    (lambda x, w, bad: triconv.conv2d(x, w, precision=bad), ValueError, "`precision` must be one of"),
+    (lambda x, w, bad: triconv.conv2d(x, w, algorithm=bad), ValueError, "`algorithm` must be one of"),
+]
+
+
+@pytest.mark.parametrize(("ask", "kind", "message"), REFUSED)
+def test_an_array_is_shown_by_its_type_and_shape(lib, ask, kind, message):
+    x, w = lib.array(np.full((2, 4, 5, 5), 7.25)), lib.array(np.ones((4, 4, 3, 3)))
+    with pytest.raises(kind, match=message) as raised:
+        ask(x, w, x)
+    assert "7.25" not in str(raised.value)
+    assert "of shape (2, 4, 5, 5)" in str(raised.value)
+
+
+def test_integers_of_any_library(lib):
+    want = triconv.conv2d(X2, W2, stride=(2, 1), padding=[(1, 0), (2, 1)], dilation=1)
+    for stride, padding in (
+        (lib.array([2, 1]), lib.array([[1, 0], [2, 1]])),
+        ([np.int8(2), np.int64(1)], [(np.int64(1), 0), lib.array([2, 1])]),
+        (range(2, 0, -1), [range(1, -1, -1), (2, 1)]),
+    ):
+        have = triconv.conv2d(X2, W2, stride=stride, padding=padding, dilation=lib.array(1))
+        np.testing.assert_array_equal(have, want)

@@ -88,6 +88,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names, and `triconv.jax`."""
+    return sorted([*__all__, "__version__", "jax"])
+
+
 def __getattr__(name: str) -> Any:
     """`triconv.jax`, which needs JAX, when it is first asked for."""
     if name == "jax":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -31,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except (ValueError, TypeError, ImportError) as problem:
         print(f"triconv: {problem}", file=sys.stderr)
-        return UNCHECKED
+    except SystemExit as problem:  # of somebody's function
+        print(f"triconv: what was run raised SystemExit: {problem.code}", file=sys.stderr)
+    except Exception:  # noqa: BLE001 (Python's own status is 1, which says that a function is wrong)
+        traceback.print_exc()
+    return UNCHECKED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -227,6 +232,9 @@ def _explain(arguments: argparse.Namespace) -> int:
         msg = f"`operator` must be one of {', '.join(OPERATORS)}, got {arguments.operator!r}"
         raise ValueError(msg)
     shapes = [shape if isinstance(shape, tuple) else (shape,) for shape in arguments.shape]
+    if any(size < 0 for shape in shapes for size in shape):
+        msg = f"`--shape` must be sizes from 0 on, got {', '.join(map(str, shapes))}"
+        raise ValueError(msg)
     given = {
         name: value
         for name, value in vars(arguments).items()

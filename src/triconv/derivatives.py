@@ -183,20 +183,9 @@ def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: di
     if not hasattr(op, "resolve"):
         msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
         raise TypeError(msg)
-    try:
-        call, resolved = op.resolve(*arrays, **params)
-    except TypeError as problem:
-        if not _is_binding(problem):
-            raise
-        msg = f"`{op.__name__}`: {str(problem).partition('() ')[2]}"
-        raise TypeError(msg) from None
+    call, resolved = op.resolve(*arrays, **params)
     lib = backend_of(array_namespace(*resolved))
     return call, tuple(map(lib.native, resolved))
-
-
-def _is_binding(problem: TypeError) -> bool:
-    """Whether it was raised by the call of `resolve_call` itself: by arguments that do not fit the signature."""
-    return problem.__traceback__ is not None and problem.__traceback__.tb_next is None
 
 
 def _check_like(name: str, a: Array, shape: tuple[int, ...], dtype: Any, what: str, arrays: tuple[Array, ...]) -> None:

@@ -447,9 +447,9 @@ def dilated(size: int, dilation: int) -> int:
 
 def shown(value: Any) -> str:
     """A value as a message shows it: short, and of an array its type and shape alone."""
-    if isinstance(value, Number):
-        return repr(value)
     shape = getattr(value, "shape", None)
+    if isinstance(value, Number) or (shape == () and type(value).__module__ == "numpy"):
+        return repr(value)
     if isinstance(shape, tuple):
         return f"{type(value).__name__} of shape {tuple(shape)}"
     if type(value) in (list, tuple):
@@ -488,7 +488,7 @@ def as_sequence(value: Any) -> Sequence[Any] | None:
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or not 1 <= len(shape) <= 2 or max(shape) > SHOWN**2:
         return None
-    return [value[number] for number in range(shape[0])]
+    return [value[number, ...] for number in range(shape[0])]
 
 
 def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None, *, repeat: bool = True) -> tuple[int, ...]:

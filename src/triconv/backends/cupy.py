@@ -15,7 +15,8 @@ class CuPy(Standard):
     """CuPy arrays (by the standard; not run on the machines that test triconv)."""
 
     name = "cupy"
-    distribution = "cupy-cuda12x"
+    distribution = "cupy-cuda13x"
+    requirement = "cupy-cuda13x>=13.6"
     module = "array_api_compat.cupy"
 
     @classmethod

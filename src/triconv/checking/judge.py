@@ -14,6 +14,7 @@ from triconv.checking.candidates import NotOffered, as_numpy
 from triconv.checking.data import INTEGERS, wrapped
 from triconv.checking.diagnosis import Symptom, diagnose
 from triconv.checking.problem import Data, Problem, Truth
+from triconv.checking.sentences import one_line
 from triconv.checking.verdicts import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Row
 
 Ask = Callable[[Data], Any]
@@ -73,7 +74,7 @@ def judge(j: Judge, question: Question) -> Row:
         except NotOffered as reason:
             return Row(what, NOT_OFFERED, "", str(reason))
         except Exception as problem:  # noqa: BLE001 (whatever the candidate raises is reported)
-            return Row(what, UNCHECKED, "raised", f"the candidate raised {type(problem).__name__}: {_line(problem)}")
+            return Row(what, UNCHECKED, "raised", f"the candidate raised {type(problem).__name__}: {one_line(problem)}")
         if isinstance(raw, NotOffered):
             return Row(what, NOT_OFFERED, "", str(raw))
         found = as_numpy(raw)
@@ -100,7 +101,7 @@ def _again(question: Question, data: Data) -> np.ndarray | None:
     try:
         return as_numpy(question.ask(data))
     except Exception as problem:
-        msg = f"{type(problem).__name__}: {_line(problem)}"
+        msg = f"{type(problem).__name__}: {one_line(problem)}"
         raise _Raised(msg) from problem
 
 
@@ -208,7 +209,7 @@ def _spoiled(j: Judge, question: Question) -> Row:
         with np.errstate(all="ignore"):  # what NumPy would warn of is what is asked
             raw = question.ask(Data({**ones, role: spoiled}, j.small.g, j.small.tangents))
     except Exception as problem:  # noqa: BLE001 (to refuse such an input is no fault)
-        return Row(what, NOT_OFFERED, "", f"the candidate raised {type(problem).__name__}: {_line(problem)}")
+        return Row(what, NOT_OFFERED, "", f"the candidate raised {type(problem).__name__}: {one_line(problem)}")
     result = as_numpy(raw)
     if result is None or result.shape != j.problem.result_shape(question.role):
         return Row(what, NOT_OFFERED, "", "the result has another shape")
@@ -303,11 +304,6 @@ def _torch(j: Judge, role: str, a: Any) -> np.ndarray:
     """A result in torch's order, in the dtype in which the definition is computed."""
     wide = data_.widened(np.asarray(a), j.dtype)
     return wide if role == "bias" else j.problem.to_torch(role, wide)
-
-
-def _line(problem: BaseException) -> str:
-    text = str(problem).strip()
-    return text.splitlines()[0][:200] if text else "(no message)"
 
 
 def _kind(raw: Any) -> str:

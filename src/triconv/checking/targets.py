@@ -14,7 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import triconv
 from triconv.bound import OPERATORS
 from triconv.checking import terminal
-from triconv.checking.verdicts import EXIT_STATUS
+from triconv.checking.sentences import one_line
+from triconv.checking.verdicts import EXIT_STATUS, UNCHECKED
 
 
 def check(
@@ -64,6 +65,8 @@ def check(
             except OSError as problem:
                 msg = f"the report could not be written: {problem}"
                 raise ValueError(msg) from None
+    if report.verdict == UNCHECKED:
+        sys.stderr.write(f"triconv: {one_line(report.summary)}\n")
     return EXIT_STATUS[report.verdict]
 
 
@@ -108,8 +111,7 @@ def _load(where: str) -> Any:
         spec.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as problem:  # noqa: BLE001 (whatever somebody's file raises)
-        first = (str(problem).strip() or "(no message)").splitlines()[0]
-        msg = f"`target`: {where} could not be imported: {type(problem).__name__}: {first}"
+        msg = f"`target`: {where} could not be imported: {type(problem).__name__}: {one_line(problem)}"
         raise ImportError(msg) from None
 
 

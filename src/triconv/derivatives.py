@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from array_api_compat import array_namespace
 
-from triconv.backends import backend_of, python_tracer
+from triconv.backends import backend_of, overriding, python_tracer
 from triconv.call import Call
 from triconv.geometry import shown
 from triconv.resolve import check_arrays
@@ -20,24 +20,32 @@ P = ParamSpec("P")
 Resolved = tuple[Call, tuple[Array, ...]]
 
 
-def operator(resolve: Callable[P, Resolved]) -> Callable[P, Array]:
+def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = None) -> Callable[P, Array]:
     """Make an operator: it resolves its arguments, then runs the call.
 
     Parameters
     ----------
     resolve : callable
         Takes what the operator takes; gives the `Call` and the arrays that it takes.
+    aliases : dict, optional
+        Other names of its arguments that the operator takes as keywords, and theirs here.
 
     Returns
     -------
     callable
         The operator, with `resolve` as its attribute of that name.
     """
+    others = aliases or {}
 
     @functools.wraps(resolve)
     def run(*args: P.args, **kwargs: P.kwargs) -> Array:
+        for alias in kwargs.keys() & others.keys():
+            if others[alias] not in kwargs:  # else it is refused as a name that is not known
+                kwargs[others[alias]] = kwargs.pop(alias)
         if (trace := python_tracer()) is not None:
             return trace(resolve.__module__, resolve.__name__, *args, **kwargs)
+        if (override := overriding(args, kwargs)) is not None:
+            return override(run, *args, **kwargs)
         call, arrays = resolve(*args, **kwargs)
         return call(*arrays)
 

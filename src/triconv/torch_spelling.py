@@ -246,7 +246,7 @@ def _public(function: Callable[..., Resolved], name: str, doc: str, n: int) -> C
         threes=repeated("3"),
         fives=repeated("5"),
     )
-    return operator(function)
+    return operator(function, aliases={"input": "x", "weight": "w"})
 
 
 conv1d, conv2d, conv3d = (_conv(n) for n in (1, 2, 3))

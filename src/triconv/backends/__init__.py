@@ -20,7 +20,7 @@ from triconv.backends.torch import Torch
 
 BACKENDS: dict[str, type[Standard]] = {kind.name: kind for kind in (NumPy, JAX, Torch, CuPy, Strict)}
 
-__all__ = ["BACKENDS", "Standard", "backend_of", "python_tracer", "to_numpy"]
+__all__ = ["BACKENDS", "Standard", "backend_of", "overriding", "python_tracer", "to_numpy"]
 
 
 def backend_of(xp: Any) -> Standard:
@@ -45,3 +45,15 @@ def python_tracer() -> Callable[..., Any] | None:
     from triconv.interop import torch as binding
 
     return binding.compiled
+
+
+def overriding(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any] | None:
+    """Where an argument takes calls of torch's functions itself, as subclasses and symbolic tracers do: what lets it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.overrides.has_torch_function(given := (*args, *kwargs.values())):
+        return None
+
+    def override(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return torch.overrides.handle_torch_function(function, given, *args, **kwargs)
+
+    return override

@@ -186,6 +186,10 @@ class JAX(Standard):
         )
         return self.xp.stack(sums, axis=-1)
 
+    def positions(self, rows: Sequence[Sequence[int]]) -> Array:
+        """Of the compiled program."""
+        return self.xp.asarray(rows)
+
     def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """A loop in the compiled program."""
         import jax

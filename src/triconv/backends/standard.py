@@ -211,6 +211,10 @@ class Standard:
         """`sizes` elements of the last axes from `starts` on, which may be known to a compiled program alone."""
         return a[(..., *(slice(int(start), int(start) + size) for start, size in zip(starts, sizes, strict=True)))]
 
+    def positions(self, rows: Sequence[Sequence[int]]) -> Array:
+        """Where `window` starts, to go over by `each` and `total`: on the host, but where a compiled program goes over them."""
+        return np.asarray(rows)
+
     def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """``f(a[i], b[i], ...)`` for every ``i`` of their first axes, stacked: one block of work at a time."""
         return self.xp.stack([f(*block) for block in zip(*map(_blocks, arrays), strict=True)])

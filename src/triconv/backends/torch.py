@@ -24,6 +24,10 @@ class Torch(Standard):
     conjugates = True
     vendor_axes = range(1, 4)
 
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        self._is_highest = False  # this object's alone: each contraction has one of its own
+
     @classmethod
     def installed(cls) -> bool:
         """Whether torch can be imported here."""
@@ -59,7 +63,11 @@ class Torch(Standard):
 
     @contextlib.contextmanager
     def precision(self, level: str) -> Iterator[None]:
-        """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured."""
+        """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured.
+
+        No flag of torch's is set, since they are of the whole process: this object takes the products another way. In a
+        program of `torch.compile`, what the flags were when it was compiled counts; cuDNN's convolution never has TF32.
+        """
         import torch
 
         if level != "highest":
@@ -68,14 +76,26 @@ class Torch(Standard):
         with contextlib.ExitStack() as stack:
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
-                    stack.enter_context(torch.autocast(kind, enabled=False))
-            backends = torch.backends
-            for module in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv):
-                before = module.fp32_precision
-                if {before, torch.backends.fp32_precision} - {"none", "ieee"}:
-                    module.fp32_precision = "ieee"
-                    stack.callback(setattr, module, "fp32_precision", before)
+                    stack.enter_context(torch.autocast(kind, enabled=False))  # of this thread alone
+            self._is_highest = True
+            stack.callback(setattr, self, "_is_highest", False)
             yield
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Return the matrix products of the last two axes, in the precision asked for."""
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            return torch_products.matmul(a, b)
+        return self.xp.matmul(a, b)
+
+    def matmul_transposed(self, a: Array, b: Array) -> Array:
+        """``a @ b^T`` of the last two axes."""
+        return self.matmul(a, self.xp.matrix_transpose(b))
+
+    def zeros(self, shape: tuple[int, ...], like: Array) -> Array:
+        """Zeros of an array's own kind: a subclass of tensors may have factory functions of its own."""
+        return like.new_zeros(shape)
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
         """`torch.conv1d`, `conv2d` or `conv3d`."""
@@ -84,9 +104,13 @@ class Torch(Standard):
         (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
         x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
-        stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
-        zeros = [0] * len(geometry.axes)
-        y = torch.ops.aten.convolution(x, w, None, stride, padding, dilation, False, zeros, groups)
+        params = _params(geometry, padding, groups)
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            y = torch_products.convolution(x, w, params)
+        else:
+            y = torch.ops.aten.convolution(x, w, None, **params)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
@@ -96,7 +120,7 @@ class Torch(Standard):
         x, padding = _padded(like, geometry)
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
-        gx, _ = _backward(geometry, g, x, w, padding, groups, (True, False))
+        gx = self._backward(g, x, w, _params(geometry, padding, groups), 0)
         if x is not like:
             gx = self.pad(
                 gx,
@@ -114,23 +138,27 @@ class Torch(Standard):
         x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = g.new_empty((groups * k, c, *geometry.kernel_size))
-        _, gw = _backward(geometry, g, x, w, padding, groups, (False, True))
+        gw = self._backward(g, x, w, _params(geometry, padding, groups), 1)
         return gw.reshape(groups, k, c, *geometry.kernel_size)
 
-    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
-        """As the standard one; not in place where torch itself differentiates or batches the kernel, which forbids that."""
+    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+        """The gradient of x (0) or w (1) by torch's own convolution."""
         import torch
 
-        if torch._C._functorch.peek_interpreter_stack() is None:  # noqa: SLF001 (there is no public way to ask)
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            vjps = torch_products.convolution_input_vjp, torch_products.convolution_weight_vjp
+            return vjps[wanted](g, x, w, params)
+        mask = [number == wanted for number in range(3)]
+        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted]
+
+    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
+        """As the standard one; in place only where nothing records, batches or replays what is done."""
+        if _is_eager(a) and _is_eager(values):
             return super().add_at(a, slices, values)
         front = a.ndim - len(slices)
-        ranges = [range(*s.indices(size)) for s, size in zip(slices, a.shape[front:], strict=True)]
-        values = values.reshape(*a.shape[:front], *map(len, ranges))
-        for axis, positions in enumerate(ranges, front):
-            where = torch.tensor(positions, dtype=torch.int64, device=values.device)
-            shape = (*values.shape[:axis], a.shape[axis], *values.shape[axis + 1 :])
-            values = values.new_zeros(shape).index_add(axis, where, values)
-        return a + values
+        return _added(a, dict(enumerate(slices, front)), values)
 
     def timed(self, function: Any) -> Any:
         """Waited for, on an accelerator."""
@@ -175,18 +203,44 @@ class Torch(Standard):
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
 
 
-def _backward(
-    geometry: Geometry, g: Array, x: Array, w: Array, padding: list[int], groups: int, wanted: tuple[bool, bool]
-) -> tuple[Array, Array]:
-    """The gradients of x and w by torch's own convolution, None for one that is not wanted."""
+def _is_eager(a: Array) -> bool:
+    """Whether a tensor is a plain one of a plain program: no transform, tracer, mode, autograd or subclass sees it."""
     import torch
 
-    stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
-    zeros, mask = [0] * len(geometry.axes), [*wanted, False]  # and of no bias
-    gx, gw, _ = torch.ops.aten.convolution_backward(
-        g, x, w, None, stride, padding, dilation, False, zeros, groups, mask
+    if type(a) is not torch.Tensor or (a.requires_grad and torch.is_grad_enabled()):
+        return False
+    c = torch._C  # noqa: SLF001 (there is no public way to ask)
+    return (
+        c._functorch.peek_interpreter_stack() is None  # noqa: SLF001
+        and not c._len_torch_dispatch_stack()  # noqa: SLF001
+        and not c._len_torch_function_stack()  # noqa: SLF001
+        and c._get_tracing_state() is None  # noqa: SLF001
+        and not c._functorch.is_legacy_batchedtensor(a)  # noqa: SLF001
+        and not torch.compiler.is_compiling()
     )
-    return gx, gw
+
+
+def _added(a: Array, places: dict[int, slice], values: Array) -> Array:
+    """A new tensor: `a` with values added at slices of these axes."""
+    if not places:
+        return a + values.reshape(a.shape)
+    (axis, where), *others = places.items()
+    start, stop, step = where.indices(a.shape[axis])
+    part = a[(slice(None),) * axis + (where,)]
+    return a.slice_scatter(_added(part, dict(others), values), axis, start, stop, step)
+
+
+def _params(geometry: Geometry, padding: list[int], groups: int) -> dict[str, Any]:
+    """What torch's convolution takes after the bias, in its order."""
+    stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+    return {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "transposed": False,
+        "output_padding": [0] * len(geometry.axes),
+        "groups": groups,
+    }
 
 
 def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import to_numpy
+from triconv.checking.sentences import one_line
 from triconv.checking.unsupported import NotOffered, is_unsupported
 
 Array = Any
@@ -176,5 +177,4 @@ def _numpy_dtype(name: str) -> Any:
 
 
 def _first_line(what: str, problem: Exception) -> str:
-    line = str(problem).strip().splitlines()[0] if str(problem).strip() else ""
-    return f"no {what}: {type(problem).__name__}: {line[:160]}"
+    return f"no {what}: {type(problem).__name__}: {one_line(problem)}"

@@ -6,14 +6,18 @@ the contraction with the conjugate of the other::
 
     gx = conv_input_vjp(g, conj(w))         gw = conv_weight_vjp(g, conj(x))
 
-Two of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, so
-there torch differentiates the kernel itself. The older batching that ``is_grads_batched`` uses has no slices, so there the
-kernel is an operator that torch calls once a sample.
+Some of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, and
+`torch.jit.trace` and `torch.func.functionalize` do not take one, so there torch differentiates the kernel itself. The older
+batching that ``is_grads_batched`` uses has no slices, so there the kernel is an operator that torch calls once a sample.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 import sys
+from types import MappingProxyType
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -23,6 +27,7 @@ from torch._dynamo import nonstrict_trace
 from torch.autograd import Function
 
 from triconv import contractions, rules
+from triconv.geometry import Axis, Geometry
 
 Array = Any
 THIS = sys.modules[__name__]
@@ -145,8 +150,8 @@ def _is_none(arg: Any) -> bool:
 
 def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
     """The autograd function, but where torch would drop its derivatives."""
-    levels = get_interpreter_stack() or ()
-    if sum(level.key() == TransformType.Jvp for level in levels) > 1:
+    kinds = [level.key() for level in get_interpreter_stack() or ()]
+    if torch.jit.is_tracing() or kinds.count(TransformType.Jvp) > 1 or TransformType.Functionalize in kinds:
         return getattr(contractions, name)(*operands, **params)
     function = Contraction if name in rules.ROLES else Linear
     return function.apply(name, params, *operands)
@@ -156,16 +161,36 @@ def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
     """The kernel, but once a sample under torch's older batching."""
     if not any(map(is_legacy_batchedtensor, operands)):
         return getattr(contractions, name)(*operands, **params)
-    key = (name, tuple(sorted(params.items())))
-    number = NUMBERS.setdefault(key, len(NUMBERS))
-    return _once_a_sample(*operands, *[None] * (2 - len(operands)), number)
+    return _once_a_sample(*operands, *[None] * (2 - len(operands)), name, written(params))
 
 
-NUMBERS: dict[Any, int] = {}
+@torch.library.custom_op(
+    "triconv::plain", mutates_args=(), schema="(Tensor a, Tensor? b, str name, str params) -> Tensor"
+)
+def _once_a_sample(a: Array, b: Array | None, name: str, params: str) -> Array:
+    """The kernel as an operator of torch's, which takes no objects: so the parameters come as text."""
+    return getattr(contractions, name)(*(a,) if b is None else (a, b), **_read(params))
 
 
-@torch.library.custom_op("triconv::plain", mutates_args=(), schema="(Tensor a, Tensor? b, int number) -> Tensor")
-def _once_a_sample(a: Array, b: Array | None, number: int) -> Array:
-    """The kernel as an operator of torch's; it knows its parameters by a number."""
-    name, params = next(key for key, known in NUMBERS.items() if known == number)
-    return getattr(contractions, name)(*(a,) if b is None else (a, b), **dict(params))
+def written(params: dict[str, Any]) -> str:
+    """Parameters of a contraction, or of an extension, as text."""
+    plain = dict(params)
+    if (geometry := plain.get("geometry")) is not None:
+        plain["geometry"] = [[dataclasses.astuple(axis) for axis in geometry.axes], geometry.groups]
+    if (dtype := plain.get("dtype")) is not None:
+        plain["dtype"] = str(dtype).removeprefix("torch.")
+    return json.dumps(plain)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(text: str) -> MappingProxyType[str, Any]:
+    """The same back; equal texts are read once."""
+    params = json.loads(text)
+    if "geometry" in params:
+        axes, groups = params["geometry"]
+        params["geometry"] = Geometry(tuple(Axis(*numbers) for numbers in axes), groups)
+    if params.get("dtype") is not None:
+        params["dtype"] = getattr(torch, params["dtype"])
+    if "pads" in params:
+        params["pads"] = tuple(map(tuple, params["pads"]))
+    return MappingProxyType(params)

@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import device
-
 from triconv.backends.standard import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks
@@ -60,7 +58,7 @@ def _steps(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Array, G
     )
     per_axis = [range(0, axis.dilation * axis.kernel_size, axis.dilation) for axis in lead]
     per_axis.append(range(0, last.dilation * last.kernel_size, last.dilation * step))
-    starts = lib.xp.asarray(list(itertools.product(*per_axis)), device=device(x))
+    starts = lib.positions(list(itertools.product(*per_axis)))
     return x, starts, Geometry(tuple(part), geometry.groups), missing
 
 

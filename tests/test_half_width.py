@@ -67,22 +67,20 @@ def test_torch_autocast_does_not_narrow(torch):
 
 @pytest.mark.parametrize("level", ["bf16", "tf32"])
 def test_torch_settings_do_not_narrow_and_are_kept(torch, level, monkeypatch):
-    """Asked of the setting inside the kernel, since not every CPU has the narrow products to show."""
-    from triconv.kernels import direct
+    """Asked of the products, since not every CPU has the narrow ones to show: of doubles, and no setting is touched."""
+    module, plain, seen = torch.backends.mkldnn.matmul, torch.matmul, []
 
-    module, right, seen = torch.backends.mkldnn.matmul, direct.conv, []
+    def matmul(a, b):
+        seen.append((module.fp32_precision, a.dtype))
+        return plain(a, b)
 
-    def kernel(*args):
-        seen.append(module.fp32_precision)
-        return right(*args)
-
-    monkeypatch.setattr(direct, "conv", kernel)
+    monkeypatch.setattr(torch, "matmul", matmul)
     before = module.fp32_precision
     module.fp32_precision = level
     try:
         for precision in ("highest", "default"):
-            triconv.conv1d(torch.ones(1, 1, 3), torch.ones(1, 1, 1), precision=precision)
-        assert seen == ["ieee", level]
+            triconv.conv1d(torch.ones(1, 1, 3), torch.ones(1, 1, 1), precision=precision, algorithm="direct")
+        assert seen == [(level, torch.float64), (level, torch.float32)]
         assert module.fp32_precision == level
     finally:
         module.fp32_precision = before

@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import contestants, measure, report, workloads
+from . import implementations, measure, report, workloads
 
 HERE = Path(__file__).parent
 VARIANTS = [
-    contestants.Variant(),
-    contestants.Variant(precision="default"),
-    contestants.Variant(channels="last"),
-    contestants.Variant("bfloat16", "default"),
-    contestants.Variant("bfloat16", "default", "last"),
+    implementations.Variant(),
+    implementations.Variant(precision="default"),
+    implementations.Variant(channels="last"),
+    implementations.Variant("bfloat16", "default"),
+    implementations.Variant("bfloat16", "default", "last"),
 ]
 
 
@@ -33,7 +33,7 @@ def keep_memory() -> None:
     """Have glibc keep what is freed: else each call gets large arrays from the system anew, or not, as it happens to stand.
 
     Page by page that takes as long as many of the convolutions: 0.25 ms a MiB, of arrays from 32 MiB on always. It is the same
-    for all contestants.
+    for all implementations.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -44,16 +44,18 @@ def keep_memory() -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 1 if a contestant failed."""
+    """Run the benchmark; 1 if an implementation failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="workloads whose names contain one of these")
-    parser.add_argument("--tasks", nargs="*", default=list(contestants.TASKS[:3]), choices=[*contestants.TASKS, "all"])
+    parser.add_argument(
+        "--tasks", nargs="*", default=list(implementations.TASKS[:3]), choices=[*implementations.TASKS, "all"]
+    )
     parser.add_argument("--libraries", nargs="*", default=None, choices=["jax", "numpy", "plain"])
     parser.add_argument("--sizes", default=None, choices=["cpu", "gpu"], help="batch sizes of the workloads")
     parser.add_argument(
         "--variants", default=None, choices=["one", "all"], help="dtypes, precisions, and places of the channels"
     )
-    parser.add_argument("--seconds", type=float, default=0.6, help="for each contestant and task, in all passes")
+    parser.add_argument("--seconds", type=float, default=0.6, help="for each implementation and task, in all passes")
     parser.add_argument(
         "--passes", type=int, default=None, help="over the grid; 3 on a CPU, which is slower for minutes"
     )
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     on_gpu = versions["platform"] != "cpu"
     sizes = arguments.sizes or ("gpu" if on_gpu else "cpu")
     variants = VARIANTS if (arguments.variants or ("all" if on_gpu else "one")) == "all" else VARIANTS[:1]
-    tasks = list(contestants.TASKS if "all" in arguments.tasks else arguments.tasks)
+    tasks = list(implementations.TASKS if "all" in arguments.tasks else arguments.tasks)
     large = {"size": 8192, "bytes_": 2**31} if on_gpu else {"size": 1024, "bytes_": 2**26}
     libraries = arguments.libraries or (["jax"] if on_gpu else ["jax", "numpy", "plain"])
     kinds = [
@@ -79,20 +81,20 @@ def main(argv: list[str] | None = None) -> int:
         for library, variant in kinds:
             for name, task, facts, start in _grid(library, variant, sizes, tasks, arguments.only):
                 named = {"library": library, "variant": str(variant), "workload": name, "task": task}
-                cell = cells.setdefault(tuple(named.values()), named | facts | {"contestants": {}})
+                cell = cells.setdefault(tuple(named.values()), named | facts | {"implementations": {}})
                 if cell is None:
                     continue
                 try:
                     entries = start()
                     if number == 0:
                         measure.check(entries, variant)
-                    measure.add(cell["contestants"], entries, arguments.seconds, passes, queued=on_gpu)
+                    measure.add(cell["implementations"], entries, arguments.seconds, passes, queued=on_gpu)
                 except Exception:  # noqa: BLE001 (one cell must not lose the others)
                     cells[tuple(named.values())] = None
                     print(f"{library} {name} {task} failed:\n{traceback.format_exc()}", file=sys.stderr)
                     continue
-                said = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["contestants"].items())
-                print(f"{number + 1} {library:<6} {name:<28} {task:<15} {said}", file=sys.stderr, flush=True)
+                times = ", ".join(f"{who} {took['ms']:.2f} ms" for who, took in cell["implementations"].items())
+                print(f"{number + 1} {library:<6} {name:<28} {task:<15} {times}", file=sys.stderr, flush=True)
     measured = [cell for cell in cells.values() if cell is not None]
     run = {"versions": versions, "ceilings": ceilings, "cells": measured}
     name = arguments.name or versions["device"].replace(" ", "-").lower()
@@ -104,31 +106,33 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if None in cells.values() else 0
 
 
-def _grid(library: str, variant: contestants.Variant, sizes: str, tasks: list[str], only: list[str]) -> Iterator[Any]:
-    """Each cell: workload, task, what it does at least, and a function that gets the contestants to the start."""
+def _grid(
+    library: str, variant: implementations.Variant, sizes: str, tasks: list[str], only: list[str]
+) -> Iterator[Any]:
+    """Each cell: workload, task, the least work that it takes, and a function that prepares the implementations."""
     if library == "plain":
-        for task, entries in contestants.plain().items():
+        for task, entries in implementations.plain().items():
             yield "3x3, 64 -> 64, 56 x 56", task, {}, lambda entries=entries: entries
         return
     for work in workloads.load(only, batch=sizes, channels=variant.channels):
         itemsize = 2 if variant.dtype == "bfloat16" else 4
         facts = {"multiply_adds": work.multiply_adds, "bytes": itemsize * work.elements}
-        for task in tasks if library == "jax" else [task for task in tasks if task in contestants.TASKS[:3]]:
+        for task in tasks if library == "jax" else [task for task in tasks if task in implementations.TASKS[:3]]:
             yield work.name, task, facts, lambda work=work, task=task: _entries(work, task, library, variant)
 
 
 def _entries(
-    work: workloads.Workload, task: str, library: str, variant: contestants.Variant
-) -> dict[str, contestants.Entry]:
+    work: workloads.Workload, task: str, library: str, variant: implementations.Variant
+) -> dict[str, implementations.Prepared]:
     if library == "numpy":
-        found = {"triconv": contestants.in_numpy(work, task), "torch": contestants.in_torch(work, task)}
+        prepared = {"triconv": implementations.in_numpy(work, task), "torch": implementations.in_torch(work, task)}
     else:
-        found = {
-            "triconv": contestants.in_jax(work, task, contestants.by_triconv(work, variant.precision), variant),
-            "lax": contestants.in_jax(work, task, contestants.by_lax(work, variant.precision), variant),
-            "torch": contestants.in_torch(work, task, variant),
+        prepared = {
+            "triconv": implementations.in_jax(work, task, implementations.by_triconv(work, variant.precision), variant),
+            "lax": implementations.in_jax(work, task, implementations.by_lax(work, variant.precision), variant),
+            "torch": implementations.in_torch(work, task, variant),
         }
-    return {name: entry for name, entry in found.items() if entry is not None}
+    return {name: entry for name, entry in prepared.items() if entry is not None}
 
 
 def _versions() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .contestants import Entry, Variant
+from .implementations import Prepared, Variant
 
 # of the largest element: results of sums in different orders, and of products of fewer bits
 TOLERANCE = {("float32", "highest"): 1e-4, ("float32", "default"): 1e-2, ("bfloat16", "default"): 5e-2}
@@ -18,8 +18,8 @@ SPINNING = 0.02
 QUEUED = 0.01
 
 
-def check(entries: dict[str, Entry], variant: Variant) -> None:
-    """Raise if the results of the contestants differ."""
+def check(entries: dict[str, Prepared], variant: Variant) -> None:
+    """Raise if the results of the implementations differ."""
     names, tolerance = list(entries), TOLERANCE[variant.dtype, variant.precision]
     first = entries[names[0]].result()
     for name in names[1:]:
@@ -31,9 +31,9 @@ def check(entries: dict[str, Entry], variant: Variant) -> None:
 
 
 def times(
-    entries: dict[str, Entry], *, seconds: float, least: int = 3, most: int = 50, queued: bool = False
+    entries: dict[str, Prepared], *, seconds: float, least: int = 3, most: int = 50, queued: bool = False
 ) -> dict[str, list[float]]:
-    """Run the contestants in turn for about `seconds` each, and return the seconds that each run took.
+    """Run the implementations in turn for about `seconds` each, and return the seconds that each run took.
 
     Before a timed run come some that are not: the threads of another library may still be spinning. On an accelerator
     (`queued`) a timed run is as many calls as fill it for a while, on operands in turn, and one wait: the time of the device,
@@ -62,9 +62,9 @@ def times(
 
 
 def add(
-    cell: dict[str, dict[str, Any]], entries: dict[str, Entry], seconds: float, passes: int, *, queued: bool = False
+    cell: dict[str, dict[str, Any]], entries: dict[str, Prepared], seconds: float, passes: int, *, queued: bool = False
 ) -> None:
-    """Time one of the passes over the grid, and add it to what each contestant took: the median of the passes' medians."""
+    """Time one of the passes over the grid, and add it to what each implementation took: the median of the passes' medians."""
     for name, taken in times(entries, seconds=seconds / passes, least=-(-3 // passes), queued=queued).items():
         before, entry = cell.get(name, {"ms_of_passes": [], "runs": 0}), entries[name]
         medians = [*before["ms_of_passes"], round(statistics.median(taken) * 1e3, 4)]
@@ -77,7 +77,7 @@ def add(
         }
 
 
-def _count(entry: Entry) -> int:
+def _count(entry: Prepared) -> int:
     """How many calls fill the device for a while; they hold as many results, so not too many."""
     entry.wait(entry.start(0))
     start = time.perf_counter()
@@ -94,7 +94,7 @@ def ceilings(variant: Variant, *, size: int, bytes_: int) -> dict[str, float]:
     product = jax.jit(lambda a: jax.lax.dot(a, a, precision=variant.precision))
     copy = jax.jit(lambda b: b + 1)
     entries = {
-        name: Entry(lambda _, f=f, o=o: f(o), jax.block_until_ready, list)
+        name: Prepared(lambda _, f=f, o=o: f(o), jax.block_until_ready, list)
         for name, f, o in (("product", product, a), ("copy", copy, b))
     }
     queued = a.device.platform != "cpu"

@@ -1,11 +1,11 @@
-"""What a run says: tables in Markdown, and a plot of ratios."""
+"""The results of a run: tables in Markdown, and a plot of ratios."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from .contestants import geometric_mean
+from .implementations import geometric_mean
 
 Run = dict[str, Any]
 TASK_NAMES = {"forward": "forward", "input_vjp": "input VJP", "weight_vjp": "weight VJP"}
@@ -13,12 +13,12 @@ TASK_NAMES = {"forward": "forward", "input_vjp": "input VJP", "weight_vjp": "wei
 
 def ratios(cell: dict[str, Any]) -> dict[str, float]:
     """How many times as long as triconv each of the others took."""
-    (_, ours), *others = cell["contestants"].items()
+    (_, ours), *others = cell["implementations"].items()
     return {name: other["ms"] / ours["ms"] for name, other in others}
 
 
 def tables(run: Run) -> str:
-    """Return one table a library and variant, a row a workload, and the geometric means."""
+    """Return one table per library and variant, one row per workload, and the geometric means."""
     parts = [", ".join(f"{name} {value}" for name, value in run["versions"].items() if value)]
     kinds = dict.fromkeys((cell["library"], cell["variant"]) for cell in run["cells"])
     for library, variant in kinds:
@@ -36,7 +36,7 @@ def tables(run: Run) -> str:
 
 
 def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
-    """What triconv does a second, beside what the device does at most."""
+    """What triconv does per second, next to the most that the device can do."""
     tasks = list(dict.fromkeys(cell["task"] for cell in cells if cell["task"] in TASK_NAMES))
     head = [
         f"triconv, {title}",
@@ -50,7 +50,7 @@ def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float])
             if (cell := by.get((workload, task))) is None:
                 row += [""] * 3
                 continue
-            seconds = next(iter(cell["contestants"].values()))["ms"] / 1e3
+            seconds = next(iter(cell["implementations"].values()))["ms"] / 1e3
             done, moved = cell["multiply_adds"] / seconds, cell["bytes"] / seconds
             limit = max(done / ceilings["multiply_adds"], moved / ceilings["bytes"])
             row += [_number(2 * done / 1e12), _number(moved / 1e9), f"{limit:.0%}"]
@@ -61,22 +61,22 @@ def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float])
 
 def _table(title: str, cells: list[dict[str, Any]]) -> str:
     tasks = list(dict.fromkeys(cell["task"] for cell in cells))
-    rivals = list(dict.fromkeys(name for cell in cells for name in ratios(cell)))
-    head = [title, *(f"{rival}, {TASK_NAMES.get(task, task)}" for rival in rivals for task in tasks)]
+    compared = list(dict.fromkeys(name for cell in cells for name in ratios(cell)))
+    head = [title, *(f"{other}, {TASK_NAMES.get(task, task)}" for other in compared for task in tasks)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     by = {(cell["workload"], cell["task"]): ratios(cell) for cell in cells}
     for workload in dict.fromkeys(cell["workload"] for cell in cells):
-        values = [by.get((workload, task), {}).get(rival) for rival in rivals for task in tasks]
+        values = [by.get((workload, task), {}).get(other) for other in compared for task in tasks]
         lines.append("| " + " | ".join([workload, *map(_number, values)]) + " |")
     means = []
-    for rival in rivals:
+    for other in compared:
         for task in tasks:
-            found = [ratio[rival] for (_, t), ratio in by.items() if t == task and rival in ratio]
+            found = [ratio[other] for (_, t), ratio in by.items() if t == task and other in ratio]
             means.append(geometric_mean(found) if found else None)
     lines.append("| **geometric mean** | " + " | ".join(map(_number, means)) + " |")
-    for rival in rivals:
-        found = [ratio[rival] for ratio in by.values() if rival in ratio]
-        lines += ["", f"{rival} / triconv, {len(found)} cells: {geometric_mean(found):.2f} (least {min(found):.2f})"]
+    for other in compared:
+        found = [ratio[other] for ratio in by.values() if other in ratio]
+        lines += ["", f"{other} / triconv, {len(found)} cells: {geometric_mean(found):.2f} (least {min(found):.2f})"]
     return "\n".join(lines)
 
 
@@ -98,7 +98,7 @@ def _number(value: float | None) -> str:
 
 
 def plot(run: Run, path: Path) -> None:
-    """Draw a dot a cell: how many times as long as triconv each took, on a logarithmic axis."""
+    """Draw one dot per cell: how many times as long as triconv each implementation took, on a logarithmic axis."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -114,12 +114,12 @@ def plot(run: Run, path: Path) -> None:
         cells = [cell for cell in first if cell["library"] == library and cell["task"] in marks]
         names = list(dict.fromkeys(cell["workload"] for cell in cells))
         for cell in cells:
-            for rival, ratio in ratios(cell).items():
+            for other, ratio in ratios(cell).items():
                 axis.plot(
                     ratio,
                     names.index(cell["workload"]),
                     marks[cell["task"]],
-                    color=colors[rival],
+                    color=colors[other],
                     ms=6,
                     alpha=0.75,
                     mew=0,

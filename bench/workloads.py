@@ -70,8 +70,8 @@ class Workload:
             else f"N{spatial}C,{spatial}IO->N{spatial}C"
         )
 
-    def placed(self, a: np.ndarray, *, kernel: bool = False) -> np.ndarray:
-        """An array that has its channels first, with them where they stand here."""
+    def laid_out(self, a: np.ndarray, *, kernel: bool = False) -> np.ndarray:
+        """An array whose channels are first, in the layout of this workload."""
         if self.channels == "first":
             return a
         return np.ascontiguousarray(a.transpose(*range(2, a.ndim), 1, 0) if kernel else np.moveaxis(a, 1, -1))

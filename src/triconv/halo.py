@@ -1,4 +1,4 @@
-"""One spatial axis in blocks, one a device: which inputs a block of outputs meets, and who sends them. Integers only.
+"""One spatial axis in blocks, one per device: which inputs a block of outputs meets, and which device sends them. Integers only.
 
 Device ``d`` of ``parts`` has the inputs ``[d * input_block, (d + 1) * input_block)`` and computes the outputs
 ``[d * output_block, (d + 1) * output_block)``; past the end of the axis both are zeros. With ``o = d * output_block + o'`` in
@@ -11,8 +11,9 @@ it, and in terms of the window the same equation, that of the axis `local`::
 
     input_dilation * i' + (pad_lo + input_dilation * start)  =  stride * o' + dilation * t
 
-What of its window a device does not have is its halo: ``before`` positions of those before it and ``after`` of those behind,
-the same number on each (unless ``step`` is 0, the most that any needs). A halo wider than a block comes in several hops.
+The part of its window that a device does not have is its halo: ``before`` positions before its block and ``after`` positions
+after it, the same numbers on every device (if ``step`` is not 0, the most that any device needs). A halo wider than a block
+comes in several hops.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from triconv.geometry import Axis, Geometry
 
 
 class Transfer(NamedTuple):
-    """Positions that travel between devices: `size` of them, by `hop` devices (forwards if positive), in these pairs."""
+    """A message between devices: `size` positions, sent `hop` devices on (forwards if positive), in these pairs."""
 
     hop: int
     size: int
     pairs: tuple[tuple[int, int], ...]
-    """Sender and receiver; devices that need nothing of it are left out."""
+    """Sender and receiver; devices that need none of it are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardedAxis:
-    """An axis in blocks, one a device.
+    """An axis in blocks, one per device.
 
     Parameters
     ----------
@@ -55,21 +56,21 @@ class ShardedAxis:
 
     @classmethod
     def of(cls, axis: Axis, parts: int, result: str = "g") -> ShardedAxis:
-        """Return the blocks: even ones of what is given, and of the `result`, "g" or "x", what fits them best.
+        """Return even blocks of the operand, and the blocks of the `result`, "g" or "x", that fit them best.
 
-        Those of the result are even if it divides; else such that each device's outputs are those over its own inputs.
+        Blocks of the result are even if its size divides; otherwise each device computes the outputs over its own inputs.
         """
         multiple = axis.input_dilation // math.gcd(axis.stride, axis.input_dilation)
         even = -(-axis.input_size // parts), -(-axis.output_size // parts)
         if result == "g":
-            given, (above, rest) = even[0], divmod(axis.input_dilation * even[0], axis.stride)
+            operand, (above, rest) = even[0], divmod(axis.input_dilation * even[0], axis.stride)
             fits = not rest and above % multiple == 0 and above * parts >= axis.output_size
             keeps = axis.output_size % parts == 0 and even[1] % multiple == 0
-            return cls(axis, parts, given, above if fits and not keeps else _up(even[1], multiple))
-        given = _up(even[1], multiple)
-        below = axis.stride * given // axis.input_dilation
+            return cls(axis, parts, operand, above if fits and not keeps else _up(even[1], multiple))
+        operand = _up(even[1], multiple)
+        below = axis.stride * operand // axis.input_dilation
         fits = below * parts >= axis.input_size and axis.input_size % parts != 0
-        return cls(axis, parts, below if fits else even[0], given)
+        return cls(axis, parts, below if fits else even[0], operand)
 
     @property
     def start(self) -> int:
@@ -78,7 +79,7 @@ class ShardedAxis:
 
     @property
     def step(self) -> int:
-        """By how much further on in its own block each device's window begins than that of the one before it."""
+        """How much later in its own block the window of each device begins than that of the device before it."""
         return self.axis.stride * self.output_block // self.axis.input_dilation - self.input_block
 
     @property
@@ -94,7 +95,7 @@ class ShardedAxis:
 
     @property
     def after(self) -> int:
-        """Positions behind a device's own block that its window can reach."""
+        """Positions after a device's own block that its window can reach."""
         end = self.start + self.size - self.input_block
         return max(0, end, end + (self.parts - 1) * self.step)
 
@@ -105,11 +106,11 @@ class ShardedAxis:
         return axis.between(self.output_block, self.size, axis.pad_lo + axis.input_dilation * self.start)
 
     def interior(self) -> tuple[int, int]:
-        """The outputs, from the first up to the last, that meet nothing but a device's own block, where `step` is 0."""
+        """The outputs, from the first up to the last, that meet a device's own block alone, where `step` is 0."""
         return self.axis.between(self.output_block, self.input_block, self.axis.pad_lo).interior()
 
     def transfers(self) -> Iterator[Transfer]:
-        """What travels, nearest first, from before and then from behind."""
+        """The messages, nearest first: from the devices before, then from those after."""
         for sign, width in ((1, self.before), (-1, self.after)):
             for hop in range(1, -(-width // self.input_block) + 1):
                 done = (hop - 1) * self.input_block
@@ -135,7 +136,7 @@ def _up(number: int, multiple: int) -> int:
 
 
 class Scale(NamedTuple):
-    """What a convolution that is shared out in space costs each device, at most."""
+    """The most that a spatially sharded convolution costs each device."""
 
     devices: int
     held: int
@@ -146,12 +147,12 @@ class Scale(NamedTuple):
     """Of each contraction, on a device."""
 
     def bandwidth(self, contraction: str, rate: float) -> float:
-        """Bytes a second of a link with which sending takes as long as computing, at `rate` multiply-adds a second."""
+        """Bytes per second of a link with which sending takes as long as computing, at `rate` multiply-adds per second."""
         return self.sent[contraction] * rate / self.multiply_adds
 
 
 def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k: int = 1, itemsize: int = 4) -> Scale:
-    """What a device holds, sends and computes, when the spatial axes are shared out over so many devices each.
+    """What a device holds, sends and computes when each spatial axis is sharded over so many devices.
 
     Parameters
     ----------
@@ -167,12 +168,12 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     Returns
     -------
     Scale
-        Of a device in the middle, which sends the most.
+        That of a device in the middle, which sends the most.
 
     Notes
     -----
-    Axes are exchanged one after the other, so that corners travel with them. With blocks ``b_j``, windows ``b_j + h_j`` and
-    halos ``h_j = before + after`` of the axes that are shared out::
+    Axes are exchanged one after the other, so that corners are sent with them. With blocks ``b_j``, windows ``b_j + h_j`` and
+    halos ``h_j = before + after`` of the sharded axes::
 
         halos  =  n * c * itemsize * sum over j of  h_j * prod over i < j of (b_i + h_i) * prod over i > j of b_i
 

@@ -1,4 +1,4 @@
-"""Who competes: each gives a function without arguments for a workload and a task, ready to be timed."""
+"""The implementations under test: each prepares a workload and a task, so that it can be timed without arguments."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Variant(NamedTuple):
 PLAIN = Variant()
 
 
-class Entry(NamedTuple):
-    """A contestant at the start: what to time, how to see its result, and what compiling took."""
+class Prepared(NamedTuple):
+    """An implementation with its operands: what to time, how to read its result, and what compiling took."""
 
     start: Callable[[int], Any]
     """Runs it on one of several sets of operands, by number; on an accelerator it need not wait."""
@@ -80,7 +80,7 @@ def _sets(work: Workload, itemsize: int) -> int:
     return min(8, max(2, -(-ROTATED // (itemsize * work.elements))))
 
 
-def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: Variant = PLAIN) -> Entry:
+def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: Variant = PLAIN) -> Prepared:
     """A task in JAX: jitted, its cotangents by `jax.vjp`."""
     import time
 
@@ -103,15 +103,15 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: 
         "per_sample": lambda x, w, g: jax.vmap(jax.grad(loss), (None, 0, 0))(w, x[:, None], g[:, None]),
     }
     x, w, g = work.arrays
-    given = (work.placed(x), work.placed(w, kernel=True), work.placed(g))
-    arrays = [jax.device_put(jax.numpy.asarray(a, variant.dtype)) for a in given]
+    operands = (work.laid_out(x), work.laid_out(w, kernel=True), work.laid_out(g))
+    arrays = [jax.device_put(jax.numpy.asarray(a, variant.dtype)) for a in operands]
     copies = _sets(work, arrays[0].dtype.itemsize) if arrays[0].device.platform != "cpu" else 1
     sets = [arrays, *([a + 0 for a in arrays] for _ in range(copies - 1))]
     start = time.perf_counter()
     compiled = jax.jit(tasks[task]).lower(*arrays).compile()
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
-    return Entry(
+    return Prepared(
         lambda number: compiled(*sets[number % copies]),
         jax.block_until_ready,
         lambda: [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(compiled(*arrays))],
@@ -120,7 +120,7 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: 
     )
 
 
-def in_torch(work: Workload, task: str, variant: Variant = PLAIN) -> Entry | None:
+def in_torch(work: Workload, task: str, variant: Variant = PLAIN) -> Prepared | None:
     """A task in torch, by its own functions; only the contractions, since they need no autograd."""
     import torch
 
@@ -167,12 +167,12 @@ def in_torch(work: Workload, task: str, variant: Variant = PLAIN) -> Entry | Non
         return result
 
     def result() -> list[np.ndarray]:
-        return [work.placed(wait(run(0)).float().cpu().numpy(), kernel=task == "weight_vjp")]
+        return [work.laid_out(wait(run(0)).float().cpu().numpy(), kernel=task == "weight_vjp")]
 
-    return Entry(run, wait, result)
+    return Prepared(run, wait, result)
 
 
-def in_numpy(work: Workload, task: str) -> Entry | None:
+def in_numpy(work: Workload, task: str) -> Prepared | None:
     """A contraction by triconv on NumPy."""
     if task not in TASKS[:3]:
         return None
@@ -212,7 +212,7 @@ def _peak(run: Callable[[], np.ndarray]) -> int:
 # ---- what people write in NumPy, on a plain 3x3 layer of one image
 
 
-def plain(c: int = 64, k: int = 64, size: int = 56) -> dict[str, dict[str, Entry]]:
+def plain(c: int = 64, k: int = 64, size: int = 56) -> dict[str, dict[str, Prepared]]:
     """Forward and weight VJP of a layer by SciPy, ONNX's reference, HIPS autograd, and the notebook's loops."""
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, c, size, size), (k, c, 3, 3)))
@@ -235,8 +235,8 @@ def plain(c: int = 64, k: int = 64, size: int = 56) -> dict[str, dict[str, Entry
     return {"forward": forward, "weight_vjp": weight}
 
 
-def _entry(run: Callable[[], np.ndarray]) -> Entry:
-    return Entry(lambda _: run(), lambda result: result, lambda: [np.asarray(run())])
+def _entry(run: Callable[[], np.ndarray]) -> Prepared:
+    return Prepared(lambda _: run(), lambda result: result, lambda: [np.asarray(run())])
 
 
 def _scipy(x: np.ndarray, w: np.ndarray) -> np.ndarray:

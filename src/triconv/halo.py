@@ -1,4 +1,4 @@
-"""One spatial axis in blocks, one per device: which inputs a block of outputs meets, and which device sends them. Integers only.
+"""One spatial axis in blocks, one per device: what a block of outputs meets, and which device sends it. Integers only.
 
 Device ``d`` of ``parts`` has the inputs ``[d * input_block, (d + 1) * input_block)`` and computes the outputs
 ``[d * output_block, (d + 1) * output_block)``; past the end of the axis both are zeros. With ``o = d * output_block + o'`` in

@@ -83,7 +83,8 @@ class Library:
 
     def numpy(self, a) -> np.ndarray:
         """Return a NumPy array, after checking that `a` is of this library."""
-        assert type(a).__module__.split(".")[0] in {self.name.replace("-", "_"), "jaxlib"}, type(a)
+        modules = {"jax": {"jax", "jaxlib"}}.get(self.name, {self.name.replace("-", "_")})
+        assert type(a).__module__.split(".")[0] in modules, type(a)
         return to_numpy(a)
 
     def has(self, dtype: str) -> bool:

@@ -84,13 +84,20 @@ def test_parts_of_a_block_are_those_of_the_whole(halo):
 
 @given(halo=shared_out())
 @settings(max_examples=300)
-def test_nothing_travels_in_vain(halo):
-    """Who is sent something meets some of it; nobody is sent what lies beyond the ends."""
+def test_a_message_goes_to_the_devices_whose_window_reaches_it_or_beyond_it(halo):
+    """And to no other; none comes from beyond the ends."""
     for transfer in halo.transfers():
         assert 0 < transfer.size <= halo.input_block
+        receivers = {receiver for _, receiver in transfer.pairs}
         for sender, receiver in transfer.pairs:
             assert 0 <= sender < halo.parts
             assert receiver - sender == transfer.hop
+        for receiver in range(max(0, transfer.hop), min(halo.parts, halo.parts + transfer.hop)):
+            sender = (receiver - transfer.hop) * halo.input_block
+            begin = halo.start + receiver * (halo.input_block + halo.step)
+            nearest = sender + halo.input_block - 1 if transfer.hop > 0 else sender  # of the positions in the message
+            reaches = begin <= nearest if transfer.hop > 0 else nearest < begin + halo.size
+            assert reaches == (receiver in receivers)
     if halo.step == 0 and halo.axis.kernel_size == 1 and halo.axis.pad_lo == 0:
         assert halo.count_sent() == 0
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from triconv.backends.standard import Array, Standard, permute_dims, to_native
-from triconv.geometry import Geometry
+from triconv.geometry import Axis, Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 SMALL = 64
@@ -289,9 +289,24 @@ class JAX(Standard):
         return permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp)
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
-        """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows."""
+        """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows.
+
+        Without the outputs whose windows have only padding: a transpose would crop them, which XLA's CPU compiler does wrong
+        next to groups (JAX 0.10.2).
+        """
         import jax
 
+        meet = [_outputs_that_meet(axis) for axis in geometry.axes]
+        if any(first >= last for first, last in meet):
+            return self.zeros((*g.shape[:2], w.shape[2], *geometry.input_size), g)
+        g = g[(..., *(slice(first, last) for first, last in meet))]
+        geometry = Geometry(
+            tuple(
+                axis.between(last - first, axis.input_size, axis.pad_lo - axis.stride * first)
+                for axis, (first, last) in zip(geometry.axes, meet, strict=True)
+            ),
+            geometry.groups,
+        )
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
         g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
@@ -309,13 +324,15 @@ class JAX(Standard):
         x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
         g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
         axes = geometry.axes
+        # the padding after the input with which there are as many results as taps
         extents = [axis.dilation * (axis.kernel_size - 1) + axis.stride * (axis.output_size - 1) + 1 for axis in axes]
+        ends = [size - axis.dilated_input - axis.pad_lo for axis, size in zip(axes, extents, strict=True)]
         spatial = tuple(range(2, x.ndim))
         gw = jax.lax.conv_general_dilated(
             x,
             g,
             [axis.dilation for axis in axes],
-            [(axis.pad_lo, size - axis.dilated_input - axis.pad_lo) for axis, size in zip(axes, extents, strict=True)],
+            [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)],
             lhs_dilation=[axis.input_dilation for axis in axes],
             rhs_dilation=[axis.stride for axis in axes],
             dimension_numbers=jax.lax.ConvDimensionNumbers((1, 0, *spatial), (1, 0, *spatial), (0, 1, *spatial)),
@@ -354,6 +371,12 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
         rhs_dilation=[axis.dilation for axis in geometry.axes],
         feature_group_count=groups,
     )
+
+
+def _outputs_that_meet(axis: Axis) -> tuple[int, int]:
+    """From which output up to which the windows are not padding alone."""
+    first = max(0, -((axis.dilated_kernel - 1 - axis.pad_lo) // axis.stride))
+    return first, min(axis.output_size, (axis.pad_lo + axis.dilated_input - 1) // axis.stride + 1)
 
 
 def _type_of(f: Callable[..., Array], *arrays: Any) -> Any:

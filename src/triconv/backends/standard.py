@@ -53,7 +53,7 @@ class Standard:
     vendor_axes: ClassVar[range | None] = None
     """How many spatial axes its own convolution takes, if it has one."""
     vendor_dilates: ClassVar[bool] = False
-    """Whether its own convolution and weight VJP take a dilated input, in one call; `vendor_input_vjp` never does."""
+    """Whether its own convolution takes a dilated input, so that any geometry is one call of it and needs no phases."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -141,7 +141,7 @@ class Standard:
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
-        """Its own convolution, for a geometry of windows without cropping."""
+        """Its own convolution, for a geometry without cropping; with input dilation only where `vendor_dilates`."""
         raise NotImplementedError
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:

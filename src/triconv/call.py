@@ -82,13 +82,13 @@ class Call:
         """Tangent of the result: each array's tangent in its place, one at a time, summed."""
         return _compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
 
-    def run(self, *arrays: Array) -> Array:
-        """`__call__`, step by step."""
+    def run(self, *arrays: Array, contractions: Any = None) -> Array:
+        """`__call__`, step by step; by other contractions than the library's, if they are given."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
         given = dict(zip(self.roles, arrays, strict=True))
-        f, wide = lib.contractions(), lib.accumulator(final)
+        f, wide = contractions or lib.contractions(), lib.accumulator(final)
         result = self._contract(self._operands(given, dtype, f, xp), f, wide, xp)
         if "bias" in given:
             result = result + self._bias(given["bias"], wide, xp)
@@ -140,8 +140,8 @@ class Call:
 
     def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
         a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
-        if role == "x" and self.mode != "zeros":
-            a = f.extend(a, mode=self.mode, pads=self.pads)
+        if role == "x" and self.mode != "zeros":  # in the dtype of sums: its adjoint adds
+            a = f.extend(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
         return a
 
     def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:

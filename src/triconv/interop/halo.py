@@ -24,7 +24,7 @@ Array = Any
 Names = tuple[str, ...]
 
 
-def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis) -> Array:
+def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
     """The window of this device.
 
     Parameters
@@ -37,6 +37,8 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis) -> Array:
         Mesh axes over which it is shared out.
     halo : ShardedAxis
         The blocks.
+    sent : dtype
+        In which halos travel: one that holds what is in `x`, which may itself be of the dtype of sums, as its adjoint adds.
 
     Returns
     -------
@@ -47,8 +49,8 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis) -> Array:
         if not transfer.pairs:  # beyond the end for every device
             ends[transfer.hop < 0] += transfer.size
             continue
-        piece = lax.slice_in_dim(x, *_sent(transfer, halo), axis=axis)
-        pieces[transfer.hop] = _permute(piece, transfer.pairs, names)
+        piece = lax.slice_in_dim(x, *_sent(transfer, halo), axis=axis).astype(sent)
+        pieces[transfer.hop] = _permute(piece, transfer.pairs, names).astype(x.dtype)
     extended = _padded(jnp.concatenate([pieces[hop] for hop in sorted(pieces, reverse=True)], axis), axis, *ends)
     if halo.step == 0:
         begin = halo.before + halo.start
@@ -57,8 +59,8 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis) -> Array:
     return jnp.take(extended, _begin(names, halo) + jnp.arange(halo.size), axis, mode="clip")
 
 
-def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis) -> Array:
-    """The adjoint of `exchange`: shape (..., size, ...) to (..., input_block, ...)."""
+def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
+    """The adjoint of `exchange`: shape (..., size, ...) to (..., input_block, ...); adds, so it sends what it is given."""
     rest = halo.before + halo.input_block + halo.after - halo.size
     begin = halo.before + halo.start if halo.step == 0 else 0
     extended = _padded(g, axis, begin, rest - begin)

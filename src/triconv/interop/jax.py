@@ -28,12 +28,13 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
+from triconv.backends import backend_of
 from triconv.backends.jax import target
 from triconv.interop import halo
 
 Array = Any
 
-STATIC = ("geometry", "algorithm", "precision", "dtype", "mode", "pads", "axis", "names", "halo")
+STATIC = ("geometry", "algorithm", "precision", "dtype", "mode", "pads", "axis", "names", "halo", "sent")
 THIS = sys.modules[__name__]
 
 
@@ -73,15 +74,27 @@ def give_back(g: Array, **params: Any) -> Array:
 
 
 def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
-    """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes."""
-    given = {"algorithm": "auto", "precision": "highest", "dtype": None} | params
+    """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes.
+
+    Primitives give the dtype of their sums, which is rounded after: so the terms of a tangent are added before. And what is
+    cast to vary is cast to it before, since the adjoint is a sum over devices.
+    """
+    given = {"algorithm": "auto", "precision": "highest"} | params
     if given["precision"] == "default":  # as configured now, not when the program is compiled
         given["precision"] = jax.config.jax_default_matmul_precision or "default"
-    given["dtype"] = np.dtype(a.dtype if given["dtype"] is None else given["dtype"])
+    dtype = np.dtype(given.get("dtype") or a.dtype)
+    given["dtype"] = _sums(dtype)
     varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
     missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
-    a, b = (jax.lax.pcast(o, m, to="varying") if m else o for o, m in zip((a, b), missing, strict=True))
-    return primitive.bind(a, b, **given)
+    a, b = (
+        jax.lax.pcast(o.astype(_sums(o.dtype)), m, to="varying") if m else o
+        for o, m in zip((a, b), missing, strict=True)
+    )
+    return primitive.bind(a, b, **given).astype(dtype)
+
+
+def _sums(dtype: Any) -> Any:
+    return np.dtype(backend_of(jnp).accumulator(dtype))
 
 
 def _primitive(name: str) -> Primitive:

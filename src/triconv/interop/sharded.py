@@ -19,8 +19,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -28,12 +28,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from triconv.backends import backend_of
 from triconv.call import Call
+from triconv.contractions import result_shape
 from triconv.geometry import Axis, Geometry
 from triconv.halo import ShardedAxis
 from triconv.interop import jax as binding
 from triconv.interop.sharding import names_of
+from triconv.rules import LETTERS
 
 Array = Any
 Names = tuple[str, ...]
@@ -56,12 +57,6 @@ class Sharding:
     def parts(self, key: str) -> int:
         """Number of parts of a letter."""
         return math.prod(self.mesh.shape[name] for name in self.of(key))
-
-    def spec(self, call: Call, role: str) -> PartitionSpec:
-        """How an array of the call is shared out."""
-        if role == "bias":
-            return PartitionSpec(self.of(key_of(call, "g", "C")) or None)
-        return PartitionSpec(*(self.of(key_of(call, role, letter)) or None for letter in call.layout.letters(role)))
 
 
 def key_of(call: Call, role: str, letter: str) -> str:
@@ -141,91 +136,83 @@ def blocks(call: Call, sharding: Sharding) -> tuple[ShardedAxis, ...]:
 
 @functools.lru_cache(256)
 def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Array]:
-    """The compiled program of a call on a mesh."""
-
-    def run(*arrays: Array) -> Array:
-        given = dict(zip(call.roles, arrays, strict=True))
-        dtype = jnp.result_type(*arrays)
-        final = dtype if call.dtype is None else call.dtype
-        first, second = (given[role].astype(dtype) for role in call.operands)
-        forward = functools.partial(_forward, replace(call, dtype=None), sharding, overlap, final)
-        if call.contraction == "conv":
-            result = forward(first, second)
-        else:  # the transpose of conv by the tensor that is the result
-            like = jax.ShapeDtypeStruct(_sizes(call, first.shape, second.shape), dtype)
-            if call.contraction == "conv_input_vjp":
-                (result,) = jax.linear_transpose(lambda x: forward(x, second), like)(first.astype(final))
-            else:
-                (result,) = jax.linear_transpose(lambda w: forward(second, w), like)(first.astype(final))
-        if "bias" in given:
-            shape = [1] * result.ndim
-            shape[call.layout.letters(call.result).index("C")] = given["bias"].shape[0]
-            result = result + given["bias"].astype(final).reshape(shape)
-        return result.astype(final)
-
-    return jax.jit(run)
+    """The compiled program of a call on a mesh: that of the call, with contractions that are shared out."""
+    return jax.jit(functools.partial(call.run, contractions=OnMesh(call, sharding, overlap)))
 
 
-def _sizes(call: Call, *operands: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the result of an input or weight VJP, in the user's layout."""
-    layout, groups = call.layout, call.geometry.groups
-    shapes = dict(zip(call.operands, operands, strict=True))
-    if call.result == "x":
-        spatial, head = call.geometry.input_size, {"N": layout.size("g", "N", shapes["g"])}
-        head["C"] = groups * layout.size("w", "I", shapes["w"])
-    else:
-        spatial, head = call.geometry.kernel_size, {"O": layout.size("g", "C", shapes["g"])}
-        head["I"] = layout.size("x", "C", shapes["x"]) // groups
-    head |= zip(layout.spatial, spatial, strict=True)
-    return tuple(head[letter] for letter in layout.letters(call.result))
+@dataclass(frozen=True)
+class OnMesh:
+    """The three contractions of a call, on canonical arrays that are shared out."""
+
+    call: Call
+    sharding: Sharding
+    overlap: bool
+
+    def conv(self, x: Array, w: Array, *, dtype: Any, **params: Any) -> Array:
+        """``conv(x, w)``: linear in each, whichever of the three contractions the call is of."""
+        axes = blocks(self.call, self.sharding)
+        x = _resized(x, [axis.parts * axis.input_block for axis in axes])
+        conv = functools.partial(_on_each, self, axes, params | {"dtype": dtype})
+        x_spec, w_spec, g_spec = (self._spec(role) for role in "xwg")
+        y = jax.shard_map(conv, mesh=self.sharding.mesh, in_specs=(x_spec, w_spec), out_specs=g_spec)(x, w)
+        return _resized(y, self.call.geometry.output_size)
+
+    def conv_input_vjp(self, g: Array, w: Array, *, dtype: Any, **params: Any) -> Array:
+        """The transpose of `conv` by `x`."""
+        like = self._like("conv_input_vjp", g, w, dtype)
+        (gx,) = jax.linear_transpose(lambda x: self.conv(x, w, dtype=dtype, **params), like)(g.astype(dtype))
+        return gx
+
+    def conv_weight_vjp(self, g: Array, x: Array, *, dtype: Any, **params: Any) -> Array:
+        """The transpose of `conv` by `w`."""
+        like = self._like("conv_weight_vjp", g, x, dtype)
+        (gw,) = jax.linear_transpose(lambda w: self.conv(x, w, dtype=dtype, **params), like)(g.astype(dtype))
+        return gw
+
+    def _like(self, name: str, a: Array, b: Array, dtype: Any) -> jax.ShapeDtypeStruct:
+        """The result, in the dtype in which it is summed."""
+        return jax.ShapeDtypeStruct(result_shape(name, a, b, geometry=self.call.geometry), dtype)
+
+    def _spec(self, role: str) -> PartitionSpec:
+        """How a canonical array is shared out; the taps are whole."""
+        spatial = "" if role == "w" else self.call.layout.spatial
+        return PartitionSpec(*(self.sharding.of(key) or None for key in (*LETTERS[role], *spatial)))
 
 
-def _forward(call: Call, sharding: Sharding, overlap: bool, final: Any, x: Array, w: Array) -> Array:
-    """``conv(x, w)``: linear in each, whichever of the three contractions the call is of."""
-    axes = blocks(call, sharding)
-    layout = call.layout
-    x = _resized(x, layout.x, layout.spatial, [axis.parts * axis.input_block for axis in axes])
-    conv = functools.partial(_on_each, call, sharding, axes, overlap, final)
-    specs = tuple(sharding.spec(call, role) for role in "xw")
-    y = jax.shard_map(conv, mesh=sharding.mesh, in_specs=specs, out_specs=sharding.spec(call, "g"))(x, w)
-    return _resized(y, layout.g, layout.spatial, call.geometry.output_size)
-
-
-def _resized(a: Array, letters: str, spatial: str, sizes: Any) -> Array:
+def _resized(a: Array, sizes: Sequence[int]) -> Array:
     """With zeros behind, or without what is behind, so that the spatial axes have these sizes."""
-    config = [(0, 0, 0)] * a.ndim
-    for letter, size in zip(spatial, sizes, strict=True):
-        config[letters.index(letter)] = (0, size - a.shape[letters.index(letter)], 0)
-    return a if all(not hi for _, hi, _ in config) else lax.pad(a, jnp.zeros((), a.dtype), config)
+    more = [size - have for size, have in zip(sizes, a.shape[a.ndim - len(sizes) :], strict=True)]
+    config = [(0, 0, 0)] * (a.ndim - len(sizes)) + [(0, size, 0) for size in more]
+    return lax.pad(a, jnp.zeros((), a.dtype), config) if any(more) else a
 
 
-def _on_each(
-    call: Call, sharding: Sharding, axes: tuple[ShardedAxis, ...], overlap: bool, final: Any, x: Array, w: Array
-) -> Array:
-    """What each device does."""
-    wide = backend_of(jnp).accumulator(x.dtype)
-    groups = call.geometry.groups // sharding.parts("group")
-    spatial = call.layout.spatial
-    x = call.layout.to_canonical("x", x, groups, jnp)
-    w = call.layout.to_canonical("w", w.astype(wide), groups, jnp)
-    params = {"algorithm": call.algorithm, "precision": call.precision, "dtype": wide}
-    split = _split(spatial, sharding, axes) if overlap else None
+def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any], x: Array, w: Array) -> Array:
+    """What each device does.
+
+    In the dtype of sums from the first step on, since each step's adjoint adds: halos that are sent back, and what all devices
+    have alike. Halos of `x` travel in its own dtype.
+    """
+    sharding, spatial = mesh.sharding, mesh.call.layout.spatial
+    groups = mesh.call.geometry.groups // sharding.parts("group")
+    sent, x, w = x.dtype, x.astype(params["dtype"]), w.astype(params["dtype"])
+    split = _split(spatial, sharding, axes) if mesh.overlap else None
     windows = x
     for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
         if sharding.of(letter) and number != split:
-            windows = binding.exchange(windows, axis=number - len(axes), names=sharding.of(letter), halo=halo)
+            windows = binding.exchange(
+                windows, axis=number - len(axes), names=sharding.of(letter), halo=halo, sent=sent
+            )
     local = [halo.local if sharding.of(letter) else halo.axis for letter, halo in zip(spatial, axes, strict=True)]
 
     def conv(x: Array, axes: list[Axis]) -> Array:
-        return binding.conv(x.astype(wide), w, geometry=Geometry(tuple(axes), groups), **params)
+        return binding.conv(x, w, **params | {"geometry": Geometry(tuple(axes), groups)})
 
     if split is None:
         y = conv(windows, local)
     else:
-        y = _interior_first(conv, windows, split, local, axes[split], sharding.of(spatial[split]))
-    if (summed := sharding.of("c")) and call.geometry.groups == 1:
-        y = lax.psum(y, summed)
-    return call.layout.from_canonical("g", y.astype(final), jnp)
+        exchange = functools.partial(binding.exchange, names=sharding.of(spatial[split]), halo=axes[split], sent=sent)
+        y = _interior_first(conv, windows, exchange, split, local, axes[split])
+    return lax.psum(y, summed) if (summed := sharding.of("c")) else y
 
 
 def _split(spatial: str, sharding: Sharding, axes: tuple[ShardedAxis, ...]) -> int | None:
@@ -239,11 +226,16 @@ def _split(spatial: str, sharding: Sharding, axes: tuple[ShardedAxis, ...]) -> i
 
 
 def _interior_first(
-    conv: Callable[..., Array], x: Array, number: int, local: list[Axis], halo: ShardedAxis, names: Names
+    conv: Callable[..., Array],
+    x: Array,
+    exchange: Callable[..., Array],
+    number: int,
+    local: list[Axis],
+    halo: ShardedAxis,
 ) -> Array:
     """The outputs over a device's own block need no halo: a compiler that sends in the background computes them meanwhile."""
     axis, where = number - len(local), halo.interior()
-    windows = binding.exchange(x, axis=axis, names=names, halo=halo)
+    windows = exchange(x, axis=axis)
 
     def part(first: int, last: int) -> Array:
         inputs, sub = local[number].part(first, last)

@@ -48,6 +48,29 @@ def test_every_operator_is_bound(lib, jit):
     np.testing.assert_array_equal(lib.numpy(y), triconv.conv(x, w))
 
 
+def test_without_jit_derivatives_run_step_by_step_too(jax, monkeypatch):
+    asked = []
+    monkeypatch.setattr(BACKENDS["jax"], "compile", lambda self, function, like=(): asked.append(function) or function)
+    tc, x, w = triconv.use("jax", jit=False), np.arange(12.0).reshape(1, 2, 6), np.ones((1, 2, 3))
+    y, pullback = tc.vjp(triconv.conv1d, x, w)
+    gx, gw = pullback(y)
+    _, tangent = tc.jvp(triconv.conv1d, (x, w), (x, w))
+    assert asked == []
+    expected, theirs = triconv.vjp(triconv.conv1d, x, w)
+    for ours, truth in zip((y, gx, gw, tangent), (expected, *theirs(expected), 2 * expected), strict=True):
+        np.testing.assert_array_equal(ours, truth)
+    triconv.use("jax").vjp(triconv.conv1d, x, w)
+    assert len(asked) == 1
+
+
+def test_submodules_are_reached_without_jax():
+    program = (
+        "import sys, triconv; assert {'halo', 'jax'} <= set(dir(triconv)); triconv.halo.ShardedAxis; "
+        "assert not {'jax', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_environment_names_the_backend(monkeypatch):
     monkeypatch.delenv("TRICONV_BACKEND", raising=False)
     assert triconv.use().name == "numpy"

@@ -88,14 +88,17 @@ __all__ = [
 ]
 
 
+LAZY = ("halo", "jax")
+"""Submodules that are imported when they are first asked for; `triconv.jax` needs JAX."""
+
+
 def __dir__() -> list[str]:
-    """The public names, and `triconv.jax`."""
-    return sorted([*__all__, "__version__", "jax"])
+    """The public names, and the submodules that are imported when they are asked for."""
+    return sorted([*__all__, "__version__", *LAZY])
 
 
 def __getattr__(name: str) -> Any:
-    """`triconv.jax`, which needs JAX, when it is first asked for."""
-    if name == "jax":
-        return importlib.import_module("triconv.jax")
+    if name in LAZY:
+        return importlib.import_module(f"triconv.{name}")
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

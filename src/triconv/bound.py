@@ -196,14 +196,19 @@ class Bound:
 
     def vjp(self, op: Callable[..., Array], *arrays: Array, **params: Any) -> Any:
         """`triconv.vjp` on this library; `op` may be one of its own operators too."""
-        y, pullback = derivatives.vjp(_plain(op), *map(self.asarray, arrays), **params)
+        y, pullback = derivatives.vjp(self.in_steps(op), *map(self.asarray, arrays), **params)
         return y, replace(pullback, move=self.asarray)
 
     def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
         """`triconv.jvp` on this library; `op` may be one of its own operators too."""
         derivatives.check_tuples(arrays, tangents)
         moved, along = (tuple(map(self.asarray, some)) for some in (arrays, tangents))
-        return derivatives.jvp(_plain(op), moved, along, **params)
+        return derivatives.jvp(self.in_steps(op), moved, along, **params)
+
+    def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
+        """The plain operator, or one whose calls run step by step if that is asked for."""
+        op = op.op if isinstance(op, BoundOperator) else op
+        return op if self.jit or not self._backend.compiles or not hasattr(op, "resolve") else InSteps(op)
 
 
 class BoundOperator:
@@ -224,12 +229,8 @@ class BoundOperator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """Move and run."""
-        bound = self.bound
-        if bound._backend.compiles and not bound.jit:  # noqa: SLF001 (one class in two)
-            call, arrays = self.resolve(*args, **kwargs)
-            return call.run(*arrays)
         given = self._moved(args, kwargs)
-        return self.op(*given.args, **given.kwargs)
+        return self.bound.in_steps(self.op)(*given.args, **given.kwargs)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
         """Move and resolve, as the operator's own."""
@@ -254,8 +255,22 @@ class BoundOperator:
         return given
 
 
-def _plain(op: Callable[..., Array]) -> Callable[..., Array]:
-    return op.op if isinstance(op, BoundOperator) else op
+class InSteps:
+    """An operator whose calls run step by step: nothing is compiled as a whole."""
+
+    def __init__(self, op: Callable[..., Array]) -> None:
+        functools.update_wrapper(self, op, updated=())
+        self.op = op
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Run."""
+        call, arrays = self.resolve(*args, **kwargs)
+        return call(*arrays)
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """As the operator's own."""
+        call, arrays = self.op.resolve(*args, **kwargs)  # type: ignore[attr-defined]
+        return replace(call, steps=True), arrays
 
 
 def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:

@@ -43,6 +43,8 @@ class Call:
         See `triconv.conv`.
     dtype : dtype, optional
         That of the result, by default the promoted one of the arrays.
+    steps : bool
+        Whether to run step by step, where the library has a compiler.
     """
 
     contraction: str
@@ -54,6 +56,7 @@ class Call:
     algorithm: str = "auto"
     precision: str = "highest"
     dtype: Any = None
+    steps: bool = False
 
     @property
     def operands(self) -> tuple[str, str]:
@@ -72,15 +75,15 @@ class Call:
 
     def __call__(self, *arrays: Array) -> Array:
         """Run forward."""
-        return _compiled(Call.run, arrays)(self, *arrays)
+        return self._compiled(Call.run, arrays)(self, *arrays)
 
     def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
-        return _compiled(Call.run_pullback, arrays, like=arrays)(self, arrays, g)
+        return self._compiled(Call.run_pullback, arrays, like=arrays)(self, arrays, g)
 
     def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """Tangent of the result: each array's tangent in its place, one at a time, summed."""
-        return _compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
+        return self._compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
 
     def run(self, *arrays: Array, contractions: Any = None) -> Array:
         """`__call__`, step by step; by other contractions than the library's, if they are given."""
@@ -129,6 +132,12 @@ class Call:
             result = result + self._bias(moved["bias"], wide, xp)
         return xp.astype(result, final, copy=False)
 
+    def _compiled(
+        self, function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
+    ) -> Callable[..., Any]:
+        """`function` of a call and arrays, compiled where the arrays' library has a compiler; see `Standard.compile`."""
+        return function if self.steps else backend_of(array_namespace(*arrays)).compile(function, like=like)
+
     def _dtypes(self, arrays: tuple[Array, ...], xp: Any) -> tuple[Any, Any]:
         """The dtype of the operands, promoted, and that of the result."""
         dtype = backend_of(xp).result_type(*arrays)
@@ -157,13 +166,6 @@ class Call:
         shape = [1] * len(self.layout.letters(self.result))
         shape[self._channel_axis] = bias.shape[0]
         return xp.reshape(xp.astype(bias, wide, copy=False), tuple(shape))
-
-
-def _compiled(
-    function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
-) -> Callable[..., Any]:
-    """`function` of a call and arrays, compiled where the arrays' library has a compiler; see `Standard.compile`."""
-    return backend_of(array_namespace(*arrays)).compile(function, like=like)
 
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:

@@ -94,7 +94,8 @@ def conv_general_dilated(
     -----
     Differences from lax: a kernel of size 0 gives zeros, where XLA has no program for it; sums of less than 32 bits are taken
     in float32; the result is never weakly typed; spatial sizes must be numbers, though a batch may be symbolic; and the program
-    has no convolution, so policies of `jax.checkpoint` that look for one do not find it.
+    has no convolution of lax's, so policies of `jax.checkpoint` that save those by what they are (`dots_saveable`) compute it
+    again: name the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
 
     Examples
     --------

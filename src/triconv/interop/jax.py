@@ -5,7 +5,8 @@ Three bilinear primitives, closed under transposition, and two pairs of linear o
     conv_p, conv_input_vjp_p, conv_weight_vjp_p      rules.VJP, rules.batched
     extend_p, fold_p, exchange_p, give_back_p        rules.ADJOINT
 
-JVPs follow from linearity. Run eagerly, a primitive is compiled once a geometry and shape, as JAX's own are.
+JVPs follow from linearity, and so does `jet`; `checkify` looks for NaNs in what each gives. Run eagerly, a primitive is
+compiled once a geometry and shape, as JAX's own are.
 
 Inside of `jax.shard_map` an operand that is the same on every device of a mesh axis is first cast to one that varies over
 it, where the other operand does. The transpose of that cast is the sum over the devices, which is what the gradient of a
@@ -22,7 +23,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import checkify
 from jax.core import ShapedArray
+from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
@@ -101,7 +104,7 @@ def _primitive(name: str) -> Primitive:
     """A primitive that runs and lowers as the plain function of that name."""
     is_halo = hasattr(halo, name)
     plain: Callable[..., Array] = getattr(halo if is_halo else contractions, name)
-    primitive = Primitive(name)
+    primitive = Primitive(f"triconv_{name}")  # tools name the primitive, and so the library
     compiled = jax.jit(primitive.bind, static_argnames=STATIC)
 
     def run(*operands: Array, **params: Any) -> Array:
@@ -134,6 +137,7 @@ def _primitive(name: str) -> Primitive:
             return lower(context, *operands, **params)
 
     mlir.register_lowering(primitive, lowering)
+    checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
     return primitive
 
 
@@ -155,6 +159,15 @@ def _contraction(name: str) -> Primitive:
         lambda ct, a, b, **params: second(ct, a, None, **params | {"dtype": b.aval.dtype}),
     )
 
+    def taylor(primals: tuple[Array, Array], series: tuple[list[Array], list[Array]], **params: Any) -> Any:
+        """The Cauchy product: coefficient `k` of the result is the sum of those that add up to it."""
+        a, b = ([primal, *terms] for primal, terms in zip(primals, series, strict=True))
+        pairs = ([(a[j], b[k - j]) for j in range(k + 1)] for k in range(len(a)))
+        first, *others = (sum(primitive.bind(*pair, **params) for pair in group) for group in pairs)
+        return first, others
+
+    jet.jet_rules[primitive] = taylor
+
     def batch(operands: tuple[Array, Array], axes: tuple[Any, Any], **params: Any) -> tuple[Array, int]:
         return rules.batched(jnp, THIS, name, operands, axes, **params)
 
@@ -166,6 +179,7 @@ def _linear(name: str) -> Primitive:
     primitive = _primitive(name)
     adjoint: Callable[..., Array] = getattr(THIS, rules.ADJOINT[name])
     ad.deflinear2(primitive, lambda ct, _, **params: [adjoint(ct, **params)])
+    jet.deflinear(primitive)
 
     def batch(operands: tuple[Array], axes: tuple[int], **params: Any) -> tuple[Array, int]:
         moved = jnp.moveaxis(operands[0], axes[0], 0)  # works on the last axes, so any in front are a batch

@@ -150,7 +150,7 @@ def test_every_operator_has_its_name_and_signature():
 
 
 def test_dir_lists_the_public_names():
-    assert set(dir(triconv)) == {*triconv.__all__, "__version__", "jax"}
+    assert set(dir(triconv)) == {*triconv.__all__, "__version__", "halo", "jax"}
 
 
 def test_the_commands_that_install_libraries_are_the_extras_of_the_package():

@@ -10,12 +10,13 @@ with JAX and with torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from triconv import extension, planner, rules
-from triconv.backends import backend_of
+from triconv.backends import Standard, backend_of
 from triconv.geometry import Geometry
 
 Array = Any
@@ -96,7 +97,17 @@ def _contract(
     dtype = a.dtype if dtype is None else dtype
     wide = xp.result_type(lib.accumulator(xp.result_type(a, b)), lib.accumulator(dtype))
     a, b = xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False)
-    kernel = planner.plan(planner.problem_of(name, a, b, geometry, lib), lib, algorithm).kernel
+    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib), lib, algorithm)
+    kernel = getattr(plan.kernel, name)
     with lib.precision(precision):
-        result = getattr(kernel, name)(a, b, geometry, lib)
+        result = _by_sample(name, kernel, a, b, geometry, lib) if plan.by_sample else kernel(a, b, geometry, lib)
     return xp.astype(result, dtype, copy=False)
+
+
+def _by_sample(name: str, kernel: Callable[..., Array], a: Array, b: Array, geometry: Geometry, lib: Standard) -> Array:
+    """`kernel` on one sample at a time, in a loop."""
+    a = lib.xp.moveaxis(a, 1, 0)
+    if name == "conv_weight_vjp":
+        b = lib.xp.moveaxis(b, 1, 0)
+        return lib.total(lambda g, x: kernel(g[:, None, ...], x[:, None, ...], geometry, lib), a, b)
+    return lib.xp.moveaxis(lib.each(lambda a: kernel(a[:, None, ...], b, geometry, lib)[:, 0, ...], a), 0, 1)

@@ -93,9 +93,9 @@ def conv_general_dilated(
     Notes
     -----
     Differences from lax: a kernel of size 0 gives zeros, where XLA has no program for it; sums of less than 32 bits are taken
-    in float32; the result is never weakly typed; spatial sizes must be numbers, though a batch may be symbolic; and the program
-    has no convolution of lax's, so policies of `jax.checkpoint` that save those by what they are (`dots_saveable`) compute it
-    again: name the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
+    in float32; the result is never weakly typed; spatial sizes must be numbers, though batch and channels may be symbolic; and
+    the program has no convolution of lax's, so policies of `jax.checkpoint` that save those by what they are (`dots_saveable`)
+    compute it again: name the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
 
     Examples
     --------

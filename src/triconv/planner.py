@@ -32,6 +32,8 @@ KERNELS: dict[str, ModuleType] = {
 
 # multiply-adds up to which nothing is to be gained, and taps up to which `direct` is no longer a program than others
 SMALL, LONG = 2**16, 128
+# kernels that need not know how many samples or channels there are, and the samples that a symbolic batch is planned for
+WHOLE, BATCH = ("direct", "vendor"), 16
 # operations that a program may have
 MOST = 1024
 # taps from which a Fourier transform, whose error is bounded norm by norm alone, is considered
@@ -88,6 +90,8 @@ class Plan(NamedTuple):
     algorithm: str
     reason: str
     candidates: tuple[Candidate, ...]
+    by_sample: bool = False
+    """Whether to run the kernel on one sample at a time, since it has to know how many there are."""
 
     @property
     def kernel(self) -> Any:
@@ -135,9 +139,39 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
         If no kernel goes by this name, or the kernel cannot compute this contraction.
     """
     check_algorithm(algorithm)
-    if not all(isinstance(size, int) for size in (problem.groups, problem.n, problem.c, problem.k)):
-        return Plan("direct" if algorithm == "auto" else algorithm, "sizes that are not known yet", ())
+    if not all(map(_is_known, (problem.groups, problem.n, problem.c, problem.k))):
+        return _of_unknown(problem, lib, algorithm)
     return _plan(problem, type(lib), algorithm, lib.is_partitioned())  # type: ignore[arg-type] # a class is hashable
+
+
+def _is_known(size: Any) -> bool:
+    return isinstance(size, int)
+
+
+def _of_unknown(problem: Problem, lib: Standard, algorithm: str) -> Plan:
+    """The plan where a size is a symbol, for all that it may stand for (`jax.export`).
+
+    A symbolic batch is planned as one of `BATCH`. The kernels of `WHOLE` need no sizes; others run on a sample at a time.
+    """
+    channels = (problem.groups, problem.c, problem.k)
+    if not all(map(_is_known, channels)):
+        if algorithm not in ("auto", *WHOLE):
+            unknown = ", ".join(str(size) for size in channels if not _is_known(size))
+            msg = (
+                f"`algorithm` must be one of {', '.join(map(repr, ('auto', *WHOLE)))} where channels are symbolic, got "
+                f"{algorithm!r} for {unknown}; export the program with the channels as numbers"
+            )
+            raise ValueError(msg)
+        obstacle = _obstacle("vendor", problem, type(lib))
+        if algorithm == "vendor" and obstacle:
+            msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
+            raise ValueError(msg)
+        name = algorithm if algorithm != "auto" else "direct" if obstacle else "vendor"
+        return Plan(name, "channels that are not known yet", ())
+    found = plan(replace(problem, n=BATCH), lib, algorithm)
+    return found._replace(
+        reason=f"{found.reason}; of a batch that is not known yet", by_sample=found.algorithm not in WHOLE
+    )
 
 
 @functools.lru_cache(4096)

@@ -104,6 +104,13 @@ def resolve(
 
     ndim = len(layout.spatial)
     sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
+    for role, lengths in sizes.items():
+        if symbols := [size for size in lengths if not hasattr(size, "__index__")]:
+            msg = (
+                f"the spatial sizes of `{names[role]}` must be numbers, got {symbols[0]}: batch and channels may be symbolic, "
+                "but of each spatial size a program of its own has to be exported"
+            )
+            raise TypeError(msg)
     if roles.result != "g":
         name = {"x": "input_size", "w": "kernel_size"}[roles.result]
         sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0, repeat=False)

@@ -257,7 +257,7 @@ class JAX(Standard):
     def matmul(self, a: Array, b: Array) -> Array:
         """As a sum of products where the matrices are small: XLA fuses it with all around it, but compiles a loop a dot."""
         rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
-        if rows * inner > SMALL and rows * columns > 1:
+        if not _is_few(rows * inner) and not _is_few(rows * columns, 1):
             if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
                 product = self.xp.matmul(a.reshape(rows, inner), b.reshape(inner, columns))
                 return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns)
@@ -357,6 +357,11 @@ class JAX(Standard):
             obj = self.fitted(obj, dtype)
             dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
+
+
+def _is_few(number: Any, few: int = SMALL) -> bool:
+    """Whether it is at most `few`; a symbol is not."""
+    return isinstance(number, int) and number <= few
 
 
 def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:

@@ -169,7 +169,11 @@ def _contraction(name: str) -> Primitive:
     jet.jet_rules[primitive] = taylor
 
     def batch(operands: tuple[Array, Array], axes: tuple[Any, Any], **params: Any) -> tuple[Array, int]:
-        return rules.batched(jnp, THIS, name, operands, axes, **params)
+        sizes = {a.shape[axis] for a, axis in zip(operands, axes, strict=True) if axis is not None}
+        if None in axes or all(isinstance(size, int) for size in sizes):
+            return rules.batched(jnp, THIS, name, operands, axes, **params)
+        moved = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True)]
+        return jax.lax.map(lambda pair: primitive.bind(*pair, **params), moved), 0  # groups are a number
 
     batching.primitive_batchers[primitive] = batch
     return primitive

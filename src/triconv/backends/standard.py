@@ -52,6 +52,8 @@ class Standard:
     """Whether `compile` does something."""
     vendor_axes: ClassVar[range | None] = None
     """How many spatial axes its own convolution takes, if it has one."""
+    vendor_steps: ClassVar[int | None] = None
+    """The longest stride or dilation that its own convolution takes, if there is a limit."""
     vendor_dilates: ClassVar[bool] = False
     """Whether its own convolution takes a dilated input, so that any geometry is one call of it and needs no phases."""
 

@@ -1,10 +1,10 @@
 """The framework's own convolution, called with contractions that it is fast at and with no zeros inserted.
 
-What is asked for is brought to a plain strided convolution, one a phase (an input VJP by the mirrored geometry), or to one with
-the zeros of its input's dilation where those would be too many. Where the
-framework has a transposed convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for
-an input VJP, and for a convolution whose input is dilated and whose mirrored geometry is therefore a plain one. The rounding is
-the framework's; the multiply-adds are those of `direct` and those with the padding.
+What is asked for is brought to a plain strided convolution, one per phase (an input VJP by the transposed geometry). Where there
+would be too many phases, the framework inserts the zeros of the input's dilation itself. Where it has a transposed convolution
+that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for an input VJP, and for a convolution
+whose input is dilated and whose transposed geometry is therefore a plain one. The rounding is the framework's; the multiply-adds
+are those of `direct` and those with the padding.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ Array = Any
 
 # outputs of a convolution from which a CPU is busy whatever their channels are
 LARGE = 3e6
-# steps up to which a library that is called was seen to survive: torch's backward function ends the process at 100,000
-LONGEST = 1024
 
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -91,8 +89,8 @@ def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
     if backend.vendor_axes is None:
         return f"{backend.name} has no convolution of its own"
     steps = (step for axis in problem.geometry.axes for step in (axis.stride, axis.dilation, axis.input_dilation))
-    if not backend.compiles and max(steps, default=1) > LONGEST:
-        return "oneDNN, which computes it, crashes at steps that long"
+    if backend.vendor_steps is not None and max(steps, default=1) > backend.vendor_steps:
+        return f"the framework's own convolution was seen to fail at steps above {backend.vendor_steps:,}"
     if problem.kind != "real":
         return "the framework's own convolution is for real floats"
     return (

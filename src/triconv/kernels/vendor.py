@@ -1,10 +1,10 @@
 """The framework's own convolution, called with contractions that it is fast at and with no zeros inserted.
 
-What is asked for is brought to a plain strided convolution, one per phase (an input VJP by the transposed geometry). Where there
-would be too many phases, the framework inserts the zeros of the input's dilation itself. Where it has a transposed convolution
-that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for an input VJP, and for a convolution
-whose input is dilated and whose transposed geometry is therefore a plain one. The rounding is the framework's; the multiply-adds
-are those of `direct` and those with the padding.
+What is asked for is brought to a plain strided convolution, one per phase (an input VJP by the transposed geometry). Where
+there would be too many phases, the framework inserts the zeros of the input's dilation itself. Where it has a transposed
+convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for an input VJP, and for a
+convolution whose input is dilated and whose transposed geometry is therefore a plain one. The rounding is the framework's; the
+multiply-adds are those of `direct` and those with the padding.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def work(problem: Problem) -> Work:
 
 
 def _work_called(problem: Problem) -> Work:
-    """One call of a library with kernels for most layers, as oneDNN is behind torch on a CPU.
+    """One call of a library with kernels for most layers.
 
     Each is as fast as the machine multiplies; slower, as measured, are groups of few channels (the weight VJPs above all, of
     groups of one), three spatial axes, and doubles.

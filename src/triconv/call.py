@@ -90,12 +90,13 @@ class Call:
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
-        given = dict(zip(self.roles, arrays, strict=True))
+        entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
+        given = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or lib.contractions(), lib.accumulator(final)
         result = self._contract(self._operands(given, dtype, f, xp), f, wide, xp)
         if "bias" in given:
             result = result + self._bias(given["bias"], wide, xp)
-        return xp.astype(result, final, copy=False)
+        return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """`pullback`, step by step."""
@@ -117,7 +118,8 @@ class Call:
         if "bias" in given:
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
-        return tuple(_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+        return tuple(self._contiguous(cotangent, arrays, lib) for cotangent in cast)
 
     def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """`pushforward`, step by step."""
@@ -130,7 +132,7 @@ class Call:
         result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
         if "bias" in moved:
             result = result + self._bias(moved["bias"], wide, xp)
-        return xp.astype(result, final, copy=False)
+        return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def _compiled(
         self, function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
@@ -157,6 +159,10 @@ class Call:
         """Contract, and leave the result in the dtype of its sums: it is rounded once, at the end."""
         result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
         return self.layout.from_canonical(self.result, result, xp)
+
+    def _contiguous(self, result: Array, arrays: tuple[Array, ...], lib: Any) -> Array:
+        """A result in the user's axes, in order in memory."""
+        return lib.contiguous(result, arrays[:2], channels_first=self.layout.is_channels_first)
 
     @property
     def _channel_axis(self) -> int:

@@ -106,6 +106,30 @@ class Layout:
         """Lengths of the spatial axes, in the order of the geometry's axes."""
         return tuple(self.size(role, letter, shape) for letter in self.spatial)
 
+    def to_torch_order(self, role: str, a: Array, xp: Any) -> Array:
+        """View an array in torch's order, with an axis of length 1 for each letter that is left out."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
+        for axis, letter in enumerate(order):
+            if letter not in letters:
+                a = xp.expand_dims(a, axis=axis)
+        return a
+
+    def from_torch_order(self, role: str, a: Array, xp: Any) -> Array:
+        """Undo `to_torch_order`."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        present = [letter for letter in order if letter in letters]
+        a = a[tuple(slice(None) if letter in letters else 0 for letter in order)]
+        return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))
+
+    @property
+    def is_channels_first(self) -> bool:
+        """Whether it is torch's own order, without the batch or with it."""
+        x = self.x.removeprefix("N")
+        return x == self.g.removeprefix("N") == "C" + self.spatial and self.w == "OI" + self.spatial
+
     def to_canonical(self, role: str, a: Array, groups: int, xp: Any) -> Array:
         """View an array as canonical: the group in front, then torch's order, spatial axes last."""
         letters = self.letters(role)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from array_api_compat import array_namespace, is_array_api_obj
 
@@ -12,7 +12,8 @@ from triconv.call import Call
 from triconv.extension import MODES, check_extension
 from triconv.geometry import Geometry, one_per_axis, resolve_padding, shown
 from triconv.layouts import Layout
-from triconv.rules import ROLES
+from triconv.rules import ROLES, Roles
+from triconv.symbolic import resolve_symbolic
 
 Array = Any
 
@@ -91,6 +92,7 @@ def resolve(
     Returns
     -------
     Call
+        Or `SymbolicCall`, which has the same three methods, if a size is symbolic.
     """
     roles = ROLES[contraction]
     for role in roles.operands:
@@ -103,6 +105,30 @@ def resolve(
     _check_member("padding_mode", mode, MODES)
 
     ndim = len(layout.spatial)
+    lib = backend_of(array_namespace(*arrays.values()))
+    if lib.varies(_every_size(arrays, result_size)):
+        call, why = resolve_symbolic(
+            contraction,
+            arrays,
+            names=names,
+            layout=layout,
+            result_size=result_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            input_dilation=input_dilation,
+            groups=groups,
+            mode=mode,
+            algorithm=algorithm,
+            precision=precision,
+        )
+        if why is None:
+            _check_operands(layout, arrays, names, call.groups, roles)
+            return cast("Call", call)
+        spatial = [size for role in roles.operands for size in layout.spatial_size(role, arrays[role].shape)]
+        if lib.varies([*spatial, *_flat(result_size)]):
+            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {why}"
+            raise ValueError(msg)
     sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     for role, lengths in sizes.items():
         if symbols := [size for size in lengths if not hasattr(size, "__index__")]:
@@ -144,16 +170,31 @@ def resolve(
                 raise ValueError(msg)
             msg = f"{msg}; `{name}` is {shown(result_size)}"
         raise ValueError(msg)
+    _check_operands(layout, arrays, names, geometry.groups, roles)
+    return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
+
+
+def _every_size(arrays: dict[str, Array], result_size: Any) -> list[Any]:
+    return [*(size for array in arrays.values() for size in array.shape), *_flat(result_size)]
+
+
+def _flat(size: Any) -> list[Any]:
+    """The sizes that a user gave, if they may be numbers."""
+    sizes = size if isinstance(size, (list, tuple)) else [size]
+    return [number for number in sizes if hasattr(number, "__index__")]
+
+
+def _check_operands(layout: Layout, arrays: dict[str, Array], names: dict[str, str], groups: int, roles: Roles) -> None:
+    """Raise unless the letters of the operands, and the bias, fit together."""
     given = {role: (names[role], arrays[role].shape) for role in roles.operands}
-    _check_channels(layout, given, geometry.groups, names.get("groups", "groups"))
-    _check_left_out(layout, arrays, geometry, roles.result)
+    _check_channels(layout, given, groups, names.get("groups", "groups"))
+    _check_left_out(layout, arrays, groups, roles.result)
     if "bias" in arrays:
-        letter, groups_ = ("O", 1) if roles.result == "g" else ("I", geometry.groups)
+        letter, groups_ = ("O", 1) if roles.result == "g" else ("I", groups)
         expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
         if tuple(arrays["bias"].shape) != expected:
             msg = f"`bias.shape` must be {expected}, one number an output channel, got {tuple(arrays['bias'].shape)}"
             raise ValueError(msg)
-    return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
 
 
 def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
@@ -192,9 +233,8 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
             divisible(role, letter)
 
 
-def _check_left_out(layout: Layout, arrays: dict[str, Array], geometry: Geometry, result: str) -> None:
+def _check_left_out(layout: Layout, arrays: dict[str, Array], groups: int, result: str) -> None:
     """Raise if the result has no axis for something that is longer than 1."""
-    groups = geometry.groups
     head = {  # the result's letter: where its length stands, and what to multiply it by
         "g": {"N": ("x", "N", 1, 1), "C": ("w", "O", 1, 1)},
         "x": {"N": ("g", "N", 1, 1), "C": ("w", "I", groups, 1)},

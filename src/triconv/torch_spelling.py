@@ -188,7 +188,7 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
                 msg = f"`{what}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
                 raise ValueError(msg)
             total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
-            if total < 1:
+            if isinstance(total, int) and total < 1:  # a symbolic one is torch's to check
                 msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
                 raise ValueError(msg)
             sizes.append(total)

@@ -58,6 +58,10 @@ class NumPy(Standard):
         """By NumPy itself."""
         return None if dtype is None else np.dtype(dtype).name
 
+    def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
+        """In C order."""
+        return a if a.flags.c_contiguous else np.ascontiguousarray(a)
+
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """One copy, or none."""
         front = a.ndim - len(pads)

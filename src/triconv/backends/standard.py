@@ -9,7 +9,7 @@ import importlib.metadata
 import importlib.util
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -112,6 +112,26 @@ class Standard:
         if self.xp.isdtype(dtype, "real floating") and self.xp.finfo(dtype).bits < 32:
             return self.xp.float32
         return dtype
+
+    def product_dtype(self, dtype: Any, like: Array) -> Any:
+        """The dtype of operands for its own convolution: the accumulator's, unless that convolution rounds such sums once."""
+        return self.accumulator(dtype)
+
+    def varies(self, sizes: Iterable[Any]) -> bool:
+        """Whether a size is symbolic, to be known when a traced program runs, and its own convolution takes such sizes."""
+        return False
+
+    def symbolic(self) -> Any:
+        """The module that computes with symbolic sizes, where `varies` may be true."""
+        raise NotImplementedError
+
+    def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
+        """A result in the order of memory that users expect: that of its axes, or that of the operands, where it is usual."""
+        return a
+
+    def entering(self, arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
+        """The arrays of a call, such that their cotangents, which autodiff makes, are as `contiguous` gives them."""
+        return arrays
 
     def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
         """Within it, products have the precision `level`."""

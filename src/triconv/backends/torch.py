@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,37 @@ class Torch(Standard):
         if dtype in (self.xp.uint16, self.xp.uint32, self.xp.uint64):
             return self.xp.int64
         return super().accumulator(dtype)
+
+    def product_dtype(self, dtype: Any, like: Array) -> Any:
+        """Integers wrap in int64; a half width is taken on a CPU where oneDNN has it, with sums in float32."""
+        import torch
+
+        if self.xp.isdtype(dtype, "integral"):
+            return torch.int64
+        wide = self.accumulator(dtype)
+        return dtype if wide != dtype and like.device.type == "cpu" and _onednn_takes(dtype) else wide
+
+    def varies(self, sizes: Iterable[Any]) -> bool:
+        """Whether one is a `torch.SymInt`."""
+        return not all(isinstance(size, int) for size in sizes)
+
+    def symbolic(self) -> Any:
+        """Torch's own convolution."""
+        from triconv.backends import torch_symbolic
+
+        return torch_symbolic
+
+    def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
+        """In the order of its axes; but with channels last in memory where torch's own convolution would give it so."""
+        from triconv.backends import torch_order
+
+        return torch_order.ordered(a, channels_first and torch_order.is_last(a, like))
+
+    def entering(self, arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
+        """Where autograd records, the arrays by an identity whose cotangents are in order in memory."""
+        from triconv.backends import torch_order
+
+        return torch_order.entering(arrays, channels_first=channels_first)
 
     @contextlib.contextmanager
     def precision(self, level: str) -> Iterator[None]:
@@ -203,6 +234,19 @@ class Torch(Standard):
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+def _onednn_takes(dtype: Any) -> bool:
+    """Whether torch's convolutions on this CPU are oneDNN's in a half width."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    ops = torch.ops.mkldnn
+    return {
+        torch.bfloat16: ops._is_mkldnn_bf16_supported,  # noqa: SLF001 (there is no public way to ask)
+        torch.float16: ops._is_mkldnn_fp16_supported,  # noqa: SLF001
+    }.get(dtype, lambda: False)()
 
 
 def _is_eager(a: Array) -> bool:

@@ -1,0 +1,73 @@
+"""The order in memory of torch's results: that of their axes, or channels last where torch's own convolution gives it so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._C._functorch import get_interpreter_stack, is_legacy_batchedtensor
+from torch.autograd import Function, forward_ad
+
+Array = Any
+
+
+class Entering(Function):
+    """The identity, whose cotangent is put in order: the adjoint of a view leaves it as it comes."""
+
+    @staticmethod
+    def forward(a: Array, last: bool) -> Array:  # noqa: ARG004
+        """View the array."""
+        return a.view_as(a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
+        """Keep the order."""
+        _, ctx.last = inputs
+
+    @staticmethod
+    def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
+        """Put the cotangent in order."""
+        return ordered(ct, ctx.last), None
+
+
+def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
+    """The arrays of a call, by `Entering` where autograd records them, but not in forward mode or torch.func."""
+    if not torch.is_grad_enabled() or get_interpreter_stack() or forward_ad._current_level >= 0:  # noqa: SLF001
+        return arrays
+    recorded = [a.requires_grad and a.ndim > 1 and not is_legacy_batchedtensor(a) for a in arrays]
+    if not any(recorded):
+        return arrays
+    last = channels_first and is_last(arrays[0], arrays[:2])
+    return tuple(Entering.apply(a, last) if needed else a for a, needed in zip(arrays, recorded, strict=True))
+
+
+def ordered(a: Array, last: bool) -> Array:
+    """`a`, copied if need be, with its axes in order in memory, or with the channels last."""
+    if get_interpreter_stack() or is_legacy_batchedtensor(a):
+        return a
+    if not last:
+        return a.contiguous()
+    ndim = a.ndim
+    return a.permute(0, *range(2, ndim), 1).contiguous().permute(0, ndim - 1, *range(1, ndim - 1))
+
+
+def is_last(a: Array, like: Sequence[Array]) -> bool:
+    """Whether torch's own convolution gives `a` with channels last in memory: where an operand has them so."""
+    if a.ndim not in (4, 5) or (a.ndim == 5 and a.dtype == torch.float64):
+        return False
+    if get_interpreter_stack() or any(map(is_legacy_batchedtensor, like)):
+        return False
+    return any(array.ndim == a.ndim and are_last(array.shape, array.stride()) for array in like)
+
+
+def are_last(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether torch takes strides of (n, c, *spatial) for those of channels last in memory; its rule for axes of length 1."""
+    least = 0
+    if not strides[1]:
+        return False
+    for axis in (1, *range(len(shape) - 1, 1, -1), 0):
+        if not shape[axis] or strides[axis] < least or (axis == 0 and least == strides[1]):
+            return False
+        least = strides[axis] * max(1, shape[axis])
+    return True

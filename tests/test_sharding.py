@@ -242,3 +242,61 @@ def test_every_operator_on_explicit_axes(jax):
     assert_same(tangent, 2 * triconv.conv_transpose1d(x, w[:4]), jax)
     with pytest.raises(TypeError, match="the sharding of the result must be given"):
         triconv.conv_weight_vjp(y, put(jax, where, x, ()), kernel_size=3, padding=1)
+
+
+LAYERS = {
+    "dense": ((8, 8, 16, 12), (8, 8, 3, 3), {"padding": 1}),
+    "strided": ((8, 8, 16, 12), (8, 8, 3, 3), {"padding": 1, "stride": 2}),
+    "grouped": ((8, 8, 16, 12), (8, 2, 3, 3), {"padding": 1, "groups": 4}),
+    "depthwise": ((8, 8, 16, 12), (8, 1, 3, 3), {"padding": 1, "groups": 8}),
+}
+
+
+def contractions(jax, **params):
+    def f(x, w, g):
+        y, pullback = jax.vjp(lambda x, w: triconv.conv(x, w, **params), x, w)
+        return y, *pullback(g)
+
+    return f
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("spec", [("a",), ("b",), (None, None, "a"), (None, None, None, "b")])
+def test_axes_of_a_mesh_that_share_out_nothing(jax, spec, layer):
+    """Devices that have the same part count once; of lax's, XLA's partitioner adds up some that many times too often."""
+    x, w, params = LAYERS[layer]
+    f = contractions(jax, **params)
+    rng = np.random.default_rng(0)
+    x, w = (jax.numpy.asarray(rng.integers(-3, 4, shape).astype(np.float32)) for shape in (x, w))
+    g = triconv.conv(x, w, **params)
+    where = mesh(jax, "Auto")
+    specs = (spec, ("a",) if spec == (None, None, None, "b") else (), spec)
+    placed = [put(jax, where, array, s) for array, s in zip((x, w, g), specs, strict=True)]
+    assert_same(jax.jit(f)(*placed), f(x, w, g), jax)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("shared", ["batch", "channels"])
+def test_no_windows_stand_in_memory(jax, shared, layer):
+    """Temporary memory on a device where batch or channels are shared out: of the order of its part of the arrays."""
+    _, w, params = LAYERS[layer]
+    x, grouped = (16, 32, 28, 28), params.get("groups", 1) > 1
+    w = (32, {"dense": 32, "strided": 32, "grouped": 8, "depthwise": 1}[layer], 3, 3)
+    params = params | ({"groups": 32 // w[1]} if grouped else {})
+    x_spec = ("a",) if shared == "batch" else (None, "a")
+    w_spec = () if shared == "batch" else ("a",) if grouped else (None, "a")
+    g_spec = x_spec if shared == "batch" or grouped else ()
+    where = mesh(jax, "Auto")
+    place = lambda spec: jax.sharding.NamedSharding(where, jax.P(*spec))  # noqa: E731
+    g = jax.eval_shape(lambda x, w: triconv.conv(x, w, **params), *(jax.ShapeDtypeStruct(s, "float32") for s in (x, w)))
+    given = [
+        jax.ShapeDtypeStruct(shape, "float32", sharding=place(spec))
+        for shape, spec in ((x, x_spec), (w, w_spec), (g.shape, g_spec))
+    ]
+    f = contractions(jax, **params)
+    whole = 4 * (np.prod(x) + np.prod(g.shape))
+    for number, spec in enumerate((g_spec, x_spec, w_spec)):
+        one = lambda x, w, g, number=number: f(x, w, g)[number]  # noqa: E731
+        compiled = jax.jit(one, out_shardings=place(spec)).lower(*given).compile()
+        share = whole / (4 if g_spec else 1)  # a result that is whole on each device is so before it is summed
+        assert compiled.memory_analysis().temp_size_in_bytes < 2.1 * share, number

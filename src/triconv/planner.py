@@ -34,6 +34,8 @@ KERNELS: dict[str, ModuleType] = {
 SMALL, LONG = 2**16, 128
 # kernels that need not know how many samples or channels there are, and the samples that a symbolic batch is planned for
 WHOLE, BATCH = ("direct", "vendor"), 16
+# products of channels up to which a compiler fuses the terms of all taps into one loop
+FUSED = 64
 # operations that a program may have
 MOST = 1024
 # taps from which a Fourier transform, whose error is bounded norm by norm alone, is considered
@@ -141,7 +143,9 @@ def plan(problem: Problem, lib: Standard, algorithm: str = "auto") -> Plan:
     check_algorithm(algorithm)
     if not all(map(_is_known, (problem.groups, problem.n, problem.c, problem.k))):
         return _of_unknown(problem, lib, algorithm)
-    return _plan(problem, type(lib), algorithm, lib.is_partitioned())  # type: ignore[arg-type] # a class is hashable
+    if algorithm == "auto" and lib.is_partitioned() and problem.multiply_adds:
+        return _partitioned(problem, lib)
+    return _plan(problem, type(lib), algorithm)  # type: ignore[arg-type] # a class is hashable
 
 
 def _is_known(size: Any) -> bool:
@@ -174,8 +178,27 @@ def _of_unknown(problem: Problem, lib: Standard, algorithm: str) -> Plan:
     )
 
 
+def _partitioned(problem: Problem, lib: Standard) -> Plan:
+    """The kernel that a partitioner splits along batch, channels and groups without a gather, and with one sum over devices.
+
+    It splits the framework's own convolution so where positions are whole on each device (`Standard.whole_positions`), but
+    gathers what grouped channels are convolved with, and XLA's sums some grouped weight VJPs too often.
+    """
+    summed = problem.c if problem.contraction == "conv" else problem.k
+    if (
+        problem.contraction != "conv_weight_vjp"
+        and summed == 1
+        and problem.c * problem.k <= FUSED
+        and problem.taps <= LONG
+    ):
+        return Plan("direct", "sharded: a single loop, which is fused", ())
+    if problem.groups == 1 and lib.keeps_positions_whole() and _obstacle("vendor", problem, type(lib)) is None:
+        return Plan("vendor", "sharded: the framework's own is split as its axes are", ())
+    return Plan("gemm", "sharded: no loop over what devices share", ())
+
+
 @functools.lru_cache(4096)
-def _plan(problem: Problem, backend: type[Standard], algorithm: str, partitioned: bool) -> Plan:
+def _plan(problem: Problem, backend: type[Standard], algorithm: str) -> Plan:
     """`plan` of sizes that are known: nothing is counted twice for one problem."""
     problem = replace(problem, compiled=backend.compiles)
     if not problem.multiply_adds:
@@ -186,10 +209,6 @@ def _plan(problem: Problem, backend: type[Standard], algorithm: str, partitioned
             msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
             raise ValueError(msg)
         return Plan(algorithm, "asked for", ())
-    if partitioned and problem.taps <= LONG:
-        sums = problem.c * problem.k > 1 or problem.contraction == "conv_weight_vjp"
-        why = "one contraction, so one sum over them" if sums else "no loop over what they share"
-        return Plan("gemm" if sums else "direct", f"shared out among devices: {why}", ())
     return _cheapest(problem, backend)
 
 

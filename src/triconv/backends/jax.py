@@ -27,14 +27,14 @@ LINE = 16
 VECTOR = 32
 
 
-# the kind of device, and whether there are several, of the program that is being compiled
-TARGET: contextvars.ContextVar[tuple[str, bool] | None] = contextvars.ContextVar("TARGET", default=None)
+# the kind of device, whether there are several, and their mesh if it is known, of the program that is being compiled
+TARGET: contextvars.ContextVar[tuple[str, bool, Any] | None] = contextvars.ContextVar("TARGET", default=None)
 
 
 @contextlib.contextmanager
-def target(device_kind: str, partitioned: bool) -> Iterator[None]:
+def target(device_kind: str, partitioned: bool, mesh: Any = None) -> Iterator[None]:
     """Within it, what is traced is for such devices."""
-    token = TARGET.set((device_kind, partitioned))
+    token = TARGET.set((device_kind, partitioned, mesh))
     try:
         yield
     finally:
@@ -91,6 +91,24 @@ class JAX(Standard):
         """Whether XLA may share out the arrays of the program that is being compiled among devices."""
         known = TARGET.get()
         return known is not None and known[1]
+
+    def keeps_positions_whole(self) -> bool:
+        """If the mesh is known."""
+        known = TARGET.get()
+        return known is not None and known[2] is not None
+
+    def whole_positions(self, array: Array) -> Array:
+        """Positions that are split over some axes of a mesh, XLA's partitioner convolves wrongly (JAX 0.10.2).
+
+        A sum over devices then counts those that have the same positions several times.
+        """
+        import jax
+
+        known = TARGET.get()
+        if known is None or known[2] is None:
+            return array
+        spec = jax.P(*[jax.P.UNCONSTRAINED] * 3, *[None] * (array.ndim - 3))
+        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known[2], spec))
 
     def lanes(self, array: Array) -> int:
         """Those of a vector on a CPU: for rows of, say, seven halves of a vector, all vectors are halves."""
@@ -282,11 +300,12 @@ class JAX(Standard):
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
         """`lax.conv_general_dilated`, channels first."""
+        x, w = self.whole_positions(x), self.whole_positions(w)
         (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
         x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
         y = _conv(geometry, x, w.reshape(groups * k, c, *geometry.kernel_size), groups)
         y = y.reshape(n, groups, k, *geometry.output_size)
-        return permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp)
+        return self.whole_positions(permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp))
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
         """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows.
@@ -296,6 +315,7 @@ class JAX(Standard):
         """
         import jax
 
+        g, w = self.whole_positions(g), self.whole_positions(w)
         meet = [_outputs_that_meet(axis) for axis in geometry.axes]
         if any(first >= last for first, last in meet):
             return self.zeros((*g.shape[:2], w.shape[2], *geometry.input_size), g)
@@ -313,12 +333,13 @@ class JAX(Standard):
         like = jax.ShapeDtypeStruct((n, groups * c, *geometry.input_size), g.dtype)
         (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, w, groups), like)(g)
         gx = gx.reshape(n, groups, c, *geometry.input_size)
-        return permute_dims(gx, (1, 0, *range(2, gx.ndim)), self.xp)
+        return self.whole_positions(permute_dims(gx, (1, 0, *range(2, gx.ndim)), self.xp))
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
         """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged."""
         import jax
 
+        x, g = self.whole_positions(x), self.whole_positions(g)
         groups, n, k = g.shape[:3]
         c = x.shape[2]
         x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
@@ -339,7 +360,7 @@ class JAX(Standard):
             batch_group_count=groups,
         )
         gw = gw.reshape(c, groups, k, *geometry.kernel_size)
-        return permute_dims(gw, (1, 2, 0, *range(3, gw.ndim)), self.xp)
+        return self.whole_positions(permute_dims(gw, (1, 2, 0, *range(3, gw.ndim)), self.xp))
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""

@@ -186,6 +186,14 @@ class Standard:
         """Whether a compiler may share out the arrays among devices."""
         return False
 
+    def keeps_positions_whole(self) -> bool:
+        """Whether `whole_positions` can, where a compiler may share out the arrays."""
+        return False
+
+    def whole_positions(self, array: Array) -> Array:
+        """A canonical array whose positions are whole on every device, however a compiler shares out its other axes."""
+        return array
+
     def lanes(self, array: Array) -> int:
         """Elements of a row that a loop takes at a time, if it matters whether they divide the row."""
         return 1

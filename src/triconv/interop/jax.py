@@ -28,7 +28,7 @@ from jax.core import ShapedArray
 from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
 from triconv.backends import backend_of
@@ -141,13 +141,17 @@ def _primitive(name: str) -> Primitive:
     return primitive
 
 
-def _target(module: mlir.ModuleContext) -> tuple[str, bool]:
-    """The kind of device that a program is compiled for, and whether its arrays may be shared out among several."""
+def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
+    """The kind of device that a program is compiled for, whether its arrays may be shared out among several, and a mesh.
+
+    The mesh says which axes of an array are whole, so it need not be the user's; there is none where axes are manual.
+    """
     axes = module.axis_context
     manual = getattr(axes, "manual_axes", None)
     several = (getattr(axes, "num_devices", 1) or 1) > 1
     shared = several if manual is None else set(axes.mesh.axis_names) != set(manual)
-    return "cpu" if module.platforms[0] == "cpu" else "gpu", shared
+    mesh = AbstractMesh((axes.num_devices,), ("devices",), (AxisType.Auto,)) if shared and manual is None else None
+    return "cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh
 
 
 def _contraction(name: str) -> Primitive:

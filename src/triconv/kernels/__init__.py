@@ -18,5 +18,6 @@ with an input dilation is several without, `Geometry.phases`. They share: `phase
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element, ``(n + 1) u * conv(|x|, |w|)`` for ``n``
 terms; small integers are exact. `fft` has its own bound, norm by norm. `vendor` has the framework's: the same where it
-multiplies out. What XLA shares out among devices goes by `unmerged`, inside of `gemm`.
+multiplies out. What XLA shares out among devices goes by its own convolution where that is split right, else by `unmerged`,
+inside of `gemm`.
 """

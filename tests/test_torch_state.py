@@ -172,10 +172,18 @@ def general_flag(torch):
 
 
 def test_an_inherited_flag_stays_inherited(torch, given, general_flag):
+    def inheriting():
+        seen = []
+        for level in ("tf32", "ieee"):
+            general_flag.fp32_precision = level
+            seen.append([flag == level for flag in flags(torch)])
+        return [all(pair) for pair in zip(*seen, strict=True)]
+
+    before = inheriting()  # another test may have set some
+    assert any(before[1:])
     general_flag.fp32_precision = "tf32"
     triconv.conv2d(*given, groups=2)
-    general_flag.fp32_precision = "ieee"
-    assert set(flags(torch)) == {"ieee"}
+    assert inheriting() == before
 
 
 def test_no_flag_changes_while_several_threads_call(torch, given, general_flag, monkeypatch):

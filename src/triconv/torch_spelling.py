@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from array_api_compat import array_namespace
+
+from triconv.backends import backend_of
 from triconv.derivatives import Resolved, operator
 from triconv.geometry import as_int, as_sequence, dilated, one_per_axis, shown
 from triconv.layouts import SPATIAL_LETTERS, Layout
@@ -172,7 +175,7 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
         dilations = one_per_axis(dilation, n, "dilation", least=1)
         crops = one_per_axis(padding, n, "padding", least=0)
         extras = one_per_axis(output_padding, n, "output_padding", least=0)
-        sizes = []
+        sizes, varies = [], backend_of(array_namespace(x)).varies
         kernel = layout.spatial_size("w", w.shape)
         for number, (size, taps, step, apart, crop, extra) in enumerate(
             zip(layout.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
@@ -188,7 +191,7 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
                 msg = f"`{what}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
                 raise ValueError(msg)
             total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
-            if isinstance(total, int) and total < 1:  # a symbolic one is torch's to check
+            if not varies([total]) and total < 1:  # a symbolic one is torch's to check
                 msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
                 raise ValueError(msg)
             sizes.append(total)

@@ -73,8 +73,10 @@ class Torch(Standard):
         return dtype if wide != dtype and like.device.type == "cpu" and _onednn_takes(dtype) else wide
 
     def varies(self, sizes: Iterable[Any]) -> bool:
-        """Whether one is a `torch.SymInt`."""
-        return not all(isinstance(size, int) for size in sizes)
+        """Whether one is a `torch.SymInt`; those of `torch.jit.trace`, which are tensors, are constants of its program."""
+        import torch
+
+        return any(isinstance(size, torch.SymInt) for size in sizes)
 
     def symbolic(self) -> Any:
         """Torch's own convolution."""
@@ -143,7 +145,9 @@ class Torch(Standard):
 
             y = torch_products.convolution(x, w, params)
         else:
-            y = torch.ops.aten.convolution(x, w, None, **params)
+            # the function that autocast knows
+            own = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
+            y = own(x, w, None, params["stride"], padding, params["dilation"], groups)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:

@@ -33,7 +33,8 @@ class Entering(Function):
 
 def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
     """The arrays of a call, by `Entering` where autograd records them, but not in forward mode or torch.func."""
-    if not torch.is_grad_enabled() or get_interpreter_stack() or forward_ad._current_level >= 0:  # noqa: SLF001
+    is_traced = torch._C._get_tracing_state() is not None  # noqa: SLF001 (by torch.jit.trace, which takes no such function)
+    if is_traced or not torch.is_grad_enabled() or get_interpreter_stack() or forward_ad._current_level >= 0:  # noqa: SLF001
         return arrays
     recorded = [a.requires_grad and a.ndim > 1 and not is_legacy_batchedtensor(a) for a in arrays]
     if not any(recorded):

@@ -78,7 +78,7 @@ def check(
     Report
         With ``verdict`` "right", "imprecise", "wrong" or "unchecked", ``ok``, ``cause``, one row per question, and a program
         that shows the fault. "right" needs a derivative that was judged: where there is none, as for a function of NumPy
-        without `Rules`, the verdict is "unchecked" and says that the value is right. (Integers have and need none.)
+        without `Rules`, the verdict is "unchecked" and says that the value is right. Integers have and need none.
 
     Raises
     ------

@@ -160,8 +160,14 @@ def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
 def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
     """The kernel, but once a sample under torch's older batching."""
     if not any(map(is_legacy_batchedtensor, operands)):
-        return getattr(contractions, name)(*operands, **params)
+        return _dense(getattr(contractions, name)(*operands, **params))
     return _once_a_sample(*operands, *[None] * (2 - len(operands)), name, written(params))
+
+
+def _dense(a: Array) -> Array:
+    """`a`, copied if it is a part of a larger array: forward mode takes views of what has no gaps in memory only."""
+    reach = 1 + sum((size - 1) * step for size, step in zip(a.shape, a.stride(), strict=True))
+    return a if reach == a.numel() or not a.numel() else a.contiguous()
 
 
 @torch.library.custom_op(

@@ -47,7 +47,7 @@ def convolution(x: Array, w: Array, params: dict[str, Any]) -> Array:
 
 def convolution_input_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) -> Array:
     """Its gradient by x, of which only the shape counts."""
-    if _has_switch(g):
+    if _is_convolution(g):
         lengths = [
             (out - 1) * step - 2 * pad + apart * (taps - 1) + 1
             for out, taps, step, pad, apart in zip(
@@ -61,7 +61,7 @@ def convolution_input_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) 
 
 def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) -> Array:
     """Its gradient by w, of which only the shape counts; with the switch, a convolution whose kernel is g."""
-    if not _has_switch(g):
+    if not _is_convolution(g):
         return _backward(g, x, w, params, 1)
     groups, n = params["groups"], x.shape[0]
     x = x.reshape(n, groups, -1, *x.shape[2:]).transpose(0, 2)
@@ -79,6 +79,11 @@ def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int)
         g, x, w = g.double(), x.double(), w.double()
     mask = [number == wanted for number in range(3)]
     return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted].to(dtype)
+
+
+def _is_convolution(array: Array) -> bool:
+    """Whether a gradient is to be written as a convolution: for the switch, and for torch.jit, which has no `_backward`."""
+    return _has_switch(array) or torch._C._get_tracing_state() is not None  # noqa: SLF001 (there is no public way to ask)
 
 
 def _has_switch(array: Array) -> bool:

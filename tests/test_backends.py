@@ -88,6 +88,8 @@ def test_use_errors(lib):
     for dtype in ("sum", "float33", 5):
         with pytest.raises(ValueError, match=f"`dtype` must be a number dtype of {lib.name}, got {dtype!r}"):
             triconv.use(lib.name, dtype=dtype)
+    with pytest.raises(TypeError, match=r"`jit` must be True or False, got ndarray of shape \(3,\)"):
+        triconv.use(lib.name, jit=np.ones(3))
     tc = triconv.use(lib.name, dtype=np.float32)
     assert tc.dtype == lib.xp.float32
     with pytest.raises(TypeError, match="`conv1d`: missing a required argument: 'w'"):

@@ -228,10 +228,12 @@ def test_integers_of_every_width(dtype):
     ("dtype", "narrow"), [("int32", "int16"), ("int64", "int32"), ("uint32", "uint8"), ("int64", "float64")]
 )
 def test_sums_of_narrower_integers_are_wrong(dtype, narrow):
-    report = triconv.check(
-        lambda x, w: by_einsum(x.astype(narrow), w.astype(narrow)).astype(x.dtype), triconv.conv2d, *SHAPES, dtype=dtype
-    )
-    assert report.verdict == "wrong"
+    def narrowed(x, w):
+        return by_einsum(x.astype(narrow), w.astype(narrow)).astype(x.dtype)
+
+    assert triconv.check(narrowed, triconv.conv2d, *SHAPES, dtype=dtype).verdict == "wrong"
+    ones = [np.ones(shape, dtype) for shape in SHAPES]  # their sums fit into the narrower dtype
+    assert triconv.check(narrowed, triconv.conv2d, *ones).verdict == "wrong"
 
 
 def test_integers_of_jax_and_torch(jax, torch):

@@ -265,6 +265,13 @@ def test_what_lax_refuses_is_refused(jax, changes, error, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["padding", "dimension_numbers", "precision"])
+def test_a_message_shows_of_an_array_its_shape_alone(jax, name):
+    given = {"window_strides": (1,), "padding": "VALID"} | {name: jax.numpy.ones((9, 9))}
+    with pytest.raises((TypeError, ValueError), match=f"`{name}` must be .*, got ArrayImpl of shape \\(9, 9\\)$"):
+        triconv.jax.conv_general_dilated(jax.numpy.ones(X), jax.numpy.ones(W), **given)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

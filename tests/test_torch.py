@@ -268,6 +268,18 @@ def test_every_operator_compiles_without_a_graph_break(torch):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_large_samples_compile_without_a_graph_break(torch):
+    """They are taken by rows, in loops that know where each block starts without a tensor."""
+    x, w, g = (torch.ones(shape) for shape in ((1, 16, 400, 400), (8, 16, 3, 3), (1, 8, 398, 398)))
+    for function in (
+        lambda: triconv.conv(x, w, algorithm="gemm"),
+        lambda: triconv.conv_input_vjp(g, w, input_size=400, algorithm="gemm"),
+        lambda: triconv.conv_weight_vjp(g, x, kernel_size=3, algorithm="gemm"),
+    ):
+        np.testing.assert_array_equal(compiled(torch, function)(), function())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 def test_errors_under_torch_compile_are_ours(torch):
     x, w, _ = arrays(torch)
     torch.compiler.reset()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from triconv import derivatives, notebook, operators, torch_spelling
 from triconv.backends import BACKENDS, to_numpy
 from triconv.geometry import shown
@@ -87,6 +89,8 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
         If there is no backend of this name, or the library lacks the dtype.
     ImportError
         If the library is not installed; the message has the command that installs it.
+    TypeError
+        If `jit` is no bool.
 
     Notes
     -----
@@ -108,7 +112,10 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     if not kind.installed():
         msg = f"{where} must be installed here, got {name!r}; install it with: {kind.install_command()}"
         raise ImportError(msg)
-    return Bound(kind.load(), device=device, dtype=dtype, jit=jit)
+    if not isinstance(jit, (bool, np.bool_)):
+        msg = f"`jit` must be True or False, got {shown(jit)}"
+        raise TypeError(msg)
+    return Bound(kind.load(), device=device, dtype=dtype, jit=bool(jit))
 
 
 class Bound:

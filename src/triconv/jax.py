@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Precision
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from triconv.geometry import Pads, as_int, dilated
+from triconv.geometry import Pads, as_int, dilated, shown
 from triconv.interop import sharded as _sharded
 from triconv.interop import sharding
 from triconv.layouts import Layout, spatial_letters
@@ -119,10 +119,10 @@ def conv_general_dilated(
     if not isinstance(padding, str):
         padding = _pairs(padding, ndim)
     elif padding.upper() not in LAX_PADDING_NAMES:
-        msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {padding!r}"
+        msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {shown(padding)}"
         raise ValueError(msg)
     elif max(lhs_dilations, default=1) > 1:
-        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {padding!r} and {lhs_dilations}"
+        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
         raise ValueError(msg)
     level = _precision(precision)
     final = _result_dtype(lhs.dtype, preferred_element_type)
@@ -338,7 +338,7 @@ def sharded(
         msg = f"`mesh` must have automatic axes (jax.sharding.AxisType.Auto), got others: {', '.join(others)}"
         raise ValueError(msg)
     if not hasattr(operator, "resolve"):
-        msg = f"`operator` must be an operator of triconv, got {operator!r}"
+        msg = f"`operator` must be an operator of triconv, got {shown(operator)}"
         raise TypeError(msg)
 
     @functools.wraps(operator)
@@ -385,17 +385,17 @@ def _layout(lhs_ndim: int, rhs_ndim: int, numbers: Any) -> Layout:
         x, w, g = ("".join(at[position] for position in range(lhs_ndim)) for at in placed)
         return Layout(x, w, g, letters)
     if not isinstance(numbers, (tuple, list)) or [type(part) for part in numbers] != [str] * 3:
-        msg = f"`dimension_numbers` must be None, three strings or ConvDimensionNumbers, got {numbers!r}"
+        msg = f"`dimension_numbers` must be None, three strings or ConvDimensionNumbers, got {shown(numbers)}"
         raise TypeError(msg)
     if any(len(part) != lhs_ndim for part in numbers):
-        msg = f"`dimension_numbers` must name {lhs_ndim} axes in each string, got {numbers!r}"
+        msg = f"`dimension_numbers` must name {lhs_ndim} axes in each string, got {shown(numbers)}"
         raise TypeError(msg)
     spatial = [letter for letter in numbers[1] if letter not in "OI"]
     for part, head in zip(numbers, HEADS, strict=True):
         if sorted(part) != sorted([*head, *spatial]) or len(set(part)) != len(part):
             msg = (
                 f"`dimension_numbers` must name {' and '.join(head)} and the spatial axes of the kernel, {''.join(spatial)!r}, "
-                f"once each, got {part!r} in {numbers!r}"
+                f"once each, got {part!r} in {shown(numbers)}"
             )
             raise TypeError(msg)
     ours = str.maketrans(dict(zip(spatial, letters, strict=True)))
@@ -410,7 +410,7 @@ def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
     try:
         numbers = tuple(value)
     except TypeError:
-        msg = f"`{name}` must be a sequence of ints, got {value!r}"
+        msg = f"`{name}` must be a sequence of ints, got {shown(value)}"
         raise TypeError(msg) from None
     if len(numbers) != ndim:
         msg = f"`{name}` must have one int a spatial axis, got {len(numbers)} for {ndim}"
@@ -423,7 +423,7 @@ def _pairs(padding: Any, ndim: int) -> Pads:
     try:
         pairs = tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in padding)
     except (TypeError, ValueError):
-        msg = f"`padding` must be a string or a sequence of (lo, hi) pairs of ints, got {padding!r}"
+        msg = f"`padding` must be a string or a sequence of (lo, hi) pairs of ints, got {shown(padding)}"
         raise ValueError(msg) from None
     if len(pairs) != ndim:
         msg = f"`padding` must have one pair a spatial axis, got {len(pairs)} for {ndim}"
@@ -442,7 +442,7 @@ def _transposed_padding(kernel: int, step: int, padding: Any) -> tuple[int, int]
     if not isinstance(padding, str):
         lo, hi = padding
         return kernel - 1 - lo, kernel - 1 - hi
-    msg = f"`padding` must be 'SAME', 'VALID' or pairs if it is that of the convolution, got {padding!r}"
+    msg = f"`padding` must be 'SAME', 'VALID' or pairs if it is that of the convolution, got {shown(padding)}"
     raise ValueError(msg)
 
 
@@ -450,13 +450,15 @@ def _precision(precision: Any) -> str:
     """The level of `jax.default_matmul_precision`, "default" for None: as it is configured."""
     if precision is None:
         return "default"
-    if isinstance(precision, (DotAlgorithm, DotAlgorithmPreset)) or precision in DotAlgorithmPreset.__members__:
+    if isinstance(precision, (DotAlgorithm, DotAlgorithmPreset)) or (
+        isinstance(precision, str) and precision in DotAlgorithmPreset.__members__
+    ):
         return FASTEST  # as lax, whose convolutions have no algorithm
     pair = precision if isinstance(precision, (tuple, list)) and len(precision) == 2 else (precision,) * 2
     try:
         level = max((Precision(one) for one in pair), key=lambda one: one.value)
     except (ValueError, TypeError):
-        msg = f"`precision` must be None, a level such as 'highest', a jax.lax.Precision or two of them, got {precision!r}"
+        msg = f"`precision` must be None, a level such as 'highest', a jax.lax.Precision or two of them, got {shown(precision)}"
         raise ValueError(msg) from None
     return FASTEST if level == Precision.DEFAULT else level.name.lower()
 

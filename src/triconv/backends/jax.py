@@ -204,7 +204,7 @@ class JAX(Standard):
         )
         return self.xp.stack(sums, axis=-1)
 
-    def positions(self, rows: Sequence[Sequence[int]]) -> Array:
+    def positions(self, rows: Sequence[Any]) -> Array:
         """Of the compiled program."""
         return self.xp.asarray(rows)
 

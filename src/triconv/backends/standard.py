@@ -241,7 +241,7 @@ class Standard:
         """`sizes` elements of the last axes from `starts` on, which may be known to a compiled program alone."""
         return a[(..., *(slice(int(start), int(start) + size) for start, size in zip(starts, sizes, strict=True)))]
 
-    def positions(self, rows: Sequence[Sequence[int]]) -> Array:
+    def positions(self, rows: Sequence[Any]) -> Array:
         """Where `window` starts, to go over by `each` and `total`: on the host, but where a compiled program goes over them."""
         return np.asarray(rows)
 

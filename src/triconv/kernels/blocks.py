@@ -116,7 +116,7 @@ def total_rows(
         place = number // count, number % count
         return f(g_rows(*place), x_rows(*place), geometry_)
 
-    return lib.total(block, lib.xp.arange(samples * count))
+    return lib.total(block, lib.positions(range(samples * count)))
 
 
 def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:

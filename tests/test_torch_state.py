@@ -49,7 +49,7 @@ def test_a_graph_gives_the_same_each_time(torch, given, algorithm, mode, tracing
     assert not [node for node in graph.graph.nodes if str(node.target).split(".")[-2:-1] == ["add_"]]
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes become constants
+@pytest.mark.filterwarnings("ignore::Warning")  # TracerWarning, whose name is of torch: sizes become constants
 @pytest.mark.parametrize("function", ["conv2d", "conv_transpose2d"])
 def test_a_traced_module_is_saved_and_loaded(torch, given, function):
     class Module(torch.nn.Module):

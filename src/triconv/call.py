@@ -93,8 +93,9 @@ class Call:
         entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
         given = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or lib.contractions(), lib.accumulator(final)
-        result = self._contract(self._operands(given, dtype, f, xp), f, wide, xp)
-        if "bias" in given:
+        has_bias = "bias" in given
+        result = self._contract(self._operands(given, dtype, f, xp), f, wide if has_bias else final, xp)
+        if has_bias:
             result = result + self._bias(given["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
@@ -111,8 +112,10 @@ class Call:
             operands = (xp.conj(operands[0]), xp.conj(operands[1]))
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
-            cotangent = rule(f, ct, *operands, **self.params, dtype=wide)
-            if role == "x" and self.mode != "zeros":
+            is_folded = role == "x" and self.mode != "zeros"
+            is_rounded = not is_folded and given[role].dtype == dtype
+            cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
+            if is_folded:
                 cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
         if "bias" in given:

@@ -91,13 +91,14 @@ def _contract(
     precision: str = "highest",
     dtype: Any = None,
 ) -> Array:
-    """Pick the kernel and run it, in the dtype in which sums are taken."""
+    """Pick the kernel and run it, in the dtype in which sums are taken, unless it takes them so in a narrower one."""
     xp = array_namespace(a, b)
     lib = backend_of(xp)
-    dtype = a.dtype if dtype is None else dtype
-    wide = xp.result_type(lib.accumulator(xp.result_type(a, b)), lib.accumulator(dtype))
-    a, b = xp.astype(a, wide, copy=False), xp.astype(b, wide, copy=False)
-    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib), lib, algorithm)
+    dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
+    wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
+    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib, wide), lib, algorithm)
+    own = lib.product_dtype(both, a) if plan.algorithm == "vendor" else wide
+    a, b = (xp.astype(operand, own if own == dtype else wide, copy=False) for operand in (a, b))
     kernel = getattr(plan.kernel, name)
     with lib.precision(precision):
         result = _by_sample(name, kernel, a, b, geometry, lib) if plan.by_sample else kernel(a, b, geometry, lib)

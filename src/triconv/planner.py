@@ -109,12 +109,12 @@ def check_algorithm(algorithm: str) -> None:
         raise ValueError(msg)
 
 
-def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standard) -> Problem:
-    """The problem of two canonical arrays, of the dtype to accumulate in."""
+def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standard, dtype: Any) -> Problem:
+    """The problem of two canonical arrays, with sums in `dtype`."""
     letters: dict[str, int] = {}
     for role, operand in zip(ROLES[contraction].operands, (a, b), strict=True):
         letters |= zip(LETTERS[role], operand.shape, strict=False)
-    itemsize, kind = lib.element(a.dtype)
+    itemsize, kind = lib.element(dtype)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
     return Problem(contraction, geometry, groups, n, c, k, itemsize, kind, lib.device_kind(a))
 

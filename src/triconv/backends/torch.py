@@ -64,13 +64,16 @@ class Torch(Standard):
         return super().accumulator(dtype)
 
     def product_dtype(self, dtype: Any, like: Array) -> Any:
-        """Integers wrap in int64; a half width is taken on a CPU where oneDNN has it, with sums in float32."""
+        """Integers wrap in int64; bfloat16 is taken on a CPU where oneDNN has it, with sums in float32.
+
+        Not float16, whose gradients torch sums in float16.
+        """
         import torch
 
         if self.xp.isdtype(dtype, "integral"):
             return torch.int64
         wide = self.accumulator(dtype)
-        return dtype if wide != dtype and like.device.type == "cpu" and _onednn_takes(dtype) else wide
+        return dtype if dtype == torch.bfloat16 and like.device.type == "cpu" and _has_bfloat16() else wide
 
     def varies(self, sizes: Iterable[Any]) -> bool:
         """Whether one is a `torch.SymInt`; those of `torch.jit.trace`, which are tensors, are constants of its program."""
@@ -240,17 +243,13 @@ class Torch(Standard):
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
 
 
-def _onednn_takes(dtype: Any) -> bool:
-    """Whether torch's convolutions on this CPU are oneDNN's in a half width."""
+def _has_bfloat16() -> bool:
+    """Whether torch's convolutions of bfloat16 on this CPU are oneDNN's."""
     import torch
 
     if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
-    ops = torch.ops.mkldnn
-    return {
-        torch.bfloat16: ops._is_mkldnn_bf16_supported,  # noqa: SLF001 (there is no public way to ask)
-        torch.float16: ops._is_mkldnn_fp16_supported,  # noqa: SLF001
-    }.get(dtype, lambda: False)()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 (there is no public way to ask)
 
 
 def _is_eager(a: Array) -> bool:

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from triconv.backends import backend_of
 from triconv.call import Call
 from triconv.contractions import result_shape
 from triconv.geometry import Axis, Geometry
@@ -142,7 +143,7 @@ def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Arra
 
 @dataclass(frozen=True)
 class OnMesh:
-    """The three contractions of a call, on canonical arrays that are shared out."""
+    """The three contractions of a call, on canonical arrays that are shared out; results are in the dtype of their sums."""
 
     call: Call
     sharding: Sharding
@@ -150,7 +151,7 @@ class OnMesh:
 
     def conv(self, x: Array, w: Array, *, dtype: Any, **params: Any) -> Array:
         """``conv(x, w)``: linear in each, whichever of the three contractions the call is of."""
-        axes = blocks(self.call, self.sharding)
+        axes, dtype = blocks(self.call, self.sharding), backend_of(jnp).accumulator(dtype)
         x = _resized(x, [axis.parts * axis.input_block for axis in axes])
         conv = functools.partial(_on_each, self, axes, params | {"dtype": dtype})
         x_spec, w_spec, g_spec = (self._spec(role) for role in "xwg")
@@ -160,18 +161,19 @@ class OnMesh:
     def conv_input_vjp(self, g: Array, w: Array, *, dtype: Any, **params: Any) -> Array:
         """The transpose of `conv` by `x`."""
         like = self._like("conv_input_vjp", g, w, dtype)
-        (gx,) = jax.linear_transpose(lambda x: self.conv(x, w, dtype=dtype, **params), like)(g.astype(dtype))
+        (gx,) = jax.linear_transpose(lambda x: self.conv(x, w, dtype=dtype, **params), like)(g.astype(like.dtype))
         return gx
 
     def conv_weight_vjp(self, g: Array, x: Array, *, dtype: Any, **params: Any) -> Array:
         """The transpose of `conv` by `w`."""
         like = self._like("conv_weight_vjp", g, x, dtype)
-        (gw,) = jax.linear_transpose(lambda w: self.conv(x, w, dtype=dtype, **params), like)(g.astype(dtype))
+        (gw,) = jax.linear_transpose(lambda w: self.conv(x, w, dtype=dtype, **params), like)(g.astype(like.dtype))
         return gw
 
     def _like(self, name: str, a: Array, b: Array, dtype: Any) -> jax.ShapeDtypeStruct:
         """The result, in the dtype in which it is summed."""
-        return jax.ShapeDtypeStruct(result_shape(name, a, b, geometry=self.call.geometry), dtype)
+        shape = result_shape(name, a, b, geometry=self.call.geometry)
+        return jax.ShapeDtypeStruct(shape, backend_of(jnp).accumulator(dtype))
 
     def _spec(self, role: str) -> PartitionSpec:
         """How a canonical array is shared out; the taps are whole."""

@@ -135,15 +135,13 @@ def _work_called(problem: Problem) -> Work:
     """One call of a library with kernels for most layers.
 
     Each is as fast as the machine multiplies; slower, as measured, are groups of few channels (the weight VJPs above all, of
-    groups of one), three spatial axes, and doubles.
+    groups of one), and doubles.
     """
     is_weight_vjp = problem.contraction == "conv_weight_vjp"
     is_plain = all(axis.input_dilation == 1 for axis in problem.geometry.axes) or _is_mirrored(problem.geometry)
     amount = 1.0 * problem.padded_multiply_adds
     if problem.groups > 1:
         amount *= 35 if is_weight_vjp and problem.c == 1 else 1 + 2 * min(1, 16 / min(problem.c, problem.k))
-    if len(problem.geometry.axes) > 2:
-        amount *= 3 if is_weight_vjp else 2
     if problem.itemsize == 8:
         amount *= 2.5
     calls = 1 if is_plain else problem.by_phases().phases

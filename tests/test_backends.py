@@ -11,7 +11,7 @@ import pytest
 
 import triconv
 from triconv.backends import BACKENDS
-from triconv.bound import OPERATORS
+from triconv.operators.registry import OPERATORS
 
 
 def test_use_moves_any_array(lib):

@@ -13,8 +13,8 @@ import pytest
 
 import triconv
 from triconv.checking.candidates import framework_of
+from triconv.checking.report import EXIT_STATUS, RIGHT, Report, Row
 from triconv.checking.unsupported import is_unsupported
-from triconv.checking.verdicts import EXIT_STATUS, RIGHT, Report, Row
 
 SHAPES = (2, 3, 6, 5), (4, 3, 3, 2)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv import cli
 from triconv.checking.candidates import framework_of
+from triconv.cli import main
 from triconv.geometry import Geometry
 
 SHAPES = (2, 3, 8, 8), (4, 3, 3, 3)
@@ -297,17 +297,17 @@ def mine(tmp_path):
 
 
 def test_command_line(mine, tmp_path, capsys):
-    assert cli.main(["check", f"{mine}:right", *WORDS]) == 0
+    assert main.main(["check", f"{mine}:right", *WORDS]) == 0
     assert "right: Rules(forward, ...) computes what conv2d does" in capsys.readouterr().out
-    assert cli.main(["check", f"{mine}:forward", *WORDS]) == 2
+    assert main.main(["check", f"{mine}:forward", *WORDS]) == 2
     assert "the value is right; no derivative was asked" in capsys.readouterr().out
     html, saved = tmp_path / "report.html", tmp_path / "report.json"
-    assert cli.main(["check", f"{mine}:wrong", *WORDS, "--html", str(html), "--json", str(saved)]) == 1
+    assert main.main(["check", f"{mine}:wrong", *WORDS, "--html", str(html), "--json", str(saved)]) == 1
     assert "the kernel is flipped" in capsys.readouterr().out
     assert "<html" in html.read_text()
     told = json.loads(saved.read_text())
     assert (told["verdict"], told["cause"]) == ("wrong", "kernel flip")
-    assert cli.main(["check", f"{mine}:raises", *WORDS]) == 2
+    assert main.main(["check", f"{mine}:raises", *WORDS]) == 2
     assert "the candidate raised RuntimeError: no" in capsys.readouterr().out
 
 
@@ -333,7 +333,7 @@ def test_command_line(mine, tmp_path, capsys):
 )
 def test_command_line_errors_are_one_line(mine, capsys, words, message):
     given = [word.replace("{mine}", str(mine)) for word in words]
-    status = cli.main(["check", *given])
+    status = main.main(["check", *given])
     printed = capsys.readouterr()
     if "|" in message:
         assert status in (1, 2)
@@ -345,7 +345,7 @@ def test_command_line_errors_are_one_line(mine, capsys, words, message):
 
 def test_words_that_are_no_numbers_are_one_line(capsys):
     with pytest.raises(SystemExit) as raised:
-        cli.main(["check", "mine.py:f", "--shape", "2,x"])
+        main.main(["check", "mine.py:f", "--shape", "2,x"])
     assert raised.value.code == 2
     assert capsys.readouterr().err == "triconv: argument --shape: must be ints such as 2,3,8,8, got '2,x'\n"
 
@@ -354,8 +354,8 @@ def test_padding_on_the_command_line(mine):
     source = "import functools, triconv\n\npadded = functools.partial(triconv.conv1d, padding=[(2, 1)])\n"
     mine.write_text(source)
     words = ["--like", "conv1d", "--shape", "2,3,8", "--shape", "4,3,3"]
-    assert cli.main(["check", f"{mine}:padded", *words, "--padding", "2:1"]) == 0
-    assert cli.main(["check", f"{mine}:padded", *words, "--padding", "1:2"]) == 1
+    assert main.main(["check", f"{mine}:padded", *words, "--padding", "2:1"]) == 0
+    assert main.main(["check", f"{mine}:padded", *words, "--padding", "1:2"]) == 1
 
 
 def test_pytest_plugin(pytester):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv import cli
 from triconv.backends import BACKENDS
-from triconv.checking import bounds, loops, report, runners, selfcheck
+from triconv.checking import bounds, loops, runners, selfcheck
 from triconv.checking.cases import GEOMETRIES, LAYERS
 from triconv.checking.selfcheck import Word
+from triconv.cli import main, selfcheck_table
 
 CASE = next(case for case in GEOMETRIES if case.name == "all steps")
 
@@ -156,7 +156,7 @@ def test_witnesses_agree(name, request):
 
 
 def test_check_on_numpy(capsys):
-    assert cli.main(["check", "--backend", "numpy"]) == 0
+    assert main.main(["check", "--backend", "numpy"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"right: triconv .* on numpy .* \(70 cases, 205 results, ", out)
     for heading in (
@@ -182,7 +182,7 @@ def test_check_says_when_it_is_wrong(capsys, monkeypatch):
     monkeypatch.setattr(direct, "conv_weight_vjp", lambda *args: -right(*args))
     monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:3])
     monkeypatch.setattr(selfcheck, "LAYERS", ())
-    assert cli.main(["check", "--backend", "numpy", "--full"]) == 1
+    assert main.main(["check", "--backend", "numpy", "--full"]) == 1
     out = capsys.readouterr().out
     assert re.search(r"plain 1-D .* conv_weight_vjp .*NO .*NO", out)
     assert "WRONG: 4 of 13 results" in out
@@ -194,8 +194,8 @@ def test_check_takes_a_kernel(capsys, monkeypatch):
     monkeypatch.setattr(gemm, "conv", lambda x, w, geometry, lib: lib.zeros(geometry.output_size, x))
     monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:3])
     monkeypatch.setattr(selfcheck, "LAYERS", ())
-    assert cli.main(["check", "--backend", "numpy", "--algorithm", "gemm"]) == 1
-    assert cli.main(["check", "--backend", "numpy", "--algorithm", "depthwise"]) == 0
+    assert main.main(["check", "--backend", "numpy", "--algorithm", "gemm"]) == 1
+    assert main.main(["check", "--backend", "numpy", "--algorithm", "depthwise"]) == 0
     assert "WRONG" in capsys.readouterr().out
 
 
@@ -203,7 +203,7 @@ def test_check_names_a_missing_backend(capsys, monkeypatch):
     monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:1])
     monkeypatch.setattr(selfcheck, "LAYERS", ())
     monkeypatch.setattr(BACKENDS["cupy"], "installed", classmethod(lambda cls: False))
-    assert cli.main(["check", "--backend", "numpy"]) == 0
+    assert main.main(["check", "--backend", "numpy"]) == 0
     assert (
         'cupy is not installed; install it with: python -m pip install "cupy-cuda13x>=13.6"' in capsys.readouterr().out
     )
@@ -222,7 +222,7 @@ def test_check_names_a_missing_backend(capsys, monkeypatch):
     ],
 )
 def test_what_cannot_be_checked_is_one_line_and_status_2(words, message, capsys):
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
@@ -231,26 +231,26 @@ def test_what_cannot_be_checked_is_one_line_and_status_2(words, message, capsys)
 def test_unusable_words_are_status_2():
     for words in ([], ["check", "--nonsense"], ["explain", "conv1d", "--shape", "1,x"]):
         with pytest.raises(SystemExit) as stopped:
-            cli.main(words)
+            main.main(words)
         assert stopped.value.code == 2
 
 
 def test_explain(capsys):
     words = ["explain", "conv2d", "--shape", "2,3,8,8", "--shape", "4,3,3,3", "--stride", "2", "--padding", "valid"]
-    assert cli.main(words) == 0
+    assert main.main(words) == 0
     out = capsys.readouterr().out
     assert "conv_weight_vjp" in out
     assert "1,944 multiply-adds" in out
 
 
 def test_info(capsys):
-    assert cli.main(["info"]) == 0
+    assert main.main(["info"]) == 0
     assert np.__version__ in capsys.readouterr().out
 
 
 def test_a_long_run_shows_its_progress():
     lists = iter([[selfcheck.Result("a", "b", "conv", "numpy", {})]] * 3)
-    assert len(report.with_progress(lists, 3)) == 3
+    assert len(selfcheck_table.with_progress(lists, 3)) == 3
 
 
 def test_the_package_is_typed():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from triconv import cli
 from triconv.checking.sentences import one_line
+from triconv.cli import main
 
 MINE = """
 def raises(x, w):
@@ -34,7 +34,7 @@ def silent(x, w):
 def test_a_candidate_that_could_not_be_checked(tmp_path, capsys, name, words):
     (tmp_path / "mine.py").write_text(MINE)
     options = ["--like", "conv1d", "--shape", "1,1,5", "--shape", "1,1,2"]
-    assert cli.main(["check", f"{tmp_path}/mine.py:{name}", *options]) == 2
+    assert main.main(["check", f"{tmp_path}/mine.py:{name}", *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("triconv: ")
     assert words in line
@@ -44,15 +44,15 @@ def test_an_error_of_python_itself_is_not_the_status_of_a_wrong_function(monkeyp
     def fails(arguments):
         return {}["deep inside"]
 
-    monkeypatch.setattr(cli, "_info", fails)
-    assert cli.main(["info"]) == 2
+    monkeypatch.setattr(main, "_info", fails)
+    assert main.main(["info"]) == 2
     assert "KeyError: 'deep inside'" in capsys.readouterr().err
 
 
 def test_negative_sizes(capsys):
-    assert cli.main(["explain", "conv1d", "--shape=1,1,-5", "--shape", "1,1,2"]) == 2
+    assert main.main(["explain", "conv1d", "--shape=1,1,-5", "--shape", "1,1,2"]) == 2
     assert capsys.readouterr().err == "triconv: `--shape` must be sizes from 0 on, got (1, 1, -5), (1, 1, 2)\n"
-    assert cli.main(["explain", "conv1d", "--shape", "1,1,5"]) == 2
+    assert main.main(["explain", "conv1d", "--shape", "1,1,5"]) == 2
     assert capsys.readouterr().err == "triconv: conv1d() missing 1 required positional argument: 'w'\n"
 
 

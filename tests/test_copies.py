@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.bound import OPERATORS
+from triconv.operators.registry import OPERATORS
 
 X, W = np.arange(12.0).reshape(1, 2, 6), np.arange(6.0).reshape(1, 2, 3)
 

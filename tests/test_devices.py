@@ -15,8 +15,8 @@ from triconv.checking import devices
 from triconv.checking.candidates import as_candidate
 from triconv.checking.check import questions
 from triconv.checking.collectives import Traffic, sentence, traffic
+from triconv.checking.convolution import Problem
 from triconv.checking.judge import Judge, judge
-from triconv.checking.problem import Problem
 
 X, W = (4, 4, 16), (4, 4, 3)
 

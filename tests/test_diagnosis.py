@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import triconv
+from triconv.checking.convolution import Problem
 from triconv.checking.misunderstandings import misunderstandings
-from triconv.checking.problem import Problem
 
 QUESTIONS = [
     ("conv2d", ((2, 4, 7, 6), (6, 2, 3, 2)), {"stride": 2, "padding": [(2, 1), (0, 1)], "groups": 2}),

@@ -10,10 +10,10 @@ import pytest
 
 import triconv
 from conftest import Library
-from triconv import planner
 from triconv.backends import BACKENDS
 from triconv.geometry import Geometry
-from triconv.kernels.work import Problem
+from triconv.kernels.problem import Problem
+from triconv.planning import planner
 
 # operator, x, w, parameters; the contractions whose kernel is the framework's own convolution
 LAYERS = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import triconv
 from geometries import axes
 from triconv.geometry import Axis, Geometry
-from triconv.halo import ShardedAxis, scale
+from triconv.geometry.sharded_axis import ShardedAxis, scale
 
 ROLES = ("g", "x")
 

@@ -15,12 +15,12 @@ import triconv
 from conftest import Library
 from geometries import cases, integers
 from test_exact import by_loops, by_triconv, check
-from triconv import planner
 from triconv.backends import BACKENDS
 from triconv.checking.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, depthwise, fft, gemm, placing, taps
-from triconv.kernels.work import Problem
+from triconv.kernels import blocks, depthwise, fft, gemm, placing, tap_loops
+from triconv.kernels.problem import Problem
+from triconv.planning import planner
 
 EXACT = ["gemm", "depthwise"]
 CASE = next(case for case in GEOMETRIES if case.name == "groups and all steps")
@@ -43,7 +43,7 @@ def small_blocks(request, monkeypatch):
         monkeypatch.setattr(fft, "BLOCK", 500)
         monkeypatch.setattr(fft, "SPAN", 1)
         for name, value in (("UNROLLED", 3), ("WEIGHT_UNROLLED", 3), ("STEP", 2)):
-            monkeypatch.setattr(taps, name, value)
+            monkeypatch.setattr(tap_loops, name, value)
 
 
 @pytest.mark.parametrize("algorithm", EXACT)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from triconv.checking import pages, terminal
-from triconv.checking.verdicts import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Report, Row
+from triconv.checking.report import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Report, Row
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 PROGRAM = "x = y[0]\nif x < 3 & 1:\n\tprint('" + "a" * 150 + "')"

@@ -7,6 +7,7 @@ import pytest
 
 import triconv
 from triconv import contractions, rules
+from triconv.autodiff.batching import batched as fold_batch
 from triconv.checking.cases import GEOMETRIES
 from triconv.geometry import Geometry
 
@@ -62,7 +63,7 @@ def test_batching_table(name, axes):
         a if axis is None else np.moveaxis(rng.integers(-3, 4, (5, *a.shape)).astype(np.float32), 0, axis)
         for a, axis in zip(operands, axes, strict=True)
     ]
-    result, where = rules.batched(np, contractions, name, batched, axes, geometry=geometry)
+    result, where = fold_batch(np, contractions, name, batched, axes, geometry=geometry)
     for sample in range(5):
         picked = [a if axis is None else np.take(a, sample, axis) for a, axis in zip(batched, axes, strict=True)]
         expected = getattr(contractions, name)(*picked, geometry=geometry)
@@ -73,7 +74,7 @@ def test_batch_of_none():
     arrays, geometry = canonical()
     x = np.zeros((0, *arrays["x"].shape), np.float32)
     for w, axis in ((arrays["w"], None), (np.zeros((0, *arrays["w"].shape), np.float32), 0)):
-        result, where = rules.batched(np, contractions, "conv", (x, w), (0, axis), geometry=geometry)
+        result, where = fold_batch(np, contractions, "conv", (x, w), (0, axis), geometry=geometry)
         assert result.shape[where] == 0
         assert result.size == 0
 

@@ -11,8 +11,8 @@ import pytest
 import triconv
 from triconv.checking.collectives import traffic
 from triconv.geometry import Geometry
-from triconv.halo import ShardedAxis
-from triconv.kernels import unmerged
+from triconv.geometry.sharded_axis import ShardedAxis
+from triconv.kernels import spmd
 
 QUICK = 14
 MESHES = [{"a": 8}, {"a": 4, "b": 2}, {"a": 2, "b": 4}, {"a": 2, "b": 2, "c": 2}]
@@ -343,7 +343,7 @@ def test_every_pair_of_letters_is_drawn():
 @pytest.mark.parametrize("taps", [32, 4])
 def test_under_jit_alone_it_is_exact(jax, monkeypatch, params, taps):
     """One contraction a phase and some taps, for arrays that XLA's partitioner shares out."""
-    monkeypatch.setattr(unmerged, "TAPS", taps)
+    monkeypatch.setattr(spmd, "TAPS", taps)
     jax.clear_caches()
     mesh = mesh_of(jax, {"a": 2, "b": 4})
     x, w = integers(np.random.default_rng(0), (4, 8, 7, 6), (8, 8 // params.get("groups", 1), 3, 3))

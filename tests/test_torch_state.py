@@ -266,8 +266,8 @@ def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, co
 
 
 def test_parameters_as_text(torch):
+    from triconv.autodiff import torch_functions as binding
     from triconv.geometry import Geometry
-    from triconv.interop import torch as binding
 
     for params in (
         {

@@ -46,47 +46,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from triconv.bound import Bound, backends, use
+from triconv import operators
 from triconv.checking.candidates import Rules
 from triconv.checking.check import check
-from triconv.derivatives import jvp, vjp
-from triconv.explanation import explain
-from triconv.notebook import conv2d_backward, conv2d_backward_weights, conv2d_forward
-from triconv.operators import conv, conv_input_vjp, conv_weight_vjp
-from triconv.torch_spelling import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
+from triconv.operators import *  # noqa: F403 (its __all__ names the operators, and is part of ours)
+from triconv.operators.backend_switch import Bound, backends, use
+from triconv.operators.derivatives import jvp, vjp
+from triconv.operators.explanation import explain
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Bound",
-    "Rules",
-    "backends",
-    "check",
-    "conv",
-    "conv1d",
-    "conv2d",
-    "conv2d_backward",
-    "conv2d_backward_weights",
-    "conv2d_forward",
-    "conv3d",
-    "conv_input_vjp",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "conv_weight_vjp",
-    "explain",
-    "jvp",
-    "use",
-    "vjp",
-]
-
+__all__ = ["Bound", "Rules", "backends", "check", "explain", "jvp", "use", "vjp"]
+__all__ += operators.__all__
 
 LAZY = ("halo", "jax")
 """Submodules that are imported when they are first asked for; `triconv.jax` needs JAX."""

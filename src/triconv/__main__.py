@@ -1,5 +1,5 @@
 """``python -m triconv``."""
 
-from triconv.cli import main
+from triconv.cli.main import main
 
 raise SystemExit(main())

@@ -15,9 +15,11 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from triconv import extension, planner, rules
+from triconv import rules
 from triconv.backends import Standard, backend_of
 from triconv.geometry import Geometry
+from triconv.kernels import padding_modes
+from triconv.planning import planner
 
 Array = Any
 
@@ -54,14 +56,14 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
 
 def extend(x: Array, *, mode: str, pads: Any) -> Array:
     """`triconv.extension.extend` in the plain binding."""
-    return extension.extend(x, mode=mode, pads=pads, xp=array_namespace(x))
+    return padding_modes.extend(x, mode=mode, pads=pads, xp=array_namespace(x))
 
 
 def fold(g: Array, *, mode: str, pads: Any) -> Array:
     """`triconv.extension.fold` in the plain binding; adds in the accumulator's dtype."""
     xp = array_namespace(g)
     wide = xp.astype(g, backend_of(xp).accumulator(g.dtype), copy=False)
-    folded = extension.fold(wide, mode=mode, pads=pads, lib=backend_of(xp))
+    folded = padding_modes.fold(wide, mode=mode, pads=pads, lib=backend_of(xp))
     return xp.astype(folded, g.dtype, copy=False)
 
 

@@ -15,11 +15,7 @@ operand, so the tangent takes the operand's place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
-
-from triconv.backends.standard import permute_dims
-from triconv.geometry import Geometry
 
 Array = Any
 
@@ -76,65 +72,5 @@ LETTERS = {
     "g": ("group", "n", "k"),
 }
 
-# an extension of the borders and its adjoint (see extension.py), and a halo exchange and its: what was received is sent back
-# and added (see interop/halo.py)
-ADJOINT = {"extend": "fold", "fold": "extend", "exchange": "give_back", "give_back": "exchange"}
-
-
-def batched(
-    xp: Any,
-    f: Contractions,
-    name: str,
-    operands: tuple[Array, Array],
-    batch_axes: tuple[int | None, int | None],
-    *,
-    geometry: Geometry,
-    **kw: Any,
-) -> tuple[Array, int]:
-    """A contraction over a batch that one or both operands carry, by one call of the same contraction.
-
-    Parameters
-    ----------
-    xp : namespace
-        Array namespace of the operands.
-    f : Contractions
-        The binding to call.
-    name : str
-        The contraction.
-    operands : tuple of array
-        Canonical arrays, each with one more axis where ``batch_axes`` has a number.
-    batch_axes : tuple of int or None
-        Where the batch stands in each operand, None where it has none.
-    geometry : Geometry
-        The geometry of one sample.
-    **kw : Any
-        What the contraction takes beside it.
-
-    Returns
-    -------
-    result : array
-        The results, one a sample.
-    axis : int
-        Where the batch stands in it.
-    """
-    roles = ROLES[name]
-    carriers = {role for role, axis in zip(roles.operands, batch_axes, strict=True) if axis is not None}
-    letter = BATCH_LETTER[frozenset(carriers | {roles.result})]
-    folded = []
-    for role, operand, axis in zip(roles.operands, operands, batch_axes, strict=True):
-        if axis is None:
-            folded.append(operand)
-            continue
-        target = LETTERS[role].index(letter)
-        *before, size, own = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
-        folded.append(xp.reshape(moved, (*before, size * own, *moved.shape[target + 2 :])))
-    if letter == "group":
-        geometry = replace(geometry, groups=geometry.groups * size)
-    result = getattr(f, name)(*folded, geometry=geometry, **kw)
-    target = LETTERS[roles.result].index(letter)
-    return xp.reshape(result, (*result.shape[:target], size, own, *result.shape[target + 1 :])), target
-
-
-def _move(xp: Any, a: Array, axis: int, target: int) -> Array:
-    order = [other for other in range(a.ndim) if other != axis % a.ndim]
-    return permute_dims(a, (*order[:target], axis % a.ndim, *order[target:]), xp)
+# padding with a mode, and its adjoint (see kernels/padding_modes.py)
+ADJOINT = {"extend": "fold", "fold": "extend"}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch._C._functorch import get_interpreter_stack, is_legacy_batchedtensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
+
+from triconv.backends import torch_internals
+from triconv.backends.torch_internals import is_legacy_batchedtensor
 
 Array = Any
 
@@ -33,8 +35,9 @@ class Entering(Function):
 
 def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
     """The arrays of a call, by `Entering` where autograd records them, but not in forward mode or torch.func."""
-    is_traced = torch._C._get_tracing_state() is not None  # noqa: SLF001 (by torch.jit.trace, which takes no such function)
-    if is_traced or not torch.is_grad_enabled() or get_interpreter_stack() or forward_ad._current_level >= 0:  # noqa: SLF001
+    if not torch.is_grad_enabled() or torch_internals.is_traced():  # torch.jit.trace takes no autograd function
+        return arrays
+    if torch_internals.is_transformed() or torch_internals.is_forward_mode():
         return arrays
     recorded = [a.requires_grad and a.ndim > 1 and not is_legacy_batchedtensor(a) for a in arrays]
     if not any(recorded):
@@ -45,7 +48,7 @@ def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array,
 
 def ordered(a: Array, last: bool) -> Array:
     """`a`, copied if need be, with its axes in order in memory, or with the channels last."""
-    if get_interpreter_stack() or is_legacy_batchedtensor(a):
+    if torch_internals.is_transformed() or is_legacy_batchedtensor(a):
         return a
     if not last:
         return a.contiguous()
@@ -57,7 +60,7 @@ def is_last(a: Array, like: Sequence[Array]) -> bool:
     """Whether torch's own convolution gives `a` with channels last in memory: where an operand has them so."""
     if a.ndim not in (4, 5) or (a.ndim == 5 and a.dtype == torch.float64):
         return False
-    if get_interpreter_stack() or any(map(is_legacy_batchedtensor, like)):
+    if torch_internals.is_transformed() or any(map(is_legacy_batchedtensor, like)):
         return False
     return any(array.ndim == a.ndim and are_last(array.shape, array.stride()) for array in like)
 

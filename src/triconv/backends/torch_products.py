@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from triconv.backends import torch_internals
+
 Array = Any
 
 WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
@@ -39,7 +41,7 @@ def convolution(x: Array, w: Array, params: dict[str, Any]) -> Array:
     if _has_switch(x):
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             return _opaque_without_tf32(x, w, *params.values())
-        return _without_tf32(x, w, *params.values())
+        return torch_internals.convolution_without_tf32(x, w, *params.values())
     if _needs_doubles(x):
         return torch.ops.aten.convolution(x.double(), w.double(), None, **params).to(x.dtype)
     return torch.ops.aten.convolution(x, w, None, **params)
@@ -83,7 +85,7 @@ def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int)
 
 def _is_convolution(array: Array) -> bool:
     """Whether a gradient is to be written as a convolution: for the switch, and for torch.jit, which has no `_backward`."""
-    return _has_switch(array) or torch._C._get_tracing_state() is not None  # noqa: SLF001 (there is no public way to ask)
+    return _has_switch(array) or torch_internals.is_traced()
 
 
 def _has_switch(array: Array) -> bool:
@@ -98,13 +100,6 @@ def _needs_doubles(array: Array) -> bool:
     return not torch.backends.cudnn.enabled and is_narrowed("matmul", array)
 
 
-def _without_tf32(x: Array, w: Array, *params: Any) -> Array:
-    cudnn = torch.backends.cudnn
-    return torch.ops.aten._convolution(  # noqa: SLF001 (its name)
-        x, w, None, *params, cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False
-    )
-
-
 @torch.library.custom_op(
     "triconv::convolution",
     mutates_args=(),
@@ -113,7 +108,7 @@ def _without_tf32(x: Array, w: Array, *params: Any) -> Array:
 )
 def _opaque_without_tf32(x: Array, w: Array, *params: Any) -> Array:
     """The same as an operator that a compiler does not read: it would forget the switch."""
-    return _without_tf32(x, w, *params)
+    return torch_internals.convolution_without_tf32(x, w, *params)
 
 
 @_opaque_without_tf32.register_fake

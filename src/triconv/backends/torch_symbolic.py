@@ -96,7 +96,7 @@ def same_pads(input_size: Sequence[Size], kernel_size: Sequence[Size], spec: Spe
 
 def fits(input_size: Sequence[Size], kernel_size: Sequence[Size], output_size: Sequence[Size], spec: Spec) -> bool:
     """Whether there are as many windows as outputs; a tracer is not asked where it follows from how the sizes were made."""
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
+    from triconv.backends.torch_internals import statically_known_true
 
     sizes = zip(input_size, kernel_size, output_size, strict=True)
     steps = zip(spec.stride, spec.pads, spec.dilation, spec.input_dilation, strict=True)
@@ -137,7 +137,7 @@ def _conv(x: Array, w: Array, bias: Array | None, spec: Spec) -> Array:
 
 
 def _input_vjp(g: Array, w: Array, bias: Array | None, spec: Spec) -> Array:
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
+    from triconv.backends.torch_internals import statically_known_true
 
     sizes, steps = spec.result_size, zip(g.shape[2:], spec.stride, w.shape[2:], spec.dilation, strict=True)
     extents = [s * (o - 1) + d * (k - 1) + 1 for o, s, k, d in steps]

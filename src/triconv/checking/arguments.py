@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from triconv.backends import to_numpy
-from triconv.bound import ARRAYS
+from triconv.operators.registry import array_names
 
 
 def shapes_of(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
@@ -32,7 +32,7 @@ def shapes_of(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list
 def check_count(like: Callable[..., Any], given: int) -> None:
     """Raise unless there are as many shapes as the operator has arrays, a bias or not."""
     parameters = inspect.signature(like).parameters
-    names = [name for name, p in parameters.items() if name in ARRAYS and p.kind is not p.KEYWORD_ONLY]
+    names = [name for name, p in parameters.items() if name in array_names(like) and p.kind is not p.KEYWORD_ONLY]
     needed = sum(parameters[name].default is inspect.Parameter.empty for name in names)
     if not needed <= given <= len(names):
         name = like.__name__

@@ -92,7 +92,8 @@ class ByTorch(Candidate):
     def _custom_operators(self, arrays: Arrays) -> list[str]:
         """Names of the operators that are not torch's own, in the order of the calls."""
         import torch
-        from torch.utils._python_dispatch import TorchDispatchMode
+
+        from triconv.backends.torch_internals import TorchDispatchMode
 
         seen: list[str] = []
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from triconv import derivatives
 from triconv.backends import BACKENDS
 from triconv.checking import frameworks
 from triconv.checking.by_jax import ByJAX
 from triconv.checking.by_torch import ByTorch
 from triconv.checking.candidate import Arrays, Candidate, as_numpy, guarded
 from triconv.checking.unsupported import NotOffered
+from triconv.operators import derivatives
 
 __all__ = [
     "ByJAX",

@@ -14,11 +14,11 @@ import numpy as np
 from triconv.backends import BACKENDS, to_numpy
 from triconv.checking import arguments, devices, frameworks, loops
 from triconv.checking.candidates import ByJAX, ByRules, Candidate, Rules, as_candidate, framework_of, guarded
+from triconv.checking.convolution import Problem, Truth
 from triconv.checking.data import INTEGERS
 from triconv.checking.judge import Ask, Judge, Question, judge
-from triconv.checking.problem import Problem, Truth
+from triconv.checking.report import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
 from triconv.checking.shrink import medium, smallest, snippet
-from triconv.checking.verdicts import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
 
 Array = Any
 

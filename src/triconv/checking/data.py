@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.problem import Data, Problem
+from triconv.checking.convolution import Data, Problem
 
 # bits of the significand, and of the numbers that an integer dtype has
 BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8, "complex128": 53, "complex64": 24}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triconv.checking.problem import Facts, Problem
+from triconv.checking.convolution import Facts, Problem
 
 LETTERS = {
     ("x", 0): "batch",
@@ -53,7 +53,7 @@ def shared_axes(problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> tuple[Sh
     if len(specs) > len(problem.roles):
         msg = f"`specs` must be at most one an array, got {len(specs)} for {len(problem.roles)}"
         raise ValueError(msg)
-    from triconv.interop.sharding import names_of
+    from triconv.operators.explicit_mesh import names_of
 
     found = []
     for role, spec, shape in zip(problem.roles, specs, problem.shapes, strict=False):
@@ -75,7 +75,7 @@ def shared_axes(problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> tuple[Sh
 
 
 def _in_torch_order(problem: Problem, role: str, number: int) -> int:
-    from triconv.layouts import HEAD
+    from triconv.operators.layout import HEAD
 
     return (HEAD[role] + problem.call.layout.spatial).index(problem.call.layout.letters(role)[number])
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.checking import devices
+from triconv.checking.convolution import Facts, Problem, Truth
 from triconv.checking.misunderstandings import misunderstandings, remainder
-from triconv.checking.problem import Facts, Problem, Truth
 
 Answer = Callable[[Truth], np.ndarray]
 

@@ -11,11 +11,11 @@ import numpy as np
 from triconv.checking import data as data_
 from triconv.checking import loops, rounding
 from triconv.checking.candidates import NotOffered, as_numpy
+from triconv.checking.convolution import Data, Problem, Truth
 from triconv.checking.data import INTEGERS, wrapped
 from triconv.checking.diagnosis import Symptom, diagnose
-from triconv.checking.problem import Data, Problem, Truth
+from triconv.checking.report import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Row
 from triconv.checking.sentences import one_line
-from triconv.checking.verdicts import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Row
 
 Ask = Callable[[Data], Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking.convolution import Facts, Problem
 from triconv.checking.loops import Numbers, output_size
-from triconv.checking.problem import Facts, Problem
 
 Hypotheses = Iterator[tuple[str, str, Facts]]
 """The name of each, the sentence that helps, and the facts."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from triconv.checking.report import WRONG, Evidence, Report, Row
 from triconv.checking.terminal import PROGRAM, data, error_over_bound, made_with, title, value, where, without_escapes
-from triconv.checking.verdicts import WRONG, Evidence, Report, Row
 
 # elements of a slice that are shown along an axis, and columns up to which the cells have room for numbers
 MOST, FEW = 32, 8

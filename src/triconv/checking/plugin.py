@@ -11,11 +11,11 @@ import pytest
 @pytest.fixture(scope="session")
 def triconv_check() -> Callable[..., Any]:
     """`triconv.check` that fails the test, with the report, unless the verdict is "right"; gives the report."""
-    import triconv
+    from triconv.checking.check import check
 
     def run(candidate: Any, like: Any, *shapes_or_arrays: Any, **params: Any) -> Any:
         __tracebackhide__ = True
-        report = triconv.check(candidate, like, *shapes_or_arrays, **params)
+        report = check(candidate, like, *shapes_or_arrays, **params)
         if not report.ok:
             pytest.fail(str(report), pytrace=False)
         return report

@@ -1,185 +1,192 @@
-"""What ``triconv check`` and ``triconv info`` print."""
+"""What a check found: `Row`, one question and its answer, and `Report`, all of them and the verdict."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+import numpy as np
 
-import triconv
-from triconv.backends import BACKENDS
-from triconv.checking.selfcheck import CONTRACTIONS, ORACLES, Result, Word
+RIGHT, IMPRECISE, WRONG, UNCHECKED = "right", "imprecise", "wrong", "unchecked"
+NOT_OFFERED = "unsupported"
+"""Of a row: the candidate has no such derivative or transform, which is no fault."""
 
-MARKS = {
-    Word.AGREES: Text("yes", style="green"),
-    Word.DIFFERS: Text("NO", style="bold red"),
-    Word.IS_WRONG: Text("*", style="yellow"),
-    None: Text("-", style="dim"),
-}
-
-LEGEND = (
-    "loops: equal to loops by definition, bit for bit on integers, and within the rounding bound on random data.\n"
-    "adjoint: <g, y> = <gx, x> = <gw, w>, exactly.\n"
-    "lax, torch: jax.vjp of lax.conv_general_dilated, and torch.autograd, within the rounding bound; "
-    "- cannot express the case.\n"
-    "error/bound: worst |error| over gamma_n * conv(|x|, |w|); up to 1 it is rounding, by proof (Higham, section 3.1)."
-)
+EXIT_STATUS = {RIGHT: 0, IMPRECISE: 1, WRONG: 1, UNCHECKED: 2}
 
 
-def choose_backends(asked: list[str] | None) -> list[str]:
-    """Return the backends to check: those asked for, else all that are installed.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a result is wrong: the first index, what was expected and found there, and the arrays for a picture.
 
-    Raises
-    ------
-    ValueError
-        If there is no backend of a name.
-    ImportError
-        If one is not installed; with the command that installs it.
+    `expected` and `found` are in torch's order, of integer data unless only random data shows it; `taps` are the
+    ``(input, output, tap)`` positions that meet in the element.
     """
-    for name in asked or ():
-        if name not in BACKENDS:
-            msg = f"`--backend` must be one of {', '.join(BACKENDS)}, got {name!r}"
-            raise ValueError(msg)
-        if not BACKENDS[name].installed():
-            msg = (
-                f"`--backend` must be installed here, got {name!r}; install it with: {BACKENDS[name].install_command()}"
-            )
-            raise ImportError(msg)
-    return asked or [name for name, kind in BACKENDS.items() if kind.installed()]
+
+    index: tuple[int, ...]
+    expected_value: Any
+    found_value: Any
+    wrong_elements: int
+    elements: int
+    taps: tuple[tuple[tuple[int, ...], ...], ...]
+    expected: np.ndarray = field(repr=False, compare=False)
+    found: np.ndarray = field(repr=False, compare=False)
 
 
-def with_progress(lists: Iterator[list[Result]], total: int) -> list[Result]:
-    """Collect the results behind a live progress bar (on a terminal; none in a pipe)."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("checking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    results: list[Result] = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        for some in lists:
-            results += some
-            progress.update(task, advance=1, description=some[0].case)
-    return results
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question and its answer.
+
+    Parameters
+    ----------
+    what : str
+        What was asked, such as "value", "VJP of x", "second order of w (reverse over reverse)".
+    verdict : str
+        "right", "imprecise", "wrong", "unchecked", or "unsupported".
+    how : str
+        What proves it: "exact", "rounding", "norm-wise", "precision", "shape", "dtype", "raised", ...
+    detail : str
+        The sentence that says it.
+    error : float, optional
+        Largest error of random data over the bound of its rounding, where that was asked.
+    cause : str
+        Name of the hypothesis that explains a wrong result; "" if none does.
+    evidence : Evidence, optional
+        Where it is wrong.
+    """
+
+    what: str
+    verdict: str
+    how: str
+    detail: str = ""
+    error: float | None = None
+    cause: str = ""
+    evidence: Evidence | None = None
 
 
-def show(results: list[Result], backends: list[str], *, full: bool) -> None:
-    """Print the table of cases, the table of contractions and backends, and the verdict."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(_table(results, merge=not full))
-    console.print(_summary(results))
-    console.print(LEGEND, style="dim", highlight=False)
-    wrong_oracles = sorted(
-        {(o, r.case, r.contraction) for r in results for o, word in r.checks.items() if word is Word.IS_WRONG}
-    )
-    for oracle, case, contraction in wrong_oracles:
-        console.print(
-            f"*: {oracle}'s own result is out of bounds against the loops by definition ({case}, {contraction})",
-            style="yellow",
-        )
-    for name, kind in BACKENDS.items():
-        if name not in backends and not kind.installed():
-            console.print(
-                f"not checked: {name} is not installed; install it with: {kind.install_command()}", markup=False
-            )
-    failed = [result for result in results if not result.ok]
-    for result in failed:
-        if result.error:
-            console.print(
-                f"{result.case}, {result.contraction}, {result.backend}: {result.error}", style="red", markup=False
-            )
-    versions = ", ".join(f"{name} {BACKENDS[name].version()}" for name in backends)
-    cases = len({result.case for result in results})
-    counted = f"{cases} cases, {len(results):,} results, {sum(len(r.checks) for r in results):,} comparisons"
-    if failed:
-        console.print(
-            f"WRONG: {len(failed)} of {len(results):,} results ({counted}; {versions})",
-            style="bold red",
-            highlight=False,
-        )
-    else:
-        console.print(
-            f"right: triconv {triconv.__version__} on {versions} ({counted})", style="bold green", highlight=False
-        )
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer of `triconv.check`; print it, look at `ok`, which is also its truth value, or save it.
 
+    Parameters
+    ----------
+    candidate, like : str
+        Names of what was checked and of the operator that it was compared with.
+    shapes : dict of str to tuple of int
+        Shapes of the arrays, by their names.
+    params : dict
+        Parameters of the operator.
+    framework, dtype : str
+        Whose arrays the candidate was given, and of which dtype.
+    rows : tuple of Row
+        One a question.
+    witnesses : tuple of str
+        What the frameworks' own gradients say of the same data, one sentence each.
+    counterexample : str
+        A program that shows the fault without triconv; "" if there is none.
+    versions : dict of str to str
+        Of the libraries.
+    seed : int
+        Of the data.
+    """
 
-def show_backends() -> None:
-    """Print what is installed, and what installs the rest."""
-    console = Console()
-    table = Table(title=f"triconv {triconv.__version__}", title_justify="left")
-    for heading in ("backend", "version", "devices"):
-        table.add_column(heading)
-    here = triconv.backends()
-    for name, kind in BACKENDS.items():
-        if name in here:
-            table.add_row(name, here[name].version, ", ".join(here[name].devices))
-        else:
-            table.add_row(name, "-", Text(f"install it with: {kind.install_command()}"), style="dim")
-    console.print(table)
+    candidate: str
+    like: str
+    shapes: dict[str, tuple[int, ...]]
+    params: dict[str, Any]
+    framework: str
+    dtype: str
+    rows: tuple[Row, ...]
+    witnesses: tuple[str, ...] = ()
+    counterexample: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
 
+    @property
+    def verdict(self) -> str:
+        """One of "right", "imprecise", "wrong" and "unchecked"."""
+        found = {row.verdict for row in self.rows}
+        order = (WRONG, UNCHECKED, IMPRECISE, RIGHT)
+        return next((verdict for verdict in order if verdict in found), UNCHECKED)
 
-def _table(results: list[Result], *, merge: bool) -> Table:
-    """Return one row a case; if its contractions or backends differ in a word, a row for each that does."""
-    table = Table(title="Every case", title_justify="left", header_style="bold")
-    table.add_column("case", no_wrap=True)
-    table.add_column("why it is here", overflow="fold")
-    for heading in ("contraction", "backend"):
-        table.add_column(heading)
-    for heading in (*ORACLES, "error/bound"):
-        table.add_column(heading, justify="right")
-    every = {result.backend for result in results}
-    for case, of_case in itertools.groupby(results, key=lambda result: result.case):
-        groups: dict[object, list[Result]] = {}
-        for number, result in enumerate(of_case):
-            same = (result.error, *sorted(result.checks.items())) if merge else number
-            groups.setdefault(same, []).append(result)
-        for number, group in enumerate(groups.values()):
-            marks = [MARKS[group[0].checks.get(oracle)] for oracle in ORACLES]
-            if group[0].error:
-                marks = [MARKS[Word.DIFFERS]] * len(ORACLES)
-            contractions = _names((r.contraction for r in group), set(CONTRACTIONS), "all three")
-            ways = _names((r.backend for r in group), every, f"all {len(every)}")
-            title = ("", "") if number and merge else (case, group[0].why)
-            table.add_row(*title, contractions, ways, *marks, _worst(group))
-    return table
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is "right"."""
+        return self.verdict == RIGHT
 
+    def __bool__(self) -> bool:
+        return self.ok
 
-def _summary(results: list[Result]) -> Table:
-    """Return one row a contraction and backend, over all cases."""
-    table = Table(title="All cases", title_justify="left", header_style="bold")
-    for heading in ("contraction", "backend"):
-        table.add_column(heading)
-    for heading in (*ORACLES, "error/bound"):
-        table.add_column(heading, justify="right")
-    pairs = {(result.contraction, result.backend): None for result in results}
-    for contraction, backend in sorted(pairs, key=lambda pair: pair[0]):
-        group = [r for r in results if (r.contraction, r.backend) == (contraction, backend)]
-        cells = []
-        for oracle in ORACLES:
-            words = [r.checks[oracle] for r in group if oracle in r.checks]
-            right = sum(word is Word.AGREES for word in words)
-            judged = sum(word is not Word.IS_WRONG for word in words)
-            style = "dim" if not words else "green" if right == judged else "bold red"
-            cells.append(Text(f"{right}/{judged}" if words else "-", style=style))
-        table.add_row(contraction, backend, *cells, _worst(group))
-    return table
+    @property
+    def cause(self) -> str:
+        """Name of the hypothesis that explains the first wrong row; "" if there is none."""
+        return next((row.cause for row in self.rows if row.verdict == WRONG), "")
 
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence."""
+        row = next((row for row in self.rows if row.verdict == self.verdict), None)
+        if row is None:
+            return f"{self.verdict}: {self.candidate}: nothing could be asked"
+        if self.verdict == RIGHT:
+            asked = sum(row.verdict == RIGHT for row in self.rows)
+            return f"right: {self.candidate} computes what {self.like} does ({asked} questions)"
+        return f"{self.verdict}: {self.candidate}, {row.what}" + (f": {row.detail}" if row.detail else "")
 
-def _names(names: Iterable[str], every: set[str], all_of_them: str) -> str:
-    distinct = list(dict.fromkeys(names))
-    return all_of_them if len(every) > 1 and set(distinct) == every else ", ".join(distinct)
+    def raise_if_failed(self) -> Report:
+        """Raise `AssertionError` with the report unless it is `ok`; otherwise give it back."""
+        if not self.ok:
+            raise AssertionError(str(self))
+        return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in plain Python, for JSON."""
+        rows = []
+        for row in self.rows:
+            evidence = row.evidence and {
+                "index": list(row.evidence.index),
+                "expected": str(row.evidence.expected_value),
+                "found": str(row.evidence.found_value),
+                "wrong_elements": row.evidence.wrong_elements,
+                "elements": row.evidence.elements,
+            }
+            error = None if row.error is None or not np.isfinite(row.error) else float(row.error)
+            told = {"what": row.what, "verdict": row.verdict, "how": row.how, "detail": row.detail, "cause": row.cause}
+            rows.append({**told, "error_over_bound": error, "evidence": evidence})
+        return {
+            "verdict": self.verdict,
+            "summary": self.summary,
+            "cause": self.cause,
+            "candidate": self.candidate,
+            "like": self.like,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "params": {name: str(value) for name, value in self.params.items()},
+            "framework": self.framework,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "rows": rows,
+            "witnesses": list(self.witnesses),
+            "counterexample": self.counterexample,
+            "versions": self.versions,
+        }
 
-def _worst(group: list[Result]) -> str:
-    ratios = [r.worst for r in group if r.worst is not None]
-    return f"{max(ratios):.2g}" if ratios else "-"
+    def to_json(self, path: Any) -> None:
+        """Write it as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    def to_html(self, path: Any) -> None:
+        """Write it as one HTML file, which needs no network."""
+        from triconv.checking import pages
+
+        Path(path).write_text(pages.page(self), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        from triconv.checking import pages
+
+        return pages.fragment(self)
+
+    def __str__(self) -> str:
+        from triconv.checking import terminal
+
+        return terminal.text(self)

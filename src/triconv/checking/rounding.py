@@ -10,9 +10,9 @@ import numpy as np
 
 from triconv.checking import bounds
 from triconv.checking.bounds import ARITHMETIC, Arithmetic
+from triconv.checking.convolution import Data, Problem, Truth
 from triconv.checking.data import BITS
-from triconv.checking.problem import Data, Problem, Truth
-from triconv.checking.verdicts import IMPRECISE, RIGHT, WRONG, Row
+from triconv.checking.report import IMPRECISE, RIGHT, WRONG, Row
 
 Answer = Callable[[Truth], np.ndarray]
 

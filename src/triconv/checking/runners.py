@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-import triconv
 from triconv.backends import BACKENDS, Standard
 from triconv.checking.cases import Case
+from triconv.operators import conv, conv_input_vjp, conv_weight_vjp
+from triconv.operators.derivatives import vjp
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three]
@@ -25,14 +26,14 @@ def runners(name: str) -> dict[str, Runner]:
     lib = BACKENDS[name].load()
 
     def plain(case: Case, x: Any, w: Any, g: Any) -> Three:
-        y, pullback = triconv.vjp(triconv.conv, lib.asarray(x), lib.asarray(w), **case.params)
+        y, pullback = vjp(conv, lib.asarray(x), lib.asarray(w), **case.params)
         return _numpy(lib, y, *pullback(lib.asarray(g)))
 
     def direct(case: Case, x: Any, w: Any, g: Any) -> Three:
         a, b, c = lib.asarray(x), lib.asarray(w), lib.asarray(g)
-        y = triconv.conv(a, b, **case.params)
-        gx = triconv.conv_input_vjp(c, b, input_size=case.x[2:], **case.params)
-        gw = triconv.conv_weight_vjp(c, a, kernel_size=case.w[2:], **case.params)
+        y = conv(a, b, **case.params)
+        gx = conv_input_vjp(c, b, input_size=case.x[2:], **case.params)
+        gw = conv_weight_vjp(c, a, kernel_size=case.w[2:], **case.params)
         return _numpy(lib, y, gx, gw)
 
     def jitted(case: Case, x: Any, w: Any, g: Any) -> Three:
@@ -40,14 +41,14 @@ def runners(name: str) -> dict[str, Runner]:
 
         @jax.jit
         def three(x: Any, w: Any, g: Any) -> Any:
-            y, pullback = jax.vjp(lambda x, w: triconv.conv(x, w, **case.params), x, w)
+            y, pullback = jax.vjp(lambda x, w: conv(x, w, **case.params), x, w)
             return y, *pullback(g)
 
         return _numpy(lib, *three(x, w, g))
 
     def autograd(case: Case, x: Any, w: Any, g: Any) -> Three:
         a, b = lib.asarray(x).requires_grad_(), lib.asarray(w).requires_grad_()
-        y = triconv.conv(a, b, **case.params)
+        y = conv(a, b, **case.params)
         y.backward(lib.asarray(g))
         return _numpy(lib, y, a.grad, b.grad)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import triconv
 from triconv.backends import BACKENDS
 from triconv.checking import loops, runners
 from triconv.checking.bounds import over_bound
 from triconv.checking.cases import GEOMETRIES, LAYERS, Case
+from triconv.operators.registry import OPERATORS
 
 CONTRACTIONS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 ORACLES = ("loops", "adjoint", "lax", "torch")
@@ -174,7 +174,7 @@ def _by_loops(case: Case, arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 def _notebook(name: str, function: str, arguments: tuple[Any, ...], expected: Any) -> Iterator[Result]:
     lib = BACKENDS[name].load()
-    operator = getattr(triconv, function)
+    operator = OPERATORS[function]
     ways = {name: operator}
     if name == "jax":
         import jax

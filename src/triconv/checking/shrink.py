@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.candidates import ByJAX, ByRules, ByTorch, Candidate, NotOffered, Rules, as_numpy
-from triconv.checking.problem import Data, Problem, Truth
+from triconv.checking.convolution import Data, Problem, Truth
 
 MOST_TRIALS = 60
 

@@ -12,7 +12,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from triconv.checking.verdicts import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
+from triconv.checking.report import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
 
 STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", NOT_OFFERED: "dim"}
 WIDTH = 120

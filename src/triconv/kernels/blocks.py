@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from triconv.backends.standard import Standard, permute_dims
+from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
 
 Array = Any

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.standard import Standard
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, phases, taps
-from triconv.kernels.work import Problem, Work
+from triconv.kernels import blocks, polyphase, tap_loops
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 
@@ -45,7 +45,7 @@ LONGER = 0.2
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
-    x, geometry = phases.with_few(x, geometry, lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     (groups, n, c), k = x.shape[:3], w.shape[1]
     parts = list(geometry.phases())
     longer = [_longer(part.geometry, lib.lanes(x)) for part in parts]
@@ -56,30 +56,30 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     def block(x: Array, *kernels: Array) -> Array:
         outputs = []
         for part, long, kernel in zip(parts, longer, kernels, strict=True):
-            y = taps.total(_conv, x, kernel, long, lib)
+            y = tap_loops.total(_conv, x, kernel, long, lib)
             if long != part.geometry or (in_blocks and _is_long(long)):
                 y = lib.stored(y)
             outputs.append(y[(..., *map(slice, part.geometry.output_size))])
-        return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+        return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     return blocks.each(block, x, [w[(..., *part.taps)] for part in parts], size, lib, most)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of the mirrored geometry."""
-    return conv(g, phases.mirrored(w, lib), geometry.mirrored(), lib)
+    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
-    if phases.are_exchanged(geometry):
-        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    x, geometry = phases.with_few(x, geometry, lib)
+    if polyphase.are_exchanged(geometry):
+        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
-        kernels = [taps.each(_weight_vjp, g[(..., *part.output)], x, part.geometry, lib) for part in parts]
-        return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+        kernels = [tap_loops.each(_weight_vjp, g[(..., *part.output)], x, part.geometry, lib) for part in parts]
+        return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
     size = _size(x, g.shape[2], geometry)
     return blocks.total(block, g, x, size, lib, _most(x, x.shape[0] * x.shape[1] * size, lib))
@@ -130,7 +130,7 @@ def _temporary(c: int, k: int, geometry: Geometry, longer: Geometry, lib: Standa
 def _shifted(x: Array, uses: int, geometry: Geometry, lib: Standard) -> Iterator[tuple[tuple[int, ...], Array]]:
     """`phases.windows`, each of which is read so many times; padded one by one if that happens as they are read."""
     if not _pads_as_it_reads(uses, geometry, lib):
-        yield from phases.windows(x, geometry.axes, lib)
+        yield from polyphase.windows(x, geometry.axes, lib)
         return
     for tap in itertools.product(*map(range, geometry.kernel_size)):
         starts = [axis.dilation * t - axis.pad_lo for axis, t in zip(geometry.axes, tap, strict=True)]

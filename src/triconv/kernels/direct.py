@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from triconv.backends.standard import Standard
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels.work import Problem, Work
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 

@@ -25,10 +25,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from triconv.backends.standard import Standard, permute_dims
-from triconv.geometry import Geometry, Phase, dilated
-from triconv.kernels import blocks, phases
-from triconv.kernels.work import Problem, Work
+from triconv.backends.base import Standard, permute_dims
+from triconv.geometry import Geometry, Phase
+from triconv.geometry.integers import dilated
+from triconv.kernels import blocks, polyphase
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 
@@ -40,12 +41,12 @@ SPAN = 4
 
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """Correlate along the input, one phase at a time."""
-    x, geometry = phases.with_few(x, geometry, lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = [_conv(x, w, part.geometry, lib) for part, w in zip(parts, kernels, strict=True)]
-        return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+        return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     kernels = [w[(..., *part.taps)] for part in parts]
     return blocks.each(block, x, kernels, _size(x, w.shape[1], parts, lib), lib, blocks.most(BLOCK, x, lib))
@@ -53,19 +54,19 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of the mirrored geometry."""
-    return conv(g, phases.mirrored(w, lib), geometry.mirrored(), lib)
+    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """Correlate the input with the cotangent; the sum over samples is taken of the spectra."""
-    if phases.are_exchanged(geometry):
-        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    x, geometry = phases.with_few(x, geometry, lib)
+    if polyphase.are_exchanged(geometry):
+        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
         kernels = [_weight_vjp(g[(..., *part.output)], x, part.geometry, lib) for part in parts]
-        return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+        return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
     return blocks.total(block, g, x, _size(x, g.shape[2], parts, lib), lib, blocks.most(BLOCK, x, lib))
 
@@ -196,7 +197,7 @@ def work(problem: Problem) -> Work:
     """Transforms of the three tensors, and their products."""
     windows = problem.by_phases()
     pairs, points, amount = windows.n * (windows.c + windows.k) + windows.c * windows.k, 0.0, 0.0
-    for part, count in phases.counted(windows.geometry):
+    for part, count in polyphase.counted(windows.geometry):
         first, *others = part.axes
         rows = min(segment(part), first.output_size)
         segments = -(-first.output_size // rows)

@@ -24,11 +24,11 @@ import math
 import operator
 from typing import Any
 
-from triconv.backends.standard import Standard, permute_dims
+from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry, Phase
-from triconv.kernels import blocks, phases, placing, taps, tiles, unmerged
+from triconv.kernels import blocks, placing, polyphase, spmd, tap_loops, tiles
 from triconv.kernels.placing import FEW, exchanged
-from triconv.kernels.work import Problem, Work
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 
@@ -54,9 +54,9 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """``y = w @ unfold(x)``."""
     if not lib.is_partitioned() and placing.serves(x.shape[2], w.shape[1], geometry):
         return placing.conv(x, w, geometry, lib)
-    x, geometry = phases.with_few(x, geometry, lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     if lib.is_partitioned():
-        return unmerged.conv(x, w, geometry, lib)
+        return spmd.conv(x, w, geometry, lib)
     parts = list(geometry.phases())
     kernels = [w[(..., *part.taps)] for part in parts]
     is_long = [_is_long(part.geometry) for part in parts]
@@ -68,7 +68,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
             (_conv_long if long else _conv_windows)(x, kernel, part.geometry, lib)
             for part, kernel, long in zip(parts, kernels, is_long, strict=True)
         ]
-        return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+        return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
     if _is_by_rows(parts, x, w.shape[1], lib):
         return block(x, *kernels)
@@ -78,16 +78,16 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """`conv` of the mirrored geometry."""
-    return conv(g, phases.mirrored(w, lib), geometry.mirrored(), lib)
+    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
-    if phases.are_exchanged(geometry):
-        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    x, geometry = phases.with_few(x, geometry, lib)
+    if polyphase.are_exchanged(geometry):
+        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     if lib.is_partitioned():
-        return unmerged.conv_weight_vjp(g, x, geometry, lib)
+        return spmd.conv_weight_vjp(g, x, geometry, lib)
     parts = list(geometry.phases())
 
     def block(g: Array, x: Array) -> Array:
@@ -97,7 +97,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Ar
             )
             for part in parts
         ]
-        return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+        return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
     if _is_by_rows(parts, x, g.shape[2], lib, g):
         return block(g, x)
@@ -141,7 +141,7 @@ def _size(c: int, k: int, geometry: Geometry) -> float:
     unfolded, products = _elements(c, k, geometry, lead)
     if _is_long(geometry):
         counts = tiles.counts(geometry)
-        return unfolded / math.prod(counts) if counts else unfolded * taps.STEP / math.prod(geometry.kernel_size)
+        return unfolded / math.prod(counts) if counts else unfolded * tap_loops.STEP / math.prod(geometry.kernel_size)
     return unfolded + (products if lead else 0)
 
 
@@ -222,7 +222,7 @@ def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool
 
 def _is_long(geometry: Geometry) -> bool:
     """Whether the taps are too many to be unfolded at once."""
-    return math.prod(geometry.kernel_size) > taps.UNROLLED and not tiles.is_tiling(geometry)
+    return math.prod(geometry.kernel_size) > tap_loops.UNROLLED and not tiles.is_tiling(geometry)
 
 
 def _matrix(w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -242,7 +242,7 @@ def _conv_long(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     if tiles.counts(geometry):
         layers = (some(x, w[(..., *layer.taps)], layer.geometry, lib) for layer in tiles.layers(geometry))
         return functools.reduce(operator.add, layers)
-    return taps.total(some, x, w, geometry, lib)
+    return tap_loops.total(some, x, w, geometry, lib)
 
 
 def _weight_vjp_long(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -250,7 +250,7 @@ def _weight_vjp_long(g: Array, x: Array, geometry: Geometry, lib: Standard) -> A
     if tiles.counts(geometry):
         kernels = [_weight_vjp_windows(g, x, layer.geometry, lib) for layer in tiles.layers(geometry)]
         return tiles.joined(kernels, geometry, lib)
-    return taps.each(_weight_vjp_windows, g, x, geometry, lib)
+    return tap_loops.each(_weight_vjp_windows, g, x, geometry, lib)
 
 
 def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -375,7 +375,7 @@ def work(problem: Problem) -> Work:
     # blocks stay in cache, unless they are rows of a sample; but the columns of a weight VJP are long, and a product has to
     # bring them in order
     passes = 2.0 if problem.device == "gpu" else 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
-    for part, count in phases.counted(geometry):
+    for part, count in polyphase.counted(geometry):
         lead = _leading(windows.c, windows.k, part)
         unfolded, summed = _elements(windows.c, windows.k, part, lead)
         rows = windows.k * math.prod(part.kernel_size[:lead])

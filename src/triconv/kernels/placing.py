@@ -16,10 +16,10 @@ import math
 import operator
 from typing import Any
 
-from triconv.backends.standard import Standard, permute_dims
+from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, phases, taps, tiles
-from triconv.kernels.work import Problem, Work
+from triconv.kernels import blocks, polyphase, tap_loops, tiles
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 
@@ -40,7 +40,7 @@ def serves(c: int, k: int, geometry: Geometry) -> bool:
     if _in_layers(geometry):
         return True
     upsamples = all(axis.stride <= axis.input_dilation for axis in geometry.axes)
-    return c >= 4 * k and upsamples and math.prod(geometry.kernel_size) <= taps.UNROLLED
+    return c >= 4 * k and upsamples and math.prod(geometry.kernel_size) <= tap_loops.UNROLLED
 
 
 def _layers(geometry: Geometry) -> int:
@@ -53,7 +53,7 @@ def _layers(geometry: Geometry) -> int:
 def _in_layers(geometry: Geometry) -> bool:
     """Whether to place products by layers of tiles: a single one, or a few instead of many phases."""
     count = math.prod(axis.input_dilation for axis in geometry.axes)
-    return _layers(geometry) == 1 or (0 < _layers(geometry) <= LAYERS and count > phases.MOST)
+    return _layers(geometry) == 1 or (0 < _layers(geometry) <= LAYERS and count > polyphase.MOST)
 
 
 def _in_lines(k: int, geometry: Geometry) -> bool:
@@ -78,7 +78,7 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
             y = _placed_in_layers(products, geometry, lib)
         else:
             outputs = [placed(products[(slice(None), *part.taps, ...)], part.geometry, lib) for part in parts]
-            y = phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+            y = polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
         return exchanged(y, lib)
 
     size, most = math.prod(geometry.input_size) * (c + math.prod(kernel) * k), blocks.most(PLACED, x, lib)

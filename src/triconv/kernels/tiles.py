@@ -13,7 +13,7 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-from triconv.backends.standard import Standard, permute_dims
+from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
 
 Array = Any

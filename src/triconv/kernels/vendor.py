@@ -13,10 +13,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.standard import Standard
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry, Pads
-from triconv.kernels import phases, taps, tiles
-from triconv.kernels.work import Problem, Work
+from triconv.kernels import polyphase, tap_loops, tiles
+from triconv.kernels.problem import Problem, Work
 
 Array = Any
 
@@ -27,13 +27,13 @@ LARGE = 3e6
 def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     """One convolution a phase, or a transposed one."""
     if lib.transposes(x) and _is_mirrored(geometry):
-        return conv_input_vjp(x, phases.mirrored(w, lib), geometry.mirrored(), lib)
+        return conv_input_vjp(x, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
     if _dilates(geometry, type(lib)):
         return lib.vendor_conv(geometry, x, w)
-    x, geometry = phases.with_few(x, geometry, lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     parts = list(geometry.phases())
     outputs = [lib.vendor_conv(*_cropped(x, part.geometry, lib), w[(..., *part.taps)]) for part in parts]
-    return phases.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+    return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -41,25 +41,25 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
     if lib.transposes(g) and all(axis.input_dilation == 1 for axis in geometry.axes):
         whole, pads = _uncropped(geometry)
         return lib.pad(lib.vendor_input_vjp(whole, g, w), [(-lo, -hi) for lo, hi in pads])
-    return conv(g, phases.mirrored(w, lib), geometry.mirrored(), lib)
+    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
     """One weight gradient a phase."""
-    if phases.are_exchanged(geometry):
-        return phases.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
+    if polyphase.are_exchanged(geometry):
+        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
     if _dilates(geometry, type(lib)):
         return lib.vendor_weight_vjp(geometry, x, g)
-    x, geometry = phases.with_few(x, geometry, lib)
+    x, geometry = polyphase.with_few(x, geometry, lib)
     parts = list(geometry.phases())
     kernels = [lib.vendor_weight_vjp(*_cropped(x, part.geometry, lib), g[(..., *part.output)]) for part in parts]
-    return phases.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+    return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
 
 
 def _dilates(geometry: Geometry, backend: type[Standard]) -> bool:
     """Whether the framework is to dilate the input, by the zeros, since phases would be too many; not where it crops."""
     is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes)
-    return backend.vendor_dilates and not is_cropped and geometry.count_phases() > phases.MOST
+    return backend.vendor_dilates and not is_cropped and geometry.count_phases() > polyphase.MOST
 
 
 def _is_mirrored(geometry: Geometry) -> bool:
@@ -107,7 +107,7 @@ def work(problem: Problem) -> Work:
     windows = problem.by_phases()
     amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
     is_weight_vjp = windows.contraction == "conv_weight_vjp"
-    if windows.taps > taps.UNROLLED and not tiles.is_tiling(windows.geometry):
+    if windows.taps > tap_loops.UNROLLED and not tiles.is_tiling(windows.geometry):
         amount /= 1 + 2 / windows.c  # its products sum over the taps too, and those are many
         if is_weight_vjp:  # but the weight VJP's over the outputs, at as many places as there are taps
             amount *= max(1, (64 / windows.k) ** 2)

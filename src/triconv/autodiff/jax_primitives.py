@@ -1,0 +1,208 @@
+"""JAX primitives for the contractions: all that touches JAX's internals.
+
+Three bilinear primitives, closed under transposition, and a pair of linear ones, each the other's transpose::
+
+    conv_p, conv_input_vjp_p, conv_weight_vjp_p      rules.VJP, batching.batched
+    extend_p, fold_p                                 rules.ADJOINT
+
+`linear_pair` makes more of such pairs for the rooms above.
+
+JVPs follow from linearity, and so does `jet`; `checkify` looks for NaNs in what each gives. Run eagerly, a primitive is
+compiled once a geometry and shape, as JAX's own are.
+
+Inside of `jax.shard_map` an operand that is the same on every device of a mesh axis is first cast to one that varies over
+it, where the other operand does. The transpose of that cast is the sum over the devices, which is what the gradient of a
+replicated weight is.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax._src import checkify
+from jax.core import ShapedArray
+from jax.experimental import jet
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+
+from triconv import contractions, rules
+from triconv.autodiff.batching import batched
+from triconv.backends import backend_of
+from triconv.backends.jax_backend import target
+
+Array = Any
+
+STATIC = ("geometry", "algorithm", "precision", "dtype", "mode", "pads", "axis", "names", "halo", "sent")
+THIS = sys.modules[__name__]
+
+
+def conv(x: Array, w: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv`, as a primitive."""
+    return _bind(conv_p, x, w, params)
+
+
+def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv_input_vjp`, as a primitive."""
+    return _bind(conv_input_vjp_p, g, w, params)
+
+
+def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv_weight_vjp`, as a primitive."""
+    return _bind(conv_weight_vjp_p, g, x, params)
+
+
+def extend(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.extend`, as a primitive."""
+    return extend_p.bind(x, **params)
+
+
+def fold(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.fold`, as a primitive."""
+    return fold_p.bind(g, **params)
+
+
+def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
+    """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes.
+
+    Primitives give the dtype of their sums, which is rounded after: so the terms of a tangent are added before. And what is
+    cast to vary is cast to it before, since the adjoint is a sum over devices.
+    """
+    given = {"algorithm": "auto", "precision": "highest"} | params
+    if given["precision"] == "default":  # as configured now, not when the program is compiled
+        given["precision"] = jax.config.jax_default_matmul_precision or "default"
+    dtype = np.dtype(given.get("dtype") or a.dtype)
+    given["dtype"] = _sums(dtype)
+    varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
+    missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
+    a, b = (
+        jax.lax.pcast(o.astype(_sums(o.dtype)), m, to="varying") if m else o
+        for o, m in zip((a, b), missing, strict=True)
+    )
+    return primitive.bind(a, b, **given).astype(dtype)
+
+
+def _sums(dtype: Any) -> Any:
+    return np.dtype(backend_of(jnp).accumulator(dtype))
+
+
+def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..., tuple[int, ...]]) -> Primitive:
+    """A primitive that runs and lowers as a plain function, whose result has the shape ``result_shape(name, *avals)``."""
+    primitive = Primitive(f"triconv_{name}")  # tools name the primitive, and so the library
+    compiled = jax.jit(primitive.bind, static_argnames=STATIC)
+
+    def run(*operands: Array, **params: Any) -> Array:
+        return (plain if jax.config.jax_disable_jit else compiled)(*operands, **params)
+
+    primitive.def_impl(run)
+
+    def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
+        first, *_ = avals
+        shape = result_shape(name, *avals, **params)
+        dtype = params.get("dtype", first.dtype)
+        if first.sharding.mesh.empty:
+            return ShapedArray(shape, dtype)
+        return ShapedArray(
+            shape,
+            dtype,
+            sharding=NamedSharding(first.sharding.mesh, PartitionSpec(*[None] * len(shape))),
+            manual_axis_type=first.manual_axis_type,
+        )
+
+    primitive.def_abstract_eval(abstract)
+    lower = mlir.lower_fun(plain, multiple_results=False)
+
+    def lowering(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+        with target(*_target(context.module_context)):
+            return lower(context, *operands, **params)
+
+    mlir.register_lowering(primitive, lowering)
+    checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
+    return primitive
+
+
+def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
+    """The kind of device that a program is compiled for, whether its arrays may be shared out among several, and a mesh.
+
+    The mesh says which axes of an array are whole, so it need not be the user's; there is none where axes are manual.
+    """
+    axes = module.axis_context
+    manual = getattr(axes, "manual_axes", None)
+    several = (getattr(axes, "num_devices", 1) or 1) > 1
+    shared = several if manual is None else set(axes.mesh.axis_names) != set(manual)
+    mesh = AbstractMesh((axes.num_devices,), ("devices",), (AxisType.Auto,)) if shared and manual is None else None
+    return "cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh
+
+
+def _contraction(name: str) -> Primitive:
+    primitive = _primitive(name, getattr(contractions, name), contractions.result_shape)
+    first, second = (functools.partial(rule, THIS) for rule in rules.VJP[name])
+    ad.defbilinear(
+        primitive,
+        lambda ct, a, b, **params: first(ct, None, b, **params | {"dtype": a.aval.dtype}),
+        lambda ct, a, b, **params: second(ct, a, None, **params | {"dtype": b.aval.dtype}),
+    )
+
+    def taylor(primals: tuple[Array, Array], series: tuple[list[Array], list[Array]], **params: Any) -> Any:
+        """The Cauchy product: coefficient `k` of the result is the sum of those that add up to it."""
+        a, b = ([primal, *terms] for primal, terms in zip(primals, series, strict=True))
+        pairs = ([(a[j], b[k - j]) for j in range(k + 1)] for k in range(len(a)))
+        first, *others = (sum(primitive.bind(*pair, **params) for pair in group) for group in pairs)
+        return first, others
+
+    jet.jet_rules[primitive] = taylor
+
+    def batch(operands: tuple[Array, Array], axes: tuple[Any, Any], **params: Any) -> tuple[Array, int]:
+        sizes = {a.shape[axis] for a, axis in zip(operands, axes, strict=True) if axis is not None}
+        if None in axes or all(isinstance(size, int) for size in sizes):
+            return batched(jnp, THIS, name, operands, axes, **params)
+        moved = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True)]
+        return jax.lax.map(lambda pair: primitive.bind(*pair, **params), moved), 0  # groups are a number
+
+    batching.primitive_batchers[primitive] = batch
+    return primitive
+
+
+def linear_pair(
+    first: Callable[..., Array], second: Callable[..., Array], result_shape: Callable[..., tuple[int, ...]]
+) -> tuple[Primitive, Primitive]:
+    """Primitives for two linear maps of the last axes of an array, each the transpose of the other.
+
+    Parameters
+    ----------
+    first, second : callable
+        The maps, of one array and parameters; the primitives have their names.
+    result_shape : callable
+        Takes the name of one, the array's abstract value and the parameters; gives the shape of the result.
+
+    Returns
+    -------
+    tuple of Primitive
+    """
+    primitives = tuple(_primitive(plain.__name__, plain, result_shape) for plain in (first, second))
+    for primitive, adjoint in (primitives, primitives[::-1]):
+        ad.deflinear2(primitive, functools.partial(_transposed, adjoint))
+        jet.deflinear(primitive)
+        batching.primitive_batchers[primitive] = functools.partial(_batched_in_front, primitive)
+    return primitives
+
+
+def _transposed(adjoint: Primitive, ct: Array, _: Any, **params: Any) -> list[Array]:
+    return [adjoint.bind(ct, **params)]
+
+
+def _batched_in_front(
+    primitive: Primitive, operands: tuple[Array], axes: tuple[int], **params: Any
+) -> tuple[Array, int]:
+    """A map of the last axes takes any axes in front for a batch."""
+    return primitive.bind(jnp.moveaxis(operands[0], axes[0], 0), **params), 0
+
+
+conv_p, conv_input_vjp_p, conv_weight_vjp_p = map(_contraction, rules.ROLES)
+extend_p, fold_p = linear_pair(contractions.extend, contractions.fold, contractions.result_shape)

@@ -1,0 +1,180 @@
+"""torch autograd functions for the contractions.
+
+One function class for the three bilinear contractions and one for the two linear maps; both call themselves backward, so
+derivatives of any order are defined. torch's gradient of a complex function is conjugated: the cotangent of one operand is
+the contraction with the conjugate of the other::
+
+    gx = conv_input_vjp(g, conj(w))         gw = conv_weight_vjp(g, conj(x))
+
+Some of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, and
+`torch.jit.trace` and `torch.func.functionalize` do not take one, so there torch differentiates the kernel itself. The older
+batching that ``is_grads_batched`` uses has no slices, so there the kernel is an operator that torch calls once a sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+from types import MappingProxyType
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+from torch.autograd import Function
+
+from triconv import contractions, rules
+from triconv.autodiff.batching import batched
+from triconv.backends.torch_internals import is_legacy_batchedtensor, takes_autograd_functions
+from triconv.geometry import Axis, Geometry
+
+Array = Any
+THIS = sys.modules[__name__]
+
+
+class Contraction(Function):
+    """One of the three contractions, by name."""
+
+    @staticmethod
+    def forward(name: str, params: dict[str, Any], a: Array, b: Array) -> Array:
+        """Run the plain contraction."""
+        return _plain(name, params, a, b)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
+        """Keep the operands."""
+        ctx.name, ctx.params, a, b = inputs
+        ctx.save_for_backward(a, b)
+        ctx.save_for_forward(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
+        """Apply the row of `rules.VJP`."""
+        a, b = (operand.conj() if operand.is_complex() else operand for operand in ctx.saved_tensors)
+        first, second = rules.VJP[ctx.name]
+        _, _, a_needed, b_needed = ctx.needs_input_grad
+        ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype}) if a_needed else None
+        gb = second(THIS, ct, a, b, **ctx.params | {"dtype": b.dtype}) if b_needed else None
+        return None, None, ga, gb
+
+    @staticmethod
+    def jvp(ctx: Any, _name: None, _params: None, da: Array | None, db: Array | None) -> Array:
+        """Put each tangent in its operand's place."""
+        a, b = ctx.saved_tensors
+        f = getattr(THIS, ctx.name)
+        terms = [f(da, b, **ctx.params)] if da is not None else []
+        terms += [f(a, db, **ctx.params)] if db is not None else []
+        return sum(terms[1:], terms[0])
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: tuple[Any, ...], name: str, params: dict[str, Any], a: Array, b: Array) -> Any:
+        """Fold the batch into a letter."""
+        return batched(xp, THIS, name, (a, b), in_dims[2:], **params)
+
+
+class Linear(Function):
+    """`extend` or `fold`, by name."""
+
+    @staticmethod
+    def forward(name: str, params: dict[str, Any], a: Array) -> Array:
+        """Run the plain map."""
+        return _plain(name, params, a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
+        """Keep the name: a linear map's derivative depends on nothing else."""
+        ctx.name, ctx.params, _ = inputs
+
+    @staticmethod
+    def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
+        """Apply the adjoint."""
+        return None, None, _apply(rules.ADJOINT[ctx.name], ctx.params, ct)
+
+    @staticmethod
+    def jvp(ctx: Any, _name: None, _params: None, da: Array) -> Array:
+        """Apply the map itself."""
+        return _apply(ctx.name, ctx.params, da)
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: tuple[Any, ...], name: str, params: dict[str, Any], a: Array) -> Any:
+        """Put the batch in front: the map works on the last axes."""
+        return _apply(name, params, torch.movedim(a, in_dims[2], 0)), 0
+
+
+def conv(x: Array, w: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv`, known to autograd."""
+    return _apply("conv", params, x, w)
+
+
+def conv_input_vjp(g: Array, w: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv_input_vjp`, known to autograd."""
+    return _apply("conv_input_vjp", params, g, w)
+
+
+def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
+    """`triconv.contractions.conv_weight_vjp`, known to autograd."""
+    return _apply("conv_weight_vjp", params, g, x)
+
+
+def extend(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.extend`, known to autograd."""
+    return _apply("extend", params, x)
+
+
+def fold(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.fold`, known to autograd."""
+    return _apply("fold", params, g)
+
+
+def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
+    """The autograd function, but where torch would drop its derivatives."""
+    if not takes_autograd_functions():
+        return getattr(contractions, name)(*operands, **params)
+    function = Contraction if name in rules.ROLES else Linear
+    return function.apply(name, params, *operands)
+
+
+def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
+    """The kernel, but once a sample under torch's older batching."""
+    if not any(map(is_legacy_batchedtensor, operands)):
+        return _dense(getattr(contractions, name)(*operands, **params))
+    return _once_a_sample(*operands, *[None] * (2 - len(operands)), name, written(params))
+
+
+def _dense(a: Array) -> Array:
+    """`a`, copied if it is a part of a larger array: forward mode takes views of what has no gaps in memory only."""
+    reach = 1 + sum((size - 1) * step for size, step in zip(a.shape, a.stride(), strict=True))
+    return a if reach == a.numel() or not a.numel() else a.contiguous()
+
+
+@torch.library.custom_op(
+    "triconv::plain", mutates_args=(), schema="(Tensor a, Tensor? b, str name, str params) -> Tensor"
+)
+def _once_a_sample(a: Array, b: Array | None, name: str, params: str) -> Array:
+    """The kernel as an operator of torch's, which takes no objects: so the parameters come as text."""
+    return getattr(contractions, name)(*(a,) if b is None else (a, b), **_read(params))
+
+
+def written(params: dict[str, Any]) -> str:
+    """Parameters of a contraction, or of an extension, as text."""
+    plain = dict(params)
+    if (geometry := plain.get("geometry")) is not None:
+        plain["geometry"] = [[dataclasses.astuple(axis) for axis in geometry.axes], geometry.groups]
+    if (dtype := plain.get("dtype")) is not None:
+        plain["dtype"] = str(dtype).removeprefix("torch.")
+    return json.dumps(plain)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(text: str) -> MappingProxyType[str, Any]:
+    """The same back; equal texts are read once."""
+    params = json.loads(text)
+    if "geometry" in params:
+        axes, groups = params["geometry"]
+        params["geometry"] = Geometry(tuple(Axis(*numbers) for numbers in axes), groups)
+    if params.get("dtype") is not None:
+        params["dtype"] = getattr(torch, params["dtype"])
+    if "pads" in params:
+        params["pads"] = tuple(map(tuple, params["pads"]))
+    return MappingProxyType(params)

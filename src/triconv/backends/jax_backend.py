@@ -1,0 +1,435 @@
+"""JAX: what jax.numpy lacks or does its own way."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import importlib.util
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from triconv.backends.base import Array, Standard, permute_dims, to_native
+from triconv.geometry import Axis, Geometry
+
+# elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
+SMALL = 64
+# elements of a product, up to which it is small, and terms of each, from which they are many; products that are not few
+SHORT, LONG, PIECES = 64 * 64, 12 * 2**10, 24
+# elements of a cache line
+LINE = 16
+# bytes of a vector that XLA's loops on a CPU compute with
+VECTOR = 32
+
+
+# the kind of device, whether there are several, and their mesh if it is known, of the program that is being compiled
+TARGET: contextvars.ContextVar[tuple[str, bool, Any] | None] = contextvars.ContextVar("TARGET", default=None)
+
+
+@contextlib.contextmanager
+def target(device_kind: str, partitioned: bool, mesh: Any = None) -> Iterator[None]:
+    """Within it, what is traced is for such devices."""
+    token = TARGET.set((device_kind, partitioned, mesh))
+    try:
+        yield
+    finally:
+        TARGET.reset(token)
+
+
+class JAX(Standard):
+    """JAX arrays, traced ones too."""
+
+    name = "jax"
+    distribution = "jax"
+    requirement = "jax>=0.10,<0.13"
+    module = "jax.numpy"
+    compiles = True
+    vendor_axes = range(4)
+    vendor_dilates = True
+
+    @classmethod
+    def owns(cls, xp: Any) -> bool:
+        """Whether an array namespace is this library's."""
+        return array_api_compat.is_jax_namespace(xp)
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether JAX can be imported here."""
+        return importlib.util.find_spec("jax") is not None
+
+    def devices(self) -> list[str]:
+        """The devices of the default platform."""
+        import jax
+
+        return [str(device) for device in jax.devices()]
+
+    def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
+        """Matrix products at the full width of their dtype ("highest": no TF32, no bfloat16 passes), or at a level of JAX's."""
+        import jax
+
+        return jax.default_matmul_precision(level)
+
+    def wide(self) -> contextlib.AbstractContextManager[Any]:
+        """Whatever the program around it is configured for."""
+        import jax
+
+        return jax.enable_x64(True)
+
+    def device_kind(self, array: Array | None = None) -> str:
+        """What is compiled for, or JAX's default device."""
+        import jax
+
+        known = TARGET.get()
+        return known[0] if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+    def transposes(self, array: Array) -> bool:
+        """On a GPU, where XLA hands the transpose of a convolution to cuDNN as what it is; on a CPU it inserts the zeros."""
+        return self.device_kind(array) == "gpu"
+
+    def is_partitioned(self) -> bool:
+        """Whether XLA may share out the arrays of the program that is being compiled among devices."""
+        known = TARGET.get()
+        return known is not None and known[1]
+
+    def keeps_positions_whole(self) -> bool:
+        """If the mesh is known."""
+        known = TARGET.get()
+        return known is not None and known[2] is not None
+
+    def whole_positions(self, array: Array) -> Array:
+        """Positions that are split over some axes of a mesh, XLA's partitioner convolves wrongly (JAX 0.10.2).
+
+        A sum over devices then counts those that have the same positions several times.
+        """
+        import jax
+
+        known = TARGET.get()
+        if known is None or known[2] is None:
+            return array
+        spec = jax.P(*[jax.P.UNCONSTRAINED] * 3, *[None] * (array.ndim - 3))
+        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known[2], spec))
+
+    def lanes(self, array: Array) -> int:
+        """Those of a vector on a CPU: for rows of, say, seven halves of a vector, all vectors are halves."""
+        return VECTOR // array.dtype.itemsize if self.device_kind(array) == "cpu" else 1
+
+    def pieces(self, size: int, inner: int, array: Array) -> int:
+        """XLA computes a small product on one thread of a CPU, and several on as many threads if they are not few."""
+        return PIECES if self.device_kind(array) == "cpu" and size <= SHORT and inner >= LONG else 1
+
+    def stored(self, array: Array) -> Array:
+        """By a loop that puts the first element back in its place: XLA drops a barrier before it fuses, but not that.
+
+        On a CPU, a loop of many multiply-adds runs on one thread if it is fused with writing to a part of a larger array,
+        and its rows are as long as those that are read, if it is fused with reading a part.
+        """
+        import jax
+
+        if self.device_kind(array) != "cpu":
+            return array
+
+        def again(number: Array, a: Array) -> Array:
+            first = jax.lax.slice(a, (0,) * a.ndim, (1,) * a.ndim)
+            first = self.xp.where(number < 2, first, self.xp.zeros_like(first))  # which XLA does not see through
+            return jax.lax.dynamic_update_slice(a, first, (0,) * a.ndim)
+
+        return jax.lax.fori_loop(0, 2, again, array)
+
+    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
+        """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""
+        import jax
+
+        front = a.ndim - len(slices)
+        ranges = [range(*s.indices(size)) for s, size in zip(slices, a.shape[front:], strict=True)]
+        values = self.xp.reshape(values, (*a.shape[:front], *map(len, ranges)))
+        config = [(0, 0, 0)] * front + [
+            (r.start, size - (r[-1] + 1 if r else r.start), r.step - 1)
+            for r, size in zip(ranges, a.shape[front:], strict=True)
+        ]
+        return a + jax.lax.pad(values, self.xp.zeros((), a.dtype), config)
+
+    def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
+        """One operation, which XLA fuses into what reads it."""
+        import jax
+
+        config = [(0, 0, 0)] * (a.ndim - len(pads)) + [(lo, hi, 0) for lo, hi in pads]
+        return jax.lax.pad(a, self.xp.zeros((), a.dtype), config)
+
+    def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
+        """By stacking: a sum of padded parts would look at every part for every element."""
+        front, steps = parts[0].ndim - len(sizes), [s.step for s in places[0]]
+        lengths = [-(-size // step) for size, step in zip(sizes, steps, strict=True)]
+        given = {tuple(s.start for s in slices): part for part, slices in zip(parts, places, strict=True)}
+        nothing = self.xp.zeros((*parts[0].shape[:front], *lengths), parts[0].dtype)
+        whole = [
+            nothing
+            if (part := given.get(place)) is None
+            else self.pad(part, [(0, n - m) for n, m in zip(lengths, part.shape[front:], strict=True)])
+            for place in itertools.product(*map(range, steps))
+        ]
+        ndim = len(sizes)
+        stacked = self.xp.stack(whole, axis=-1).reshape(*nothing.shape, *steps)
+        order = [
+            axis
+            for pair in zip(range(front, front + ndim), range(front + ndim, front + 2 * ndim), strict=True)
+            for axis in pair
+        ]
+        joined = stacked.transpose(*range(front), *order).reshape(
+            *nothing.shape[:front], *(n * step for n, step in zip(lengths, steps, strict=True))
+        )
+        return joined[(..., *(slice(size) for size in sizes))]
+
+    def window(self, a: Array, starts: Sequence[Any], sizes: Sequence[int]) -> Array:
+        """A dynamic slice."""
+        import jax
+
+        front = a.ndim - len(sizes)
+        return jax.lax.dynamic_slice(a, (*[0] * front, *starts), (*a.shape[:front], *sizes))
+
+    def einsum(self, subscripts: str, a: Array, b: Array) -> Array:
+        """`jax.numpy.einsum`."""
+        return self.xp.einsum(subscripts, a, b)
+
+    def inner(self, a: Array, others: list[Array]) -> Array:
+        """All sums in one reduction, one pass over `a`."""
+        import jax
+
+        zero = self.xp.zeros((), a.dtype)
+        sums = jax.lax.reduce(
+            [a * b for b in others],
+            [zero] * len(others),
+            lambda first, second: [one + other for one, other in zip(first, second, strict=True)],
+            tuple(range(1, a.ndim)),
+        )
+        return self.xp.stack(sums, axis=-1)
+
+    def positions(self, rows: Sequence[Any]) -> Array:
+        """Of the compiled program."""
+        return self.xp.asarray(rows)
+
+    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """A loop in the compiled program."""
+        import jax
+
+        body = _flat(f, arrays)
+        return jax.lax.map(lambda block: body(*block), [a.reshape(a.shape[0], -1) for a in arrays])
+
+    def total(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """A loop in the compiled program that carries the sum."""
+        import jax
+
+        like = _type_of(f, *(a[0] for a in arrays))
+        body, start = _flat(f, arrays), _zeros(like.shape, like)
+        flat = [a.reshape(a.shape[0], -1) for a in arrays]
+        return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
+
+    def joined(self, f: Callable[[Any], Array], counts: dict[int, int]) -> Array:
+        """A loop in the compiled program that writes each in its place."""
+        import jax
+
+        like = _type_of(f, 0)
+        shape = [size * counts.get(axis, 1) for axis, size in enumerate(like.shape)]
+
+        def write(number: Any, whole: Array) -> Array:
+            part, starts = f(number), [0] * like.ndim
+            for axis, count in reversed(counts.items()):
+                number, place = divmod(number, count)
+                starts[axis] = place * like.shape[axis]
+            return jax.lax.dynamic_update_slice(whole, part, starts)
+
+        return jax.lax.fori_loop(0, math.prod(counts.values()), write, _zeros(tuple(shape), like))
+
+    def device_name(self, device: Any) -> Any:
+        """A device by its platform and its number there, so that a process finds its own."""
+        import jax
+
+        if not isinstance(device, jax.Device):
+            return device
+        return f"{device.platform}:{jax.devices(device.platform).index(device)}"
+
+    def place(self, array: Array) -> Any:
+        """Leave it to JAX, which moves what is not committed to a device."""
+        return None
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`jax.jit`, inlined into a program that is being traced."""
+        return _jit(function)
+
+    def has_explicit_axes(self, arrays: Any) -> bool:
+        """Whether a mesh has an axis of the type `AxisType.Explicit`."""
+        import jax
+
+        explicit = jax.sharding.AxisType.Explicit
+        return any(explicit in jax.typeof(array).sharding.mesh.axis_types for array in jax.tree.leaves(arrays))
+
+    def timed(self, function: Callable[..., Array]) -> Callable[..., Any]:
+        """Compiled, and waited for."""
+        import jax
+
+        compiled = jax.jit(function)
+        return lambda *arrays: compiled(*arrays).block_until_ready()
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """As a sum of products where the matrices are small: XLA fuses it with all around it, but compiles a loop a dot."""
+        rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
+        if not _is_few(rows * inner) and not _is_few(rows * columns, 1):
+            if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
+                product = self.xp.matmul(a.reshape(rows, inner), b.reshape(inner, columns))
+                return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns)
+            return self.xp.matmul(a, b)
+        return self.xp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2, dtype=a.dtype)
+
+    def matmul_transposed(self, a: Array, b: Array) -> Array:
+        """One contraction: XLA would write down the transposed matrix."""
+        import jax
+
+        if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
+            matrices, inner = [m.reshape(m.shape[-2:]) for m in (a, b)], a.shape[-1]
+            pieces = self.pieces(a.shape[-2] * b.shape[-2], inner, a)
+            ends = [*(inner * number // pieces // LINE * LINE for number in range(pieces)), inner]
+            products = [
+                jax.lax.dot_general(*(m[:, start:end] for m in matrices), (((1,), (1,)), ((), ())))
+                for start, end in itertools.pairwise(ends)
+            ]
+            product = functools.reduce(operator.add, products)
+            return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
+        return self.xp.einsum("...ij,...kj->...ik", a, b)
+
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
+        """`lax.conv_general_dilated`, channels first."""
+        x, w = self.whole_positions(x), self.whole_positions(w)
+        (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
+        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
+        y = _conv(geometry, x, w.reshape(groups * k, c, *geometry.kernel_size), groups)
+        y = y.reshape(n, groups, k, *geometry.output_size)
+        return self.whole_positions(permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp))
+
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+        """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows.
+
+        Without the outputs whose windows have only padding: a transpose would crop them, which XLA's CPU compiler does wrong
+        next to groups (JAX 0.10.2).
+        """
+        import jax
+
+        g, w = self.whole_positions(g), self.whole_positions(w)
+        meet = [_outputs_that_meet(axis) for axis in geometry.axes]
+        if any(first >= last for first, last in meet):
+            return self.zeros((*g.shape[:2], w.shape[2], *geometry.input_size), g)
+        g = g[(..., *(slice(first, last) for first, last in meet))]
+        geometry = Geometry(
+            tuple(
+                axis.between(last - first, axis.input_size, axis.pad_lo - axis.stride * first)
+                for axis, (first, last) in zip(geometry.axes, meet, strict=True)
+            ),
+            geometry.groups,
+        )
+        (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
+        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        like = jax.ShapeDtypeStruct((n, groups * c, *geometry.input_size), g.dtype)
+        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, w, groups), like)(g)
+        gx = gx.reshape(n, groups, c, *geometry.input_size)
+        return self.whole_positions(permute_dims(gx, (1, 0, *range(2, gx.ndim)), self.xp))
+
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+        """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged."""
+        import jax
+
+        x, g = self.whole_positions(x), self.whole_positions(g)
+        groups, n, k = g.shape[:3]
+        c = x.shape[2]
+        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
+        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
+        axes = geometry.axes
+        # the padding after the input with which there are as many results as taps
+        extents = [axis.dilation * (axis.kernel_size - 1) + axis.stride * (axis.output_size - 1) + 1 for axis in axes]
+        ends = [size - axis.dilated_input - axis.pad_lo for axis, size in zip(axes, extents, strict=True)]
+        spatial = tuple(range(2, x.ndim))
+        gw = jax.lax.conv_general_dilated(
+            x,
+            g,
+            [axis.dilation for axis in axes],
+            [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)],
+            lhs_dilation=[axis.input_dilation for axis in axes],
+            rhs_dilation=[axis.stride for axis in axes],
+            dimension_numbers=jax.lax.ConvDimensionNumbers((1, 0, *spatial), (1, 0, *spatial), (0, 1, *spatial)),
+            batch_group_count=groups,
+        )
+        gw = gw.reshape(c, groups, k, *geometry.kernel_size)
+        return self.whole_positions(permute_dims(gw, (1, 2, 0, *range(3, gw.ndim)), self.xp))
+
+    def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
+        """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""
+        import jax
+
+        dtype = self.dtype(dtype)
+        if dtype is not None and jax.dtypes.canonicalize_dtype(dtype) != np.dtype(dtype):
+            msg = f"`dtype` must be one that JAX is configured for, got {np.dtype(dtype).name}; set jax_enable_x64"
+            raise ValueError(msg)
+        if isinstance(device, str):
+            platform, _, number = device.partition(":")
+            device = jax.devices(platform)[int(number or 0)]
+        if not isinstance(obj, jax.Array):
+            obj, name = to_native(obj)
+            obj = self.fitted(obj, dtype)
+            dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
+        return self.xp.asarray(obj, dtype=dtype, device=device)
+
+
+def _is_few(number: Any, few: int = SMALL) -> bool:
+    """Whether it is at most `few`; a symbol is not."""
+    return isinstance(number, int) and number <= few
+
+
+def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
+    import jax
+
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        [axis.stride for axis in geometry.axes],
+        [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
+        lhs_dilation=[axis.input_dilation for axis in geometry.axes],
+        rhs_dilation=[axis.dilation for axis in geometry.axes],
+        feature_group_count=groups,
+    )
+
+
+def _outputs_that_meet(axis: Axis) -> tuple[int, int]:
+    """From which output up to which the windows are not padding alone."""
+    first = max(0, -((axis.dilated_kernel - 1 - axis.pad_lo) // axis.stride))
+    return first, min(axis.output_size, (axis.pad_lo + axis.dilated_input - 1) // axis.stride + 1)
+
+
+def _type_of(f: Callable[..., Array], *arrays: Any) -> Any:
+    """The type of a result, with the axes of a mesh that it varies over; `jax.eval_shape` leaves them out."""
+    import jax
+
+    return jax.make_jaxpr(f)(*arrays).out_avals[0]
+
+
+def _zeros(shape: tuple[int, ...], like: Any) -> Array:
+    """What a loop starts from; within `jax.shard_map`, of the type of what comes out."""
+    import jax
+
+    zeros, varying = jax.numpy.zeros(shape, like.dtype), tuple(like.manual_axis_type.varying)
+    return jax.lax.pcast(zeros, varying, to="varying") if varying else zeros
+
+
+def _flat(f: Callable[..., Array], arrays: tuple[Array, ...]) -> Callable[..., Array]:
+    """`f` of flat blocks: a loop of XLA's copies what it is given where axes of length 1 have moved, unless it is flat."""
+    return lambda *blocks: f(*(block.reshape(a.shape[1:]) for block, a in zip(blocks, arrays, strict=True)))
+
+
+@functools.cache
+def _jit(function: Any) -> Any:
+    import jax
+
+    return jax.jit(function, static_argnums=0, inline=True)

@@ -1,0 +1,291 @@
+"""PyTorch: what array-api-compat's torch lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from triconv.backends.base import Array, Standard, to_native
+from triconv.geometry import Geometry
+
+
+class Torch(Standard):
+    """torch tensors."""
+
+    name = "torch"
+    distribution = "torch"
+    requirement = "torch>=2.11,<2.14"
+    module = "array_api_compat.torch"
+    conjugates = True
+    vendor_axes = range(1, 4)
+    # torch's backward function ends the process at 100,000 (torch 2.13 on a CPU); at 1,000 it is right
+    vendor_steps = 1024
+
+    @classmethod
+    def owns(cls, xp: Any) -> bool:
+        """Whether an array namespace is this library's."""
+        return array_api_compat.is_torch_namespace(xp)
+
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        self._is_highest = False  # this object's alone: each contraction has one of its own
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether torch can be imported here."""
+        return importlib.util.find_spec("torch") is not None
+
+    def devices(self) -> list[str]:
+        """The CPU and every accelerator of this process."""
+        import torch
+
+        kind = torch.accelerator.current_accelerator()
+        count = torch.accelerator.device_count() if kind is not None else 0
+        return ["cpu", *(f"{kind.type}:{number}" for number in range(count) if kind is not None)]
+
+    def obstacle(self, array: Array) -> str:
+        """Tensors whose elements are not all there in order, or not as numbers."""
+        import torch
+
+        if array.is_nested:
+            return "a dense tensor, got a nested one; give torch.nested.to_padded_tensor of it, or one sample at a time"
+        if array.layout != torch.strided:
+            return f"a dense tensor, got one of layout {array.layout}; give its to_dense()"
+        if array.is_quantized:
+            return f"a tensor of plain numbers, got a quantized one ({array.dtype}); give its dequantize()"
+        if type(array).__name__ == "MaskedTensor":
+            return "without a mask, which a convolution cannot keep, got a MaskedTensor; give its to_tensor(0)"
+        return ""
+
+    def accumulator(self, dtype: Any) -> Any:
+        """As the standard one; unsigned integers, for which torch has no arithmetic, wrap in int64 (the same, modulo 2^64)."""
+        if dtype in (self.xp.uint16, self.xp.uint32, self.xp.uint64):
+            return self.xp.int64
+        return super().accumulator(dtype)
+
+    def product_dtype(self, dtype: Any, like: Array) -> Any:
+        """Integers wrap in int64; bfloat16 is taken on a CPU where oneDNN has it, with sums in float32.
+
+        Not float16, whose gradients torch sums in float16.
+        """
+        import torch
+
+        if self.xp.isdtype(dtype, "integral"):
+            return torch.int64
+        wide = self.accumulator(dtype)
+        if dtype != torch.bfloat16 or like.device.type != "cpu":
+            return wide
+        from triconv.backends import torch_internals
+
+        return dtype if torch_internals.has_bfloat16() else wide
+
+    def varies(self, sizes: Iterable[Any]) -> bool:
+        """Whether one is a `torch.SymInt`; those of `torch.jit.trace`, which are tensors, are constants of its program."""
+        import torch
+
+        return any(isinstance(size, torch.SymInt) for size in sizes)
+
+    def symbolic(self) -> Any:
+        """Torch's own convolution."""
+        from triconv.backends import torch_symbolic
+
+        return torch_symbolic
+
+    def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
+        """In the order of its axes; but with channels last in memory where torch's own convolution would give it so."""
+        from triconv.backends import torch_order
+
+        return torch_order.ordered(a, channels_first and torch_order.is_last(a, like))
+
+    def entering(self, arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
+        """Where autograd records, the arrays by an identity whose cotangents are in order in memory."""
+        from triconv.backends import torch_order
+
+        return torch_order.entering(arrays, channels_first=channels_first)
+
+    @contextlib.contextmanager
+    def precision(self, level: str) -> Iterator[None]:
+        """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured.
+
+        No flag of torch's is set, since they are of the whole process: this object takes the products another way. In a
+        program of `torch.compile`, what the flags were when it was compiled counts; cuDNN's convolution never has TF32.
+        """
+        import torch
+
+        if level != "highest":
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))  # of this thread alone
+            self._is_highest = True
+            stack.callback(setattr, self, "_is_highest", False)
+            yield
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Return the matrix products of the last two axes, in the precision asked for."""
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            return torch_products.matmul(a, b)
+        return self.xp.matmul(a, b)
+
+    def matmul_transposed(self, a: Array, b: Array) -> Array:
+        """``a @ b^T`` of the last two axes."""
+        return self.matmul(a, self.xp.matrix_transpose(b))
+
+    def zeros(self, shape: tuple[int, ...], like: Array) -> Array:
+        """Zeros of an array's own kind: a subclass of tensors may have factory functions of its own."""
+        return like.new_zeros(shape)
+
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
+        """`torch.conv1d`, `conv2d` or `conv3d`."""
+        import torch
+
+        (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
+        x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        params = _params(geometry, padding, groups)
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            y = torch_products.convolution(x, w, params)
+        else:
+            # the function that autocast knows
+            own = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
+            y = own(x, w, None, params["stride"], padding, params["dilation"], groups)
+        return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
+
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+        """The input's part of its backward function."""
+        (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
+        like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
+        x, padding = _padded(like, geometry)
+        g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
+        w = w.reshape(groups * k, c, *geometry.kernel_size)
+        gx = self._backward(g, x, w, _params(geometry, padding, groups), 0)
+        if x is not like:
+            gx = self.pad(
+                gx,
+                [
+                    (-axis.pad_lo, axis.input_size + axis.pad_lo - size)
+                    for axis, size in zip(geometry.axes, gx.shape[2:], strict=True)
+                ],
+            )
+        return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
+
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+        """The weight's part of its backward function."""
+        groups, n, k = g.shape[:3]
+        c = x.shape[2]
+        x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
+        g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
+        w = g.new_empty((groups * k, c, *geometry.kernel_size))
+        gw = self._backward(g, x, w, _params(geometry, padding, groups), 1)
+        return gw.reshape(groups, k, c, *geometry.kernel_size)
+
+    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+        """The gradient of x (0) or w (1) by torch's own convolution."""
+        import torch
+
+        if self._is_highest:
+            from triconv.backends import torch_products
+
+            vjps = torch_products.convolution_input_vjp, torch_products.convolution_weight_vjp
+            return vjps[wanted](g, x, w, params)
+        mask = [number == wanted for number in range(3)]
+        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted]
+
+    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
+        """As the standard one; in place only where nothing records, batches or replays what is done."""
+        from triconv.backends import torch_internals
+
+        if torch_internals.is_eager(a) and torch_internals.is_eager(values):
+            return super().add_at(a, slices, values)
+        front = a.ndim - len(slices)
+        return _added(a, dict(enumerate(slices, front)), values)
+
+    def timed(self, function: Any) -> Any:
+        """Waited for, on an accelerator."""
+        import torch
+
+        def run(*arrays: Array) -> None:
+            function(*arrays)
+            if arrays[0].device.type != "cpu":
+                torch.accelerator.synchronize()
+
+        return run
+
+    def device_kind(self, array: Array | None = None) -> str:
+        """That of the array; without one, of torch's default device."""
+        import torch
+
+        kind = torch.get_default_device().type if array is None else array.device.type
+        return "cpu" if kind in ("cpu", "meta") else "gpu"
+
+    def transposes(self, array: Array) -> bool:
+        """Everywhere."""
+        return True
+
+    def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
+        """As a tensor, which stays in its autograd graph."""
+        import torch
+
+        if not isinstance(obj, torch.Tensor):
+            values, name = to_native(obj)
+            values = self.fitted(values, dtype)
+            obj = torch.tensor(values, dtype=torch.bfloat16 if name == "bfloat16" else None)
+        if obstacle := self.obstacle(obj):
+            msg = f"an array must be {obstacle}"
+            raise TypeError(msg)
+        return obj.to(device=device, dtype=self.dtype(dtype))
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Detach, and copy to the host if it is not there; bfloat16, which NumPy lacks, as float32."""
+        import torch
+
+        array = array.detach().cpu().resolve_conj().resolve_neg()
+        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+def _added(a: Array, places: dict[int, slice], values: Array) -> Array:
+    """A new tensor: `a` with values added at slices of these axes."""
+    if not places:
+        return a + values.reshape(a.shape)
+    (axis, where), *others = places.items()
+    start, stop, step = where.indices(a.shape[axis])
+    part = a[(slice(None),) * axis + (where,)]
+    return a.slice_scatter(_added(part, dict(others), values), axis, start, stop, step)
+
+
+def _params(geometry: Geometry, padding: list[int], groups: int) -> dict[str, Any]:
+    """What torch's convolution takes after the bias, in its order."""
+    stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
+    return {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "transposed": False,
+        "output_padding": [0] * len(geometry.axes),
+        "groups": groups,
+    }
+
+
+def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
+    """`x`, padded where torch cannot express it, and the padding for torch: the same on both sides, to an exact fit."""
+    import torch
+
+    pads = []
+    for axis in geometry.axes:
+        extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
+        pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
+    if all(axis.pad_lo == axis.pad_hi for axis in geometry.axes):
+        return x, [axis.pad_lo for axis in geometry.axes]
+    flat = [size for pair in reversed(pads) for size in pair]
+    return torch.nn.functional.pad(x, flat), [0] * len(pads)

@@ -1,0 +1,79 @@
+"""Every use of torch's private names, each in a function of its own; `tests/test_torch_internals.py` has the canaries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._C._functorch import TransformType, get_interpreter_stack, is_legacy_batchedtensor, peek_interpreter_stack
+from torch._dynamo import nonstrict_trace
+from torch.autograd import forward_ad
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Array = Any
+
+__all__ = [
+    "TorchDispatchMode",
+    "convolution_without_tf32",
+    "has_bfloat16",
+    "is_eager",
+    "is_forward_mode",
+    "is_legacy_batchedtensor",
+    "is_traced",
+    "is_transformed",
+    "nonstrict_trace",
+    "statically_known_true",
+    "takes_autograd_functions",
+]
+
+
+def is_traced() -> bool:
+    """Whether `torch.jit.trace` records."""
+    return torch._C._get_tracing_state() is not None
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func runs."""
+    return peek_interpreter_stack() is not None
+
+
+def is_forward_mode() -> bool:
+    """Whether a level of forward mode is open."""
+    return forward_ad._current_level >= 0
+
+
+def takes_autograd_functions() -> bool:
+    """Whether torch's transforms that run go by autograd functions, and keep all of their derivatives.
+
+    `torch.jit.trace` and `torch.func.functionalize` take none, and forward mode over forward mode drops mixed derivatives.
+    """
+    kinds = [level.key() for level in get_interpreter_stack() or ()]
+    return not (is_traced() or kinds.count(TransformType.Jvp) > 1 or TransformType.Functionalize in kinds)
+
+
+def is_eager(a: Array) -> bool:
+    """Whether a tensor is a plain one of a plain program: no transform, tracer, mode, autograd or subclass sees it."""
+    if type(a) is not torch.Tensor or (a.requires_grad and torch.is_grad_enabled()):
+        return False
+    return not (
+        is_transformed()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or is_traced()
+        or is_legacy_batchedtensor(a)
+        or torch.compiler.is_compiling()
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether torch's convolutions of bfloat16 on this CPU are oneDNN's."""
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def convolution_without_tf32(x: Array, w: Array, *params: Any) -> Array:
+    """Torch's own convolution without a bias, told in the call not to use TF32; `params` as ``torch.ops.aten.convolution``."""
+    cudnn = torch.backends.cudnn
+    return torch.ops.aten._convolution(x, w, None, *params, cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False)

@@ -1,0 +1,1 @@
+"""The command line: ``triconv check``, ``triconv explain``, ``triconv info``."""

@@ -1,0 +1,255 @@
+"""The command line: ``triconv check``, ``triconv explain``, ``triconv info``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from triconv.operators.registry import parameter_names
+
+RIGHT, WRONG, UNCHECKED = 0, 1, 2
+
+QUICK_XLA = "--xla_backend_optimization_level=0"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Its words; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 right, 1 wrong, 2 could not be checked.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, TypeError, ImportError) as problem:
+        print(f"triconv: {problem}", file=sys.stderr)
+    except SystemExit as problem:  # of somebody's function
+        print(f"triconv: what was run raised SystemExit: {problem.code}", file=sys.stderr)
+    except Exception:  # noqa: BLE001 (Python's own status is 1, which says that a function is wrong)
+        traceback.print_exc()
+    return UNCHECKED
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNCHECKED, f"triconv: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from triconv import __version__
+
+    parser = _Parser(prog="triconv", description="A differentiable reference for convolution.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"triconv {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    check = commands.add_parser(
+        "check",
+        help="check a convolution of yours, or triconv itself",
+        description="Check a convolution and its derivatives against the definition, and say what is wrong. Without a target, "
+        "check triconv itself, on every backend installed, against loops by definition, the adjoint identity, jax.vjp of "
+        "lax.conv_general_dilated and torch.autograd. Exit status: 0 right, 1 wrong or imprecise, 2 could not be checked.",
+    )
+    check.add_argument(
+        "target",
+        nargs="?",
+        metavar="FILE:NAME",
+        help="a function or triconv.Rules: path/to/file.py:name or package.module:name",
+    )
+    own = check.add_argument_group("for a target")
+    own.add_argument("--like", metavar="OPERATOR", help="the operator that it should agree with, such as conv2d")
+    own.add_argument(
+        "--shape", action="append", type=_ints, metavar="N,C,H,W", help="of each array of the operator, in their order"
+    )
+    _add_parameters(own)
+    own.add_argument(
+        "--framework", help="whose arrays it takes, if that is not to be found out: numpy, jax, torch, ..."
+    )
+    own.add_argument("--dtype", help="of the arrays (default: float32)")
+    own.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
+    own.add_argument("--pass-params", action="store_true", help="hand it the parameters as keywords")
+    own.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
+    own.add_argument("--json", metavar="PATH", help="write the report as JSON")
+    itself = check.add_argument_group("without a target")
+    itself.add_argument(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="check this backend only (several: give it several times)",
+    )
+    check.add_argument("--seed", type=int, default=0, help="of the random data (default: %(default)s)")
+    itself.add_argument(
+        "--algorithm",
+        choices=("auto", "direct", "gemm", "depthwise"),
+        default="auto",
+        help="check this kernel; by default what the planner picks, which for these small cases is nearly always direct. "
+        "(The error of fft is bounded norm by norm, and vendor is not triconv's own: the test suite checks them.)",
+    )
+    itself.add_argument("--full", action="store_true", help="a row for each case, contraction and backend")
+    itself.add_argument(
+        "--optimize",
+        action="store_true",
+        help="let XLA optimize its machine code, as it does for you (slower: compiling is most of the time)",
+    )
+    shared = check.add_argument_group("arrays that are shared out over devices (JAX)")
+    shared.add_argument(
+        "--mesh",
+        type=_ints,
+        metavar="4,2",
+        help="sizes of the mesh, whose axes are a, b, ...; devices that are not there are made of the CPU. Without a target, "
+        "check triconv.jax.conv_sharded",
+    )
+    shared.add_argument(
+        "--spec", action="append", metavar="a,-,b", help="of each array, an entry an axis: -, a, or a+b (default: -)"
+    )
+    check.set_defaults(run=_check)
+
+    explain = commands.add_parser(
+        "explain",
+        help="tell which kernel computes a convolution, and what it costs",
+        description="Tell which kernel computes a call and its derivatives, why, and what it costs.",
+    )
+    explain.add_argument("operator", help="an operator of triconv, such as conv2d")
+    explain.add_argument(
+        "--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array, in their order"
+    )
+    _add_parameters(explain)
+    explain.add_argument("--algorithm")
+    explain.add_argument("--backend", default="numpy", help="the library that computes it: numpy, jax, torch, ...")
+    explain.add_argument("--measure", action="store_true", help="run the candidates and tell their times")
+    explain.set_defaults(run=_explain)
+
+    info = commands.add_parser(
+        "info",
+        help="tell which array libraries are here",
+        description="Tell which array libraries are here, their versions and devices, and what installs the others.",
+    )
+    info.set_defaults(run=_info)
+    return parser
+
+
+TEXTS = ("layout", "padding_mode")
+"""Parameters that are taken as they are written; the others but `padding` are numbers."""
+PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm", "precision"))
+"""Those of the operators that have an option each."""
+
+
+def _add_parameters(parser: Any) -> None:
+    """Add the parameters that the operators take."""
+    helps = {"padding": "an int, one int per axis, lo:hi pairs such as 1:2,0:1, or a name such as same"}
+    for name in PARAMETERS:
+        kind = _padding if name == "padding" else str if name in TEXTS else _ints
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=helps.get(name))
+
+
+def _ints(text: str) -> Any:
+    try:
+        numbers = tuple(int(word) for word in text.split(",") if word or not text.endswith(","))
+    except ValueError:
+        msg = f"must be ints such as 2,3,8,8, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
+    return numbers if len(numbers) > 1 or text.endswith(",") else numbers[0]
+
+
+def _padding(text: str) -> Any:
+    if ":" in text:
+        return [_ints(pair.replace(":", ",")) for pair in text.split(",")]
+    return text if text.replace("_", "").isalpha() else _ints(text)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    if arguments.spec and arguments.mesh is None:
+        msg = "`--spec` must come with --mesh, such as --mesh 4,2"
+        raise ValueError(msg)
+    if arguments.mesh is not None:
+        from triconv.cli import mesh_check
+
+        sizes = arguments.mesh if isinstance(arguments.mesh, tuple) else (arguments.mesh,)
+        mesh_check.with_devices(sizes)  # before JAX is first imported
+        if arguments.target is None:
+            return mesh_check.check_itself(sizes, arguments.seed)
+        specs = tuple(map(mesh_check.spec_of, arguments.spec or ()))
+        return _check_target(arguments, {"mesh": mesh_check.mesh_of(sizes), "specs": specs})
+    if arguments.target is not None:
+        return _check_target(arguments)
+    given = [name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None]
+    if given:
+        msg = f"`--{given[0]}` must come with a target, FILE:NAME"
+        raise ValueError(msg)
+    quick = not arguments.optimize and "XLA_FLAGS" not in os.environ
+    if quick:  # before JAX is first imported; half of the time would go into optimizing code that runs once
+        os.environ["XLA_FLAGS"] = QUICK_XLA
+    from triconv.checking import selfcheck
+    from triconv.cli import selfcheck_table
+
+    backends = selfcheck_table.choose_backends(arguments.backend)
+    results = selfcheck_table.with_progress(
+        selfcheck.run(backends, arguments.seed, arguments.algorithm), selfcheck.count()
+    )
+    selfcheck_table.show(results, backends, full=arguments.full)
+    if quick and "jax" in backends:
+        print("XLA's machine code was not optimized, to start sooner; --optimize checks it as your programs have it")
+    return RIGHT if all(result.ok for result in results) else WRONG
+
+
+def _check_target(arguments: argparse.Namespace, shared: dict[str, Any] | None = None) -> int:
+    """Check somebody's function."""
+    from triconv.cli import targets
+
+    return targets.check(
+        arguments.target,
+        like=arguments.like,
+        shapes=arguments.shape,
+        params={name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None},
+        options={
+            "framework": arguments.framework,
+            "dtype": arguments.dtype,
+            "precision": arguments.precision,
+            "pass_params": arguments.pass_params,
+            "seed": arguments.seed,
+            **(shared or {}),
+        },
+        html=arguments.html,
+        json=arguments.json,
+    )
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import triconv
+    from triconv.operators.registry import OPERATORS
+
+    if arguments.operator not in OPERATORS:
+        msg = f"`operator` must be one of {', '.join(OPERATORS)}, got {arguments.operator!r}"
+        raise ValueError(msg)
+    shapes = [shape if isinstance(shape, tuple) else (shape,) for shape in arguments.shape]
+    if any(size < 0 for shape in shapes for size in shape):
+        msg = f"`--shape` must be sizes from 0 on, got {', '.join(map(str, shapes))}"
+        raise ValueError(msg)
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in ("operator", "shape", "run", "backend") and value is not None
+    }
+    bound = triconv.use(arguments.backend)
+    arrays = [bound.xp.zeros(shape, dtype=bound.xp.float32) for shape in shapes]
+    print(triconv.explain(OPERATORS[arguments.operator], *arrays, **given))
+    return RIGHT
+
+
+def _info(_: argparse.Namespace) -> int:
+    from triconv.cli import selfcheck_table
+
+    selfcheck_table.show_backends()
+    return RIGHT

@@ -1,0 +1,153 @@
+"""The spatial axes of a convolution together: sizes, taps and the polyphase decomposition."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from triconv.geometry.incidence import Axis, Tap
+from triconv.geometry.integers import as_int, one_per_axis
+from triconv.geometry.padding import resolve_padding
+
+
+class Phase(NamedTuple):
+    """The same of all axes: ``y[output] = conv(x, w[taps])`` in this geometry, which has no input dilation."""
+
+    output: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    geometry: Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The spatial axes of a convolution and its number of groups: all that its three contractions share.
+
+    Parameters
+    ----------
+    axes : tuple of Axis
+        One a spatial axis; may be empty.
+    groups : int
+        Number of independent convolutions side by side in the channels; none in an empty batch of convolutions.
+    """
+
+    axes: tuple[Axis, ...]
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        as_int(self.groups, "groups", least=0)
+
+    @classmethod
+    def of(
+        cls,
+        input_size: Sequence[int],
+        kernel_size: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        input_dilation: Any = 1,
+        groups: Any = 1,
+    ) -> Geometry:
+        """Build a geometry from sizes and the parameters as users spell them.
+
+        Parameters
+        ----------
+        input_size, kernel_size : sequence of int
+            Spatial sizes of the input and of the kernel.
+        stride, dilation, input_dilation : int or sequence of int
+            One for all axes, or one an axis.
+        padding : int, sequence of int, sequence of (lo, hi), or str
+            See `resolve_padding`.
+        groups : int
+            Number of groups.
+
+        Returns
+        -------
+        Geometry
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter has a wrong type, length or value.
+        """
+        ndim = len(input_size)
+        if len(kernel_size) != ndim:
+            msg = f"`kernel_size` must have as many entries as `input_size`, got {len(kernel_size)} != {ndim}"
+            raise ValueError(msg)
+        strides = one_per_axis(stride, ndim, "stride", least=1)
+        dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+        input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
+        pads = resolve_padding(padding, input_size, kernel_size, strides, dilations, input_dilations)
+        return cls(
+            tuple(
+                Axis(i, k, s, d, e, lo, hi)
+                for i, k, s, d, e, (lo, hi) in zip(
+                    input_size, kernel_size, strides, dilations, input_dilations, pads, strict=True
+                )
+            ),
+            as_int(groups, "groups", least=1),
+        )
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Spatial sizes of x."""
+        return tuple(axis.input_size for axis in self.axes)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Spatial sizes of w."""
+        return tuple(axis.kernel_size for axis in self.axes)
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        """Spatial sizes of y and g."""
+        return tuple(axis.output_size for axis in self.axes)
+
+    def taps(self) -> Iterator[Tap]:
+        """Every tap at which something meets, with the slices of the input and of the output that meet there."""
+        per_axis = [
+            [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop] for axis in self.axes
+        ]
+        for combination in itertools.product(*per_axis):
+            yield Tap(
+                tuple(t for t, _, _ in combination),
+                tuple(i for _, i, _ in combination),
+                tuple(o for _, _, o in combination),
+            )
+
+    def mirrored(self) -> Geometry:
+        """The geometry whose `conv` is this one's input VJP, and the other way round, with the taps in reverse order."""
+        return Geometry(tuple(axis.mirrored() for axis in self.axes), self.groups)
+
+    def phases(self) -> Iterator[Phase]:
+        """The convolution as convolutions without input dilation, whose outputs and taps have nothing in common."""
+        for combination in itertools.product(*(axis.phases() for axis in self.axes)):
+            yield Phase(
+                tuple(phase.output for phase in combination),
+                tuple(phase.taps for phase in combination),
+                Geometry(tuple(phase.axis for phase in combination), self.groups),
+            )
+
+    def count_meetings(self) -> int:
+        """Number of meetings: the multiply-adds of each contraction for one sample, one group and one channel pair."""
+        return math.prod(axis.count_meetings() for axis in self.axes)
+
+    def count_phases(self) -> int:
+        """The number of `phases`, or a little more where outputs are few; takes no time, however many there are."""
+        return math.prod(axis.count_phases() for axis in self.axes)
+
+    def require_fit(self, kernel: str) -> None:
+        """Raise if the kernel, of this name, is empty or does not fit into the padded input, as torch does."""
+        for number, axis in enumerate(self.axes):
+            if not axis.kernel_size:
+                msg = f"`{kernel}` must have at least one tap in every spatial axis, got 0 in spatial axis {number}"
+                raise ValueError(msg)
+            if axis.padded_size < axis.dilated_kernel:
+                msg = (
+                    f"`{kernel}`, with its dilation, must fit into the padded input, got {axis.dilated_kernel} > "
+                    f"{axis.padded_size} in spatial axis {number}"
+                )
+                raise ValueError(msg)

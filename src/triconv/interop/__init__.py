@@ -1,1 +1,0 @@
-"""One small file a framework: the contractions, registered with its autodiff from the one rule table."""

@@ -1,0 +1,117 @@
+"""The halo exchange on JAX's collectives: each device gets its window of an axis that is shared out in blocks.
+
+`exchange` is linear; its adjoint `give_back` follows step by step, in reverse::
+
+    exchange    receive from the neighbours, join, cut the window out
+    give_back   put the window back in its place, split, send back what was received, add
+
+Both are written for the inside of `jax.shard_map`, where `names` are the mesh axes over which the axis is shared out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from triconv.autodiff.jax_primitives import linear_pair
+from triconv.geometry.sharded_axis import ShardedAxis, Transfer
+
+Array = Any
+Names = tuple[str, ...]
+
+
+def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
+    """The window of this device.
+
+    Parameters
+    ----------
+    x : array, shape (..., input_block, ...)
+        This device's block.
+    axis : int
+        The axis, from the end.
+    names : tuple of str
+        Mesh axes over which it is shared out.
+    halo : ShardedAxis
+        The blocks.
+    sent : dtype
+        In which halos travel: one that holds what is in `x`, which may itself be of the dtype of sums, as its adjoint adds.
+
+    Returns
+    -------
+    array, shape (..., size, ...)
+    """
+    pieces, ends = {0: x}, [0, 0]
+    for transfer in halo.transfers():
+        if not transfer.pairs:  # beyond the end for every device
+            ends[transfer.hop < 0] += transfer.size
+            continue
+        piece = lax.slice_in_dim(x, *_sent(transfer, halo), axis=axis).astype(sent)
+        pieces[transfer.hop] = _permute(piece, transfer.pairs, names).astype(x.dtype)
+    extended = _padded(jnp.concatenate([pieces[hop] for hop in sorted(pieces, reverse=True)], axis), axis, *ends)
+    if halo.step == 0:
+        begin = halo.before + halo.start
+        return lax.slice_in_dim(extended, begin, begin + halo.size, axis=axis)
+    # no dynamic slice: XLA's CPU compiler (JAX 0.10.2) fails where it fuses one into many readers
+    return jnp.take(extended, _begin(names, halo) + jnp.arange(halo.size), axis, mode="clip")
+
+
+def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
+    """The adjoint of `exchange`: shape (..., size, ...) to (..., input_block, ...); adds, so it sends what it is given."""
+    rest = halo.before + halo.input_block + halo.after - halo.size
+    begin = halo.before + halo.start if halo.step == 0 else 0
+    extended = _padded(g, axis, begin, rest - begin)
+    if halo.step:
+        extended = jnp.roll(extended, _begin(names, halo), axis)
+    own = lax.slice_in_dim(extended, halo.before, halo.before + halo.input_block, axis=axis)
+    for transfer in halo.transfers():
+        if not transfer.pairs:
+            continue
+        first, last = _sent(transfer, halo)
+        place = halo.before + first - transfer.hop * halo.input_block
+        piece = lax.slice_in_dim(extended, place, place + last - first, axis=axis)
+        back = _permute(piece, tuple((receiver, sender) for sender, receiver in transfer.pairs), names)
+        own = own + _padded(back, axis, first, halo.input_block - last)
+    return own
+
+
+def result_shape(name: str, x: Any, *, axis: int, halo: ShardedAxis, **_: Any) -> tuple[int, ...]:
+    """Shape of what `exchange` or `give_back` gives."""
+    shape = x.shape
+    size = halo.size if name == "exchange" else halo.input_block
+    return (*shape[: len(shape) + axis], size, *shape[len(shape) + axis + 1 :])
+
+
+def _sent(transfer: Transfer, halo: ShardedAxis) -> tuple[int, int]:
+    """Where in the sender's block that which travels begins and ends."""
+    if transfer.hop > 0:
+        return halo.input_block - transfer.size, halo.input_block
+    return 0, transfer.size
+
+
+def _permute(piece: Array, pairs: tuple[tuple[int, int], ...], names: Names) -> Array:
+    """Send; who receives nothing has zeros."""
+    # ppermute counts devices in the order of the mesh, whichever order the names have
+    ordered = tuple(name for name in jax.sharding.get_abstract_mesh().axis_names if name in names)
+    sizes = [lax.axis_size(name) for name in names]
+    numbers = np.arange(math.prod(sizes)).reshape(sizes).transpose([names.index(name) for name in ordered]).ravel()
+    place = np.argsort(numbers)
+    return lax.ppermute(piece, ordered, [(int(place[sender]), int(place[receiver])) for sender, receiver in pairs])
+
+
+def _begin(names: Names, halo: ShardedAxis) -> Array:
+    """Where this device's window begins in its block with its halo."""
+    return halo.before + halo.start + jax.lax.axis_index(names) * halo.step
+
+
+def _padded(a: Array, axis: int, lo: int, hi: int) -> Array:
+    config = [(0, 0, 0)] * a.ndim
+    config[axis] = (lo, hi, 0)
+    return lax.pad(a, jnp.zeros((), a.dtype), config)
+
+
+exchange_p, give_back_p = linear_pair(exchange, give_back, result_shape)

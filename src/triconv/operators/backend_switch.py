@@ -1,0 +1,267 @@
+"""The backend switch: the operators, bound to one library."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from triconv.backends import BACKENDS, to_numpy
+from triconv.geometry.integers import shown
+from triconv.operators import derivatives
+from triconv.operators.registry import OPERATORS, array_names
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A library that triconv computes with here."""
+
+    name: str
+    version: str
+    devices: tuple[str, ...]
+
+
+def backends() -> dict[str, Installed]:
+    """What is installed here: array libraries by the names that `use` takes, with version and devices.
+
+    Returns
+    -------
+    dict of str to Installed
+        In the order numpy, jax, torch, cupy, array-api-strict.
+
+    Notes
+    -----
+    Imports each of the libraries that is installed.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> triconv.backends()["numpy"].devices
+    ('cpu',)
+    """
+    found = {}
+    for name, kind in BACKENDS.items():
+        if kind.installed():
+            found[name] = Installed(name, kind.version(), tuple(kind.load().devices()))
+    return found
+
+
+def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: bool = True) -> Bound:
+    """Bind the operators to one library: any arrays (or nested lists) that they are given are moved there first.
+
+    Parameters
+    ----------
+    name : {"numpy", "jax", "torch", "cupy", "array-api-strict"}, optional
+        The library; by default the environment variable ``TRICONV_BACKEND``, else "numpy".
+    device : Any, optional
+        Where to, as the library spells it; for JAX also a string such as "cpu" or "cuda:1". By default the library's default.
+    dtype : str or dtype, optional
+        To which dtype; by default the arrays keep their own.
+    jit : bool
+        Whether to compile a call as a whole, where the library has a compiler that triconv uses (JAX); otherwise it runs
+        step by step, which only a debugger could want.
+
+    Returns
+    -------
+    Bound
+        With the operators, `vjp` and `jvp`, ``xp``, ``asarray`` and ``to_numpy``.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of this name, or the library lacks the dtype.
+    ImportError
+        If the library is not installed; the message has the command that installs it.
+    TypeError
+        If `jit` is no bool.
+
+    Notes
+    -----
+    Moving costs one copy an array, unless it is of that library, device and dtype already.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> tc = triconv.use("numpy", dtype="float32")
+    >>> tc.conv1d([[[1, 2, 3]]], [[[1, 1]]])
+    array([[[3., 5.]]], dtype=float32)
+    """
+    where = "`name`" if name is not None else "`TRICONV_BACKEND`"
+    name = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
+    if not isinstance(name, str) or name not in BACKENDS:
+        msg = f"{where} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
+        raise ValueError(msg)
+    kind = BACKENDS[name]
+    if not kind.installed():
+        msg = f"{where} must be installed here, got {name!r}; install it with: {kind.install_command()}"
+        raise ImportError(msg)
+    if not isinstance(jit, (bool, np.bool_)):
+        msg = f"`jit` must be True or False, got {shown(jit)}"
+        raise TypeError(msg)
+    return Bound(kind.load(), device=device, dtype=dtype, jit=bool(jit))
+
+
+class Bound:
+    """The operators, bound to one library; made by `use`.
+
+    Parameters
+    ----------
+    backend : Standard
+        The library.
+    device, dtype, jit : as in `use`
+        Where to, to which dtype, and whether to compile.
+
+    Notes
+    -----
+    It can be copied and pickled: it is made again, from its four arguments, where it is loaded.
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., Array]:
+            """Each of `OPERATORS`."""
+
+    def __init__(self, backend: Any, *, device: Any, dtype: Any, jit: bool) -> None:
+        self.name: str = backend.name
+        self.xp = backend.xp
+        self.device = device
+        self.dtype = backend.dtype(dtype)
+        self.jit = jit and backend.compiles
+        self._backend = backend
+        backend.asarray(0, dtype=self.dtype)  # a dtype that the library is not configured for shows now
+        try:
+            backend.asarray(0, device=device)
+        except Exception as problem:
+            msg = (
+                f"`device` must be one of {backend.name}'s, such as {', '.join(backend.devices())}, got {shown(device)}"
+            )
+            raise ValueError(msg) from problem
+        for name, op in OPERATORS.items():
+            setattr(self, name, BoundOperator(self, op))
+
+    def __reduce__(self) -> Any:
+        device = self._backend.device_name(self.device)
+        return _again, (self.name, device, self._backend.dtype_name(self.dtype), self.jit)
+
+    def __repr__(self) -> str:
+        return f"triconv.use({self.name!r}, device={self.device!r}, dtype={self.dtype!r}, jit={self.jit!r})"
+
+    def asarray(self, obj: Any) -> Array:
+        """Move an array of any library, or numbers in nested lists, to this library, device and dtype.
+
+        Parameters
+        ----------
+        obj : array or nested list
+            What to move.
+
+        Returns
+        -------
+        array
+            Its copy there, or `obj` itself if it is there already.
+        """
+        return self._backend.asarray(obj, device=self.device, dtype=self.dtype)
+
+    def to_numpy(self, array: Array) -> Any:
+        """View an array of any library as one of NumPy's, or copy it if it is elsewhere; torch's bfloat16 becomes float32.
+
+        Parameters
+        ----------
+        array : array
+            What to convert.
+
+        Returns
+        -------
+        numpy.ndarray
+            Its values.
+        """
+        return to_numpy(array)
+
+    def vjp(self, op: Callable[..., Array], *arrays: Array, **params: Any) -> Any:
+        """`triconv.vjp` on this library; `op` may be one of its own operators too."""
+        y, pullback = derivatives.vjp(self.in_steps(op), *map(self.asarray, arrays), **params)
+        return y, replace(pullback, move=self.asarray)
+
+    def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
+        """`triconv.jvp` on this library; `op` may be one of its own operators too."""
+        derivatives.check_tuples(arrays, tangents)
+        moved, along = (tuple(map(self.asarray, some)) for some in (arrays, tangents))
+        return derivatives.jvp(self.in_steps(op), moved, along, **params)
+
+    def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
+        """The plain operator, or one whose calls run step by step if that is asked for."""
+        op = op.op if isinstance(op, BoundOperator) else op
+        return op if self.jit or not self._backend.compiles or not hasattr(op, "resolve") else InSteps(op)
+
+
+class BoundOperator:
+    """An operator of one library: it moves the arrays that it is given there, and takes them by their names too.
+
+    Parameters
+    ----------
+    bound : Bound
+        Where to.
+    op : callable
+        The plain operator, whose name, signature and docstring it has.
+    """
+
+    def __init__(self, bound: Bound, op: Callable[..., Array]) -> None:
+        functools.update_wrapper(self, op, updated=())
+        self.__signature__ = inspect.signature(op)
+        self.bound, self.op, self.arrays = bound, op, array_names(op)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Move and run."""
+        given = self._moved(args, kwargs)
+        return self.bound.in_steps(self.op)(*given.args, **given.kwargs)
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """Move and resolve, as the operator's own."""
+        given = self._moved(args, kwargs)
+        return self.op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.bound, self.op.__name__)
+
+    def __repr__(self) -> str:
+        return f"{self.bound!r}.{self.op.__name__}"
+
+    def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            given = self.__signature__.bind(*args, **kwargs)
+        except TypeError as problem:
+            msg = f"`{self.op.__name__}`: {problem}"
+            raise TypeError(msg) from None
+        for name, value in given.arguments.items():
+            if name in self.arrays and value is not None:
+                given.arguments[name] = self.bound.asarray(value)
+        return given
+
+
+class InSteps:
+    """An operator whose calls run step by step: nothing is compiled as a whole."""
+
+    def __init__(self, op: Callable[..., Array]) -> None:
+        functools.update_wrapper(self, op, updated=())
+        self.op = op
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Run."""
+        call, arrays = self.resolve(*args, **kwargs)
+        return call(*arrays)
+
+    def resolve(self, *args: Any, **kwargs: Any) -> Any:
+        """As the operator's own."""
+        call, arrays = self.op.resolve(*args, **kwargs)  # type: ignore[attr-defined]
+        return replace(call, steps=True), arrays
+
+
+def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:
+    """What was pickled, made again; by position, so that it can be read by later versions."""
+    return use(name, device=device, dtype=dtype, jit=jit)

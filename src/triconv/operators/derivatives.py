@@ -1,0 +1,171 @@
+"""Derivatives of the operators on any backend, by the rule table: `vjp` and `jvp`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv.backends import backend_of
+from triconv.geometry.integers import shown
+from triconv.operators.operation import Call
+from triconv.operators.registry import Resolved
+from triconv.operators.validation import check_arrays
+
+Array = Any
+
+
+def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Pullback]:
+    """Value and pullback (vector-Jacobian product) of an operator, by the hand-derived rules, on any backend.
+
+    Parameters
+    ----------
+    op : callable
+        An operator of triconv, such as `triconv.conv2d`.
+    *arrays : array
+        Its arrays in its positional order, bias left out where there is none.
+    **params : Any
+        Its parameters.
+
+    Returns
+    -------
+    y : array
+        ``op(*arrays, **params)``.
+    pullback : callable
+        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one an array, in its shape and dtype.
+
+    Raises
+    ------
+    TypeError
+        If `op` is no operator of triconv, or for what `op` raises it.
+    ValueError
+        For what `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
+
+    Notes
+    -----
+    Every rule is one line of the table in `triconv.rules`. Complex arrays: the plain transpose, as in JAX; for torch's
+    arrays its conjugate, as in torch.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 3))
+    >>> y, pullback = triconv.vjp(triconv.conv1d, x, w)
+    >>> gx, gw = pullback(np.ones_like(y))
+    >>> gx
+    array([[[1., 2., 3., 2., 1.]]])
+    """
+    call, resolved = resolve_call(op, arrays, params)
+    y = call(*resolved)
+    return y, Pullback(call, resolved, tuple(y.shape), y.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Pullback:
+    """What `vjp` returns: takes a cotangent of the result, and gives one cotangent per array. It can be copied and pickled.
+
+    Parameters
+    ----------
+    call : Call
+        The call.
+    arrays : tuple of array
+        Its arrays.
+    shape, dtype : tuple of int, dtype
+        Of the result.
+    move : callable, optional
+        What to do with a cotangent first.
+    """
+
+    call: Call
+    arrays: tuple[Array, ...] = field(repr=False)
+    shape: tuple[int, ...]
+    dtype: Any
+    move: Callable[[Any], Array] | None = None
+
+    def __call__(self, g: Array) -> tuple[Array, ...]:
+        """Cotangents of the arrays, in their shapes and dtypes."""
+        g = g if self.move is None else self.move(g)
+        _check_like("g", g, self.shape, self.dtype, "the result", self.arrays)
+        return self.call.pullback(self.arrays, g)
+
+
+def jvp(
+    op: Callable[..., Array], arrays: tuple[Array, ...], tangents: tuple[Array, ...], **params: Any
+) -> tuple[Array, Array]:
+    """Value and tangent (Jacobian-vector product) of an operator, on any backend.
+
+    Parameters
+    ----------
+    op : callable
+        An operator of triconv, such as `triconv.conv2d`.
+    arrays : tuple of array
+        Its arrays in its positional order, bias left out where there is none.
+    tangents : tuple of array
+        Their tangents, one an array, of its shape.
+    **params : Any
+        Its parameters.
+
+    Returns
+    -------
+    y : array
+        ``op(*arrays, **params)``.
+    tangent : array
+        Directional derivative of ``y`` along `tangents`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what `op` raises them, and if a tangent does not fit its array.
+
+    Notes
+    -----
+    The contractions are linear in each array: ``d conv(x, w) = conv(dx, w) + conv(x, dw)``.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 3))
+    >>> triconv.jvp(triconv.conv1d, (x, w), (np.ones_like(x), np.zeros_like(w)))[1]
+    array([[[3., 3., 3.]]])
+    """
+    check_tuples(arrays, tangents)
+    call, resolved = resolve_call(op, tuple(arrays), params)
+    if len(tangents) != len(resolved):
+        msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
+        raise ValueError(msg)
+    for number, (tangent, array) in enumerate(zip(tangents, resolved, strict=True)):
+        _check_like(f"tangents[{number}]", tangent, array.shape, array.dtype, f"arrays[{number}]", resolved)
+    return call(*resolved), call.pushforward(resolved, tuple(tangents))
+
+
+def check_tuples(arrays: Any, tangents: Any) -> None:
+    """Raise unless both are tuples, or lists: an array would be taken for one of its first axis."""
+    for name, some in (("arrays", arrays), ("tangents", tangents)):
+        if not isinstance(some, (tuple, list)):
+            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
+            raise TypeError(msg)
+
+
+def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[str, Any]) -> Resolved:
+    """The call of an operator, and its arrays in native byte order."""
+    if not hasattr(op, "resolve"):
+        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
+        raise TypeError(msg)
+    call, resolved = op.resolve(*arrays, **params)
+    lib = backend_of(array_namespace(*resolved))
+    return call, tuple(map(lib.native, resolved))
+
+
+def _check_like(name: str, a: Array, shape: tuple[int, ...], dtype: Any, what: str, arrays: tuple[Array, ...]) -> None:
+    """Raise unless `a` may stand for a cotangent or tangent of an array of this shape and dtype."""
+    xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
+    if tuple(a.shape) != tuple(shape):
+        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(shape)}"
+        raise ValueError(msg)
+    lib, kinds = backend_of(xp), ("integer", "real", "complex")
+    have, need = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
+    if have > need:
+        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {dtype}"
+        raise TypeError(msg)

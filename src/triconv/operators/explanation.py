@@ -1,0 +1,167 @@
+"""`explain`: which kernel computes what, why, what it costs, and what the others would."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+
+from triconv import contractions
+from triconv.backends import backend_of
+from triconv.geometry.integers import shown
+from triconv.kernels.problem import Problem
+from triconv.operators.derivatives import resolve_call
+from triconv.planning import planner
+from triconv.rules import LETTERS, ROLES
+
+Array = Any
+
+# seconds that a measurement of one kernel may take
+PATIENCE = 0.2
+
+
+class Row(NamedTuple):
+    """One contraction of an explained call."""
+
+    contraction: str
+    algorithm: str
+    reason: str
+    multiply_adds: int
+    candidates: tuple[planner.Candidate, ...]
+    """All kernels, the cheapest first, with what they would do; empty if the kernel was asked for."""
+    measured: dict[str, float]
+    """Seconds of a run of each candidate, if they were measured."""
+
+
+class Explanation(NamedTuple):
+    """What `explain` found: `rows`, and as text."""
+
+    operator: str
+    geometry: Any
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.operator}, groups={self.geometry.groups}"]
+        lines += [f"  axis {number}: {axis}" for number, axis in enumerate(self.geometry.axes)]
+        for row in self.rows:
+            lines.append(
+                f"  {row.contraction:<16} {row.algorithm:<9} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
+            )
+            lines += [_line(candidate, row.measured.get(candidate.algorithm)) for candidate in row.candidates]
+        return "\n".join(lines)
+
+
+def _line(candidate: planner.Candidate, measured: float | None) -> str:
+    name = f"    {candidate.algorithm:<9}"
+    if candidate.work is None or candidate.obstacle:
+        return f"{name} not used: {candidate.obstacle}"
+    work = candidate.work
+    line = f"{name} {candidate.seconds * 1e3:>9.3f} ms by the model: {work.amount:.2g} {work.kind} operations"
+    line += f", {work.moved / 2**20:.0f} MiB moved, {work.temporary / 2**20:.0f} MiB temporary, {work.operations} to compile"
+    return line if measured is None else f"{line}; {measured * 1e3:.3f} ms measured"
+
+
+def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = False, **params: Any) -> Explanation:
+    """Tell which kernel computes a call and its derivatives, why, and what it costs.
+
+    Parameters
+    ----------
+    op : callable
+        An operator of triconv.
+    *arrays_or_shapes : array or tuple of int
+        Its arrays, or their shapes (of NumPy arrays in float32).
+    measure : bool, optional
+        Whether to run every candidate on random numbers and tell its time, compilation left out.
+    **params : Any
+        Its parameters.
+
+    Returns
+    -------
+    Explanation
+        One row a contraction, each with the candidates and their costs; printed, a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what `op` raises them, and if the algorithm that is asked for cannot compute one of the contractions.
+
+    Notes
+    -----
+    The multiply-adds are the number of meetings times samples, groups and channel pairs; all three contractions have the
+    same. The model's time is `triconv.planner`'s; only ratios of it mean something.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> explanation = triconv.explain(triconv.conv2d, (8, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96)
+    >>> [row.algorithm for row in explanation.rows]
+    ['gemm', 'gemm', 'gemm']
+    >>> explanation.rows[0].multiply_adds
+    21163008
+    """
+    if not hasattr(op, "resolve"):
+        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
+        raise TypeError(msg)
+    for a in arrays_or_shapes:
+        if not is_array_api_obj(a) and not (isinstance(a, (tuple, list)) and all(hasattr(n, "__index__") for n in a)):
+            msg = f"`arrays_or_shapes` must be arrays or shapes (tuples of ints), got {shown(a)}"
+            raise TypeError(msg)
+        if not is_array_api_obj(a) and any(int(n) < 0 for n in a):
+            msg = f"`arrays_or_shapes` must be shapes without negative sizes, got {shown(a)}"
+            raise ValueError(msg)
+    given = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
+    call, arrays = resolve_call(op, tuple(given), params)
+    lib = backend_of(array_namespace(*arrays))
+    letters: dict[str, int] = {}
+    for role, a in zip(call.roles, arrays, strict=True):
+        if role != "bias":
+            empty = np.broadcast_to(np.float32(0), tuple(a.shape))
+            canonical = call.layout.to_canonical(role, empty, call.geometry.groups, np)
+            letters |= zip(LETTERS[role], canonical.shape, strict=False)
+    dtype = lib.accumulator(lib.result_type(*arrays))
+    itemsize, kind = lib.element(dtype)
+    groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
+    any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind, lib.device_kind(arrays[0]))
+    rows = []
+    for name in ROLES:
+        problem = replace(any_problem, contraction=name)
+        plan = planner.plan(problem, lib, call.algorithm)
+        measured = _measured(problem, plan, dtype, lib, call.precision) if measure else {}
+        rows.append(Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured))
+    return Explanation(op.__name__, call.geometry, tuple(rows))
+
+
+def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:
+    """Seconds of a run of each candidate that can be used."""
+    rng, geometry = np.random.default_rng(0), problem.geometry
+    spatial = {"x": geometry.input_size, "w": geometry.kernel_size, "g": geometry.output_size}
+    letters = {"group": problem.groups, "n": problem.n, "c": problem.c, "k": problem.k}
+    operands = [
+        lib.asarray(
+            rng.integers(-4, 5, (*(letters[letter] for letter in LETTERS[role]), *spatial[role])).astype(np.float32),
+            dtype=dtype,
+        )
+        for role in ROLES[problem.contraction].operands
+    ]
+    names = [candidate.algorithm for candidate in plan.candidates if not candidate.obstacle] or [plan.algorithm]
+    return {name: _seconds(problem, name, operands, lib, precision) for name in names}
+
+
+def _seconds(problem: Problem, algorithm: str, operands: list[Array], lib: Any, precision: str) -> float:
+    """Median of as many runs as patience allows, after one to compile."""
+    face = getattr(contractions, problem.contraction)
+    seconds: list[float] = []
+    params = {"geometry": problem.geometry, "algorithm": algorithm, "precision": precision}
+    run = lib.timed(lambda a, b: face(a, b, **params))
+    run(*operands)
+    begin = time.perf_counter()
+    while not seconds or (time.perf_counter() - begin < PATIENCE and len(seconds) < 100):
+        start = time.perf_counter()
+        run(*operands)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)

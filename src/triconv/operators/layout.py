@@ -1,0 +1,158 @@
+"""Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the way from them to canonical arrays and back.
+
+Letters: ``N`` batch, ``C`` channels (of x on the left, of y on the right), ``O`` and ``I`` output and input channels of the
+kernel, and one letter a spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
+
+The way there and back is a permutation of the elements, so each is the adjoint (and the inverse) of the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from triconv.backends.base import permute_dims
+from triconv.geometry.integers import shown
+
+Array = Any
+
+SPATIAL_LETTERS = {1: "W", 2: "HW", 3: "DHW"}
+MANY_SPATIAL_LETTERS = "ABDEFGHJKLMPQRSTUVWXYZ"
+
+# the axes of each tensor before its spatial ones
+HEAD = {"x": "NC", "w": "OI", "g": "NC"}
+
+
+def spatial_letters(ndim: int) -> str:
+    """Letters for so many spatial axes; raises `ValueError` where there are more axes than letters."""
+    if ndim > len(MANY_SPATIAL_LETTERS):
+        msg = f"an array must have at most {len(MANY_SPATIAL_LETTERS)} spatial axes, got {ndim}"
+        raise ValueError(msg)
+    return MANY_SPATIAL_LETTERS[:ndim]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes.
+
+    The groups stand side by side in the channels of y, in the output channels of w, and in the axis ``grouped`` of x: its
+    channels, or its batch (where the samples of each group stand together, and all groups have the same channels).
+    """
+
+    x: str
+    w: str
+    g: str
+    spatial: str
+    grouped: str = "C"
+
+    @classmethod
+    def parse(cls, text: str) -> Layout:
+        """Read a string such as ``"NCHW,OIHW->NCHW"``.
+
+        Parameters
+        ----------
+        text : str
+            The layout; any letter case, spaces allowed.
+
+        Returns
+        -------
+        Layout
+            With the spatial letters in the order in which x has them.
+
+        Raises
+        ------
+        ValueError
+            If the three parts do not fit together.
+        """
+        if not isinstance(text, str):
+            msg = f"`layout` must be a string such as 'NCHW,OIHW->NCHW', got {shown(text)}"
+            raise TypeError(msg)
+        sides = text.replace(" ", "").upper().split("->")
+        parts = [*sides[0].split(","), *sides[1:]]
+        if len(sides) != 2 or len(parts) != 3 or not all(not p or p.isalpha() for p in parts):
+            msg = f"`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got {text!r}"
+            raise ValueError(msg)
+        x, w, g = parts
+        spatial = "".join(letter for letter in x if letter not in "NC")
+        for what, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
+            if len(set(letters)) != len(letters):
+                msg = f"`layout` must name each axis of {what} once, got {letters!r} in {text!r}"
+                raise ValueError(msg)
+            if {letter for letter in letters if letter not in head} != set(spatial) or set(spatial) & set("NCOI"):
+                msg = (
+                    f"`layout` must give {what} the letters {' and '.join(head)} (either may be left out) and the spatial "
+                    f"letters of x, {spatial!r}, got {letters!r} in {text!r}"
+                )
+                raise ValueError(msg)
+        return cls(x, w, g, spatial)
+
+    @classmethod
+    def channels_first(cls, ndim: int, *, batched: bool = True) -> Layout:
+        """Return torch's layout for `ndim` spatial axes, without ``N`` if not `batched`."""
+        spatial = SPATIAL_LETTERS.get(ndim) or spatial_letters(ndim)
+        x = ("NC" if batched else "C") + spatial
+        return cls(x, "OI" + spatial, x, spatial)
+
+    def letters(self, role: str) -> str:
+        """Letters of the tensor `role`, one of "x", "w", "g"."""
+        return getattr(self, role)
+
+    def size(self, role: str, letter: str, shape: tuple[int, ...]) -> int:
+        """Length of the axis `letter` of an array of the tensor `role`; 1 if it has none."""
+        position = self.letters(role).find(letter)
+        return shape[position] if position >= 0 else 1
+
+    def spatial_size(self, role: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Lengths of the spatial axes, in the order of the geometry's axes."""
+        return tuple(self.size(role, letter, shape) for letter in self.spatial)
+
+    def to_torch_order(self, role: str, a: Array, xp: Any) -> Array:
+        """View an array in torch's order, with an axis of length 1 for each letter that is left out."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
+        for axis, letter in enumerate(order):
+            if letter not in letters:
+                a = xp.expand_dims(a, axis=axis)
+        return a
+
+    def from_torch_order(self, role: str, a: Array, xp: Any) -> Array:
+        """Undo `to_torch_order`."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        present = [letter for letter in order if letter in letters]
+        a = a[tuple(slice(None) if letter in letters else 0 for letter in order)]
+        return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))
+
+    @property
+    def is_channels_first(self) -> bool:
+        """Whether it is torch's own order, without the batch or with it."""
+        x = self.x.removeprefix("N")
+        return x == self.g.removeprefix("N") == "C" + self.spatial and self.w == "OI" + self.spatial
+
+    def to_canonical(self, role: str, a: Array, groups: int, xp: Any) -> Array:
+        """View an array as canonical: the group in front, then torch's order, spatial axes last."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        a = permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters), xp)
+        shape = iter(a.shape)
+        first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
+        if role == "w" or (role == "x" and self.grouped == "N"):  # what is of one group stands together
+            return xp.reshape(a, (groups, first // groups, second, *spatial))
+        a = xp.reshape(a, (first, groups, second // groups, *spatial))
+        return permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
+
+    def from_canonical(self, role: str, a: Array, xp: Any) -> Array:
+        """Undo `to_canonical`."""
+        letters = self.letters(role)
+        order = HEAD[role] + self.spatial
+        if role == "w" or (role == "x" and self.grouped == "N"):
+            groups, first, *rest = a.shape
+            sizes = (groups * first, *rest)
+        else:
+            groups, n, channels, *rest = a.shape
+            a = permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
+            sizes = (n, groups * channels, *rest)
+        present = [letter for letter in order if letter in letters]
+        a = xp.reshape(a, tuple(size for size, letter in zip(sizes, order, strict=True) if letter in letters))
+        return permute_dims(a, tuple(present.index(letter) for letter in letters), xp)

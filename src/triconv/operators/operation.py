@@ -1,0 +1,197 @@
+"""One call of an operator, resolved: what to contract, and how to get from the user's arrays to canonical ones and back.
+
+Every operator resolves to a `Call`, made of integers and strings only. It runs forward (`Call.__call__`), and since each
+of its steps is linear in each array, it runs backward (`Call.pullback`, the steps' adjoints in reverse) and along a tangent
+(`Call.pushforward`) by the rule table, on any library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv import rules
+from triconv.autodiff import binding
+from triconv.backends import backend_of
+from triconv.geometry import Geometry, Pads
+from triconv.operators.layout import Layout
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A resolved call of an operator: hashable, static under a compiler.
+
+    Parameters
+    ----------
+    contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
+        What it computes.
+    roles : tuple of str
+        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+    geometry : Geometry
+        The geometry.
+    layout : Layout
+        The layout.
+    mode : str
+        The padding mode; unless "zeros", x is extended by `pads` first.
+    pads : tuple of (lo, hi)
+        The extension of x, one pair a spatial axis.
+    algorithm, precision : str
+        See `triconv.conv`.
+    dtype : dtype, optional
+        That of the result, by default the promoted one of the arrays.
+    steps : bool
+        Whether to run step by step, where the library has a compiler.
+    """
+
+    contraction: str
+    roles: tuple[str, ...]
+    geometry: Geometry
+    layout: Layout
+    mode: str = "zeros"
+    pads: Pads = ()
+    algorithm: str = "auto"
+    precision: str = "highest"
+    dtype: Any = None
+    steps: bool = False
+
+    @property
+    def operands(self) -> tuple[str, str]:
+        """Roles of the operands of the contraction."""
+        return rules.ROLES[self.contraction].operands
+
+    @property
+    def result(self) -> str:
+        """Role of the result of the contraction."""
+        return rules.ROLES[self.contraction].result
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the contraction takes beside its operands."""
+        return {"geometry": self.geometry, "algorithm": self.algorithm, "precision": self.precision}
+
+    def __call__(self, *arrays: Array) -> Array:
+        """Run forward."""
+        return self._compiled(Call.run, arrays)(self, *arrays)
+
+    def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """Cotangents of `arrays`, in their dtypes, for a cotangent `g` of the result."""
+        return self._compiled(Call.run_pullback, arrays, like=arrays)(self, arrays, g)
+
+    def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """Tangent of the result: each array's tangent in its place, one at a time, summed."""
+        return self._compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
+
+    def run(self, *arrays: Array, contractions: Any = None) -> Array:
+        """`__call__`, step by step; by other contractions than the library's, if they are given."""
+        xp = array_namespace(*arrays)
+        lib = backend_of(xp)
+        dtype, final = self._dtypes(arrays, xp)
+        entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
+        given = dict(zip(self.roles, entering, strict=True))
+        f, wide = contractions or binding(lib.name), lib.accumulator(final)
+        has_bias = "bias" in given
+        result = self._contract(self._operands(given, dtype, f, xp), f, wide if has_bias else final, xp)
+        if has_bias:
+            result = result + self._bias(given["bias"], wide, xp)
+        return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
+
+    def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """`pullback`, step by step."""
+        xp = array_namespace(*arrays, g)
+        lib = backend_of(xp)
+        dtype, final = self._dtypes(arrays, xp)
+        given = dict(zip(self.roles, arrays, strict=True))
+        f, wide = binding(lib.name), lib.accumulator(dtype)
+        ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
+        operands = self._operands(given, dtype, f, xp)
+        if lib.conjugates and xp.isdtype(dtype, "complex floating"):
+            operands = (xp.conj(operands[0]), xp.conj(operands[1]))
+        cotangents = {}
+        for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
+            is_folded = role == "x" and self.mode != "zeros"
+            is_rounded = not is_folded and given[role].dtype == dtype
+            cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
+            if is_folded:
+                cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
+            cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
+        if "bias" in given:
+            others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
+            cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
+        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+        return tuple(self._contiguous(cotangent, arrays, lib) for cotangent in cast)
+
+    def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """`pushforward`, step by step."""
+        xp = array_namespace(*arrays, *tangents)
+        lib = backend_of(xp)
+        dtype, final = self._dtypes(arrays, xp)
+        given, moved = (dict(zip(self.roles, some, strict=True)) for some in (arrays, tangents))
+        f, wide = binding(lib.name), lib.accumulator(final)
+        (a, b), (da, db) = (self._operands(some, dtype, f, xp) for some in (given, moved))
+        result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
+        if "bias" in moved:
+            result = result + self._bias(moved["bias"], wide, xp)
+        return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
+
+    def _compiled(
+        self, function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
+    ) -> Callable[..., Any]:
+        """`function` of a call and arrays, compiled where the arrays' library has a compiler.
+
+        On a mesh with explicit axes the results keep to them: to those of `like`, one each, or else by the rule for a result.
+        """
+        if self.steps:
+            return function
+        lib = backend_of(array_namespace(*arrays))
+        compiled = lib.compile(function)
+        if not lib.has_explicit_axes(arrays):
+            return compiled
+        from triconv.operators import explicit_mesh
+
+        return explicit_mesh.keeping(compiled, like)
+
+    def _dtypes(self, arrays: tuple[Array, ...], xp: Any) -> tuple[Any, Any]:
+        """The dtype of the operands, promoted, and that of the result."""
+        dtype = backend_of(xp).result_type(*arrays)
+        return dtype, dtype if self.dtype is None else self.dtype
+
+    def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
+        first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
+        return first, second
+
+    def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
+        a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
+        if role == "x" and self.mode != "zeros":  # in the dtype of sums: its adjoint adds
+            a = f.extend(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
+        return a
+
+    def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:
+        """Contract, and leave the result in the dtype of its sums: it is rounded once, at the end."""
+        result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
+        return self.layout.from_canonical(self.result, result, xp)
+
+    def _contiguous(self, result: Array, arrays: tuple[Array, ...], lib: Any) -> Array:
+        """A result in the user's axes, in order in memory."""
+        return lib.contiguous(result, arrays[:2], channels_first=self.layout.is_channels_first)
+
+    @property
+    def _channel_axis(self) -> int:
+        return self.layout.letters(self.result).index("C")
+
+    def _bias(self, bias: Array, wide: Any, xp: Any) -> Array:
+        shape = [1] * len(self.layout.letters(self.result))
+        shape[self._channel_axis] = bias.shape[0]
+        return xp.reshape(xp.astype(bias, wide, copy=False), tuple(shape))
+
+
+def _cast(a: Array, dtype: Any, xp: Any) -> Array:
+    """A cotangent in the dtype of its primal: the adjoint of the promotion, so a real primal gets the real part."""
+    kind = backend_of(xp).element
+    if kind(a.dtype)[1] == "complex" and kind(dtype)[1] != "complex":
+        a = xp.real(a)
+    return xp.astype(a, dtype, copy=False)

@@ -1,0 +1,156 @@
+"""A call of an operator with sizes that a tracer keeps symbolic, as `torch.export` and `torch.compile` do.
+
+Such a call has no `Geometry`, whose sizes are numbers. It goes to the framework's own convolution, in the user's own order of
+axes, and the framework differentiates it. All that is checked is what does not depend on a symbolic size; the rest is the
+framework's to check, when the sizes are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv import rules
+from triconv.backends import backend_of
+from triconv.geometry.integers import as_int, one_per_axis
+from triconv.geometry.padding import resolve_padding
+from triconv.operators.layout import Layout
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolicCall:
+    """A resolved call of an operator, as `triconv.call.Call`, with sizes that may be symbolic.
+
+    Parameters
+    ----------
+    contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
+        What it computes.
+    roles : tuple of str
+        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+    layout : Layout
+        The layout.
+    spec : Any
+        The parameters, as the backend's `contract_symbolic` takes them.
+    mode : str
+        The padding mode; unless "zeros", x is extended by `pads` first.
+    pads : sequence of (lo, hi)
+        The extension of x, one pair per spatial axis.
+    precision : str
+        See `triconv.conv`.
+    """
+
+    contraction: str
+    roles: tuple[str, ...]
+    layout: Layout
+    spec: Any
+    mode: str
+    pads: Sequence[tuple[Any, Any]]
+    precision: str
+
+    @property
+    def groups(self) -> int:
+        """The number of groups."""
+        return self.spec.groups
+
+    def __call__(self, *arrays: Array) -> Array:
+        """Run forward."""
+        return self.run(*arrays)
+
+    def run(self, *arrays: Array) -> Array:
+        """Run forward; sums and the bias are in the accumulator's dtype, and the result is rounded once."""
+        xp = array_namespace(*arrays)
+        lib = backend_of(xp)
+        own, dtype = lib.symbolic(), xp.result_type(*arrays)
+        wide = lib.product_dtype(dtype, arrays[0])
+        given = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
+        a, b = (self.layout.to_torch_order(role, given[role], xp) for role in rules.ROLES[self.contraction].operands)
+        if self.mode != "zeros":
+            a = own.extend(a, self.mode, self.pads)
+        with lib.precision(self.precision):
+            result = own.contract(self.contraction, a, b, given.get("bias"), self.spec)
+        result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)
+        return lib.contiguous(
+            xp.astype(result, dtype, copy=False), arrays[:2], channels_first=self.layout.is_channels_first
+        )
+
+    def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        """Cotangents of `arrays`, by the framework's own rules."""
+        return backend_of(array_namespace(*arrays)).symbolic().pullback(self.run, arrays, g)
+
+    def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
+        """Tangent of the result: each array's tangent in its place, one at a time, summed."""
+        a, b, *bias = arrays
+        da, db, *dbias = tangents
+        first, second = self.run(da, b, *(d for d in dbias)), self.run(a, db, *(0 * d for d in bias))
+        return first + second
+
+
+def resolve_symbolic(
+    contraction: str,
+    arrays: dict[str, Array],
+    *,
+    names: dict[str, str],
+    layout: Layout,
+    result_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    input_dilation: Any,
+    groups: Any,
+    mode: str,
+    algorithm: str,
+    precision: str,
+) -> tuple[SymbolicCall, str | None]:
+    """Resolve, and why the framework's own convolution cannot compute it, if so; arguments as `triconv.resolve.resolve`."""
+    own = backend_of(array_namespace(*arrays.values())).symbolic()
+    ndim, roles = len(layout.spatial), rules.ROLES[contraction]
+    sizes: dict[str, Any] = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
+    if roles.result != "g":
+        name = {"x": "input_size", "w": "kernel_size"}[roles.result]
+        sizes[roles.result] = _sizes(result_size, ndim, name)
+    strides = one_per_axis(stride, ndim, "stride", least=1)
+    dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+    input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
+    spec = own.Spec(
+        () if roles.result == "g" else sizes[roles.result],
+        strides,
+        [(0, 0)] * ndim,
+        dilations,
+        input_dilations,
+        as_int(groups, "groups", least=1),
+    )
+    if isinstance(padding, str) and padding.lower() in ("same", "same_lower"):
+        pads = own.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
+    else:
+        ones = [1] * ndim  # only the extent of the kernel matters, and it is no longer than the input
+        pads = resolve_padding(padding, ones, sizes["w"], strides, dilations, ones)
+    if mode == "zeros":
+        spec = spec._replace(pads=pads)
+    why = own.obstacle(contraction, spec)
+    if algorithm not in ("auto", "vendor"):
+        why = f"`algorithm` {algorithm!r} needs sizes that are numbers"
+    if why is None and roles.result != "g" and not own.fits(sizes["x"], sizes["w"], sizes["g"], spec):
+        msg = (
+            f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
+            f"got {sizes['g']} for an input of {sizes['x']} and a kernel of {sizes['w']}"
+        )
+        raise ValueError(msg)
+    call = SymbolicCall(contraction, tuple(arrays), layout, spec, mode, pads, precision)
+    return call, why
+
+
+def _sizes(size: Any, ndim: int, name: str) -> tuple[Any, ...]:
+    """`one_per_axis`, of numbers that may be symbolic."""
+    given = tuple(size) if isinstance(size, Sequence) else (size,)
+    if all(isinstance(number, int) for number in given):
+        return one_per_axis(size, ndim, name, least=0)
+    given = given * ndim if len(given) == 1 else given
+    if len(given) != ndim:
+        msg = f"`{name}` must be one int or one int a spatial axis, got {len(given)} for {ndim} axes"
+        raise ValueError(msg)
+    return given

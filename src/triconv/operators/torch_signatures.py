@@ -1,0 +1,256 @@
+"""The convolutions as torch spells them: positional order, channels first, unbatched input allowed, torch's refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv.backends import backend_of
+from triconv.geometry.integers import as_int, as_sequence, dilated, one_per_axis, shown
+from triconv.operators.layout import SPATIAL_LETTERS, Layout
+from triconv.operators.registry import Resolved, operator
+from triconv.operators.validation import check_arrays, resolve
+
+Array = Any
+
+CONV_DOC = """{n}-D convolution with the signature of ``torch.nn.functional.conv{n}d``, on any backend.
+
+Parameters
+----------
+x : array, shape (n, c, {sizes}) or (c, {sizes})
+    The input; without the batch, the result has none.
+w : array, shape (k, c // groups, {kernel})
+    The kernel; it is not flipped.
+bias : array, shape (k,), optional
+    Added to each output channel.
+stride : int or sequence of int
+    Step of the output.
+padding : int, sequence of int, sequence of (lo, hi), or str
+    As in `triconv.conv`, not negative; "same" needs stride 1.
+dilation : int or sequence of int
+    Step of the taps.
+groups : int
+    Number of independent convolutions side by side in the channels.
+padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
+    What stands beyond the borders, as in ``torch.nn.Conv{n}d``.
+algorithm, precision : str
+    As in `triconv.conv`.
+
+Returns
+-------
+array, shape (n, k, *output) or (k, *output)
+    With ``output = (input + lo + hi - dilation * (kernel - 1) - 1) // stride + 1``.
+
+Raises
+------
+ValueError
+    If a shape or a parameter does not fit, or a window does not fit into the padded input.
+TypeError
+    If an argument has a wrong type, or the arrays are of several libraries.
+
+See Also
+--------
+conv : Any layout, any number of axes, negative padding, input dilation.
+
+Notes
+-----
+Computes ``y[n, k, o] = sum of x[n, c, i] * w[k, c, t]`` over the meetings ``i + lo = stride * o + dilation * t``.
+
+Examples
+--------
+>>> import numpy as np, triconv
+>>> triconv.conv{n}d(np.ones((1, 2, {fives})), np.ones((4, 2, {threes})), stride=2).shape
+(1, 4, {twos})
+"""
+
+CONV_TRANSPOSE_DOC = """{n}-D transposed convolution with the signature of ``torch.nn.functional.conv_transpose{n}d``.
+
+Parameters
+----------
+x : array, shape (n, c, {sizes}) or (c, {sizes})
+    The input; without the batch, the result has none.
+w : array, shape (c, k // groups, {kernel})
+    The kernel of the convolution that this is the input VJP of.
+bias : array, shape (k,), optional
+    Added to each output channel.
+stride : int or sequence of int
+    Step of the input.
+padding : int or sequence of int
+    By how much the result is cropped on both sides.
+output_padding : int or sequence of int
+    By how much the result goes on at the end, less than stride or dilation.
+groups : int
+    Number of independent convolutions side by side in the channels.
+dilation : int or sequence of int
+    Step of the taps.
+algorithm, precision : str
+    As in `triconv.conv`.
+
+Returns
+-------
+array, shape (n, k, *output) or (k, *output)
+    With ``output = (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1``.
+
+Raises
+------
+ValueError
+    If a shape or a parameter does not fit, or the result has no element.
+TypeError
+    If an argument has a wrong type, or the arrays are of several libraries.
+
+See Also
+--------
+conv_input_vjp : The same contraction in any layout.
+
+Notes
+-----
+This is `conv_input_vjp` seen from the other side: ``x`` is the cotangent ``g``. No zeros are inserted.
+
+Examples
+--------
+>>> import numpy as np, triconv
+>>> triconv.conv_transpose{n}d(np.ones((1, 4, {twos})), np.ones((4, 2, {threes})), stride=2).shape
+(1, 2, {fives})
+"""
+
+
+def _conv(n: int) -> Callable[..., Array]:
+    def conv_nd(
+        x: Array,
+        w: Array,
+        bias: Array | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        *,
+        padding_mode: str = "zeros",
+        algorithm: str = "auto",
+        precision: str = "highest",
+    ) -> Resolved:
+        arrays, layout = _arrays(n, x, w, bias)
+        if isinstance(padding, str):
+            if "same" in padding.lower() and one_per_axis(stride, n, "stride", least=1) != (1,) * n:
+                msg = f"`padding` {padding!r} must go with stride 1 here, as in torch, got {shown(stride)}; see triconv.conv"
+                raise ValueError(msg)
+        elif _least(padding) < 0:
+            msg = f"`padding` must not be negative here, as in torch, got {shown(padding)}; see triconv.conv"
+            raise ValueError(msg)
+        return resolve(
+            "conv",
+            dict(zip(("x", "w", "bias"), arrays, strict=False)),
+            names={"x": "x", "w": "w"},
+            layout=layout,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            mode=padding_mode,
+            fit=True,
+            algorithm=algorithm,
+            precision=precision,
+        ), arrays
+
+    return _public(conv_nd, f"conv{n}d", CONV_DOC, n)
+
+
+def _conv_transpose(n: int) -> Callable[..., Array]:
+    def conv_transpose_nd(
+        x: Array,
+        w: Array,
+        bias: Array | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+        *,
+        algorithm: str = "auto",
+        precision: str = "highest",
+    ) -> Resolved:
+        arrays, layout = _arrays(n, x, w, bias)
+        strides = one_per_axis(stride, n, "stride", least=1)
+        dilations = one_per_axis(dilation, n, "dilation", least=1)
+        crops = one_per_axis(padding, n, "padding", least=0)
+        extras = one_per_axis(output_padding, n, "output_padding", least=0)
+        sizes, varies = [], backend_of(array_namespace(x)).varies
+        kernel = layout.spatial_size("w", w.shape)
+        for number, (size, taps, step, apart, crop, extra) in enumerate(
+            zip(layout.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
+        ):
+            if extra >= max(step, apart):
+                msg = (
+                    "`output_padding` must be less than `stride` or `dilation`, "
+                    f"got {extra} for {step} and {apart} in spatial axis {number}"
+                )
+                raise ValueError(msg)
+            if not taps or not size:
+                what = "w" if not taps else "x"
+                msg = f"`{what}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
+                raise ValueError(msg)
+            total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
+            if not varies([total]) and total < 1:  # a symbolic one is torch's to check
+                msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
+                raise ValueError(msg)
+            sizes.append(total)
+        return resolve(
+            "conv_input_vjp",
+            dict(zip(("g", "w", "bias"), arrays, strict=False)),
+            names={"g": "x", "w": "w"},
+            layout=layout,
+            result_size=tuple(sizes),
+            stride=strides,
+            # what goes on at the end was cropped there: then the windows are exactly as many as x has positions
+            padding=tuple((crop, crop - extra) for crop, extra in zip(crops, extras, strict=True)),
+            dilation=dilations,
+            groups=groups,
+            algorithm=algorithm,
+            precision=precision,
+        ), arrays
+
+    return _public(conv_transpose_nd, f"conv_transpose{n}d", CONV_TRANSPOSE_DOC, n)
+
+
+def _arrays(n: int, x: Array, w: Array, bias: Array | None) -> tuple[tuple[Array, ...], Layout]:
+    arrays = {"x": x, "w": w} | ({} if bias is None else {"bias": bias})
+    check_arrays(**arrays)
+    if x.ndim not in (n + 1, n + 2):
+        letters = "C" + SPATIAL_LETTERS[n]
+        msg = f"`x` must have {n + 2} axes (N{letters}) or {n + 1} ({letters}), got {x.ndim}"
+        raise ValueError(msg)
+    layout = Layout.channels_first(n, batched=x.ndim == n + 2)
+    if w.ndim != n + 2:
+        msg = f"`w` must have {n + 2} axes ({layout.w}), got {w.ndim}"
+        raise ValueError(msg)
+    return tuple(arrays.values()), layout
+
+
+def _least(padding: Any) -> int:
+    """The smallest number in a padding, however nested."""
+    entries = as_sequence(padding)
+    if entries is not None:
+        return min(map(_least, entries), default=0)
+    return as_int(padding, "padding")
+
+
+def _public(function: Callable[..., Resolved], name: str, doc: str, n: int) -> Callable[..., Array]:
+    def repeated(text: str) -> str:
+        return ", ".join([text] * n)
+
+    letters = SPATIAL_LETTERS[n].lower()
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc.format(
+        n=n,
+        sizes=", ".join(letters),
+        kernel=", ".join(f"k{letter}" for letter in letters),
+        twos=repeated("2"),
+        threes=repeated("3"),
+        fives=repeated("5"),
+    )
+    return operator(function, aliases={"input": "x", "weight": "w"})
+
+
+conv1d, conv2d, conv3d = (_conv(n) for n in (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(n) for n in (1, 2, 3))

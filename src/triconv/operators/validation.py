@@ -1,0 +1,259 @@
+"""From a user's arguments to a `Call`: every check that needs more than one argument, before any array work."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from array_api_compat import array_namespace, is_array_api_obj
+
+from triconv.backends import backend_of
+from triconv.geometry import Geometry
+from triconv.geometry.integers import one_per_axis, shown
+from triconv.geometry.padding import resolve_padding
+from triconv.kernels.padding_modes import MODES, check_extension
+from triconv.operators.layout import Layout
+from triconv.operators.operation import Call
+from triconv.operators.symbolic import resolve_symbolic
+from triconv.planning import planner
+from triconv.rules import ROLES, Roles
+
+Array = Any
+
+PRECISIONS = ("highest", "default")
+
+
+def check_arrays(**arrays: Array) -> Any:
+    """The arrays' common namespace, or a `TypeError` that says which argument is no array, no number, or of another library."""
+    namespaces = {}
+    for name, array in arrays.items():
+        if not is_array_api_obj(array):
+            msg = f"`{name}` must be an array of an array API library, got {type(array).__name__}"
+            if isinstance(array, (list, tuple)) or type(array).__name__ == "matrix":
+                msg = f"{msg}; numpy.asarray makes one of it"
+            raise TypeError(msg)
+        namespaces[name] = array_namespace(array)
+        if obstacle := backend_of(namespaces[name]).obstacle(array):
+            msg = f"`{name}` must be {obstacle}"
+            raise TypeError(msg)
+    (first, xp), *others = namespaces.items()
+    place = backend_of(xp).place(arrays[first])
+    for name, other in others:
+        if other is not xp:
+            msg = f"`{first}` and `{name}` must be arrays of one library, got {_library(xp)} and {_library(other)}"
+            raise TypeError(msg)
+        if (elsewhere := backend_of(xp).place(arrays[name])) != place:
+            msg = f"`{first}` and `{name}` must be on one device, got {place} and {elsewhere}"
+            raise ValueError(msg)
+    for name, array in arrays.items():
+        if not backend_of(xp).is_number(array.dtype):
+            msg = f"`{name}.dtype` must be an integer, real or complex floating dtype, got {array.dtype}"
+            if any(narrow in str(array.dtype) for narrow in ("float8", "float6", "float4", "int4", "int2", "int1")):
+                msg = f"{msg}; convert it first, to bfloat16 or float32"
+            raise TypeError(msg)
+    return xp
+
+
+def resolve(
+    contraction: str,
+    arrays: dict[str, Array],
+    *,
+    names: dict[str, str],
+    layout: Layout,
+    result_size: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    input_dilation: Any = 1,
+    groups: Any = 1,
+    mode: str = "zeros",
+    fit: bool = False,
+    algorithm: str = "auto",
+    precision: str = "highest",
+) -> Call:
+    """Check everything and resolve.
+
+    Parameters
+    ----------
+    contraction : str
+        What to compute.
+    arrays : dict of array
+        The operator's arrays by role, in its positional order.
+    names : dict of str
+        What the operator calls them, by role; and "groups", if it calls those otherwise.
+    layout : Layout
+        The layout.
+    result_size : int or sequence of int
+        Spatial sizes of the result if it is x or w.
+    stride, padding, dilation, input_dilation, groups, algorithm, precision
+        See `triconv.conv`.
+    mode : str
+        The padding mode.
+    fit : bool
+        Whether a window that does not fit is an error.
+
+    Returns
+    -------
+    Call
+        Or `SymbolicCall`, which has the same three methods, if a size is symbolic.
+    """
+    roles = ROLES[contraction]
+    for role in roles.operands:
+        letters = layout.letters(role)
+        if arrays[role].ndim != len(letters):
+            msg = f"`{names[role]}` must have {len(letters)} axes ({letters}), got {arrays[role].ndim}"
+            raise ValueError(msg)
+    planner.check_algorithm(algorithm)
+    _check_member("precision", precision, PRECISIONS)
+    _check_member("padding_mode", mode, MODES)
+
+    ndim = len(layout.spatial)
+    lib = backend_of(array_namespace(*arrays.values()))
+    if lib.varies(_every_size(arrays, result_size)):
+        call, why = resolve_symbolic(
+            contraction,
+            arrays,
+            names=names,
+            layout=layout,
+            result_size=result_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            input_dilation=input_dilation,
+            groups=groups,
+            mode=mode,
+            algorithm=algorithm,
+            precision=precision,
+        )
+        if why is None:
+            _check_operands(layout, arrays, names, call.groups, roles)
+            return cast("Call", call)
+        spatial = [size for role in roles.operands for size in layout.spatial_size(role, arrays[role].shape)]
+        if lib.varies([*spatial, *_flat(result_size)]):
+            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {why}"
+            raise ValueError(msg)
+    sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
+    for role, lengths in sizes.items():
+        if symbols := [size for size in lengths if not hasattr(size, "__index__")]:
+            msg = (
+                f"the spatial sizes of `{names[role]}` must be numbers, got {symbols[0]}: batch and channels may be symbolic, "
+                "but of each spatial size a program of its own has to be exported"
+            )
+            raise TypeError(msg)
+    if roles.result != "g":
+        name = {"x": "input_size", "w": "kernel_size"}[roles.result]
+        sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0, repeat=False)
+    pads: Any = ()
+    if mode != "zeros":
+        strides = one_per_axis(stride, ndim, "stride", least=1)
+        dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+        pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
+        check_extension(mode, sizes["x"], pads)
+        sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
+        padding = 0
+    geometry = Geometry.of(
+        sizes["x"],
+        sizes["w"],
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        groups=groups,
+    )
+    if fit:
+        geometry.require_fit(names.get("w", "kernel_size"))
+    if "g" in sizes and sizes["g"] != geometry.output_size:
+        msg = (
+            f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
+            f"got {sizes['g']} != {geometry.output_size}"
+        )
+        if roles.result != "g":
+            if 0 in sizes[roles.result]:
+                msg = f"`{name}` must be at least 1 for `{names['g']}` of spatial sizes {sizes['g']}, got {shown(result_size)}"
+                raise ValueError(msg)
+            msg = f"{msg}; `{name}` is {shown(result_size)}"
+        raise ValueError(msg)
+    _check_operands(layout, arrays, names, geometry.groups, roles)
+    return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
+
+
+def _every_size(arrays: dict[str, Array], result_size: Any) -> list[Any]:
+    return [*(size for array in arrays.values() for size in array.shape), *_flat(result_size)]
+
+
+def _flat(size: Any) -> list[Any]:
+    """The sizes that a user gave, if they may be numbers."""
+    sizes = size if isinstance(size, (list, tuple)) else [size]
+    return [number for number in sizes if hasattr(number, "__index__")]
+
+
+def _check_operands(layout: Layout, arrays: dict[str, Array], names: dict[str, str], groups: int, roles: Roles) -> None:
+    """Raise unless the letters of the operands, and the bias, fit together."""
+    given = {role: (names[role], arrays[role].shape) for role in roles.operands}
+    _check_channels(layout, given, groups, names.get("groups", "groups"))
+    _check_left_out(layout, arrays, groups, roles.result)
+    if "bias" in arrays:
+        letter, groups_ = ("O", 1) if roles.result == "g" else ("I", groups)
+        expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
+        if tuple(arrays["bias"].shape) != expected:
+            msg = f"`bias.shape` must be {expected}, one number an output channel, got {tuple(arrays['bias'].shape)}"
+            raise ValueError(msg)
+
+
+def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
+    """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
+
+    def axis(role: str, letter: str) -> tuple[str, int]:
+        name, shape = given[role]
+        position = layout.letters(role).find(letter)
+        written = f"{name}.shape[{position}]" if position >= 0 else "1"
+        return written, layout.size(role, letter, shape)
+
+    def equal(left: tuple[str, int], right: tuple[str, int]) -> None:
+        if left[1] != right[1]:
+            msg = f"`{left[0]}` must equal `{right[0]}`, got {left[1]} != {right[1]}"
+            raise ValueError(msg)
+
+    def divisible(role: str, letter: str) -> None:
+        written, size = axis(role, letter)
+        if size % groups:
+            msg = f"`{written}` must be a multiple of `{called}`, got {size} and {groups}"
+            raise ValueError(msg)
+
+    if "x" in given and "w" in given:
+        (x, c), (w, per_group) = axis("x", "C"), axis("w", "I")
+        if layout.grouped == "N":
+            equal((x, c), (w, per_group))
+        elif c != groups * per_group:
+            msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}"
+            raise ValueError(msg)
+    if "g" in given and "w" in given:
+        equal(axis("g", "C"), axis("w", "O"))
+    if "x" in given and "g" in given:
+        equal(axis("g", "N"), axis("x", "N"))
+    for role, letter in (("w", "O"), ("x", layout.grouped), ("g", "C")):
+        if role in given:
+            divisible(role, letter)
+
+
+def _check_left_out(layout: Layout, arrays: dict[str, Array], groups: int, result: str) -> None:
+    """Raise if the result has no axis for something that is longer than 1."""
+    head = {  # the result's letter: where its length stands, and what to multiply it by
+        "g": {"N": ("x", "N", 1, 1), "C": ("w", "O", 1, 1)},
+        "x": {"N": ("g", "N", 1, 1), "C": ("w", "I", groups, 1)},
+        "w": {"O": ("g", "C", 1, 1), "I": ("x", "C", 1, groups)},
+    }
+    for letter, (role, source, times, over) in head[result].items():
+        size = layout.size(role, source, arrays[role].shape) * times // over
+        if letter not in layout.letters(result) and size != 1:
+            msg = f"`layout` must have the letter {letter} in the result unless its length is 1, got {size}"
+            raise ValueError(msg)
+
+
+def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in members:
+        msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {shown(value)}"
+        raise ValueError(msg)
+
+
+def _library(xp: Any) -> str:
+    return backend_of(xp).name

@@ -1,0 +1,1 @@
+"""Which kernel computes a contraction: what each would cost, and the choice."""

@@ -73,4 +73,4 @@ LETTERS = {
 }
 
 # padding with a mode, and its adjoint (see kernels/padding_modes.py)
-ADJOINT = {"extend": "fold", "fold": "extend"}
+ADJOINT = {"pad": "pad_adjoint", "pad_adjoint": "pad"}

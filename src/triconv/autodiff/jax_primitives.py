@@ -3,7 +3,7 @@
 Three bilinear primitives, closed under transposition, and a pair of linear ones, each the other's transpose::
 
     conv_p, conv_input_vjp_p, conv_weight_vjp_p      rules.VJP, batching.batched
-    extend_p, fold_p                                 rules.ADJOINT
+    pad_p, pad_adjoint_p                                 rules.ADJOINT
 
 `linear_pair` makes more of such pairs for the rooms above.
 
@@ -58,14 +58,14 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     return _bind(conv_weight_vjp_p, g, x, params)
 
 
-def extend(x: Array, **params: Any) -> Array:
-    """`triconv.contractions.extend`, as a primitive."""
-    return extend_p.bind(x, **params)
+def pad(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad`, as a primitive."""
+    return pad_p.bind(x, **params)
 
 
-def fold(g: Array, **params: Any) -> Array:
-    """`triconv.contractions.fold`, as a primitive."""
-    return fold_p.bind(g, **params)
+def pad_adjoint(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad_adjoint`, as a primitive."""
+    return pad_adjoint_p.bind(g, **params)
 
 
 def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
@@ -205,4 +205,4 @@ def _batched_in_front(
 
 
 conv_p, conv_input_vjp_p, conv_weight_vjp_p = map(_contraction, rules.ROLES)
-extend_p, fold_p = linear_pair(contractions.extend, contractions.fold, contractions.result_shape)
+pad_p, pad_adjoint_p = linear_pair(contractions.pad, contractions.pad_adjoint, contractions.result_shape)

@@ -74,7 +74,7 @@ class Contraction(Function):
 
 
 class Linear(Function):
-    """`extend` or `fold`, by name."""
+    """`pad` or `pad_adjoint`, by name."""
 
     @staticmethod
     def forward(name: str, params: dict[str, Any], a: Array) -> Array:
@@ -117,14 +117,14 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     return _apply("conv_weight_vjp", params, g, x)
 
 
-def extend(x: Array, **params: Any) -> Array:
-    """`triconv.contractions.extend`, known to autograd."""
-    return _apply("extend", params, x)
+def pad(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad`, known to autograd."""
+    return _apply("pad", params, x)
 
 
-def fold(g: Array, **params: Any) -> Array:
-    """`triconv.contractions.fold`, known to autograd."""
-    return _apply("fold", params, g)
+def pad_adjoint(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad_adjoint`, known to autograd."""
+    return _apply("pad_adjoint", params, g)
 
 
 def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
@@ -157,7 +157,7 @@ def _once_a_sample(a: Array, b: Array | None, name: str, params: str) -> Array:
 
 
 def written(params: dict[str, Any]) -> str:
-    """Parameters of a contraction, or of an extension, as text."""
+    """Parameters of a contraction, or of padding with a mode, as text."""
     plain = dict(params)
     if (geometry := plain.get("geometry")) is not None:
         plain["geometry"] = [[dataclasses.astuple(axis) for axis in geometry.axes], geometry.groups]

@@ -114,7 +114,7 @@ def pullback(function: Any, arrays: tuple[Array, ...], g: Array) -> tuple[Array,
     return torch.func.vjp(function, *arrays)[1](g)
 
 
-def extend(x: Array, mode: str, pads: Pads) -> Array:
+def pad(x: Array, mode: str, pads: Pads) -> Array:
     """`x` with the borders of a padding mode."""
     import torch
 

@@ -98,7 +98,7 @@ class Axis:
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
 
     @classmethod
-    def of_outputs(
+    def for_output_size(
         cls,
         output_size: int,
         input_size: int,
@@ -152,7 +152,7 @@ class Axis:
 
         Defined where there is an input, a kernel and an output.
         """
-        return Axis.of_outputs(
+        return Axis.for_output_size(
             self.input_size,
             self.output_size,
             self.kernel_size,
@@ -164,7 +164,7 @@ class Axis:
 
     def block_of_taps(self, first: int, last: int) -> Axis:
         """The axis of the taps from `first` up to `last`, at the same inputs and outputs; there is one of each."""
-        return Axis.of_outputs(
+        return Axis.for_output_size(
             self.output_size,
             self.input_size,
             last - first,
@@ -180,7 +180,7 @@ class Axis:
 
     def between(self, output_size: int, input_size: int, pad_lo: int) -> Axis:
         """The axis of the same kernel and steps between so many outputs and inputs."""
-        return Axis.of_outputs(
+        return Axis.for_output_size(
             output_size,
             input_size,
             self.kernel_size,
@@ -233,7 +233,9 @@ class Axis:
             pad_lo = (self.pad_lo - self.stride * r - self.dilation * t0) // e
             stride, dilation = self.stride // shared, self.dilation // common
             outputs = -(-(self.output_size - r) // step)
-            axis = Axis.of_outputs(outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo)
+            axis = Axis.for_output_size(
+                outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo
+            )
             yield AxisPhase(slice(r, None, step), taps, axis)
 
     def _classes(self) -> Iterator[tuple[int, int]]:

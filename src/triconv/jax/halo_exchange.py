@@ -1,9 +1,9 @@
 """The halo exchange on JAX's collectives: each device gets its window of an axis that is shared out in blocks.
 
-`exchange` is linear; its adjoint `give_back` follows step by step, in reverse::
+`halo_exchange` is linear; its adjoint `halo_accumulate` follows step by step, in reverse::
 
     exchange    receive from the neighbours, join, cut the window out
-    give_back   put the window back in its place, split, send back what was received, add
+    halo_accumulate   put the window back in its place, split, send back what was received, add
 
 Both are written for the inside of `jax.shard_map`, where `names` are the mesh axes over which the axis is shared out.
 """
@@ -25,7 +25,7 @@ Array = Any
 Names = tuple[str, ...]
 
 
-def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
+def halo_exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
     """The window of this device.
 
     Parameters
@@ -60,8 +60,8 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any)
     return jnp.take(extended, _begin(names, halo) + jnp.arange(halo.size), axis, mode="clip")
 
 
-def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
-    """The adjoint of `exchange`: shape (..., size, ...) to (..., input_block, ...); adds, so it sends what it is given."""
+def halo_accumulate(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
+    """The adjoint of `halo_exchange`: shape (..., size, ...) to (..., input_block, ...); adds, so it sends what it is given."""
     rest = halo.before + halo.input_block + halo.after - halo.size
     begin = halo.before + halo.start if halo.step == 0 else 0
     extended = _padded(g, axis, begin, rest - begin)
@@ -80,9 +80,9 @@ def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any
 
 
 def result_shape(name: str, x: Any, *, axis: int, halo: ShardedAxis, **_: Any) -> tuple[int, ...]:
-    """Shape of what `exchange` or `give_back` gives."""
+    """Shape of what `halo_exchange` or `halo_accumulate` gives."""
     shape = x.shape
-    size = halo.size if name == "exchange" else halo.input_block
+    size = halo.size if name == "halo_exchange" else halo.input_block
     return (*shape[: len(shape) + axis], size, *shape[len(shape) + axis + 1 :])
 
 
@@ -114,4 +114,4 @@ def _padded(a: Array, axis: int, lo: int, hi: int) -> Array:
     return lax.pad(a, jnp.zeros((), a.dtype), config)
 
 
-exchange_p, give_back_p = linear_pair(exchange, give_back, result_shape)
+halo_exchange_p, halo_accumulate_p = linear_pair(halo_exchange, halo_accumulate, result_shape)

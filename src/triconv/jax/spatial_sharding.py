@@ -33,7 +33,7 @@ from triconv.backends import backend_of
 from triconv.contractions import result_shape
 from triconv.geometry import Axis, Geometry
 from triconv.geometry.sharded_axis import ShardedAxis
-from triconv.jax.halo_exchange import exchange_p
+from triconv.jax.halo_exchange import halo_exchange_p
 from triconv.operators.explicit_mesh import names_of
 from triconv.operators.operation import Call
 from triconv.rules import LETTERS
@@ -202,7 +202,9 @@ def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any]
     windows = x
     for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
         if sharding.of(letter) and number != split:
-            windows = exchange_p.bind(windows, axis=number - len(axes), names=sharding.of(letter), halo=halo, sent=sent)
+            windows = halo_exchange_p.bind(
+                windows, axis=number - len(axes), names=sharding.of(letter), halo=halo, sent=sent
+            )
     local = [halo.local if sharding.of(letter) else halo.axis for letter, halo in zip(spatial, axes, strict=True)]
 
     def conv(x: Array, axes: list[Axis]) -> Array:
@@ -211,7 +213,9 @@ def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any]
     if split is None:
         y = conv(windows, local)
     else:
-        exchange = functools.partial(exchange_p.bind, names=sharding.of(spatial[split]), halo=axes[split], sent=sent)
+        exchange = functools.partial(
+            halo_exchange_p.bind, names=sharding.of(spatial[split]), halo=axes[split], sent=sent
+        )
         y = _interior_first(conv, windows, exchange, split, local, axes[split])
     return lax.psum(y, summed) if (summed := sharding.of("c")) else y
 

@@ -37,9 +37,9 @@ class Call:
     layout : Layout
         The layout.
     mode : str
-        The padding mode; unless "zeros", x is extended by `pads` first.
+        The padding mode; unless "zeros", x is padded by `pads` first.
     pads : tuple of (lo, hi)
-        The extension of x, one pair a spatial axis.
+        The padding of x, one pair per spatial axis.
     algorithm, precision : str
         See `triconv.conv`.
     dtype : dtype, optional
@@ -113,11 +113,11 @@ class Call:
             operands = (xp.conj(operands[0]), xp.conj(operands[1]))
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
-            is_folded = role == "x" and self.mode != "zeros"
-            is_rounded = not is_folded and given[role].dtype == dtype
+            is_padded = role == "x" and self.mode != "zeros"
+            is_rounded = not is_padded and given[role].dtype == dtype
             cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
-            if is_folded:
-                cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
+            if is_padded:
+                cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
         if "bias" in given:
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
@@ -167,7 +167,7 @@ class Call:
     def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
         a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
         if role == "x" and self.mode != "zeros":  # in the dtype of sums: its adjoint adds
-            a = f.extend(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
+            a = f.pad(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
         return a
 
     def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:

@@ -37,9 +37,9 @@ class SymbolicCall:
     spec : Any
         The parameters, as the backend's `contract_symbolic` takes them.
     mode : str
-        The padding mode; unless "zeros", x is extended by `pads` first.
+        The padding mode; unless "zeros", x is padded by `pads` first.
     pads : sequence of (lo, hi)
-        The extension of x, one pair per spatial axis.
+        The padding of x, one pair per spatial axis.
     precision : str
         See `triconv.conv`.
     """
@@ -70,7 +70,7 @@ class SymbolicCall:
         given = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
         a, b = (self.layout.to_torch_order(role, given[role], xp) for role in rules.ROLES[self.contraction].operands)
         if self.mode != "zeros":
-            a = own.extend(a, self.mode, self.pads)
+            a = own.pad(a, self.mode, self.pads)
         with lib.precision(self.precision):
             result = own.contract(self.contraction, a, b, given.get("bias"), self.spec)
         result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)

@@ -10,7 +10,7 @@ from triconv.backends import backend_of
 from triconv.geometry import Geometry
 from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
-from triconv.kernels.padding_modes import MODES, check_extension
+from triconv.kernels.padding_modes import MODES, check_padding_mode
 from triconv.operators.layout import Layout
 from triconv.operators.operation import Call
 from triconv.operators.symbolic import resolve_symbolic
@@ -147,7 +147,7 @@ def resolve(
         strides = one_per_axis(stride, ndim, "stride", least=1)
         dilations = one_per_axis(dilation, ndim, "dilation", least=1)
         pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
-        check_extension(mode, sizes["x"], pads)
+        check_padding_mode(mode, sizes["x"], pads)
         sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
         padding = 0
     geometry = Geometry.of(

@@ -292,7 +292,7 @@ def test_several_hops(jax):
         (
             (("a", "b"), None, None, None, None),
             (),
-            r"the spec of `x` must have at most one entry an axis, got 5 for 4 \(NCHW\)",
+            "the spec of `x` must have at most one entry per axis, got 5 for 4 axes",
         ),
         ((None, ("a", "b")), (), "the axis 'C' of `x` must divide among the devices, got 4 for 8"),
     ],

@@ -1,10 +1,7 @@
 """torch autograd functions for the contractions.
 
 One function class for the three bilinear contractions and one for the two linear maps; both call themselves backward, so
-derivatives of any order are defined. torch's gradient of a complex function is conjugated: the cotangent of one operand is
-the contraction with the conjugate of the other::
-
-    gx = conv_input_vjp(g, conj(w))         gw = conv_weight_vjp(g, conj(x))
+derivatives of any order are defined. torch's gradient of a complex function is conjugated, see `conjugation`.
 
 Some of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, and
 `torch.jit.trace` and `torch.func.functionalize` do not take one, so there torch differentiates the kernel itself. The older
@@ -26,6 +23,7 @@ from torch.autograd import Function
 
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
+from triconv.autodiff.conjugation import pullback_operands
 from triconv.backends.torch_internals import is_legacy_batchedtensor, takes_autograd_functions
 from triconv.geometry import Axis, Geometry
 
@@ -51,7 +49,7 @@ class Contraction(Function):
     @staticmethod
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the row of `rules.VJP`."""
-        a, b = (operand.conj() if operand.is_complex() else operand for operand in ctx.saved_tensors)
+        a, b = pullback_operands(ctx.saved_tensors, xp)
         first, second = rules.VJP[ctx.name]
         _, _, a_needed, b_needed = ctx.needs_input_grad
         ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype}) if a_needed else None

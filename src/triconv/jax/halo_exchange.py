@@ -19,10 +19,10 @@ import numpy as np
 from jax import lax
 
 from triconv.autodiff.jax_primitives import linear_pair
+from triconv.geometry.partition_spec import Names
 from triconv.geometry.sharded_axis import ShardedAxis, Transfer
 
 Array = Any
-Names = tuple[str, ...]
 
 
 def halo_exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,14 +31,13 @@ from triconv.autodiff import jax_primitives as binding
 from triconv.backends import backend_of
 from triconv.contractions import result_shape
 from triconv.geometry import Axis, Geometry
+from triconv.geometry.partition_spec import Names, count_parts, read_spec
 from triconv.geometry.sharded_axis import ShardedAxis
 from triconv.jax.halo_exchange import halo_exchange_p
-from triconv.operators.explicit_mesh import names_of
 from triconv.operators.operation import Call
 from triconv.rules import LETTERS
 
 Array = Any
-Names = tuple[str, ...]
 
 # what the letters of a layout stand for, in each tensor
 KEYS = {"x": {"N": "n", "C": "c"}, "w": {"O": "k", "I": "c"}, "g": {"N": "n", "C": "k"}}
@@ -58,7 +56,7 @@ class Sharding:
 
     def parts(self, key: str) -> int:
         """Number of parts of a letter."""
-        return math.prod(self.mesh.shape[name] for name in self.of(key))
+        return count_parts(self.of(key), self.mesh.shape)
 
 
 def key_of(call: Call, role: str, letter: str) -> str:
@@ -88,14 +86,8 @@ def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, spec
         if not isinstance(spec, PartitionSpec):
             msg = f"the spec of `{role}` must be a jax.sharding.PartitionSpec or None, got {type(spec).__name__}"
             raise TypeError(msg)
-        if len(spec) > len(letters):
-            msg = f"the spec of `{role}` must have at most one entry an axis, got {len(spec)} for {len(letters)} ({letters})"
-            raise ValueError(msg)
-        for letter, entry in zip(letters, spec, strict=False):
-            given = names_of(entry)
-            if unknown := [name for name in given if name not in mesh.shape]:
-                msg = f"the spec of `{role}` must name axes of the mesh, {tuple(mesh.shape)}, got {unknown[0]!r}"
-                raise ValueError(msg)
+        entries = read_spec(spec, len(letters), mesh.shape, f"the spec of `{role}`")
+        for letter, given in zip(letters, entries, strict=False):
             key = key_of(call, tensor, letter)
             if given and key in ("tap", "own"):
                 what = "spatial axes of `w`" if key == "tap" else "input channels of `w` in a grouped convolution"

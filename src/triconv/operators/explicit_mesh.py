@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from triconv.geometry.partition_spec import count_parts, names_of
 
 Array = Any
 
@@ -78,7 +79,7 @@ def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> A
         raise TypeError(msg)
     sizes = call.geometry.output_size if call.result == "g" else call.geometry.input_size
     for letter, size in zip(call.layout.spatial, sizes, strict=True):
-        parts = math.prod(mesh.shape[name] for name in names_of(names.get(letter)))
+        parts = count_parts(names_of(names.get(letter)), mesh.shape)
         if size % parts:
             msg = f"the positions of the result must divide among the devices, got {size} for {parts} in axis {letter}"
             raise TypeError(msg)
@@ -87,10 +88,3 @@ def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> A
 
 def _of(array: Array) -> NamedSharding:
     return jax.typeof(array).sharding
-
-
-def names_of(entry: Any) -> tuple[Any, ...]:
-    """The mesh axes of an entry of a `PartitionSpec`."""
-    if entry is None:
-        return ()
-    return entry if isinstance(entry, tuple) else (entry,)

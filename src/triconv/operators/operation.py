@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from triconv import rules
 from triconv.autodiff import binding
+from triconv.autodiff.conjugation import pullback_operands
 from triconv.backends import backend_of
 from triconv.geometry import Geometry, Pads
 from triconv.operators.layout import Layout
@@ -108,9 +109,7 @@ class Call:
         given = dict(zip(self.roles, arrays, strict=True))
         f, wide = binding(lib.name), lib.accumulator(dtype)
         ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
-        operands = self._operands(given, dtype, f, xp)
-        if lib.conjugates and xp.isdtype(dtype, "complex floating"):
-            operands = (xp.conj(operands[0]), xp.conj(operands[1]))
+        operands = pullback_operands(self._operands(given, dtype, f, xp), xp)
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
             is_padded = role == "x" and self.mode != "zeros"

@@ -30,17 +30,17 @@ VARIANTS = [
 
 
 def keep_memory() -> None:
-    """Have glibc keep what is freed: else each call gets large arrays from the system anew, or not, as it happens to stand.
+    """Have glibc keep freed memory, for all implementations alike.
 
-    Page by page that takes as long as many of the convolutions: 0.25 ms a MiB, of arrays from 32 MiB on always. It is the same
-    for all implementations.
+    By default glibc takes every array of 32 MiB or more from the system anew, and smaller ones sometimes. The system maps them
+    page by page, which takes 0.25 ms per MiB: as long as many of the convolutions.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_max, arena_max = -1, -4, -8
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
-        libc.mallopt(arena_max, 1)  # those of threads give back what is freed, all the same
+        libc.mallopt(arena_max, 1)  # the arenas of threads return freed memory to the system regardless
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,7 +31,7 @@ def check(entries: dict[str, Prepared], variant: Variant) -> None:
 
 
 def times(
-    entries: dict[str, Prepared], *, seconds: float, least: int = 3, most: int = 50, queued: bool = False
+    entries: dict[str, Prepared], *, seconds: float, min_runs: int = 3, max_runs: int = 50, queued: bool = False
 ) -> dict[str, list[float]]:
     """Run the implementations in turn for about `seconds` each, and return the seconds that each run took.
 
@@ -43,7 +43,9 @@ def times(
     spent = dict.fromkeys(entries, 0.0)
     counts = {name: _count(entry) if queued else 1 for name, entry in entries.items()}
     while waiting := [
-        name for name in entries if len(taken[name]) < least or (spent[name] < seconds and len(taken[name]) < most)
+        name
+        for name in entries
+        if len(taken[name]) < min_runs or (spent[name] < seconds and len(taken[name]) < max_runs)
     ]:
         for name in waiting:
             entry, count = entries[name], counts[name]
@@ -86,7 +88,7 @@ def _count(entry: Prepared) -> int:
 
 
 def ceilings(variant: Variant, *, size: int, bytes_: int) -> dict[str, float]:
-    """Return what the device does at most: multiply-adds a second of a large product, bytes a second of a large copy."""
+    """Return what the device does at most: multiply-adds per second of a large product, bytes per second of a large copy."""
     import jax
 
     a = jax.numpy.ones((size, size), variant.dtype)

@@ -71,12 +71,15 @@ def _table(title: str, cells: list[dict[str, Any]]) -> str:
     means = []
     for other in compared:
         for task in tasks:
-            found = [ratio[other] for (_, t), ratio in by.items() if t == task and other in ratio]
-            means.append(geometric_mean(found) if found else None)
+            measured = [ratio[other] for (_, t), ratio in by.items() if t == task and other in ratio]
+            means.append(geometric_mean(measured) if measured else None)
     lines.append("| **geometric mean** | " + " | ".join(map(_number, means)) + " |")
     for other in compared:
-        found = [ratio[other] for ratio in by.values() if other in ratio]
-        lines += ["", f"{other} / triconv, {len(found)} cells: {geometric_mean(found):.2f} (least {min(found):.2f})"]
+        measured = [ratio[other] for ratio in by.values() if other in ratio]
+        lines += [
+            "",
+            f"{other} / triconv, {len(measured)} cells: {geometric_mean(measured):.2f} (least {min(measured):.2f})",
+        ]
     return "\n".join(lines)
 
 

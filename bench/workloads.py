@@ -90,12 +90,12 @@ class Workload:
 
 def load(only: list[str], *, batch: str = "cpu", channels: str = "first") -> list[Workload]:
     """Return the workloads whose names contain one of `only` (all, if there is none), in the sizes for "cpu" or "gpu"."""
-    found = []
+    chosen = []
     for entry in tomllib.loads(FILE.read_text())["workload"]:
         if only and not any(part in entry["name"] for part in only):
             continue
-        found.append(replace(_workload(entry, batch), channels=channels))
-    return found
+        chosen.append(replace(_workload(entry, batch), channels=channels))
+    return chosen
 
 
 def _workload(entry: dict[str, Any], batch: str) -> Workload:

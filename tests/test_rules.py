@@ -330,7 +330,7 @@ def test_vjp_and_jvp_errors():
     x, w = np.ones((1, 1, 4)), np.ones((1, 1, 2))
     with pytest.raises(TypeError, match="`op` must be an operator of triconv"):
         triconv.vjp(np.convolve, x, w)
-    with pytest.raises(ValueError, match="`tangents` must be one an array, got 1"):
+    with pytest.raises(ValueError, match="`tangents` must be one per array, got 1"):
         triconv.jvp(triconv.conv, (x, w), (x,))
     with pytest.raises(ValueError, match=r"`tangents\[1\]\.shape` must be that of arrays\[1\]"):
         triconv.jvp(triconv.conv, (x, w), (x, x))

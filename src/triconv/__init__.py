@@ -21,7 +21,7 @@ For a fixed tap the meetings are a pair of equally long strided slices, so that 
         gx[tap.input]  += w[tap.index].T @ g[tap.output]      # conv_input_vjp
         gw[tap.index]  += g[tap.output]  @ x[tap.input].T     # conv_weight_vjp
 
-where the matrices are ``w[k, c]``, and ``x`` and ``g`` with one column a position. The derivative of a contraction is again
+where the matrices are ``w[k, c]``, and ``x`` and ``g`` with one column per position. The derivative of a contraction is again
 one of the three, with the same geometry. "Convolution" is cross-correlation, as in torch and lax: the kernel is not flipped.
 
 Letters: batch ``n``, input channel ``c``, output channel ``k``, input position ``i``, output position ``o``, tap ``t``; arrays

@@ -44,7 +44,7 @@ def batched(
     Returns
     -------
     result : array
-        The results, one a sample.
+        The results, one per sample.
     axis : int
         Where the batch stands in it.
     """
@@ -57,13 +57,13 @@ def batched(
             folded.append(operand)
             continue
         target = LETTERS[role].index(letter)
-        *before, size, own = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
-        folded.append(xp.reshape(moved, (*before, size * own, *moved.shape[target + 2 :])))
+        *before, batch, length = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
+        folded.append(xp.reshape(moved, (*before, batch * length, *moved.shape[target + 2 :])))
     if letter == "group":
-        geometry = replace(geometry, groups=geometry.groups * size)
+        geometry = replace(geometry, groups=geometry.groups * batch)
     result = getattr(f, name)(*folded, geometry=geometry, **kw)
     target = LETTERS[roles.result].index(letter)
-    return xp.reshape(result, (*result.shape[:target], size, own, *result.shape[target + 1 :])), target
+    return xp.reshape(result, (*result.shape[:target], batch, length, *result.shape[target + 1 :])), target
 
 
 def _move(xp: Any, a: Array, axis: int, target: int) -> Array:

@@ -8,7 +8,7 @@ Three bilinear primitives, closed under transposition, and a pair of linear ones
 `linear_pair` makes more of such pairs for the rooms above.
 
 JVPs follow from linearity, and so does `jet`; `checkify` looks for NaNs in what each gives. Run eagerly, a primitive is
-compiled once a geometry and shape, as JAX's own are.
+compiled once per geometry and shape, as JAX's own are.
 
 Inside of `jax.shard_map` an operand that is the same on every device of a mesh axis is first cast to one that varies over
 it, where the other operand does. The transpose of that cast is the sum over the devices, which is what the gradient of a
@@ -74,18 +74,18 @@ def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> A
     Primitives give the dtype of their sums, which is rounded after: so the terms of a tangent are added before. And what is
     cast to vary is cast to it before, since the adjoint is a sum over devices.
     """
-    given = {"algorithm": "auto", "precision": "highest"} | params
-    if given["precision"] == "default":  # as configured now, not when the program is compiled
-        given["precision"] = jax.config.jax_default_matmul_precision or "default"
-    dtype = np.dtype(given.get("dtype") or a.dtype)
-    given["dtype"] = _sums(dtype)
+    params = {"algorithm": "auto", "precision": "highest"} | params
+    if params["precision"] == "default":  # as configured now, not when the program is compiled
+        params["precision"] = jax.config.jax_default_matmul_precision or "default"
+    dtype = np.dtype(params.get("dtype") or a.dtype)
+    params["dtype"] = _sums(dtype)
     varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
     missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
     a, b = (
         jax.lax.pcast(o.astype(_sums(o.dtype)), m, to="varying") if m else o
         for o, m in zip((a, b), missing, strict=True)
     )
-    return primitive.bind(a, b, **given).astype(dtype)
+    return primitive.bind(a, b, **params).astype(dtype)
 
 
 def _sums(dtype: Any) -> Any:
@@ -128,7 +128,7 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
 
 
 def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
-    """The kind of device that a program is compiled for, whether its arrays may be shared out among several, and a mesh.
+    """The kind of device that a program is compiled for, whether its arrays may be sharded over several, and a mesh.
 
     The mesh says which axes of an array are whole, so it need not be the user's; there is none where axes are manual.
     """

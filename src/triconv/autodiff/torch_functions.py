@@ -5,7 +5,7 @@ derivatives of any order are defined. torch's gradient of a complex function is 
 
 Some of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, and
 `torch.jit.trace` and `torch.func.functionalize` do not take one, so there torch differentiates the kernel itself. The older
-batching that ``is_grads_batched`` uses has no slices, so there the kernel is an operator that torch calls once a sample.
+batching that ``is_grads_batched`` uses has no slices, so there the kernel is an operator that torch calls once per sample.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
 
 
 def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
-    """The kernel, but once a sample under torch's older batching."""
+    """The kernel, but once per sample under torch's older batching."""
     if not any(map(is_legacy_batchedtensor, operands)):
         return _dense(getattr(contractions, name)(*operands, **params))
     return _once_a_sample(*operands, *[None] * (2 - len(operands)), name, written(params))

@@ -158,8 +158,8 @@ class Torch(Standard):
             y = torch_products.convolution(x, w, params)
         else:
             # the function that autocast knows
-            own = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
-            y = own(x, w, None, params["stride"], padding, params["dilation"], groups)
+            function = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
+            y = function(x, w, None, params["stride"], padding, params["dilation"], groups)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
@@ -190,7 +190,7 @@ class Torch(Standard):
         gw = self._backward(g, x, w, _params(geometry, padding, groups), 1)
         return gw.reshape(groups, k, c, *geometry.kernel_size)
 
-    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:
         """The gradient of x (0) or w (1) by torch's own convolution."""
         import torch
 
@@ -198,9 +198,9 @@ class Torch(Standard):
             from triconv.backends import torch_products
 
             vjps = torch_products.convolution_input_vjp, torch_products.convolution_weight_vjp
-            return vjps[wanted](g, x, w, params)
-        mask = [number == wanted for number in range(3)]
-        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted]
+            return vjps[operand](g, x, w, params)
+        mask = [number == operand for number in range(3)]
+        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[operand]
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """As the standard one; in place only where nothing records, batches or replays what is done."""
@@ -258,9 +258,9 @@ def _added(a: Array, places: dict[int, slice], values: Array) -> Array:
     """A new tensor: `a` with values added at slices of these axes."""
     if not places:
         return a + values.reshape(a.shape)
-    (axis, where), *others = places.items()
-    start, stop, step = where.indices(a.shape[axis])
-    part = a[(slice(None),) * axis + (where,)]
+    (axis, positions), *others = places.items()
+    start, stop, step = positions.indices(a.shape[axis])
+    part = a[(slice(None),) * axis + (positions,)]
     return a.slice_scatter(_added(part, dict(others), values), axis, start, stop, step)
 
 

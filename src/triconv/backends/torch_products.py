@@ -75,12 +75,12 @@ def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any])
     return gw[(..., *map(slice, w.shape[2:]))].transpose(0, 1)
 
 
-def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:
     dtype = g.dtype
     if _needs_doubles(g):
         g, x, w = g.double(), x.double(), w.double()
-    mask = [number == wanted for number in range(3)]
-    return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted].to(dtype)
+    mask = [number == operand for number in range(3)]
+    return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[operand].to(dtype)
 
 
 def _is_convolution(array: Array) -> bool:

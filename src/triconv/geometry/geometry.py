@@ -28,7 +28,7 @@ class Geometry:
     Parameters
     ----------
     axes : tuple of Axis
-        One a spatial axis; may be empty.
+        One per spatial axis; may be empty.
     groups : int
         Number of independent convolutions side by side in the channels; none in an empty batch of convolutions.
     """
@@ -58,7 +58,7 @@ class Geometry:
         input_size, kernel_size : sequence of int
             Spatial sizes of the input and of the kernel.
         stride, dilation, input_dilation : int or sequence of int
-            One for all axes, or one an axis.
+            One for all axes, or one per axis.
         padding : int, sequence of int, sequence of (lo, hi), or str
             See `resolve_padding`.
         groups : int

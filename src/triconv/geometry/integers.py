@@ -74,7 +74,7 @@ def one_per_axis(value: Any, ndim: int, name: str, least: int | None = None, *, 
         if len(numbers) == 1 and repeat:
             return numbers * ndim
         if len(numbers) != ndim:
-            msg = f"`{name}` must be one int or one int a spatial axis, got {len(numbers)} for {ndim} axes"
+            msg = f"`{name}` must be one int or one int per spatial axis, got {len(numbers)} for {ndim} axes"
             raise ValueError(msg)
         return numbers
     if not hasattr(value, "__index__"):

@@ -199,11 +199,11 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     devices, positions = math.prod(parts), [axis.input_block for axis in axes]
     halos = 0
     for number, axis in enumerate(axes):
-        most = max(
+        sent_positions = max(
             sum(t.size for t in axis.transfers() if any(sender == device for sender, _ in t.pairs))
             for device in range(axis.parts)
         )
-        halos += most * math.prod(positions[:number]) * math.prod(positions[number + 1 :])
+        halos += sent_positions * math.prod(positions[:number]) * math.prod(positions[number + 1 :])
         positions[number] = axis.size if axis.parts > 1 else axis.input_block
     halos *= n * c * itemsize
     weights = itemsize * (k * c // geometry.groups) * math.prod(geometry.kernel_size)

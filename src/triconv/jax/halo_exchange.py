@@ -1,11 +1,11 @@
-"""The halo exchange on JAX's collectives: each device gets its window of an axis that is shared out in blocks.
+"""The halo exchange on JAX's collectives: each device gets its window of an axis that is sharded in blocks.
 
 `halo_exchange` is linear; its adjoint `halo_accumulate` follows step by step, in reverse::
 
     exchange    receive from the neighbours, join, cut the window out
     halo_accumulate   put the window back in its place, split, send back what was received, add
 
-Both are written for the inside of `jax.shard_map`, where `names` are the mesh axes over which the axis is shared out.
+Both are written for the inside of `jax.shard_map`, where `names` are the mesh axes over which the axis is sharded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def halo_exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent:
     axis : int
         The axis, from the end.
     names : tuple of str
-        Mesh axes over which it is shared out.
+        Mesh axes over which it is sharded.
     halo : ShardedAxis
         The blocks.
     sent : dtype
@@ -67,7 +67,7 @@ def halo_accumulate(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sen
     extended = _padded(g, axis, begin, rest - begin)
     if halo.step:
         extended = jnp.roll(extended, _begin(names, halo), axis)
-    own = lax.slice_in_dim(extended, halo.before, halo.before + halo.input_block, axis=axis)
+    block = lax.slice_in_dim(extended, halo.before, halo.before + halo.input_block, axis=axis)
     for transfer in halo.transfers():
         if not transfer.pairs:
             continue
@@ -75,8 +75,8 @@ def halo_accumulate(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sen
         place = halo.before + first - transfer.hop * halo.input_block
         piece = lax.slice_in_dim(extended, place, place + last - first, axis=axis)
         back = _permute(piece, tuple((receiver, sender) for sender, receiver in transfer.pairs), names)
-        own = own + _padded(back, axis, first, halo.input_block - last)
-    return own
+        block = block + _padded(back, axis, first, halo.input_block - last)
+    return block
 
 
 def result_shape(name: str, x: Any, *, axis: int, halo: ShardedAxis, **_: Any) -> tuple[int, ...]:

@@ -55,11 +55,12 @@ def conv_general_dilated(
     rhs : array, shape (k, c // feature_group_count, *kernel)
         The kernel, of the same dtype; it is not flipped.
     window_strides : sequence of int
-        Step of the output, one a spatial axis.
+        Step of the output, one per spatial axis.
     padding : {"VALID", "SAME", "SAME_LOWER"} or sequence of (lo, hi)
-        Zeros around the dilated input, one pair a spatial axis; negative numbers crop. A string where `lhs_dilation` is all 1.
+        Zeros around the dilated input, one pair per spatial axis; negative numbers crop. A string is allowed only if all of
+        `lhs_dilation` is 1.
     lhs_dilation, rhs_dilation : sequence of int, optional
-        Steps of the input and of the taps, one a spatial axis.
+        Steps of the input and of the taps, one per spatial axis.
     dimension_numbers : tuple of str, ConvDimensionNumbers, or None
         Three strings such as ``("NHWC", "HWIO", "NHWC")``; the positions of the axes; or None for channels first. Spatial
         parameters are in the order in which the kernel has the spatial axes.
@@ -163,7 +164,7 @@ def conv_transpose(
     rhs : array, shape (*kernel, c, k)
         The kernel, of the same dtype.
     strides : sequence of int
-        Dilation of the input, one a spatial axis.
+        Dilation of the input, one per spatial axis.
     padding : {"SAME", "VALID"} or sequence of (lo, hi)
         As a string, that of the convolution whose transpose this is. Pairs are the padding of the dilated input, or with
         `use_consistent_padding` that of the convolution whose transpose this is.
@@ -280,7 +281,7 @@ def _layout(lhs_ndim: int, rhs_ndim: int, numbers: Any) -> Layout:
 
 
 def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
-    """A sequence of one int a spatial axis; None where all are 1."""
+    """A sequence of one int per spatial axis; None where all are 1."""
     if value is None:
         return (1,) * ndim
     try:
@@ -289,20 +290,20 @@ def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
         msg = f"`{name}` must be a sequence of ints, got {shown(value)}"
         raise TypeError(msg) from None
     if len(numbers) != ndim:
-        msg = f"`{name}` must have one int a spatial axis, got {len(numbers)} for {ndim}"
+        msg = f"`{name}` must have one int per spatial axis, got {len(numbers)} for {ndim}"
         raise ValueError(msg)
     return tuple(as_int(number, name, least=1) for number in numbers)
 
 
 def _pairs(padding: Any, ndim: int) -> Pads:
-    """One (lo, hi) pair of ints a spatial axis."""
+    """One (lo, hi) pair of ints per spatial axis."""
     try:
         pairs = tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in padding)
     except (TypeError, ValueError):
         msg = f"`padding` must be a string or a sequence of (lo, hi) pairs of ints, got {shown(padding)}"
         raise ValueError(msg) from None
     if len(pairs) != ndim:
-        msg = f"`padding` must have one pair a spatial axis, got {len(pairs)} for {ndim}"
+        msg = f"`padding` must have one pair per spatial axis, got {len(pairs)} for {ndim}"
         raise ValueError(msg)
     return pairs
 
@@ -343,16 +344,18 @@ def _result_dtype(dtype: Any, preferred: Any) -> Any:
     """`preferred` in the width that JAX is configured for, if sums of `dtype` may be given in it."""
     if preferred is None:
         return dtype
-    wanted = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype
+    result = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype
     kinds = (jnp.integer, jnp.floating, jnp.complexfloating)
-    have, want = (next((n for n, kind in enumerate(kinds) if jnp.issubdtype(d, kind)), -1) for d in (dtype, wanted))
-    if have >= 0 and have != want and (have, want) != (0, 1):
-        msg = f"`preferred_element_type` must be of the kind of `lhs.dtype`, or floating for integers, got {wanted} for {dtype}"
+    kind_in, kind_out = (
+        next((n for n, kind in enumerate(kinds) if jnp.issubdtype(d, kind)), -1) for d in (dtype, result)
+    )
+    if kind_in >= 0 and kind_in != kind_out and (kind_in, kind_out) != (0, 1):
+        msg = f"`preferred_element_type` must be of the kind of `lhs.dtype`, or floating for integers, got {result} for {dtype}"
         raise TypeError(msg)
-    if jnp.issubdtype(dtype, jnp.signedinteger) and jnp.issubdtype(wanted, jnp.unsignedinteger):
-        msg = f"`preferred_element_type` must be signed if `lhs.dtype` is, got {wanted} for {dtype}"
+    if jnp.issubdtype(dtype, jnp.signedinteger) and jnp.issubdtype(result, jnp.unsignedinteger):
+        msg = f"`preferred_element_type` must be signed if `lhs.dtype` is, got {result} for {dtype}"
         raise TypeError(msg)
-    if wanted.itemsize < dtype.itemsize:
-        msg = f"`preferred_element_type` must not be narrower than `lhs.dtype`, got {wanted} for {dtype}"
+    if result.itemsize < dtype.itemsize:
+        msg = f"`preferred_element_type` must not be narrower than `lhs.dtype`, got {result} for {dtype}"
         raise TypeError(msg)
-    return wanted
+    return result

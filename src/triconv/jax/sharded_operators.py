@@ -25,7 +25,7 @@ def conv_sharded(
     overlap: bool | None = None,
     **params: Any,
 ) -> Array:
-    """Convolve arrays that are shared out over a mesh; of what is shared out in space, only the halos travel.
+    """Convolve arrays that are sharded over a mesh; of what is sharded in space, only the halos travel.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def conv_sharded(
     mesh : jax.sharding.Mesh
         The devices, of this process and of others.
     x_spec : jax.sharding.PartitionSpec
-        Over which axes of the mesh the batch, the channels and the spatial axes of `x` are shared out, one entry an axis.
+        Over which axes of the mesh the batch, the channels and the spatial axes of `x` are sharded, one entry per axis.
     w_spec : jax.sharding.PartitionSpec, optional
-        The same of `w`; its input channels are shared out as those of `x`, its spatial axes are whole on each device.
+        The same of `w`; its input channels are sharded as those of `x`, its spatial axes are whole on each device.
     overlap : bool, optional
         Whether to convolve the interior of each block apart, which XLA can do while the halos travel; by default on anything
         but a CPU.
@@ -48,7 +48,7 @@ def conv_sharded(
     Returns
     -------
     array, shape (n, k, *output)
-        Shared out as `x` in the batch and in space, as `w` in the channels.
+        Sharded as `x` in the batch and in space, as `w` in the channels.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def conv_sharded(
     others have come by collective permutes (from several blocks away, if the halo is wider than one), see `triconv.halo`.
     Spatial sizes need not divide among the devices: the last blocks are then filled with zeros. Of the derivatives the input
     VJP sends the halos back and adds them, the weight VJP sends those of `x` and adds up over batch and space.
-    A step sends, for each spatial axis that is shared out and each device in the middle of it, at most
+    A step sends, for each spatial axis that is sharded and each device in the middle of it, at most
     ``dilation * (kernel - 1) / input_dilation`` positions if ``output = input_dilation * input / stride``, no matter how many
     devices there are; see `triconv.halo.scale`.
 
@@ -83,7 +83,7 @@ def conv_sharded(
 def sharded(
     operator: Callable[..., Array], mesh: Mesh, *specs: PartitionSpec | None, overlap: bool | None = None
 ) -> Callable[..., Array]:
-    """An operator of triconv, on arrays that are shared out over a mesh.
+    """An operator of triconv, on arrays that are sharded over a mesh.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def sharded(
     mesh : jax.sharding.Mesh
         The devices.
     *specs : jax.sharding.PartitionSpec or None
-        How each of its arrays is shared out, in their positional order; None, or one left out, as the others say.
+        How each of its arrays is sharded, in their positional order; None, or one left out, as the others say.
     overlap : bool, optional
         See `conv_sharded`.
 
@@ -128,7 +128,7 @@ def sharded(
     def run(*args: Any, **kwargs: Any) -> Array:
         call, arrays = operator.resolve(*args, **kwargs)
         if len(specs) > len(arrays):
-            msg = f"there must be at most one spec an array, got {len(specs)} for {len(arrays)}"
+            msg = f"there must be at most one spec per array, got {len(specs)} for {len(arrays)}"
             raise TypeError(msg)
         return spatial_sharding.apply(call, arrays, mesh, specs, overlap)
 

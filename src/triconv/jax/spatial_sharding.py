@@ -1,10 +1,10 @@
-"""Convolution on arrays that are shared out over a mesh: each device computes a block of the result, and halos alone travel.
+"""Convolution on arrays that are sharded over a mesh: each device computes a block of the result, and halos alone travel.
 
 There is one program, that of `conv`: exchange the halos of x, convolve what each device has, and where the channels of x are
-shared out add up over them. The other two contractions are its transposes, so what each of them sends follows from it:
+sharded add up over them. The other two contractions are its transposes, so what each of them sends follows from it:
 
     ================  ==================================  ========================  =======================
-    shared out        conv                                conv_input_vjp            conv_weight_vjp
+    sharded           conv                                conv_input_vjp            conv_weight_vjp
     ================  ==================================  ========================  =======================
     batch             nothing                             nothing                   sum of gw
     channels of x     sum of y                            nothing                   nothing
@@ -45,7 +45,7 @@ KEYS = {"x": {"N": "n", "C": "c"}, "w": {"O": "k", "I": "c"}, "g": {"N": "n", "C
 
 @dataclass(frozen=True)
 class Sharding:
-    """Over which axes of a mesh each letter is shared out: "n", "c", "k", "group" and the spatial letters."""
+    """Over which axes of a mesh each letter is sharded: "n", "c", "k", "group" and the spatial letters."""
 
     mesh: Mesh
     names: tuple[tuple[str, Names], ...]
@@ -60,7 +60,7 @@ class Sharding:
 
 
 def key_of(call: Call, role: str, letter: str) -> str:
-    """What a letter of the layout stands for; in a grouped convolution the channels are shared out by groups."""
+    """What a letter of the layout stands for; in a grouped convolution the channels are sharded by groups."""
     key = KEYS[role].get(letter, letter)
     if role == "w" and letter in call.layout.spatial:
         return "tap"
@@ -87,14 +87,14 @@ def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, spec
             msg = f"the spec of `{role}` must be a jax.sharding.PartitionSpec or None, got {type(spec).__name__}"
             raise TypeError(msg)
         entries = read_spec(spec, len(letters), mesh.shape, f"the spec of `{role}`")
-        for letter, given in zip(letters, entries, strict=False):
+        for letter, mesh_axes in zip(letters, entries, strict=False):
             key = key_of(call, tensor, letter)
-            if given and key in ("tap", "own"):
-                what = "spatial axes of `w`" if key == "tap" else "input channels of `w` in a grouped convolution"
-                msg = f"the {what} must be whole on every device, got {given} for {letter!r}"
+            if mesh_axes and key in ("tap", "own"):
+                part = "spatial axes of `w`" if key == "tap" else "input channels of `w` in a grouped convolution"
+                msg = f"the {part} must be whole on every device, got {mesh_axes} for {letter!r}"
                 raise ValueError(msg)
-            if given and names.setdefault(key, given) != given:
-                msg = f"the specs must share out one letter in one way, got {names[key]} and {given} for {letter!r} of `{role}`"
+            if mesh_axes and names.setdefault(key, mesh_axes) != mesh_axes:
+                msg = f"the specs must shard one letter in one way, got {names[key]} and {mesh_axes} for {letter!r} of `{role}`"
                 raise ValueError(msg)
     used = list(itertools.chain.from_iterable(names.values()))
     if twice := {name for name in used if used.count(name) > 1}:
@@ -113,9 +113,9 @@ def _check_sizes(call: Call, shapes: dict[str, tuple[int, ...]], sharding: Shard
             if letter in call.layout.spatial or key == "own":
                 continue
             of_groups = key == "group"
-            number, what = (call.geometry.groups, "groups") if of_groups else (size, f"axis {letter!r} of `{role}`")
+            number, divided = (call.geometry.groups, "groups") if of_groups else (size, f"axis {letter!r} of `{role}`")
             if number % sharding.parts(key):
-                msg = f"the {what} must divide among the devices, got {number} for {sharding.parts(key)}"
+                msg = f"the {divided} must divide among the devices, got {number} for {sharding.parts(key)}"
                 raise ValueError(msg)
 
 
@@ -130,13 +130,13 @@ def blocks(call: Call, sharding: Sharding) -> tuple[ShardedAxis, ...]:
 
 @functools.lru_cache(256)
 def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Array]:
-    """The compiled program of a call on a mesh: that of the call, with contractions that are shared out."""
+    """The compiled program of a call on a mesh: that of the call, with sharded contractions."""
     return jax.jit(functools.partial(call.run, contractions=OnMesh(call, sharding, overlap)))
 
 
 @dataclass(frozen=True)
 class OnMesh:
-    """The three contractions of a call, on canonical arrays that are shared out; results are in the dtype of their sums."""
+    """The three contractions of a call, on sharded canonical arrays; results are in the dtype of their sums."""
 
     call: Call
     sharding: Sharding
@@ -169,7 +169,7 @@ class OnMesh:
         return jax.ShapeDtypeStruct(shape, backend_of(jnp).accumulator(dtype))
 
     def _spec(self, role: str) -> PartitionSpec:
-        """How a canonical array is shared out; the taps are whole."""
+        """How a canonical array is sharded; the taps are whole."""
         spatial = "" if role == "w" else self.call.layout.spatial
         return PartitionSpec(*(self.sharding.of(key) or None for key in (*LETTERS[role], *spatial)))
 
@@ -213,13 +213,13 @@ def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any]
 
 
 def _split(spatial: str, sharding: Sharding, axes: tuple[ShardedAxis, ...]) -> int | None:
-    """The axis whose interior can be computed while its halos travel: the last one shared out that has an interior."""
-    found = None
+    """The axis whose interior can be computed while its halos travel: the last sharded one that has an interior."""
+    split = None
     for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
         first, last = halo.interior()
         if sharding.of(letter) and halo.step == 0 and 0 < last - first < halo.output_block:
-            found = number
-    return found
+            split = number
+    return split
 
 
 def _interior_first(
@@ -231,30 +231,30 @@ def _interior_first(
     halo: ShardedAxis,
 ) -> Array:
     """The outputs over a device's own block need no halo: a compiler that sends in the background computes them meanwhile."""
-    axis, where = number - len(local), halo.interior()
+    axis, interior = number - len(local), halo.interior()
     windows = exchange(x, axis=axis)
 
     def part(first: int, last: int) -> Array:
         inputs, sub = local[number].part(first, last)
-        source, begin = (x, halo.start) if (first, last) == where else (windows, 0)
+        source, begin = (x, halo.start) if (first, last) == interior else (windows, 0)
         piece = lax.slice_in_dim(source, begin + inputs.start, begin + inputs.stop, axis=axis)
         return conv(piece, [*local[:number], sub, *local[number + 1 :]])
 
-    bounds = [(0, where[0]), where, (where[1], halo.output_block)]
+    bounds = [(0, interior[0]), interior, (interior[1], halo.output_block)]
     return jnp.concatenate([part(first, last) for first, last in bounds if first < last], axis)
 
 
 def apply(call: Call, arrays: tuple[Array, ...], mesh: Mesh, specs: tuple[Any, ...], overlap: bool | None) -> Array:
     """Check everything, then run the program of the call."""
     if call.mode != "zeros":
-        msg = f"`padding_mode` must be 'zeros' where arrays are shared out, got {call.mode!r}"
+        msg = f"`padding_mode` must be 'zeros' where arrays are sharded, got {call.mode!r}"
         raise ValueError(msg)
     shapes = {role: array.shape for role, array in zip(call.roles, arrays, strict=True)}
     sharding = sharding_of(call, shapes, mesh, specs)
     if not all(axis.input_size and axis.kernel_size and axis.output_size for axis in call.geometry.axes):
         return call(*arrays)  # zeros, or nothing
     if call.contraction != "conv" and not jnp.issubdtype(jnp.result_type(*arrays), jnp.inexact):
-        msg = f"the dtype must be floating where a VJP is shared out, got {jnp.result_type(*arrays)}"
+        msg = f"the dtype must be floating where a VJP is sharded, got {jnp.result_type(*arrays)}"
         raise TypeError(msg)
     if overlap is None:  # a CPU sends nothing in the background
         overlap = next(iter(mesh.devices.flat)).platform != "cpu"

@@ -46,11 +46,11 @@ def backends() -> dict[str, Installed]:
     >>> triconv.backends()["numpy"].devices
     ('cpu',)
     """
-    found = {}
+    installed = {}
     for name, kind in BACKENDS.items():
         if kind.installed():
-            found[name] = Installed(name, kind.version(), tuple(kind.load().devices()))
-    return found
+            installed[name] = Installed(name, kind.version(), tuple(kind.load().devices()))
+    return installed
 
 
 def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: bool = True) -> Bound:
@@ -84,7 +84,7 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
 
     Notes
     -----
-    Moving costs one copy an array, unless it is of that library, device and dtype already.
+    Moving costs one copy per array, unless it is of that library, device and dtype already.
 
     Examples
     --------
@@ -93,14 +93,14 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     >>> tc.conv1d([[[1, 2, 3]]], [[[1, 1]]])
     array([[[3., 5.]]], dtype=float32)
     """
-    where = "`name`" if name is not None else "`TRICONV_BACKEND`"
+    source = "`name`" if name is not None else "`TRICONV_BACKEND`"
     name = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
     if not isinstance(name, str) or name not in BACKENDS:
-        msg = f"{where} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
+        msg = f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
         raise ValueError(msg)
     kind = BACKENDS[name]
     if not kind.installed():
-        msg = f"{where} must be installed here, got {name!r}; install it with: {kind.install_command()}"
+        msg = f"{source} must be installed here, got {name!r}; install it with: {kind.install_command()}"
         raise ImportError(msg)
     if not isinstance(jit, (bool, np.bool_)):
         msg = f"`jit` must be True or False, got {shown(jit)}"
@@ -191,8 +191,8 @@ class Bound:
     def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
         """`triconv.jvp` on this library; `op` may be one of its own operators too."""
         derivatives.check_tuples(arrays, tangents)
-        moved, along = (tuple(map(self.asarray, some)) for some in (arrays, tangents))
-        return derivatives.jvp(self.in_steps(op), moved, along, **params)
+        moved_arrays, moved_tangents = (tuple(map(self.asarray, listed)) for listed in (arrays, tangents))
+        return derivatives.jvp(self.in_steps(op), moved_arrays, moved_tangents, **params)
 
     def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
         """The plain operator, or one whose calls run step by step if that is asked for."""
@@ -218,13 +218,13 @@ class BoundOperator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """Move and run."""
-        given = self._moved(args, kwargs)
-        return self.bound.in_steps(self.op)(*given.args, **given.kwargs)
+        bound = self._moved(args, kwargs)
+        return self.bound.in_steps(self.op)(*bound.args, **bound.kwargs)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
         """Move and resolve, as the operator's own."""
-        given = self._moved(args, kwargs)
-        return self.op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
+        bound = self._moved(args, kwargs)
+        return self.op.resolve(*bound.args, **bound.kwargs)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
         return getattr, (self.bound, self.op.__name__)
@@ -234,14 +234,14 @@ class BoundOperator:
 
     def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         try:
-            given = self.__signature__.bind(*args, **kwargs)
+            bound = self.__signature__.bind(*args, **kwargs)
         except TypeError as problem:
             msg = f"`{self.op.__name__}`: {problem}"
             raise TypeError(msg) from None
-        for name, value in given.arguments.items():
+        for name, value in bound.arguments.items():
             if name in self.arrays and value is not None:
-                given.arguments[name] = self.bound.asarray(value)
-        return given
+                bound.arguments[name] = self.bound.asarray(value)
+        return bound
 
 
 class InSteps:

@@ -34,7 +34,7 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     y : array
         ``op(*arrays, **params)``.
     pullback : callable
-        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one an array, in its shape and dtype.
+        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one per array, in its shape and dtype.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def jvp(
     arrays : tuple of array
         Its arrays in its positional order, bias left out where there is none.
     tangents : tuple of array
-        Their tangents, one an array, of its shape.
+        Their tangents, one per array, of its shape.
     **params : Any
         Its parameters.
 
@@ -133,7 +133,7 @@ def jvp(
     check_tuples(arrays, tangents)
     call, resolved = resolve_call(op, tuple(arrays), params)
     if len(tangents) != len(resolved):
-        msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
+        msg = f"`tangents` must be one per array, got {len(tangents)} for {len(resolved)} arrays"
         raise ValueError(msg)
     for number, (tangent, array) in enumerate(zip(tangents, resolved, strict=True)):
         _check_like(f"tangents[{number}]", tangent, array.shape, array.dtype, f"arrays[{number}]", resolved)
@@ -142,9 +142,9 @@ def jvp(
 
 def check_tuples(arrays: Any, tangents: Any) -> None:
     """Raise unless both are tuples, or lists: an array would be taken for one of its first axis."""
-    for name, some in (("arrays", arrays), ("tangents", tangents)):
-        if not isinstance(some, (tuple, list)):
-            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
+    for name, listed in (("arrays", arrays), ("tangents", tangents)):
+        if not isinstance(listed, (tuple, list)):
+            msg = f"`{name}` must be a tuple of arrays, got {type(listed).__name__}"
             raise TypeError(msg)
 
 
@@ -158,14 +158,16 @@ def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: di
     return call, tuple(map(lib.native, resolved))
 
 
-def _check_like(name: str, a: Array, shape: tuple[int, ...], dtype: Any, what: str, arrays: tuple[Array, ...]) -> None:
+def _check_like(
+    name: str, a: Array, shape: tuple[int, ...], dtype: Any, primal: str, arrays: tuple[Array, ...]
+) -> None:
     """Raise unless `a` may stand for a cotangent or tangent of an array of this shape and dtype."""
     xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
     if tuple(a.shape) != tuple(shape):
-        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(shape)}"
+        msg = f"`{name}.shape` must be that of {primal}, got {tuple(a.shape)} != {tuple(shape)}"
         raise ValueError(msg)
     lib, kinds = backend_of(xp), ("integer", "real", "complex")
-    have, need = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
-    if have > need:
-        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {dtype}"
+    tangent_kind, primal_kind = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
+    if tangent_kind > primal_kind:
+        msg = f"`{name}.dtype` must fit into the dtype of {primal}, got {a.dtype} for {dtype}"
         raise TypeError(msg)

@@ -83,7 +83,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     Returns
     -------
     Explanation
-        One row a contraction, each with the candidates and their costs; printed, a table.
+        One row per contraction, each with the candidates and their costs; printed, a table.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
         if not is_array_api_obj(a) and any(int(n) < 0 for n in a):
             msg = f"`arrays_or_shapes` must be shapes without negative sizes, got {shown(a)}"
             raise ValueError(msg)
-    given = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
-    call, arrays = resolve_call(op, tuple(given), params)
+    inputs = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
+    call, arrays = resolve_call(op, tuple(inputs), params)
     lib = backend_of(array_namespace(*arrays))
     letters: dict[str, int] = {}
     for role, a in zip(call.roles, arrays, strict=True):

@@ -34,7 +34,7 @@ def conv(
     w : array, shape (k, c // groups, *kernel)
         The kernel; it is not flipped.
     stride : int or sequence of int
-        Step of the output; one for all spatial axes, or one an axis.
+        Step of the output; one for all spatial axes, or one per axis.
     padding : int, sequence of int, sequence of (lo, hi), or str
         Zeros around the (dilated) input; negative numbers crop. "valid": none; "same": output of size
         ``ceil(input / stride)``, an odd one after; "same_lower": an odd one before; "full": ``dilation * (kernel - 1)`` on both
@@ -44,7 +44,7 @@ def conv(
     groups : int
         Number of independent convolutions side by side in the channels.
     layout : str, optional
-        Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter a spatial axis). ``N``, ``C``, ``O``
+        Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter per spatial axis). ``N``, ``C``, ``O``
         or ``I`` may be left out where there is no such axis.
     algorithm : {"auto", "direct", "gemm", "depthwise", "fft", "vendor"}
         The kernel: "auto" picks by a cost model, see `triconv.explain` and `triconv.kernels`. "fft", which it takes for kernels

@@ -1,7 +1,7 @@
 """Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the way from them to canonical arrays and back.
 
 Letters: ``N`` batch, ``C`` channels (of x on the left, of y on the right), ``O`` and ``I`` output and input channels of the
-kernel, and one letter a spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
+kernel, and one letter per spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
 
 The way there and back is a permutation of the elements, so each is the adjoint (and the inverse) of the other.
 """
@@ -74,13 +74,13 @@ class Layout:
             raise ValueError(msg)
         x, w, g = parts
         spatial = "".join(letter for letter in x if letter not in "NC")
-        for what, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
+        for array, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
             if len(set(letters)) != len(letters):
-                msg = f"`layout` must name each axis of {what} once, got {letters!r} in {text!r}"
+                msg = f"`layout` must name each axis of {array} once, got {letters!r} in {text!r}"
                 raise ValueError(msg)
             if {letter for letter in letters if letter not in head} != set(spatial) or set(spatial) & set("NCOI"):
                 msg = (
-                    f"`layout` must give {what} the letters {' and '.join(head)} (either may be left out) and the spatial "
+                    f"`layout` must give {array} the letters {' and '.join(head)} (either may be left out) and the spatial "
                     f"letters of x, {spatial!r}, got {letters!r} in {text!r}"
                 )
                 raise ValueError(msg)

@@ -93,12 +93,12 @@ class Call:
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
         entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
-        given = dict(zip(self.roles, entering, strict=True))
+        by_role = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or binding(lib.name), lib.accumulator(final)
-        has_bias = "bias" in given
-        result = self._contract(self._operands(given, dtype, f, xp), f, wide if has_bias else final, xp)
+        has_bias = "bias" in by_role
+        result = self._contract(self._operands(by_role, dtype, f, xp), f, wide if has_bias else final, xp)
         if has_bias:
-            result = result + self._bias(given["bias"], wide, xp)
+            result = result + self._bias(by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
@@ -106,22 +106,22 @@ class Call:
         xp = array_namespace(*arrays, g)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
-        given = dict(zip(self.roles, arrays, strict=True))
+        by_role = dict(zip(self.roles, arrays, strict=True))
         f, wide = binding(lib.name), lib.accumulator(dtype)
         ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
-        operands = pullback_operands(self._operands(given, dtype, f, xp), xp)
+        operands = pullback_operands(self._operands(by_role, dtype, f, xp), xp)
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
             is_padded = role == "x" and self.mode != "zeros"
-            is_rounded = not is_padded and given[role].dtype == dtype
+            is_rounded = not is_padded and by_role[role].dtype == dtype
             cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
             if is_padded:
                 cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
-        if "bias" in given:
+        if "bias" in by_role:
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
-        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in by_role.items())
         return tuple(self._contiguous(cotangent, arrays, lib) for cotangent in cast)
 
     def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
@@ -129,12 +129,12 @@ class Call:
         xp = array_namespace(*arrays, *tangents)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
-        given, moved = (dict(zip(self.roles, some, strict=True)) for some in (arrays, tangents))
+        by_role, tangents_by_role = (dict(zip(self.roles, listed, strict=True)) for listed in (arrays, tangents))
         f, wide = binding(lib.name), lib.accumulator(final)
-        (a, b), (da, db) = (self._operands(some, dtype, f, xp) for some in (given, moved))
+        (a, b), (da, db) = (self._operands(listed, dtype, f, xp) for listed in (by_role, tangents_by_role))
         result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
-        if "bias" in moved:
-            result = result + self._bias(moved["bias"], wide, xp)
+        if "bias" in tangents_by_role:
+            result = result + self._bias(tangents_by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def _compiled(
@@ -159,8 +159,8 @@ class Call:
         dtype = backend_of(xp).result_type(*arrays)
         return dtype, dtype if self.dtype is None else self.dtype
 
-    def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
-        first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
+    def _operands(self, by_role: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
+        first, second = (self._canonical(role, by_role[role], dtype, f, xp) for role in self.operands)
         return first, second
 
     def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:

@@ -65,14 +65,14 @@ class SymbolicCall:
         """Run forward; sums and the bias are in the accumulator's dtype, and the result is rounded once."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
-        own, dtype = lib.symbolic(), xp.result_type(*arrays)
+        symbolic, dtype = lib.symbolic(), xp.result_type(*arrays)
         wide = lib.product_dtype(dtype, arrays[0])
-        given = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
-        a, b = (self.layout.to_torch_order(role, given[role], xp) for role in rules.ROLES[self.contraction].operands)
+        by_role = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
+        a, b = (self.layout.to_torch_order(role, by_role[role], xp) for role in rules.ROLES[self.contraction].operands)
         if self.mode != "zeros":
-            a = own.pad(a, self.mode, self.pads)
+            a = symbolic.pad(a, self.mode, self.pads)
         with lib.precision(self.precision):
-            result = own.contract(self.contraction, a, b, given.get("bias"), self.spec)
+            result = symbolic.contract(self.contraction, a, b, by_role.get("bias"), self.spec)
         result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)
         return lib.contiguous(
             xp.astype(result, dtype, copy=False), arrays[:2], channels_first=self.layout.is_channels_first
@@ -107,7 +107,7 @@ def resolve_symbolic(
     precision: str,
 ) -> tuple[SymbolicCall, str | None]:
     """Resolve, and why the framework's own convolution cannot compute it, if so; arguments as `triconv.resolve.resolve`."""
-    own = backend_of(array_namespace(*arrays.values())).symbolic()
+    symbolic = backend_of(array_namespace(*arrays.values())).symbolic()
     ndim, roles = len(layout.spatial), rules.ROLES[contraction]
     sizes: dict[str, Any] = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     if roles.result != "g":
@@ -116,7 +116,7 @@ def resolve_symbolic(
     strides = one_per_axis(stride, ndim, "stride", least=1)
     dilations = one_per_axis(dilation, ndim, "dilation", least=1)
     input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
-    spec = own.Spec(
+    spec = symbolic.Spec(
         () if roles.result == "g" else sizes[roles.result],
         strides,
         [(0, 0)] * ndim,
@@ -125,32 +125,32 @@ def resolve_symbolic(
         as_int(groups, "groups", least=1),
     )
     if isinstance(padding, str) and padding.lower() in ("same", "same_lower"):
-        pads = own.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
+        pads = symbolic.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
     else:
         ones = [1] * ndim  # only the extent of the kernel matters, and it is no longer than the input
         pads = resolve_padding(padding, ones, sizes["w"], strides, dilations, ones)
     if mode == "zeros":
         spec = spec._replace(pads=pads)
-    why = own.obstacle(contraction, spec)
+    obstacle = symbolic.obstacle(contraction, spec)
     if algorithm not in ("auto", "vendor"):
-        why = f"`algorithm` {algorithm!r} needs sizes that are numbers"
-    if why is None and roles.result != "g" and not own.fits(sizes["x"], sizes["w"], sizes["g"], spec):
+        obstacle = f"`algorithm` {algorithm!r} needs sizes that are numbers"
+    if obstacle is None and roles.result != "g" and not symbolic.fits(sizes["x"], sizes["w"], sizes["g"], spec):
         msg = (
             f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
             f"got {sizes['g']} for an input of {sizes['x']} and a kernel of {sizes['w']}"
         )
         raise ValueError(msg)
     call = SymbolicCall(contraction, tuple(arrays), layout, spec, mode, pads, precision)
-    return call, why
+    return call, obstacle
 
 
 def _sizes(size: Any, ndim: int, name: str) -> tuple[Any, ...]:
     """`one_per_axis`, of numbers that may be symbolic."""
-    given = tuple(size) if isinstance(size, Sequence) else (size,)
-    if all(isinstance(number, int) for number in given):
+    sizes = tuple(size) if isinstance(size, Sequence) else (size,)
+    if all(isinstance(number, int) for number in sizes):
         return one_per_axis(size, ndim, name, least=0)
-    given = given * ndim if len(given) == 1 else given
-    if len(given) != ndim:
-        msg = f"`{name}` must be one int or one int a spatial axis, got {len(given)} for {ndim} axes"
+    sizes = sizes * ndim if len(sizes) == 1 else sizes
+    if len(sizes) != ndim:
+        msg = f"`{name}` must be one int or one int per spatial axis, got {len(sizes)} for {ndim} axes"
         raise ValueError(msg)
-    return given
+    return sizes

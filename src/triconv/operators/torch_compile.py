@@ -14,14 +14,14 @@ NONE = "None"  # `nonstrict_trace` takes strings, but not None
 
 def traced(name: str, *args: Any, **kwargs: Any) -> Array:
     """The operator of this name."""
-    given = [NONE if arg is None else arg for arg in args]
-    return _traced(name, *given, **{key: NONE if arg is None else arg for key, arg in kwargs.items()})
+    passed = [NONE if arg is None else arg for arg in args]
+    return _traced(name, *passed, **{key: NONE if arg is None else arg for key, arg in kwargs.items()})
 
 
 @nonstrict_trace
 def _traced(name: str, *args: Any, **kwargs: Any) -> Array:
-    given = [None if _is_none(arg) else arg for arg in args]
-    call, arrays = RESOLVERS[name](*given, **{key: None if _is_none(arg) else arg for key, arg in kwargs.items()})
+    passed = [None if _is_none(arg) else arg for arg in args]
+    call, arrays = RESOLVERS[name](*passed, **{key: None if _is_none(arg) else arg for key, arg in kwargs.items()})
     return call.run(*arrays)
 
 

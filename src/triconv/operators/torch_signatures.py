@@ -187,8 +187,8 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
                 )
                 raise ValueError(msg)
             if not taps or not size:
-                what = "w" if not taps else "x"
-                msg = f"`{what}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
+                empty = "w" if not taps else "x"
+                msg = f"`{empty}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
                 raise ValueError(msg)
             total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
             if not varies([total]) and total < 1:  # a symbolic one is torch's to check

@@ -109,7 +109,7 @@ def resolve(
     ndim = len(layout.spatial)
     lib = backend_of(array_namespace(*arrays.values()))
     if lib.varies(_every_size(arrays, result_size)):
-        call, why = resolve_symbolic(
+        call, obstacle = resolve_symbolic(
             contraction,
             arrays,
             names=names,
@@ -124,12 +124,12 @@ def resolve(
             algorithm=algorithm,
             precision=precision,
         )
-        if why is None:
+        if obstacle is None:
             _check_operands(layout, arrays, names, call.groups, roles)
             return cast("Call", call)
         spatial = [size for role in roles.operands for size in layout.spatial_size(role, arrays[role].shape)]
         if lib.varies([*spatial, *_flat(result_size)]):
-            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {why}"
+            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {obstacle}"
             raise ValueError(msg)
     sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     for role, lengths in sizes.items():
@@ -188,22 +188,22 @@ def _flat(size: Any) -> list[Any]:
 
 def _check_operands(layout: Layout, arrays: dict[str, Array], names: dict[str, str], groups: int, roles: Roles) -> None:
     """Raise unless the letters of the operands, and the bias, fit together."""
-    given = {role: (names[role], arrays[role].shape) for role in roles.operands}
-    _check_channels(layout, given, groups, names.get("groups", "groups"))
+    operands = {role: (names[role], arrays[role].shape) for role in roles.operands}
+    _check_channels(layout, operands, groups, names.get("groups", "groups"))
     _check_left_out(layout, arrays, groups, roles.result)
     if "bias" in arrays:
         letter, groups_ = ("O", 1) if roles.result == "g" else ("I", groups)
         expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
         if tuple(arrays["bias"].shape) != expected:
-            msg = f"`bias.shape` must be {expected}, one number an output channel, got {tuple(arrays['bias'].shape)}"
+            msg = f"`bias.shape` must be {expected}, one number per output channel, got {tuple(arrays['bias'].shape)}"
             raise ValueError(msg)
 
 
-def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
+def _check_channels(layout: Layout, operands: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
     """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
 
     def axis(role: str, letter: str) -> tuple[str, int]:
-        name, shape = given[role]
+        name, shape = operands[role]
         position = layout.letters(role).find(letter)
         written = f"{name}.shape[{position}]" if position >= 0 else "1"
         return written, layout.size(role, letter, shape)
@@ -219,19 +219,19 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
             msg = f"`{written}` must be a multiple of `{called}`, got {size} and {groups}"
             raise ValueError(msg)
 
-    if "x" in given and "w" in given:
+    if "x" in operands and "w" in operands:
         (x, c), (w, per_group) = axis("x", "C"), axis("w", "I")
         if layout.grouped == "N":
             equal((x, c), (w, per_group))
         elif c != groups * per_group:
             msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}"
             raise ValueError(msg)
-    if "g" in given and "w" in given:
+    if "g" in operands and "w" in operands:
         equal(axis("g", "C"), axis("w", "O"))
-    if "x" in given and "g" in given:
+    if "x" in operands and "g" in operands:
         equal(axis("g", "N"), axis("x", "N"))
     for role, letter in (("w", "O"), ("x", layout.grouped), ("g", "C")):
-        if role in given:
+        if role in operands:
             divisible(role, letter)
 
 

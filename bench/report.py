@@ -1,4 +1,4 @@
-"""The results of a run: tables in Markdown, and a plot of ratios."""
+"""Showing the results of a run: tables in Markdown, and a plot of ratios."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(run: Run) -> str:
 
 
 def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
-    """What triconv does per second, next to the most that the device can do."""
+    """Multiply-adds and bytes per second of triconv, beside the limits of the device."""
     tasks = list(dict.fromkeys(cell["task"] for cell in cells if cell["task"] in TASK_NAMES))
     head = [
         f"triconv, {title}",

@@ -1,4 +1,4 @@
-"""Padding: every spelling of it as one pair of ints per spatial axis."""
+"""Padding: every spelling that users may pass, as one ``(lo, hi)`` pair per spatial axis."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def resolve_padding(
     dilation: Sequence[int],
     input_dilation: Sequence[int],
 ) -> Pads:
-    """Every spelling of `padding` as one ``(lo, hi)`` pair per axis.
+    """Turn any spelling of `padding` into one ``(lo, hi)`` pair per axis.
 
     ``"valid"`` pads nothing; ``"full"`` pads ``dilation * (kernel - 1)`` on both sides and ``"causal"`` only before;
-    ``"same"`` makes the output ``ceil(input / stride)`` long and puts an odd one after (``"same_lower"``: before) [1]_.
+    ``"same"`` makes the output ``ceil(input / stride)`` long; if the total is odd, the extra position comes after the input
+    (with ``"same_lower"``: before it) [1]_.
 
     References
     ----------

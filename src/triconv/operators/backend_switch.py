@@ -1,4 +1,4 @@
-"""The backend switch: the operators, bound to one library."""
+"""The backend switch, `use`: the operators bound to one library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A library that triconv computes with here."""
+    """An installed library that triconv can compute with."""
 
     name: str
     version: str
@@ -29,12 +29,12 @@ class Installed:
 
 
 def backends() -> dict[str, Installed]:
-    """What is installed here: array libraries by the names that `use` takes, with version and devices.
+    """List the array libraries that are installed here, with version and devices, by the names that `use` takes.
 
     Returns
     -------
     dict of str to Installed
-        In the order numpy, jax, torch, cupy, array-api-strict.
+        The libraries, in the order numpy, jax, torch, cupy, array-api-strict.
 
     Notes
     -----
@@ -54,31 +54,31 @@ def backends() -> dict[str, Installed]:
 
 
 def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: bool = True) -> Bound:
-    """Bind the operators to one library: any arrays (or nested lists) that they are given are moved there first.
+    """Bind the operators to one library: they first move their arrays (or nested lists) there.
 
     Parameters
     ----------
     name : {"numpy", "jax", "torch", "cupy", "array-api-strict"}, optional
         The library; by default the environment variable ``TRICONV_BACKEND``, else "numpy".
     device : Any, optional
-        Where to, as the library spells it; for JAX also a string such as "cpu" or "cuda:1". By default the library's default.
+        The device, as the library spells it; for JAX also a string such as "cpu" or "cuda:1". By default the library's default.
     dtype : str or dtype, optional
-        To which dtype; by default the arrays keep their own.
+        The dtype of the arrays; by default they keep their own.
     jit : bool
-        Whether to compile a call as a whole, where the library has a compiler that triconv uses (JAX); otherwise it runs
-        step by step, which only a debugger could want.
+        Whether to compile a call as a whole, if the library has a compiler that triconv uses (JAX). Without it a call runs
+        step by step, which helps a debugger and is slow.
 
     Returns
     -------
     Bound
-        With the operators, `vjp` and `jvp`, ``xp``, ``asarray`` and ``to_numpy``.
+        An object with the operators, `vjp` and `jvp`, ``xp``, ``asarray`` and ``to_numpy``.
 
     Raises
     ------
     ValueError
-        If there is no backend of this name, or the library lacks the dtype.
+        If there is no backend of this name, or the library does not have the dtype.
     ImportError
-        If the library is not installed; the message has the command that installs it.
+        If the library is not installed; the message says how to install it.
     TypeError
         If `jit` is no bool.
 
@@ -109,18 +109,18 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
 
 
 class Bound:
-    """The operators, bound to one library; made by `use`.
+    """The operators bound to one library; made by `use`.
 
     Parameters
     ----------
     backend : Standard
         The library.
     device, dtype, jit : as in `use`
-        Where to, to which dtype, and whether to compile.
+        The device, the dtype, and whether to compile.
 
     Notes
     -----
-    It can be copied and pickled: it is made again, from its four arguments, where it is loaded.
+    It can be copied and pickled; it is made again from its four arguments when it is loaded.
     """
 
     if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Bound:
         self.dtype = backend.dtype(dtype)
         self.jit = jit and backend.compiles
         self._backend = backend
-        backend.asarray(0, dtype=self.dtype)  # a dtype that the library is not configured for shows now
+        backend.asarray(0, dtype=self.dtype)  # raises now if the library is not configured for the dtype
         try:
             backend.asarray(0, device=device)
         except Exception as problem:
@@ -154,27 +154,27 @@ class Bound:
         return f"triconv.use({self.name!r}, device={self.device!r}, dtype={self.dtype!r}, jit={self.jit!r})"
 
     def asarray(self, obj: Any) -> Array:
-        """Move an array of any library, or numbers in nested lists, to this library, device and dtype.
+        """Move an array of any library, or a nested list, to this library, device and dtype.
 
         Parameters
         ----------
         obj : array or nested list
-            What to move.
+            The array to move.
 
         Returns
         -------
         array
-            Its copy there, or `obj` itself if it is there already.
+            A copy, or `obj` itself if nothing changes.
         """
         return self._backend.asarray(obj, device=self.device, dtype=self.dtype)
 
     def to_numpy(self, array: Array) -> Any:
-        """View an array of any library as one of NumPy's, or copy it if it is elsewhere; torch's bfloat16 becomes float32.
+        """View an array of any library as a NumPy array, or copy it from its device; torch's bfloat16 becomes float32.
 
         Parameters
         ----------
         array : array
-            What to convert.
+            The array to convert.
 
         Returns
         -------
@@ -195,20 +195,20 @@ class Bound:
         return derivatives.jvp(self.in_steps(op), moved_arrays, moved_tangents, **params)
 
     def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
-        """The plain operator, or one whose calls run step by step if that is asked for."""
+        """The plain operator; without `jit`, one whose calls run step by step."""
         op = op.op if isinstance(op, BoundOperator) else op
         return op if self.jit or not self._backend.compiles or not hasattr(op, "resolve") else InSteps(op)
 
 
 class BoundOperator:
-    """An operator of one library: it moves the arrays that it is given there, and takes them by their names too.
+    """An operator bound to one library: it first moves its arrays there.
 
     Parameters
     ----------
     bound : Bound
-        Where to.
+        The library, device and dtype.
     op : callable
-        The plain operator, whose name, signature and docstring it has.
+        The plain operator; its name, signature and docstring are kept.
     """
 
     def __init__(self, bound: Bound, op: Callable[..., Array]) -> None:
@@ -217,12 +217,12 @@ class BoundOperator:
         self.bound, self.op, self.arrays = bound, op, array_names(op)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
-        """Move and run."""
+        """Move the arrays and run."""
         bound = self._moved(args, kwargs)
         return self.bound.in_steps(self.op)(*bound.args, **bound.kwargs)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
-        """Move and resolve, as the operator's own."""
+        """Move the arrays and resolve, as the `resolve` of the plain operator."""
         bound = self._moved(args, kwargs)
         return self.op.resolve(*bound.args, **bound.kwargs)  # type: ignore[attr-defined]
 
@@ -245,7 +245,7 @@ class BoundOperator:
 
 
 class InSteps:
-    """An operator whose calls run step by step: nothing is compiled as a whole."""
+    """An operator whose calls run step by step: no call is compiled as a whole."""
 
     def __init__(self, op: Callable[..., Array]) -> None:
         functools.update_wrapper(self, op, updated=())
@@ -257,11 +257,11 @@ class InSteps:
         return call(*arrays)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
-        """As the operator's own."""
+        """As the `resolve` of the plain operator, for a call that runs step by step."""
         call, arrays = self.op.resolve(*args, **kwargs)  # type: ignore[attr-defined]
         return replace(call, steps=True), arrays
 
 
 def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:
-    """What was pickled, made again; by position, so that it can be read by later versions."""
+    """Make what was pickled again; its arguments are positional, so that later versions can read the pickle."""
     return use(name, device=device, dtype=dtype, jit=jit)

@@ -1,4 +1,4 @@
-"""Derivatives of the operators on any backend, by the rule table: `vjp` and `jvp`."""
+"""`vjp` and `jvp`: derivatives of the operators on any backend, by the rule table."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     y : array
         ``op(*arrays, **params)``.
     pullback : callable
-        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one per array, in its shape and dtype.
+        Takes a cotangent ``g`` of the shape of ``y`` and returns a tuple of cotangents: one per array, in its shape and dtype.
 
     Raises
     ------
     TypeError
-        If `op` is no operator of triconv, or for what `op` raises it.
+        If `op` is no operator of triconv, or if `op` raises it.
     ValueError
-        For what `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
+        If `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
 
     Notes
     -----
-    Every rule is one line of the table in `triconv.rules`. Complex arrays: the plain transpose, as in JAX; for torch's
-    arrays its conjugate, as in torch.
+    Every rule is one line of the table in `triconv.rules`. For complex arrays the pullback is the plain transpose, as in JAX;
+    for torch's arrays it is the conjugate of that, as in torch.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
 
 @dataclass(frozen=True, eq=False)
 class Pullback:
-    """What `vjp` returns: takes a cotangent of the result, and gives one cotangent per array. It can be copied and pickled.
+    """The pullback that `vjp` returns: a function of a cotangent of the result. It can be copied and pickled.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class Pullback:
     arrays : tuple of array
         Its arrays.
     shape, dtype : tuple of int, dtype
-        Of the result.
+        Shape and dtype of the result.
     move : callable, optional
-        What to do with a cotangent first.
+        Converts a cotangent before it is used.
     """
 
     call: Call
@@ -103,7 +103,7 @@ def jvp(
     arrays : tuple of array
         Its arrays in its positional order, bias left out where there is none.
     tangents : tuple of array
-        Their tangents, one per array, of its shape.
+        Their tangents, one per array, of the same shape.
     **params : Any
         Its parameters.
 
@@ -117,7 +117,7 @@ def jvp(
     Raises
     ------
     TypeError, ValueError
-        For what `op` raises them, and if a tangent does not fit its array.
+        If `op` raises them, and if a tangent does not fit its array.
 
     Notes
     -----
@@ -141,7 +141,7 @@ def jvp(
 
 
 def check_tuples(arrays: Any, tangents: Any) -> None:
-    """Raise unless both are tuples, or lists: an array would be taken for one of its first axis."""
+    """Raise unless both are tuples or lists; an array would be read as a tuple of its parts."""
     for name, listed in (("arrays", arrays), ("tangents", tangents)):
         if not isinstance(listed, (tuple, list)):
             msg = f"`{name}` must be a tuple of arrays, got {type(listed).__name__}"

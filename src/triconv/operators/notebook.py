@@ -1,4 +1,4 @@
-"""Three functions of a teaching notebook: one image, one filter, one output channel, loops replaced by the contractions."""
+"""The operators of a teaching notebook: one image, one filter, one output channel."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One call of an operator, resolved: what to contract, and how to get from the user's arrays to canonical ones and back.
+"""A resolved call of an operator: the contraction, and the steps from the user's arrays to canonical ones and back.
 
-Every operator resolves to a `Call`, made of integers and strings only. It runs forward (`Call.__call__`), and since each
-of its steps is linear in each array, it runs backward (`Call.pullback`, the steps' adjoints in reverse) and along a tangent
-(`Call.pushforward`) by the rule table, on any library.
+Every operator resolves to a `Call`, which consists of integers and strings only. `Call.__call__` runs it forward. Each step is
+linear in each array, so the rule table suffices to run it backward (`Call.pullback`: the adjoints of the steps in reverse) and
+along a tangent (`Call.pushforward`), on any library.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Call:
     Parameters
     ----------
     contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
-        What it computes.
+        Which contraction it computes.
     roles : tuple of str
-        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+        The role of each of the operator's arrays, in its positional order: "x", "w", "g" or "bias".
     geometry : Geometry
         The geometry.
     layout : Layout
@@ -44,9 +44,9 @@ class Call:
     algorithm, precision : str
         See `triconv.conv`.
     dtype : dtype, optional
-        That of the result, by default the promoted one of the arrays.
+        Dtype of the result, by default the promoted one of the arrays.
     steps : bool
-        Whether to run step by step, where the library has a compiler.
+        Whether to run step by step although the library has a compiler.
     """
 
     contraction: str
@@ -72,7 +72,7 @@ class Call:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What the contraction takes beside its operands."""
+        """The parameters of the contraction."""
         return {"geometry": self.geometry, "algorithm": self.algorithm, "precision": self.precision}
 
     def __call__(self, *arrays: Array) -> Array:
@@ -88,7 +88,7 @@ class Call:
         return self._compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
 
     def run(self, *arrays: Array, contractions: Any = None) -> Array:
-        """`__call__`, step by step; by other contractions than the library's, if they are given."""
+        """`__call__`, step by step, with the contractions of the library or with other `contractions`."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
@@ -140,9 +140,9 @@ class Call:
     def _compiled(
         self, function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
     ) -> Callable[..., Any]:
-        """`function` of a call and arrays, compiled where the arrays' library has a compiler.
+        """`function` of a call and arrays, compiled if the library of the arrays has a compiler.
 
-        On a mesh with explicit axes the results keep to them: to those of `like`, one each, or else by the rule for a result.
+        On a mesh with explicit axes each result is sharded as its array in `like`, or else as `explicit_mesh` says.
         """
         if self.steps:
             return function
@@ -165,17 +165,17 @@ class Call:
 
     def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
         a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
-        if role == "x" and self.mode != "zeros":  # in the dtype of sums: its adjoint adds
+        if role == "x" and self.mode != "zeros":  # in the dtype of sums, since the adjoint of padding adds
             a = f.pad(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
         return a
 
     def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:
-        """Contract, and leave the result in the dtype of its sums: it is rounded once, at the end."""
+        """Contract; the result stays in the dtype of its sums, so that it is rounded once, at the end."""
         result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
         return self.layout.from_canonical(self.result, result, xp)
 
     def _contiguous(self, result: Array, arrays: tuple[Array, ...], lib: Any) -> Array:
-        """A result in the user's axes, in order in memory."""
+        """The result with the memory order that the library's users expect."""
         return lib.contiguous(result, arrays[:2], channels_first=self.layout.is_channels_first)
 
     @property

@@ -1,8 +1,8 @@
-"""A call of an operator with sizes that a tracer keeps symbolic, as `torch.export` and `torch.compile` do.
+"""A resolved call with symbolic sizes, as the tracers of `torch.export` and `torch.compile` have them.
 
-Such a call has no `Geometry`, whose sizes are numbers. It goes to the framework's own convolution, in the user's own order of
-axes, and the framework differentiates it. All that is checked is what does not depend on a symbolic size; the rest is the
-framework's to check, when the sizes are known.
+Such a call has no `Geometry`, whose sizes are numbers. The framework's own convolution computes it, in the user's own order of
+axes, and the framework differentiates it. Here only the checks are made that do not depend on a symbolic size; the framework
+makes the others when the sizes are known.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class SymbolicCall:
-    """A resolved call of an operator, as `triconv.call.Call`, with sizes that may be symbolic.
+    """A resolved call of an operator, as `triconv.operators.operation.Call`, with sizes that may be symbolic.
 
     Parameters
     ----------
     contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
-        What it computes.
+        Which contraction it computes.
     roles : tuple of str
-        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+        The role of each of the operator's arrays, in its positional order: "x", "w", "g" or "bias".
     layout : Layout
         The layout.
     spec : Any
-        The parameters, as the backend's `contract_symbolic` takes them.
+        The parameters, as the `contract` of the backend's `Standard.symbolic` takes them.
     mode : str
         The padding mode; unless "zeros", x is padded by `pads` first.
     pads : sequence of (lo, hi)
@@ -62,7 +62,7 @@ class SymbolicCall:
         return self.run(*arrays)
 
     def run(self, *arrays: Array) -> Array:
-        """Run forward; sums and the bias are in the accumulator's dtype, and the result is rounded once."""
+        """Run forward: sum and add the bias in the accumulator's dtype, then round the result once."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         symbolic, dtype = lib.symbolic(), xp.result_type(*arrays)
@@ -106,7 +106,7 @@ def resolve_symbolic(
     algorithm: str,
     precision: str,
 ) -> tuple[SymbolicCall, str | None]:
-    """Resolve, and why the framework's own convolution cannot compute it, if so; arguments as `triconv.resolve.resolve`."""
+    """Resolve; also say why the framework's own convolution cannot compute the call, or None. See `validation.resolve`."""
     symbolic = backend_of(array_namespace(*arrays.values())).symbolic()
     ndim, roles = len(layout.spatial), rules.ROLES[contraction]
     sizes: dict[str, Any] = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}

@@ -1,4 +1,4 @@
-"""From a user's arguments to a `Call`: every check that needs more than one argument, before any array work."""
+"""From a user's arguments to a `Call`: checks everything, before any array work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRECISIONS = ("highest", "default")
 
 
 def check_arrays(**arrays: Array) -> Any:
-    """The arrays' common namespace, or a `TypeError` that says which argument is no array, no number, or of another library."""
+    """The common namespace of the arrays; raises if one is no array of numbers, or of another library or device."""
     namespaces = {}
     for name, array in arrays.items():
         if not is_array_api_obj(array):
@@ -70,20 +70,20 @@ def resolve(
     algorithm: str = "auto",
     precision: str = "highest",
 ) -> Call:
-    """Check everything and resolve.
+    """Check the arguments of an operator and resolve them.
 
     Parameters
     ----------
     contraction : str
-        What to compute.
+        The contraction.
     arrays : dict of array
         The operator's arrays by role, in its positional order.
     names : dict of str
-        What the operator calls them, by role; and "groups", if it calls those otherwise.
+        The operator's names for them, by role; and its name for "groups", if it is another.
     layout : Layout
         The layout.
     result_size : int or sequence of int
-        Spatial sizes of the result if it is x or w.
+        Spatial sizes of the result, if it is x or w.
     stride, padding, dilation, input_dilation, groups, algorithm, precision
         See `triconv.conv`.
     mode : str
@@ -94,7 +94,7 @@ def resolve(
     Returns
     -------
     Call
-        Or `SymbolicCall`, which has the same three methods, if a size is symbolic.
+        The call; if a size is symbolic, a `SymbolicCall`, which has the same three methods.
     """
     roles = ROLES[contraction]
     for role in roles.operands:
@@ -181,7 +181,7 @@ def _every_size(arrays: dict[str, Array], result_size: Any) -> list[Any]:
 
 
 def _flat(size: Any) -> list[Any]:
-    """The sizes that a user gave, if they may be numbers."""
+    """The sizes in an int or a sequence, without what is no number."""
     sizes = size if isinstance(size, (list, tuple)) else [size]
     return [number for number in sizes if hasattr(number, "__index__")]
 
@@ -236,8 +236,8 @@ def _check_channels(layout: Layout, operands: dict[str, tuple[str, tuple[int, ..
 
 
 def _check_left_out(layout: Layout, arrays: dict[str, Array], groups: int, result: str) -> None:
-    """Raise if the result has no axis for something that is longer than 1."""
-    head = {  # the result's letter: where its length stands, and what to multiply it by
+    """Raise if the layout of the result leaves out an axis that is longer than 1."""
+    head = {  # per letter of the result: the tensor and letter that have its length, and the factor and divisor to it
         "g": {"N": ("x", "N", 1, 1), "C": ("w", "O", 1, 1)},
         "x": {"N": ("g", "N", 1, 1), "C": ("w", "I", groups, 1)},
         "w": {"O": ("g", "C", 1, 1), "I": ("x", "C", 1, groups)},

@@ -1,7 +1,7 @@
-"""Replacements for `jax.lax.conv_general_dilated` and `jax.lax.conv_transpose`: their signatures, triconv's rules and kernels.
+"""Replacements for `jax.lax.conv_general_dilated` and `jax.lax.conv_transpose`, with lax's signatures and triconv's kernels.
 
-Values and dtypes are those of lax, and what lax refuses is refused. Derivatives are the three contractions of the same
-geometry, to any order. Complex gradients are not conjugated, as everywhere in JAX::
+Values and dtypes are those of lax; arguments that lax refuses are refused here too. Derivatives of any order are the three
+contractions of the same geometry. Complex gradients are not conjugated, as everywhere in JAX::
 
     gx = conv_input_vjp(g, w)         gw = conv_weight_vjp(g, x)
 """
@@ -25,7 +25,7 @@ from triconv.operators.validation import resolve
 
 Array = Any
 
-# JAX's other name for Precision.DEFAULT: "default" is ours for what is configured
+# another name in JAX for Precision.DEFAULT; in triconv "default" means the configured precision
 FASTEST = "bfloat16"
 LAX_PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
 HEADS = ("NC", "OI", "NC")
@@ -69,11 +69,11 @@ def conv_general_dilated(
     batch_group_count : int
         Number of independent convolutions side by side in the batch of `lhs` and the output channels of `rhs`.
     precision : None, str, jax.lax.Precision, or a tuple of two
-        Of the products, as in lax: None means as `jax_default_matmul_precision` says. Of two that differ, the higher.
+        Precision of the products, as in lax. None means `jax_default_matmul_precision`. Of two that differ, the higher counts.
     preferred_element_type : dtype, optional
-        Of the result, and in which sums are taken.
+        Dtype of the sums and of the result.
     out_sharding : jax.sharding.NamedSharding or jax.sharding.PartitionSpec, optional
-        Sharding of the result on a mesh with explicit axes.
+        Sharding of the result, on a mesh with explicit axes.
 
     Returns
     -------
@@ -85,14 +85,18 @@ def conv_general_dilated(
     ValueError
         If a shape or a parameter does not fit.
     TypeError
-        If the dtypes differ, an argument has a wrong type, or the shardings leave that of the result open.
+        If the dtypes differ, an argument has a wrong type, or the shardings do not determine that of the result.
 
     Notes
     -----
-    Differences from lax: a kernel of size 0 gives zeros, where XLA has no program for it; sums of less than 32 bits are taken
-    in float32; the result is never weakly typed; spatial sizes must be numbers, though batch and channels may be symbolic; and
-    the program has no convolution of lax's, so policies of `jax.checkpoint` that save those by what they are (`dots_saveable`)
-    compute it again: name the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
+    Differences from lax:
+
+    * A kernel of size 0 gives zeros; XLA cannot compile it.
+    * Sums of dtypes narrower than 32 bits are taken in float32.
+    * The result is never weakly typed.
+    * Batch and channels may be symbolic, but spatial sizes must be numbers.
+    * A policy of `jax.checkpoint` that saves the results of certain primitives (`dots_saveable`) does not know triconv's. Name
+      the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
 
     Examples
     --------
@@ -166,8 +170,8 @@ def conv_transpose(
     strides : sequence of int
         Dilation of the input, one per spatial axis.
     padding : {"SAME", "VALID"} or sequence of (lo, hi)
-        As a string, that of the convolution whose transpose this is. Pairs are the padding of the dilated input, or with
-        `use_consistent_padding` that of the convolution whose transpose this is.
+        A string is the padding of the convolution whose transpose this is. Pairs are the padding of the dilated input; with
+        `use_consistent_padding` they too are the padding of the convolution whose transpose this is.
     rhs_dilation : sequence of int, optional
         Steps of the taps.
     dimension_numbers : tuple of str, ConvDimensionNumbers, or None
@@ -191,7 +195,7 @@ def conv_transpose(
 
     Notes
     -----
-    No zeros are inserted: at each tap, only the positions that meet are touched.
+    No zeros are inserted: only positions that meet are multiplied.
 
     Examples
     --------
@@ -230,7 +234,7 @@ def conv_transpose(
 
 
 def _arrays(lhs: Array, rhs: Array) -> tuple[Array, Array]:
-    """Both as JAX arrays of one dtype, or the error that says what they must be."""
+    """Both as JAX arrays of one dtype; raises if they are none."""
     for name, array in (("lhs", lhs), ("rhs", rhs)):
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             msg = f"`{name}` must be an array, got {type(array).__name__}"
@@ -324,13 +328,13 @@ def _transposed_padding(kernel: int, step: int, padding: Any) -> tuple[int, int]
 
 
 def _precision(precision: Any) -> str:
-    """The level of `jax.default_matmul_precision`, "default" for None: as it is configured."""
+    """The level of `jax.default_matmul_precision`; "default", the configured one, for None."""
     if precision is None:
         return "default"
     if isinstance(precision, (DotAlgorithm, DotAlgorithmPreset)) or (
         isinstance(precision, str) and precision in DotAlgorithmPreset.__members__
     ):
-        return FASTEST  # as lax, whose convolutions have no algorithm
+        return FASTEST  # as in lax, whose convolutions do not take an algorithm
     pair = precision if isinstance(precision, (tuple, list)) and len(precision) == 2 else (precision,) * 2
     try:
         level = max((Precision(one) for one in pair), key=lambda one: one.value)
@@ -341,7 +345,7 @@ def _precision(precision: Any) -> str:
 
 
 def _result_dtype(dtype: Any, preferred: Any) -> Any:
-    """`preferred` in the width that JAX is configured for, if sums of `dtype` may be given in it."""
+    """`preferred`, in the width that JAX is configured for; raises if lax refuses it for operands of `dtype`."""
     if preferred is None:
         return dtype
     result = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype

@@ -1,7 +1,7 @@
-"""Convolution on arrays that are sharded over a mesh: each device computes a block of the result, and halos alone travel.
+"""The program of a call on sharded arrays: each device computes a block of the result, and devices send only halos.
 
-There is one program, that of `conv`: exchange the halos of x, convolve what each device has, and where the channels of x are
-sharded add up over them. The other two contractions are its transposes, so what each of them sends follows from it:
+There is one program, that of `conv`: exchange the halos of x, convolve on each device, and sum over the devices if the channels
+of x are sharded. The other two contractions are its transposes, and so is their communication:
 
     ================  ==================================  ========================  =======================
     sharded           conv                                conv_input_vjp            conv_weight_vjp
@@ -39,43 +39,47 @@ from triconv.rules import LETTERS
 
 Array = Any
 
-# what the letters of a layout stand for, in each tensor
+# per tensor, the canonical letters that the letters of a layout stand for
 KEYS = {"x": {"N": "n", "C": "c"}, "w": {"O": "k", "I": "c"}, "g": {"N": "n", "C": "k"}}
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """Over which axes of a mesh each letter is sharded: "n", "c", "k", "group" and the spatial letters."""
+    """The mesh axes over which each letter is sharded: "n", "c", "k", "group" and the spatial letters."""
 
     mesh: Mesh
     names: tuple[tuple[str, Names], ...]
 
     def of(self, key: str) -> Names:
-        """Mesh axes of a letter, none if it is whole on each device."""
+        """Mesh axes of a letter; none if it is whole on each device."""
         return dict(self.names).get(key, ())
 
     def parts(self, key: str) -> int:
-        """Number of parts of a letter."""
+        """Number of parts that a letter is sharded into."""
         return count_parts(self.of(key), self.mesh.shape)
 
 
 def key_of(call: Call, role: str, letter: str) -> str:
-    """What a letter of the layout stands for; in a grouped convolution the channels are sharded by groups."""
+    """The canonical letter that a letter of the layout stands for.
+
+    It is "tap" for the spatial axes of w. In a grouped convolution it is "group" for the channels, which are sharded by groups,
+    and "within" for the input channels of w, which are those within a group.
+    """
     key = KEYS[role].get(letter, letter)
     if role == "w" and letter in call.layout.spatial:
         return "tap"
     if call.geometry.groups > 1 and key in "ck":
-        return "own" if (role, letter) == ("w", "I") else "group"
+        return "within" if (role, letter) == ("w", "I") else "group"
     return key
 
 
 def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, specs: tuple[Any, ...]) -> Sharding:
-    """Read the specs of the operator's arrays, and check that they agree with each other and with the shapes.
+    """Read the specs of the operator's arrays.
 
     Raises
     ------
     TypeError, ValueError
-        If they do not.
+        If the specs do not agree with each other, the mesh and the shapes.
     """
     names: dict[str, Names] = {}
     for role, spec in zip(call.roles, specs, strict=False):
@@ -89,7 +93,7 @@ def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, spec
         entries = read_spec(spec, len(letters), mesh.shape, f"the spec of `{role}`")
         for letter, mesh_axes in zip(letters, entries, strict=False):
             key = key_of(call, tensor, letter)
-            if mesh_axes and key in ("tap", "own"):
+            if mesh_axes and key in ("tap", "within"):
                 part = "spatial axes of `w`" if key == "tap" else "input channels of `w` in a grouped convolution"
                 msg = f"the {part} must be whole on every device, got {mesh_axes} for {letter!r}"
                 raise ValueError(msg)
@@ -106,11 +110,11 @@ def sharding_of(call: Call, shapes: dict[str, tuple[int, ...]], mesh: Mesh, spec
 
 
 def _check_sizes(call: Call, shapes: dict[str, tuple[int, ...]], sharding: Sharding) -> None:
-    """Raise unless batch, channels and groups divide among the devices; spatial axes need not."""
+    """Raise unless batch, channels and groups divide by the number of devices; spatial axes need not."""
     for role in call.operands:
         for letter, size in zip(call.layout.letters(role), shapes[role], strict=True):
             key = key_of(call, role, letter)
-            if letter in call.layout.spatial or key == "own":
+            if letter in call.layout.spatial or key == "within":
                 continue
             of_groups = key == "group"
             number, divided = (call.geometry.groups, "groups") if of_groups else (size, f"axis {letter!r} of `{role}`")
@@ -120,7 +124,7 @@ def _check_sizes(call: Call, shapes: dict[str, tuple[int, ...]], sharding: Shard
 
 
 def blocks(call: Call, sharding: Sharding) -> tuple[ShardedAxis, ...]:
-    """Each spatial axis of the call in blocks, a single one if it is whole."""
+    """Each spatial axis of the call in blocks; in a single one if it is whole on each device."""
     result = "x" if call.result == "x" else "g"
     return tuple(
         ShardedAxis.of(axis, sharding.parts(letter), result)
@@ -130,20 +134,20 @@ def blocks(call: Call, sharding: Sharding) -> tuple[ShardedAxis, ...]:
 
 @functools.lru_cache(256)
 def program(call: Call, sharding: Sharding, overlap: bool) -> Callable[..., Array]:
-    """The compiled program of a call on a mesh: that of the call, with sharded contractions."""
+    """The compiled program of a call on a mesh: `Call.run` with sharded contractions."""
     return jax.jit(functools.partial(call.run, contractions=OnMesh(call, sharding, overlap)))
 
 
 @dataclass(frozen=True)
 class OnMesh:
-    """The three contractions of a call, on sharded canonical arrays; results are in the dtype of their sums."""
+    """The three contractions of a call on sharded canonical arrays; results have the dtype of their sums."""
 
     call: Call
     sharding: Sharding
     overlap: bool
 
     def conv(self, x: Array, w: Array, *, dtype: Any, **params: Any) -> Array:
-        """``conv(x, w)``: linear in each, whichever of the three contractions the call is of."""
+        """``conv(x, w)``; the other two contractions are its transposes."""
         axes, dtype = blocks(self.call, self.sharding), backend_of(jnp).accumulator(dtype)
         x = _resized(x, [axis.parts * axis.input_block for axis in axes])
         conv = functools.partial(_on_each, self, axes, params | {"dtype": dtype})
@@ -164,28 +168,28 @@ class OnMesh:
         return gw
 
     def _like(self, name: str, a: Array, b: Array, dtype: Any) -> jax.ShapeDtypeStruct:
-        """The result, in the dtype in which it is summed."""
+        """Shape and dtype of the result, in the dtype of its sums."""
         shape = result_shape(name, a, b, geometry=self.call.geometry)
         return jax.ShapeDtypeStruct(shape, backend_of(jnp).accumulator(dtype))
 
     def _spec(self, role: str) -> PartitionSpec:
-        """How a canonical array is sharded; the taps are whole."""
+        """The spec of a canonical array; the taps are whole on each device."""
         spatial = "" if role == "w" else self.call.layout.spatial
         return PartitionSpec(*(self.sharding.of(key) or None for key in (*LETTERS[role], *spatial)))
 
 
 def _resized(a: Array, sizes: Sequence[int]) -> Array:
-    """With zeros behind, or without what is behind, so that the spatial axes have these sizes."""
+    """Pad with zeros at the end, or crop there, so that the spatial axes have these sizes."""
     more = [size - have for size, have in zip(sizes, a.shape[a.ndim - len(sizes) :], strict=True)]
     config = [(0, 0, 0)] * (a.ndim - len(sizes)) + [(0, size, 0) for size in more]
     return lax.pad(a, jnp.zeros((), a.dtype), config) if any(more) else a
 
 
 def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any], x: Array, w: Array) -> Array:
-    """What each device does.
+    """The program of one device.
 
-    In the dtype of sums from the first step on, since each step's adjoint adds: halos that are sent back, and what all devices
-    have alike. Halos of `x` travel in its own dtype.
+    The arrays have the dtype of sums from the first step on, since the adjoints of the steps add: the halos that are sent back,
+    and the cotangents of an array that is the same on all devices. Halos of `x` are sent in its own dtype.
     """
     sharding, spatial = mesh.sharding, mesh.call.layout.spatial
     groups = mesh.call.geometry.groups // sharding.parts("group")
@@ -213,7 +217,7 @@ def _on_each(mesh: OnMesh, axes: tuple[ShardedAxis, ...], params: dict[str, Any]
 
 
 def _split(spatial: str, sharding: Sharding, axes: tuple[ShardedAxis, ...]) -> int | None:
-    """The axis whose interior can be computed while its halos travel: the last sharded one that has an interior."""
+    """The axis whose interior can be computed while halos are sent: the last sharded one that has an interior."""
     split = None
     for number, (letter, halo) in enumerate(zip(spatial, axes, strict=True)):
         first, last = halo.interior()
@@ -230,7 +234,7 @@ def _interior_first(
     local: list[Axis],
     halo: ShardedAxis,
 ) -> Array:
-    """The outputs over a device's own block need no halo: a compiler that sends in the background computes them meanwhile."""
+    """Convolve the interior separately: it needs no halo, so a compiler can compute it while halos are sent."""
     axis, interior = number - len(local), halo.interior()
     windows = exchange(x, axis=axis)
 
@@ -245,7 +249,7 @@ def _interior_first(
 
 
 def apply(call: Call, arrays: tuple[Array, ...], mesh: Mesh, specs: tuple[Any, ...], overlap: bool | None) -> Array:
-    """Check everything, then run the program of the call."""
+    """Check the specs, then run the program of the call."""
     if call.mode != "zeros":
         msg = f"`padding_mode` must be 'zeros' where arrays are sharded, got {call.mode!r}"
         raise ValueError(msg)
@@ -256,6 +260,6 @@ def apply(call: Call, arrays: tuple[Array, ...], mesh: Mesh, specs: tuple[Any, .
     if call.contraction != "conv" and not jnp.issubdtype(jnp.result_type(*arrays), jnp.inexact):
         msg = f"the dtype must be floating where a VJP is sharded, got {jnp.result_type(*arrays)}"
         raise TypeError(msg)
-    if overlap is None:  # a CPU sends nothing in the background
+    if overlap is None:  # on CPUs nothing is sent in the background
         overlap = next(iter(mesh.devices.flat)).platform != "cpu"
     return program(call, sharding, bool(overlap))(*arrays)

@@ -62,7 +62,7 @@ class Workload:
 
     @property
     def layout(self) -> str:
-        """The layout, as triconv and einsum spell it."""
+        """The layout, as triconv's `layout` parameter."""
         spatial = "DHW"[3 - self.ndim :]
         return (
             f"NC{spatial},OI{spatial}->NC{spatial}"

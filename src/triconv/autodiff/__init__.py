@@ -1,7 +1,7 @@
 """The derivative and batching rules of `triconv.rules`, registered with each framework that differentiates.
 
 Read in this order: `batching` (`vmap` as one call), `conjugation` (complex cotangents), then `jax_primitives` and
-`torch_functions`, a binding each. A binding has the same five functions as `triconv.contractions`.
+`torch_functions`, one binding per framework. A binding has the same five functions as `triconv.contractions`.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: di
 def _check_like(
     name: str, a: Array, shape: tuple[int, ...], dtype: Any, primal: str, arrays: tuple[Array, ...]
 ) -> None:
-    """Raise unless `a` may stand for a cotangent or tangent of an array of this shape and dtype."""
+    """Raise unless `a` can be a cotangent or tangent of an array of this shape and dtype."""
     xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
     if tuple(a.shape) != tuple(shape):
         msg = f"`{name}.shape` must be that of {primal}, got {tuple(a.shape)} != {tuple(shape)}"

@@ -1,4 +1,4 @@
-"""``python -m bench``: run it, print the tables, and keep JSON and a plot under ``bench/results``."""
+"""``python -m bench``: run the benchmark, print its tables, and save JSON and a plot under ``bench/results``."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ VARIANTS = [
 
 
 def keep_memory() -> None:
-    """Have glibc keep what is freed: else each call gets large arrays from the system anew, or not, as it happens to stand.
+    """Have glibc keep freed memory, for all implementations alike.
 
-    Page by page that takes as long as many of the convolutions: 0.25 ms a MiB, of arrays from 32 MiB on always. It is the same
-    for all implementations.
+    By default glibc takes every array of 32 MiB or more from the system anew, and smaller ones sometimes. The system maps them
+    page by page, which takes 0.25 ms per MiB: as long as many of the convolutions.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_max, arena_max = -1, -4, -8
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
-        libc.mallopt(arena_max, 1)  # those of threads give back what is freed, all the same
+        libc.mallopt(arena_max, 1)  # the arenas of threads return freed memory to the system regardless
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=0.6, help="for each implementation and task, in all passes")
     parser.add_argument(
-        "--passes", type=int, default=None, help="over the grid; 3 on a CPU, which is slower for minutes"
+        "--passes", type=int, default=None, help="over the grid; by default 3 on a CPU, whose speed drifts, else 1"
     )
     parser.add_argument("--default-malloc", action="store_true", help="leave the C library's memory to its defaults")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
 def _grid(
     library: str, variant: implementations.Variant, sizes: str, tasks: list[str], only: list[str]
 ) -> Iterator[Any]:
-    """Each cell: workload, task, the least work that it takes, and a function that prepares the implementations."""
+    """Each cell: workload, task, its multiply-adds and bytes, and a function that prepares the implementations."""
     if library == "plain":
         for task, entries in implementations.plain().items():
             yield "3x3, 64 -> 64, 56 x 56", task, {}, lambda entries=entries: entries

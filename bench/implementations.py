@@ -1,4 +1,4 @@
-"""The implementations under test: each prepares a workload and a task, so that it can be timed without arguments."""
+"""The implementations under test: each prepares a workload and a task as a callable that can be timed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TASKS = ("forward", "input_vjp", "weight_vjp", "value_and_grad", "second_order",
 
 
 class Variant(NamedTuple):
-    """What the products are computed in, and where the channels stand."""
+    """The dtype and precision of the products, and whether the channels come first or last."""
 
     dtype: str = "float32"
     precision: str = "highest"
     channels: str = "first"
 
     def __str__(self) -> str:
-        """In words."""
+        """Return the variant in words."""
         return f"{self.dtype}, {self.precision} precision, channels {self.channels}"
 
 
@@ -31,10 +31,10 @@ PLAIN = Variant()
 
 
 class Prepared(NamedTuple):
-    """An implementation with its operands: what to time, how to read its result, and what compiling took."""
+    """An implementation with its operands: a callable to time, its result, and the cost of its compilation."""
 
     start: Callable[[int], Any]
-    """Runs it on one of several sets of operands, by number; on an accelerator it need not wait."""
+    """Runs it on one of several sets of operands, by number; on an accelerator it may return before the result is there."""
     wait: Callable[[Any], Any]
     """Waits for what `start` returned."""
     result: Callable[[], list[np.ndarray]]
@@ -43,16 +43,16 @@ class Prepared(NamedTuple):
 
 
 def by_triconv(work: Workload, precision: str = "highest") -> Callable[[Any, Any], Any]:
-    """The operator of the workload, of x and w."""
+    """The workload by triconv's public operators, as a function of x and w."""
     params: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation}
     params |= {"groups": work.groups, "layout": work.layout, "precision": precision}
-    if work.transposed:  # the input VJP of the convolution that has its input for a cotangent
+    if work.transposed:  # it is the input VJP of a convolution; x is the cotangent
         return lambda x, w: triconv.conv_input_vjp(x, w, input_size=work.y[2:], **params)
     return lambda x, w: triconv.conv(x, w, **params)
 
 
 def by_lax(work: Workload, precision: str = "highest") -> Callable[[Any, Any], Any]:
-    """`lax.conv_general_dilated`; a transposed convolution as an input-dilated one."""
+    """The workload by `lax.conv_general_dilated`; a transposed convolution is an input-dilated one."""
     from jax import lax
 
     inputs, rest = work.layout.split(",")
@@ -71,12 +71,12 @@ def by_lax(work: Workload, precision: str = "highest") -> Callable[[Any, Any], A
     return lambda x, w: lax.conv_general_dilated(x, lax.rev(w, spatial), (1,) * work.ndim, pads, **params)
 
 
-# sets of operands are made until they are together of so many bytes, more than the cache of an accelerator has
+# bytes of all sets of operands together: more than the cache of an accelerator, so that operands come from memory
 ROTATED = 256 * 2**20
 
 
 def _sets(work: Workload, itemsize: int) -> int:
-    """How many sets of operands to take in turn."""
+    """Number of sets of operands that a timed run takes in turn."""
     return min(8, max(2, -(-ROTATED // (itemsize * work.elements))))
 
 
@@ -91,7 +91,7 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: 
 
     def squared(w: Any, x: Any) -> Any:
         y = conv(x, w)
-        return jax.numpy.vdot(y, y)  # XLA adds up millions of squares one by one, each program in its own order
+        return jax.numpy.vdot(y, y)  # a sum of squares: XLA would add them one by one, each program in its own order
 
     tasks = {
         "forward": lambda x, w, g: conv(x, w),
@@ -180,7 +180,7 @@ def in_numpy(work: Workload, task: str) -> Prepared | None:
     params: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation}
     params["groups"] = work.groups
     sizes = work.y[2:] if work.transposed else work.x[2:]
-    # a transposed convolution is the input VJP of the one that has its input for a cotangent
+    # a transposed convolution is the input VJP of a convolution; its input is the cotangent
     tasks = {
         "forward": lambda x, w, g: triconv.conv(x, w, **params),
         "input_vjp": lambda x, w, g: triconv.conv_input_vjp(g, w, input_size=sizes, **params),
@@ -198,7 +198,7 @@ def in_numpy(work: Workload, task: str) -> Prepared | None:
 
 
 def _peak(run: Callable[[], np.ndarray]) -> int:
-    """Bytes that NumPy had at most, without the result."""
+    """Peak bytes that NumPy allocated, without the result."""
     import tracemalloc
 
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Timing in turn, and the check that comes before it."""
+"""Measuring: the implementations are checked against each other, then timed in turn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from .implementations import Prepared, Variant
 
-# of the largest element: results of sums in different orders, and of products of fewer bits
+# largest difference between two results, as a part of the largest element: sums have different orders, and products may have
+# fewer bits
 TOLERANCE = {("float32", "highest"): 1e-4, ("float32", "default"): 1e-2, ("bfloat16", "default"): 5e-2}
-# seconds for which the threads of a library may wait for more work without giving up their processor
+# seconds: the threads of a library's pool spin at most this long before they give up their processor
 SPINNING = 0.02
-# seconds of calls that an accelerator gets at once, so that it never waits for the host
+# seconds of work that is queued on an accelerator per timed run, so that it never waits for the host
 QUEUED = 0.01
 
 
@@ -31,19 +32,20 @@ def check(entries: dict[str, Prepared], variant: Variant) -> None:
 
 
 def times(
-    entries: dict[str, Prepared], *, seconds: float, least: int = 3, most: int = 50, queued: bool = False
+    entries: dict[str, Prepared], *, seconds: float, min_runs: int = 3, max_runs: int = 50, queued: bool = False
 ) -> dict[str, list[float]]:
     """Run the implementations in turn for about `seconds` each, and return the seconds that each run took.
 
-    Before a timed run come some that are not: the threads of another library may still be spinning. On an accelerator
-    (`queued`) a timed run is as many calls as fill it for a while, on operands in turn, and one wait: the time of the device,
-    not of the host.
+    Untimed runs precede a timed one, since the threads of another library may still be spinning. On an accelerator (`queued`)
+    a timed run queues several calls, on different sets of operands, and waits once: this measures the device and not the host.
     """
     taken: dict[str, list[float]] = {name: [] for name in entries}
     spent = dict.fromkeys(entries, 0.0)
     counts = {name: _count(entry) if queued else 1 for name, entry in entries.items()}
     while waiting := [
-        name for name in entries if len(taken[name]) < least or (spent[name] < seconds and len(taken[name]) < most)
+        name
+        for name in entries
+        if len(taken[name]) < min_runs or (spent[name] < seconds and len(taken[name]) < max_runs)
     ]:
         for name in waiting:
             entry, count = entries[name], counts[name]
@@ -64,8 +66,8 @@ def times(
 def add(
     cell: dict[str, dict[str, Any]], entries: dict[str, Prepared], seconds: float, passes: int, *, queued: bool = False
 ) -> None:
-    """Time one of the passes over the grid, and add it to what each implementation took: the median of the passes' medians."""
-    for name, taken in times(entries, seconds=seconds / passes, least=-(-3 // passes), queued=queued).items():
+    """Time one pass over the grid and add it to the cell; its time is the median of the medians of the passes."""
+    for name, taken in times(entries, seconds=seconds / passes, min_runs=-(-3 // passes), queued=queued).items():
         before, entry = cell.get(name, {"ms_of_passes": [], "runs": 0}), entries[name]
         medians = [*before["ms_of_passes"], round(statistics.median(taken) * 1e3, 4)]
         cell[name] = {
@@ -78,7 +80,7 @@ def add(
 
 
 def _count(entry: Prepared) -> int:
-    """How many calls fill the device for a while; they hold as many results, so not too many."""
+    """Number of calls to queue: they take `QUEUED` seconds, but hold at most 32 results in memory."""
     entry.wait(entry.start(0))
     start = time.perf_counter()
     entry.wait(entry.start(0))
@@ -86,7 +88,7 @@ def _count(entry: Prepared) -> int:
 
 
 def ceilings(variant: Variant, *, size: int, bytes_: int) -> dict[str, float]:
-    """Return what the device does at most: multiply-adds a second of a large product, bytes a second of a large copy."""
+    """Return the limits of the device: multiply-adds per second of a large product, bytes per second of a large copy."""
     import jax
 
     a = jax.numpy.ones((size, size), variant.dtype)

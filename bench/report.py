@@ -1,4 +1,4 @@
-"""The results of a run: tables in Markdown, and a plot of ratios."""
+"""Showing the results of a run: tables in Markdown, and a plot of ratios."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(run: Run) -> str:
 
 
 def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
-    """What triconv does per second, next to the most that the device can do."""
+    """Multiply-adds and bytes per second of triconv, beside the limits of the device."""
     tasks = list(dict.fromkeys(cell["task"] for cell in cells if cell["task"] in TASK_NAMES))
     head = [
         f"triconv, {title}",
@@ -71,12 +71,15 @@ def _table(title: str, cells: list[dict[str, Any]]) -> str:
     means = []
     for other in compared:
         for task in tasks:
-            found = [ratio[other] for (_, t), ratio in by.items() if t == task and other in ratio]
-            means.append(geometric_mean(found) if found else None)
+            measured = [ratio[other] for (_, t), ratio in by.items() if t == task and other in ratio]
+            means.append(geometric_mean(measured) if measured else None)
     lines.append("| **geometric mean** | " + " | ".join(map(_number, means)) + " |")
     for other in compared:
-        found = [ratio[other] for ratio in by.values() if other in ratio]
-        lines += ["", f"{other} / triconv, {len(found)} cells: {geometric_mean(found):.2f} (least {min(found):.2f})"]
+        measured = [ratio[other] for ratio in by.values() if other in ratio]
+        lines += [
+            "",
+            f"{other} / triconv, {len(measured)} cells: {geometric_mean(measured):.2f} (least {min(measured):.2f})",
+        ]
     return "\n".join(lines)
 
 

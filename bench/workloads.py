@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("workloads.toml")
 
 @dataclass(frozen=True)
 class Workload:
-    """One convolution, channels first; ``w`` of a transposed one is (c, k / groups, *kernel), as torch has it."""
+    """One convolution, channels first; the ``w`` of a transposed one is (c, k / groups, *kernel), as in torch."""
 
     name: str
     source: str
@@ -29,7 +29,7 @@ class Workload:
     groups: int = 1
     transposed: bool = False
     channels: str = "first"
-    """Where they stand in the arrays, "first" or "last"; the shapes above are those of channels first."""
+    """Where the channels stand in the arrays, "first" or "last"; the shapes above have them first."""
 
     @property
     def ndim(self) -> int:
@@ -62,7 +62,7 @@ class Workload:
 
     @property
     def layout(self) -> str:
-        """The arrays, as triconv and einsum spell it."""
+        """The layout, as triconv's `layout` parameter."""
         spatial = "DHW"[3 - self.ndim :]
         return (
             f"NC{spatial},OI{spatial}->NC{spatial}"
@@ -78,24 +78,24 @@ class Workload:
 
     @property
     def multiply_adds(self) -> int:
-        """Of each contraction, those with the padding counted."""
+        """Multiply-adds per contraction, with those of padding counted."""
         front = self.x if self.transposed else self.y
         return math.prod(front) * math.prod(self.w[1:])
 
     @property
     def elements(self) -> int:
-        """Of x, w and y: what each contraction reads and writes at least."""
+        """Elements of x, w and y together: each contraction reads and writes at least these."""
         return math.prod(self.x) + math.prod(self.w) + math.prod(self.y)
 
 
 def load(only: list[str], *, batch: str = "cpu", channels: str = "first") -> list[Workload]:
     """Return the workloads whose names contain one of `only` (all, if there is none), in the sizes for "cpu" or "gpu"."""
-    found = []
+    chosen = []
     for entry in tomllib.loads(FILE.read_text())["workload"]:
         if only and not any(part in entry["name"] for part in only):
             continue
-        found.append(replace(_workload(entry, batch), channels=channels))
-    return found
+        chosen.append(replace(_workload(entry, batch), channels=channels))
+    return chosen
 
 
 def _workload(entry: dict[str, Any], batch: str) -> Workload:

@@ -54,14 +54,14 @@ def _has_gpu(name: str) -> bool:
 def pytest_collection_modifyitems(config, items):
     """Leave the slow tests to those who ask for them, and the README's to runs that have its frameworks."""
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
-    bare = pytest.mark.skip(reason="the README shows JAX and torch; not both are among the backends of this run")
+    bare = pytest.mark.skip(reason="README.md and docs show JAX and torch; not both are among the backends of this run")
     gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
     for item in items:
         if "gpu" in item.keywords and DEVICE != "gpu":
             item.add_marker(gpu)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)
-        if item.path.name == "README.md" and not {"jax", "torch"} <= set(NAMES):
+        if item.path.suffix == ".md" and not {"jax", "torch"} <= set(NAMES):
             item.add_marker(bare)
 
 

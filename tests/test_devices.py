@@ -167,8 +167,12 @@ def test_traffic_is_read_from_the_text():
 @pytest.mark.parametrize(
     ("specs", "error", "message"),
     [
-        ((("b",),), ValueError, r"`specs` must name axes of the mesh, \('a',\), got 'b'"),
-        (((None, None, None, "a"),), ValueError, r"`specs` must have at most one entry an axis, got 4 for `x`"),
+        ((("b",),), ValueError, r"the spec of `x` must name axes of the mesh, \('a',\), got 'b'"),
+        (
+            ((None, None, None, "a"),),
+            ValueError,
+            "the spec of `x` must have at most one entry per axis, got 4 for 3 axes",
+        ),
         ((("a",), (), ()), ValueError, "`specs` must be at most one an array, got 3 for 2"),
         (
             ((None, None, "a"), (None, None, "a")),

@@ -1,4 +1,4 @@
-"""The blocks of an axis that is shared out: every device computes what it must from what it has and is sent, by NumPy alone."""
+"""The blocks of an axis that is sharded: every device computes what it must from what it has and is sent, by NumPy alone."""
 
 from __future__ import annotations
 

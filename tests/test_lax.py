@@ -222,7 +222,7 @@ REFUSED = [
         ValueError,
         "`rhs.shape[0]` must be a multiple of `feature_group_count`",
     ),
-    ({"window_strides": (1, 1)}, ValueError, "`window_strides` must have one int a spatial axis, got 2 for 1"),
+    ({"window_strides": (1, 1)}, ValueError, "`window_strides` must have one int per spatial axis, got 2 for 1"),
     ({"window_strides": 1}, TypeError, "`window_strides` must be a sequence of ints, got 1"),
     (
         {"padding": [(-9, 0)]},
@@ -283,7 +283,7 @@ def test_a_message_shows_of_an_array_its_shape_alone(jax, name):
         (
             lambda f, x, w: f(x, w, (1,), [(0, 0), (0, 0)]),
             ValueError,
-            "`padding` must have one pair a spatial axis, got 2 for 1",
+            "`padding` must have one pair per spatial axis, got 2 for 1",
         ),
         (lambda f, x, w: f(x, w, (0,), "VALID"), ValueError, "`window_strides` must be at least 1, got 0"),
         (lambda f, x, w: f([1], w, (1,), "VALID"), TypeError, "`lhs` must be an array, got list"),
@@ -302,7 +302,7 @@ def test_conv_transpose_refuses(jax):
         f(x, w, (1,), "SAME_LOWER", use_consistent_padding=True)
     with pytest.raises(ValueError, match="`padding` must be pairs where `lhs_dilation` is not all 1"):
         f(x, w, (2,), "SAME_LOWER")
-    with pytest.raises(ValueError, match="`strides` must have one int a spatial axis, got 2 for 1"):
+    with pytest.raises(ValueError, match="`strides` must have one int per spatial axis, got 2 for 1"):
         f(x, w, (2, 2), "SAME")
     with pytest.raises(ValueError, match="`dimension_numbers` must be given for more than 3 spatial axes, got 4"):
         f(jax.numpy.ones((1,) * 6), jax.numpy.ones((1,) * 6), (1,) * 4, "SAME")

@@ -40,17 +40,17 @@ def test_each_entry_is_the_adjoint(name, position):
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-def test_fold_is_the_adjoint_of_extend(mode):
+def test_pad_adjoint_is_the_adjoint_of_pad(mode):
     rng = np.random.default_rng(0)
     pads = ((2, 1), (0, 3))
     x = rng.integers(-4, 5, (2, 4, 5)).astype(np.float32)
-    extended = contractions.extend(x, mode=mode, pads=pads)
-    g = rng.integers(-4, 5, extended.shape).astype(np.float32)
-    folded = contractions.fold(g, mode=mode, pads=pads)
-    assert folded.shape == x.shape
-    assert np.sum(extended * g) == np.sum(folded * x) != 0
+    padded = contractions.pad(x, mode=mode, pads=pads)
+    g = rng.integers(-4, 5, padded.shape).astype(np.float32)
+    gx = contractions.pad_adjoint(g, mode=mode, pads=pads)
+    assert gx.shape == x.shape
+    assert np.sum(padded * g) == np.sum(gx * x) != 0
     reference = np.pad(x, ((0, 0), *pads), mode={"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode])
-    np.testing.assert_array_equal(extended, reference)
+    np.testing.assert_array_equal(padded, reference)
 
 
 @pytest.mark.parametrize("name", rules.ROLES)
@@ -184,7 +184,7 @@ def test_jax_padding_modes(jax):
             jax.tree.leaves(order(ours, (0, 1))(x, w)), jax.tree.leaves(order(theirs, (0, 1))(x, w)), strict=True
         ):
             np.testing.assert_array_equal(a, b)
-    assert {"triconv_extend", "triconv_fold"} <= set(primitives(jax.make_jaxpr(jax.grad(ours))(x, w).jaxpr))
+    assert {"triconv_pad", "triconv_pad_adjoint"} <= set(primitives(jax.make_jaxpr(jax.grad(ours))(x, w).jaxpr))
     batched = jax.vmap(ours, (1, None))(jax.numpy.stack([x, -x], 1), w)
     np.testing.assert_array_equal(batched, [ours(x, w), ours(-x, w)])
 
@@ -330,7 +330,7 @@ def test_vjp_and_jvp_errors():
     x, w = np.ones((1, 1, 4)), np.ones((1, 1, 2))
     with pytest.raises(TypeError, match="`op` must be an operator of triconv"):
         triconv.vjp(np.convolve, x, w)
-    with pytest.raises(ValueError, match="`tangents` must be one an array, got 1"):
+    with pytest.raises(ValueError, match="`tangents` must be one per array, got 1"):
         triconv.jvp(triconv.conv, (x, w), (x,))
     with pytest.raises(ValueError, match=r"`tangents\[1\]\.shape` must be that of arrays\[1\]"):
         triconv.jvp(triconv.conv, (x, w), (x, x))

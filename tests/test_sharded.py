@@ -1,4 +1,4 @@
-"""Convolutions that are shared out over eight devices: exact against one, and nothing travels but what must."""
+"""Convolutions that are sharded over eight devices: exact against one, and nothing travels but what must."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mesh_of(jax, sizes):
 
 
 def draw(number):
-    """Draw a mesh, what each of its axes shares out, and a convolution whose batch, channels and groups divide."""
+    """Draw a mesh, what each of its axes shards, and a convolution whose batch, channels and groups divide."""
     rng = np.random.default_rng(number)
     sizes = MESHES[number % len(MESHES)]
     ndim = int(rng.integers(1, 3))
@@ -122,7 +122,7 @@ def test_interior_first(jax, number):
 
 X, W = (8, 8, 16, 12), (8, 8, 3, 3)
 
-# what is shared out: specs of x and w, and how many collectives each contraction has
+# what is sharded: specs of x and w, and how many collectives each contraction has
 SHARED = {
     "batch": (("a",), (), {"w": {"all-reduce": 1}}),
     "input channels": ((None, "a"), (None, "a"), {"y": {"all-reduce": 1}}),
@@ -287,12 +287,12 @@ def test_several_hops(jax):
         (
             (None, "a"),
             (None, "b"),
-            r"the specs must share out one letter in one way, got \('a',\) and \('b',\) for 'I' of `w`",
+            r"the specs must shard one letter in one way, got \('a',\) and \('b',\) for 'I' of `w`",
         ),
         (
             (("a", "b"), None, None, None, None),
             (),
-            r"the spec of `x` must have at most one entry an axis, got 5 for 4 \(NCHW\)",
+            "the spec of `x` must have at most one entry per axis, got 5 for 4 axes",
         ),
         ((None, ("a", "b")), (), "the axis 'C' of `x` must divide among the devices, got 4 for 8"),
     ],
@@ -313,7 +313,7 @@ def test_what_is_no_mesh_or_operator(jax):
     explicit = jax.make_mesh((8,), ("a",), axis_types=(jax.sharding.AxisType.Explicit,))
     with pytest.raises(ValueError, match=r"`mesh` must have automatic axes .*, got others: a"):
         triconv.jax.sharded(triconv.conv, explicit)
-    with pytest.raises(ValueError, match="`padding_mode` must be 'zeros' where arrays are shared out, got 'circular'"):
+    with pytest.raises(ValueError, match="`padding_mode` must be 'zeros' where arrays are sharded, got 'circular'"):
         triconv.jax.sharded(triconv.conv1d, mesh, jax.P("a"))(
             jax.numpy.ones((8, 1, 6)), jax.numpy.ones((1, 1, 3)), padding=1, padding_mode="circular"
         )

@@ -21,13 +21,26 @@ For a fixed tap the meetings are a pair of equally long strided slices, so that 
         gx[tap.input]  += w[tap.index].T @ g[tap.output]      # conv_input_vjp
         gw[tap.index]  += g[tap.output]  @ x[tap.input].T     # conv_weight_vjp
 
-where the matrices are ``w[k, c]``, and ``x`` and ``g`` with one column a position. The derivative of a contraction is again
+where the matrices are ``w[k, c]``, and ``x`` and ``g`` with one column per position. The derivative of a contraction is again
 one of the three, with the same geometry. "Convolution" is cross-correlation, as in torch and lax: the kernel is not flipped.
 
 Letters: batch ``n``, input channel ``c``, output channel ``k``, input position ``i``, output position ``o``, tap ``t``; arrays
 ``x w b y``, cotangents ``g gx gw gb``, tangents ``dx dw dy``.
 
-Read on in `triconv.geometry`, `triconv.kernels.direct` and `triconv.rules`.
+The rooms of the package, in the order in which data flows; each may import only those above it in this list. To see it all,
+read `triconv.geometry`, `triconv.kernels.direct` and `triconv.rules`::
+
+    geometry        integers: the incidence equation, sizes, padding, blocks over devices
+    rules           the derivative table and the batching table
+    backends        per array library, the few operations that the standard lacks
+    kernels         the algorithms
+    planning        which kernel computes a contraction
+    contractions    the three contractions, not yet differentiable
+    autodiff        the rules, registered with JAX and torch
+    operators       the public functions, vjp and jvp, the backend switch
+    jax, halo       replacements for lax's convolutions, and arrays that are sharded over a mesh
+    checking        whether somebody's convolution is right, and if not, what is wrong
+    cli             the command line
 
 Examples
 --------
@@ -60,11 +73,11 @@ __all__ = ["Bound", "Rules", "backends", "check", "explain", "jvp", "use", "vjp"
 __all__ += operators.__all__
 
 LAZY = ("halo", "jax")
-"""Submodules that are imported when they are first asked for; `triconv.jax` needs JAX."""
+"""Public submodules that are imported on first access; `triconv.jax` needs JAX."""
 
 
 def __dir__() -> list[str]:
-    """The public names, and the submodules that are imported when they are asked for."""
+    """The public names, and the submodules that are imported on first access."""
     return sorted([*__all__, "__version__", *LAZY])
 
 

@@ -4,7 +4,7 @@ Canonical arrays have torch's order with the group in front, and channels counte
 
     x (groups, n, c, *input)      w (groups, k, c, *kernel)      g (groups, n, k, *output)
 
-This module is the plain binding, which NumPy and CuPy use as it is; `triconv.interop` registers the same five functions
+This module is the plain binding, which NumPy and CuPy use as it is; `triconv.autodiff` registers the same five functions
 with JAX and with torch.
 """
 
@@ -54,24 +54,24 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     return _contract("conv_weight_vjp", g, x, **params)
 
 
-def extend(x: Array, *, mode: str, pads: Any) -> Array:
-    """`triconv.extension.extend` in the plain binding."""
-    return padding_modes.extend(x, mode=mode, pads=pads, xp=array_namespace(x))
+def pad(x: Array, *, mode: str, pads: Any) -> Array:
+    """`triconv.kernels.padding_modes.pad` in the plain binding."""
+    return padding_modes.pad(x, mode=mode, pads=pads, xp=array_namespace(x))
 
 
-def fold(g: Array, *, mode: str, pads: Any) -> Array:
-    """`triconv.extension.fold` in the plain binding; adds in the accumulator's dtype."""
+def pad_adjoint(g: Array, *, mode: str, pads: Any) -> Array:
+    """`triconv.kernels.padding_modes.pad_adjoint` in the plain binding; adds in the accumulator's dtype."""
     xp = array_namespace(g)
     wide = xp.astype(g, backend_of(xp).accumulator(g.dtype), copy=False)
-    folded = padding_modes.fold(wide, mode=mode, pads=pads, lib=backend_of(xp))
-    return xp.astype(folded, g.dtype, copy=False)
+    gx = padding_modes.pad_adjoint(wide, mode=mode, pads=pads, lib=backend_of(xp))
+    return xp.astype(gx, g.dtype, copy=False)
 
 
 def result_shape(name: str, *operands: Array, **params: Any) -> tuple[int, ...]:
     """Shape of what one of the five functions gives; the operands need only have a shape."""
     if name in rules.ADJOINT:
         (a,), pads = operands, params["pads"]
-        sign = 1 if name == "extend" else -1
+        sign = 1 if name == "pad" else -1
         front = a.ndim - len(pads)
         sizes = zip(a.shape[front:], pads, strict=True)
         return (*a.shape[:front], *(size + sign * (lo + hi) for size, (lo, hi) in sizes))

@@ -1,4 +1,4 @@
-"""Halo arithmetic for a convolution whose positions are sharded: one axis in blocks, and what the exchange costs."""
+"""Public halo arithmetic for a convolution with sharded positions: an axis in blocks, and what the exchange costs."""
 
 from __future__ import annotations
 

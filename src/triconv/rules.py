@@ -6,10 +6,9 @@ The three tensors share letters (see the package docstring)::
 
     T(x, w, g) = sum over meetings of x * w * g
 
-Each contraction is the derivative of ``T`` by the tensor that it does not take, so the derivative of a contraction by
-one operand, against a cotangent of its result, is ``T`` with that cotangent put in the result's place and the operand
-left out: again one of the three, with the same geometry. A JVP needs no rule: the contractions are linear in each
-operand, so the tangent takes the operand's place.
+Each contraction is the derivative of ``T`` by the tensor that is its result. So the VJP of a contraction by one operand is
+again one of the three, with the same geometry: put the cotangent in place of the result, and leave the operand out. A JVP
+needs no rule: the contractions are linear in each operand, so the tangent takes the operand's place.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Array = Any
 
 
 class Contractions(Protocol):
-    """The three contractions, by whichever binding: plain, JAX's or torch's."""
+    """The three contractions in some binding: plain, JAX's or torch's."""
 
     conv: Callable[..., Array]
     conv_input_vjp: Callable[..., Array]
@@ -29,7 +28,7 @@ class Contractions(Protocol):
 
 
 class Roles(NamedTuple):
-    """Which of the three tensors a contraction takes, and which it gives."""
+    """The tensors that a contraction takes, and the one that it returns."""
 
     operands: tuple[str, str]
     result: str
@@ -41,7 +40,7 @@ ROLES = {
     "conv_weight_vjp": Roles(("g", "x"), "w"),
 }
 
-# contraction: cotangent of its first operand, cotangent of its second operand (ct: cotangent of its result)
+# per contraction: the cotangents of its first and of its second operand (ct: cotangent of its result)
 VJP: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
     "conv": (
         lambda f, ct, x, w, **kw: f.conv_input_vjp(ct, w, **kw),
@@ -57,7 +56,7 @@ VJP: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
     ),
 }
 
-# which tensors carry the batch: the letter they share, into which it folds
+# per set of tensors that carry a batch: the letter that they share, with which the batch is merged
 BATCH_LETTER = {
     frozenset("xg"): "n",
     frozenset("xw"): "c",
@@ -65,7 +64,7 @@ BATCH_LETTER = {
     frozenset("xwg"): "group",
 }
 
-# where that letter stands in each canonical array
+# the letters of the first axes of each canonical array; the spatial axes follow
 LETTERS = {
     "x": ("group", "n", "c"),
     "w": ("group", "k", "c"),
@@ -73,4 +72,4 @@ LETTERS = {
 }
 
 # padding with a mode, and its adjoint (see kernels/padding_modes.py)
-ADJOINT = {"extend": "fold", "fold": "extend"}
+ADJOINT = {"pad": "pad_adjoint", "pad_adjoint": "pad"}

@@ -1,4 +1,8 @@
-"""The derivative and batching rules of `triconv.rules`, registered with each framework that differentiates."""
+"""The derivative and batching rules of `triconv.rules`, registered with each framework that differentiates.
+
+Read in this order: `batching` (`vmap` as one call), `conjugation` (complex cotangents), then `jax_primitives` and
+`torch_functions`, one binding per framework. A binding has the same five functions as `triconv.contractions`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ import importlib
 from typing import Any
 
 BINDINGS = {"jax": "triconv.autodiff.jax_primitives", "torch": "triconv.autodiff.torch_functions"}
-"""Library: the module whose contractions its autodiff knows."""
+"""Per library: the module whose contractions its autodiff can differentiate."""
 
 
 def binding(library: str) -> Any:
-    """The module whose contractions the autodiff of a library knows; the plain one where there is no autodiff."""
+    """The module with the contractions for a library; the plain one, if the library has no autodiff."""
     return importlib.import_module(BINDINGS.get(library, "triconv.contractions"))

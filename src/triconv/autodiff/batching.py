@@ -1,4 +1,4 @@
-"""The batching rule of the contractions: a batch folds into the letter that its carriers share (`rules.BATCH_LETTER`)."""
+"""The batching rule: a batch is merged with the letter that the tensors with a batch share (`rules.BATCH_LETTER`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batched(
     geometry: Geometry,
     **kw: Any,
 ) -> tuple[Array, int]:
-    """A contraction over a batch that one or both operands carry, by one call of the same contraction.
+    """A contraction of operands of which one or both have a batch axis, by one call of the same contraction.
 
     Parameters
     ----------
@@ -33,37 +33,37 @@ def batched(
     name : str
         The contraction.
     operands : tuple of array
-        Canonical arrays, each with one more axis where ``batch_axes`` has a number.
+        Canonical arrays, each with one more axis if ``batch_axes`` has a number for it.
     batch_axes : tuple of int or None
-        Where the batch stands in each operand, None where it has none.
+        The batch axis of each operand; None if it has none.
     geometry : Geometry
         The geometry of one sample.
     **kw : Any
-        What the contraction takes beside it.
+        The other parameters of the contraction.
 
     Returns
     -------
     result : array
-        The results, one a sample.
+        The results, one per sample.
     axis : int
-        Where the batch stands in it.
+        Its batch axis.
     """
     roles = ROLES[name]
     carriers = {role for role, axis in zip(roles.operands, batch_axes, strict=True) if axis is not None}
     letter = BATCH_LETTER[frozenset(carriers | {roles.result})]
-    folded = []
+    merged = []
     for role, operand, axis in zip(roles.operands, operands, batch_axes, strict=True):
         if axis is None:
-            folded.append(operand)
+            merged.append(operand)
             continue
         target = LETTERS[role].index(letter)
-        *before, size, own = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
-        folded.append(xp.reshape(moved, (*before, size * own, *moved.shape[target + 2 :])))
+        *before, batch, length = (moved := _move(xp, operand, axis, target)).shape[: target + 2]
+        merged.append(xp.reshape(moved, (*before, batch * length, *moved.shape[target + 2 :])))
     if letter == "group":
-        geometry = replace(geometry, groups=geometry.groups * size)
-    result = getattr(f, name)(*folded, geometry=geometry, **kw)
+        geometry = replace(geometry, groups=geometry.groups * batch)
+    result = getattr(f, name)(*merged, geometry=geometry, **kw)
     target = LETTERS[roles.result].index(letter)
-    return xp.reshape(result, (*result.shape[:target], size, own, *result.shape[target + 1 :])), target
+    return xp.reshape(result, (*result.shape[:target], batch, length, *result.shape[target + 1 :])), target
 
 
 def _move(xp: Any, a: Array, axis: int, target: int) -> Array:

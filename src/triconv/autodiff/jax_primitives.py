@@ -1,18 +1,18 @@
-"""JAX primitives for the contractions: all that touches JAX's internals.
+"""JAX primitives for the contractions; the one module that defines primitives and their rules.
 
-Three bilinear primitives, closed under transposition, and a pair of linear ones, each the other's transpose::
+There are three bilinear primitives, closed under transposition, and two linear ones, each the transpose of the other::
 
     conv_p, conv_input_vjp_p, conv_weight_vjp_p      rules.VJP, batching.batched
-    extend_p, fold_p                                 rules.ADJOINT
+    pad_p, pad_adjoint_p                                 rules.ADJOINT
 
-`linear_pair` makes more of such pairs for the rooms above.
+`linear_pair` makes further such pairs for the rooms above.
 
-JVPs follow from linearity, and so does `jet`; `checkify` looks for NaNs in what each gives. Run eagerly, a primitive is
-compiled once a geometry and shape, as JAX's own are.
+JVPs and the rule of `jet` follow from linearity. `checkify` looks for NaNs in the results. Called eagerly, a primitive is
+compiled once per geometry and shape, as JAX's own are.
 
-Inside of `jax.shard_map` an operand that is the same on every device of a mesh axis is first cast to one that varies over
-it, where the other operand does. The transpose of that cast is the sum over the devices, which is what the gradient of a
-replicated weight is.
+Inside of `jax.shard_map` one operand may vary over the devices of a mesh axis while the other is the same on all of them. The
+other one is then cast to "varying" first. The transpose of this cast is a sum over the devices: the gradient of a replicated
+weight.
 """
 
 from __future__ import annotations
@@ -58,34 +58,35 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     return _bind(conv_weight_vjp_p, g, x, params)
 
 
-def extend(x: Array, **params: Any) -> Array:
-    """`triconv.contractions.extend`, as a primitive."""
-    return extend_p.bind(x, **params)
+def pad(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad`, as a primitive."""
+    return pad_p.bind(x, **params)
 
 
-def fold(g: Array, **params: Any) -> Array:
-    """`triconv.contractions.fold`, as a primitive."""
-    return fold_p.bind(g, **params)
+def pad_adjoint(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad_adjoint`, as a primitive."""
+    return pad_adjoint_p.bind(g, **params)
 
 
 def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> Array:
-    """Bind, with every parameter hashable and in one spelling, and operands that vary over the same mesh axes.
+    """Bind with hashable parameters in one spelling, and with operands that vary over the same mesh axes.
 
-    Primitives give the dtype of their sums, which is rounded after: so the terms of a tangent are added before. And what is
-    cast to vary is cast to it before, since the adjoint is a sum over devices.
+    A primitive returns the dtype of its sums, and the result is rounded afterwards: so the terms of a tangent are added before
+    they are rounded. An operand that is cast to "varying" gets the dtype of the sums first, since the transpose of the cast is
+    a sum over devices.
     """
-    given = {"algorithm": "auto", "precision": "highest"} | params
-    if given["precision"] == "default":  # as configured now, not when the program is compiled
-        given["precision"] = jax.config.jax_default_matmul_precision or "default"
-    dtype = np.dtype(given.get("dtype") or a.dtype)
-    given["dtype"] = _sums(dtype)
+    params = {"algorithm": "auto", "precision": "highest"} | params
+    if params["precision"] == "default":  # the configuration of now, not that of when the program is compiled
+        params["precision"] = jax.config.jax_default_matmul_precision or "default"
+    dtype = np.dtype(params.get("dtype") or a.dtype)
+    params["dtype"] = _sums(dtype)
     varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
     missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
     a, b = (
         jax.lax.pcast(o.astype(_sums(o.dtype)), m, to="varying") if m else o
         for o, m in zip((a, b), missing, strict=True)
     )
-    return primitive.bind(a, b, **given).astype(dtype)
+    return primitive.bind(a, b, **params).astype(dtype)
 
 
 def _sums(dtype: Any) -> Any:
@@ -93,8 +94,8 @@ def _sums(dtype: Any) -> Any:
 
 
 def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..., tuple[int, ...]]) -> Primitive:
-    """A primitive that runs and lowers as a plain function, whose result has the shape ``result_shape(name, *avals)``."""
-    primitive = Primitive(f"triconv_{name}")  # tools name the primitive, and so the library
+    """A primitive that runs and lowers as the function `plain`; its result has the shape ``result_shape(name, *avals)``."""
+    primitive = Primitive(f"triconv_{name}")  # the library's name is in it: profilers and jaxprs show it
     compiled = jax.jit(primitive.bind, static_argnames=STATIC)
 
     def run(*operands: Array, **params: Any) -> Array:
@@ -128,9 +129,10 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
 
 
 def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
-    """The kind of device that a program is compiled for, whether its arrays may be shared out among several, and a mesh.
+    """The kind of device that a program is compiled for, whether its arrays may be sharded over several, and a mesh.
 
-    The mesh says which axes of an array are whole, so it need not be the user's; there is none where axes are manual.
+    The mesh is only used to say which axes of an array are not sharded, so it need not be the user's. It is None if some mesh
+    axes are manual.
     """
     axes = module.axis_context
     manual = getattr(axes, "manual_axes", None)
@@ -150,7 +152,7 @@ def _contraction(name: str) -> Primitive:
     )
 
     def taylor(primals: tuple[Array, Array], series: tuple[list[Array], list[Array]], **params: Any) -> Any:
-        """The Cauchy product: coefficient `k` of the result is the sum of those that add up to it."""
+        """The Cauchy product: coefficient `k` of the result is the sum over ``a[j] * b[k - j]``."""
         a, b = ([primal, *terms] for primal, terms in zip(primals, series, strict=True))
         pairs = ([(a[j], b[k - j]) for j in range(k + 1)] for k in range(len(a)))
         first, *others = (sum(primitive.bind(*pair, **params) for pair in group) for group in pairs)
@@ -163,7 +165,8 @@ def _contraction(name: str) -> Primitive:
         if None in axes or all(isinstance(size, int) for size in sizes):
             return batched(jnp, THIS, name, operands, axes, **params)
         moved = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True)]
-        return jax.lax.map(lambda pair: primitive.bind(*pair, **params), moved), 0  # groups are a number
+        # a symbolic batch cannot be merged with the groups, which are a number
+        return jax.lax.map(lambda pair: primitive.bind(*pair, **params), moved), 0
 
     batching.primitive_batchers[primitive] = batch
     return primitive
@@ -177,9 +180,9 @@ def linear_pair(
     Parameters
     ----------
     first, second : callable
-        The maps, of one array and parameters; the primitives have their names.
+        The maps: functions of one array and parameters. The primitives get their names.
     result_shape : callable
-        Takes the name of one, the array's abstract value and the parameters; gives the shape of the result.
+        Takes the name of a map, the array's abstract value and the parameters; returns the shape of the result.
 
     Returns
     -------
@@ -200,9 +203,9 @@ def _transposed(adjoint: Primitive, ct: Array, _: Any, **params: Any) -> list[Ar
 def _batched_in_front(
     primitive: Primitive, operands: tuple[Array], axes: tuple[int], **params: Any
 ) -> tuple[Array, int]:
-    """A map of the last axes takes any axes in front for a batch."""
+    """Put the batch in front: the maps work on the last axes."""
     return primitive.bind(jnp.moveaxis(operands[0], axes[0], 0), **params), 0
 
 
 conv_p, conv_input_vjp_p, conv_weight_vjp_p = map(_contraction, rules.ROLES)
-extend_p, fold_p = linear_pair(contractions.extend, contractions.fold, contractions.result_shape)
+pad_p, pad_adjoint_p = linear_pair(contractions.pad, contractions.pad_adjoint, contractions.result_shape)

@@ -1,14 +1,11 @@
 """torch autograd functions for the contractions.
 
-One function class for the three bilinear contractions and one for the two linear maps; both call themselves backward, so
-derivatives of any order are defined. torch's gradient of a complex function is conjugated: the cotangent of one operand is
-the contraction with the conjugate of the other::
+There is one function class for the three bilinear contractions and one for the two linear maps. Their backwards call them
+again, so derivatives of any order are defined. torch's gradient of a complex function is conjugated, see `conjugation`.
 
-    gx = conv_input_vjp(g, conj(w))         gw = conv_weight_vjp(g, conj(x))
-
-Some of torch's transforms do not go by an autograd function. Forward mode over forward mode drops its mixed derivatives, and
-`torch.jit.trace` and `torch.func.functionalize` do not take one, so there torch differentiates the kernel itself. The older
-batching that ``is_grads_batched`` uses has no slices, so there the kernel is an operator that torch calls once a sample.
+Some of torch's transforms cannot use an autograd function. Forward mode over forward mode drops its mixed derivatives, and
+`torch.jit.trace` and `torch.func.functionalize` reject it; there torch differentiates the kernel itself. The older batching
+behind ``is_grads_batched`` has no slices; there the kernel is an operator that torch calls once per sample.
 """
 
 from __future__ import annotations
@@ -26,6 +23,7 @@ from torch.autograd import Function
 
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
+from triconv.autodiff.conjugation import pullback_operands
 from triconv.backends.torch_internals import is_legacy_batchedtensor, takes_autograd_functions
 from triconv.geometry import Axis, Geometry
 
@@ -51,7 +49,7 @@ class Contraction(Function):
     @staticmethod
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the row of `rules.VJP`."""
-        a, b = (operand.conj() if operand.is_complex() else operand for operand in ctx.saved_tensors)
+        a, b = pullback_operands(ctx.saved_tensors, xp)
         first, second = rules.VJP[ctx.name]
         _, _, a_needed, b_needed = ctx.needs_input_grad
         ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype}) if a_needed else None
@@ -69,12 +67,12 @@ class Contraction(Function):
 
     @staticmethod
     def vmap(_info: Any, in_dims: tuple[Any, ...], name: str, params: dict[str, Any], a: Array, b: Array) -> Any:
-        """Fold the batch into a letter."""
+        """Merge the batch with a letter."""
         return batched(xp, THIS, name, (a, b), in_dims[2:], **params)
 
 
 class Linear(Function):
-    """`extend` or `fold`, by name."""
+    """`pad` or `pad_adjoint`, by name."""
 
     @staticmethod
     def forward(name: str, params: dict[str, Any], a: Array) -> Array:
@@ -83,7 +81,7 @@ class Linear(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:  # noqa: ARG004
-        """Keep the name: a linear map's derivative depends on nothing else."""
+        """Keep the name and the parameters: the derivative of a linear map depends on nothing else."""
         ctx.name, ctx.params, _ = inputs
 
     @staticmethod
@@ -117,18 +115,18 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
     return _apply("conv_weight_vjp", params, g, x)
 
 
-def extend(x: Array, **params: Any) -> Array:
-    """`triconv.contractions.extend`, known to autograd."""
-    return _apply("extend", params, x)
+def pad(x: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad`, known to autograd."""
+    return _apply("pad", params, x)
 
 
-def fold(g: Array, **params: Any) -> Array:
-    """`triconv.contractions.fold`, known to autograd."""
-    return _apply("fold", params, g)
+def pad_adjoint(g: Array, **params: Any) -> Array:
+    """`triconv.contractions.pad_adjoint`, known to autograd."""
+    return _apply("pad_adjoint", params, g)
 
 
 def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
-    """The autograd function, but where torch would drop its derivatives."""
+    """Call the autograd function; or the kernel, where torch would lose derivatives of an autograd function."""
     if not takes_autograd_functions():
         return getattr(contractions, name)(*operands, **params)
     function = Contraction if name in rules.ROLES else Linear
@@ -136,14 +134,14 @@ def _apply(name: str, params: dict[str, Any], *operands: Array) -> Array:
 
 
 def _plain(name: str, params: dict[str, Any], *operands: Array) -> Array:
-    """The kernel, but once a sample under torch's older batching."""
+    """Run the kernel; under torch's older batching, once per sample."""
     if not any(map(is_legacy_batchedtensor, operands)):
         return _dense(getattr(contractions, name)(*operands, **params))
     return _once_a_sample(*operands, *[None] * (2 - len(operands)), name, written(params))
 
 
 def _dense(a: Array) -> Array:
-    """`a`, copied if it is a part of a larger array: forward mode takes views of what has no gaps in memory only."""
+    """`a`, copied if it has gaps in memory: forward mode rejects a view with gaps."""
     reach = 1 + sum((size - 1) * step for size, step in zip(a.shape, a.stride(), strict=True))
     return a if reach == a.numel() or not a.numel() else a.contiguous()
 
@@ -152,12 +150,12 @@ def _dense(a: Array) -> Array:
     "triconv::plain", mutates_args=(), schema="(Tensor a, Tensor? b, str name, str params) -> Tensor"
 )
 def _once_a_sample(a: Array, b: Array | None, name: str, params: str) -> Array:
-    """The kernel as an operator of torch's, which takes no objects: so the parameters come as text."""
+    """The kernel as a registered operator of torch; these take no objects, so the parameters are passed as text."""
     return getattr(contractions, name)(*(a,) if b is None else (a, b), **_read(params))
 
 
 def written(params: dict[str, Any]) -> str:
-    """Parameters of a contraction, or of an extension, as text."""
+    """Parameters of a contraction, or of padding with a mode, as text."""
     plain = dict(params)
     if (geometry := plain.get("geometry")) is not None:
         plain["geometry"] = [[dataclasses.astuple(axis) for axis in geometry.axes], geometry.groups]
@@ -168,7 +166,7 @@ def written(params: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _read(text: str) -> MappingProxyType[str, Any]:
-    """The same back; equal texts are read once."""
+    """Read what `written` wrote; equal texts are read once."""
     params = json.loads(text)
     if "geometry" in params:
         axes, groups = params["geometry"]

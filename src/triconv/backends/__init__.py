@@ -1,6 +1,8 @@
-"""One small file for each library: what the array API standard lacks, and nothing else.
+"""One file per array library: the few operations that the array API standard lacks.
 
-To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here.
+To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` first, then the
+libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. For torch, `torch_internals` has
+all uses of private names, `torch_order` the memory order, `torch_products` the precision, `torch_symbolic` symbolic sizes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CuPy: NumPy's functions on a CUDA device."""
+"""CuPy: the operations that the array API standard lacks, on a CUDA device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from triconv.backends.base import Array, Standard
 
 
 class CuPy(Standard):
-    """CuPy arrays (by the standard; not run on the machines that test triconv)."""
+    """CuPy arrays; written to the standard, and not yet run on a machine with a GPU."""
 
     name = "cupy"
     distribution = "cupy-cuda13x"
@@ -32,7 +32,7 @@ class CuPy(Standard):
 
     @classmethod
     def version(cls) -> str:
-        """Version of whichever of CuPy's distributions is here."""
+        """Version of CuPy, whichever of its distributions is installed."""
         import cupy
 
         return cupy.__version__
@@ -52,7 +52,7 @@ class CuPy(Standard):
         return "gpu"
 
     def timed(self, function: Any) -> Any:
-        """Waited for."""
+        """A function that waits for its result."""
         import cupy
 
         def run(*arrays: Array) -> None:

@@ -1,4 +1,4 @@
-"""array-api-strict: the standard and nothing else, to prove that the kernels need no more."""
+"""array-api-strict: the array API standard and nothing more, which proves that the kernels need nothing more."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Strict(Standard):
         return array_api_compat.is_array_api_strict_namespace(xp)
 
     def devices(self) -> list[str]:
-        """Its make-believe devices."""
+        """Its pretended devices."""
         return [device._device for device in self.xp.__array_namespace_info__().devices()]  # noqa: SLF001
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
-        """As the standard one; a device may come by its name."""
+        """As `Standard.asarray`; a device may be a name."""
         if isinstance(device, str):
             device = self.xp.Device(device)
         return super().asarray(obj, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""PyTorch: what array-api-compat's torch lacks."""
+"""PyTorch: the operations that the array API standard lacks, by torch's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Torch(Standard):
     module = "array_api_compat.torch"
     conjugates = True
     vendor_axes = range(1, 4)
-    # torch's backward function ends the process at 100,000 (torch 2.13 on a CPU); at 1,000 it is right
+    # positions: at a stride of 100,000 torch's backward function ends the process (torch 2.13 on a CPU); at 1,000 it is right
     vendor_steps = 1024
 
     @classmethod
@@ -33,7 +33,7 @@ class Torch(Standard):
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
-        self._is_highest = False  # this object's alone: each contraction has one of its own
+        self._is_highest = False  # not shared between threads: each contraction makes its own object
 
     @classmethod
     def installed(cls) -> bool:
@@ -49,7 +49,7 @@ class Torch(Standard):
         return ["cpu", *(f"{kind.type}:{number}" for number in range(count) if kind is not None)]
 
     def obstacle(self, array: Array) -> str:
-        """Tensors whose elements are not all there in order, or not as numbers."""
+        """Refuse tensors that are nested, sparse, quantized or masked."""
         import torch
 
         if array.is_nested:
@@ -63,15 +63,15 @@ class Torch(Standard):
         return ""
 
     def accumulator(self, dtype: Any) -> Any:
-        """As the standard one; unsigned integers, for which torch has no arithmetic, wrap in int64 (the same, modulo 2^64)."""
+        """As `Standard.accumulator`; but int64 for unsigned integers, for which torch has no arithmetic (equal modulo 2^64)."""
         if dtype in (self.xp.uint16, self.xp.uint32, self.xp.uint64):
             return self.xp.int64
         return super().accumulator(dtype)
 
     def product_dtype(self, dtype: Any, like: Array) -> Any:
-        """Integers wrap in int64; bfloat16 is taken on a CPU where oneDNN has it, with sums in float32.
+        """int64 for integers; bfloat16 itself on a CPU on which oneDNN has it and sums in float32.
 
-        Not float16, whose gradients torch sums in float16.
+        Not float16: torch sums its gradients in float16.
         """
         import torch
 
@@ -85,25 +85,25 @@ class Torch(Standard):
         return dtype if torch_internals.has_bfloat16() else wide
 
     def varies(self, sizes: Iterable[Any]) -> bool:
-        """Whether one is a `torch.SymInt`; those of `torch.jit.trace`, which are tensors, are constants of its program."""
+        """Whether one is a `torch.SymInt`; the sizes of `torch.jit.trace` are tensors, and constants of its program."""
         import torch
 
         return any(isinstance(size, torch.SymInt) for size in sizes)
 
     def symbolic(self) -> Any:
-        """Torch's own convolution."""
+        """Torch's own convolution, with symbolic sizes."""
         from triconv.backends import torch_symbolic
 
         return torch_symbolic
 
     def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
-        """In the order of its axes; but with channels last in memory where torch's own convolution would give it so."""
+        """Contiguous; but with channels last in memory if torch's own convolution would return it so."""
         from triconv.backends import torch_order
 
         return torch_order.ordered(a, channels_first and torch_order.is_last(a, like))
 
     def entering(self, arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
-        """Where autograd records, the arrays by an identity whose cotangents are in order in memory."""
+        """If autograd records: the arrays behind an identity whose cotangents are contiguous."""
         from triconv.backends import torch_order
 
         return torch_order.entering(arrays, channels_first=channels_first)
@@ -112,8 +112,8 @@ class Torch(Standard):
     def precision(self, level: str) -> Iterator[None]:
         """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured.
 
-        No flag of torch's is set, since they are of the whole process: this object takes the products another way. In a
-        program of `torch.compile`, what the flags were when it was compiled counts; cuDNN's convolution never has TF32.
+        It sets no flag of torch, since flags belong to the whole process; instead, this object computes products differently.
+        A program of `torch.compile` keeps the flags from when it was compiled, but cuDNN's convolution never uses TF32.
         """
         import torch
 
@@ -141,7 +141,7 @@ class Torch(Standard):
         return self.matmul(a, self.xp.matrix_transpose(b))
 
     def zeros(self, shape: tuple[int, ...], like: Array) -> Array:
-        """Zeros of an array's own kind: a subclass of tensors may have factory functions of its own."""
+        """Zeros by a method of `like`, since a subclass of tensors may have factory functions of its own."""
         return like.new_zeros(shape)
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
@@ -157,13 +157,13 @@ class Torch(Standard):
 
             y = torch_products.convolution(x, w, params)
         else:
-            # the function that autocast knows
-            own = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
-            y = own(x, w, None, params["stride"], padding, params["dilation"], groups)
+            # autocast knows this function, but not torch.ops.aten.convolution
+            function = (torch.conv1d, torch.conv2d, torch.conv3d)[len(geometry.axes) - 1]
+            y = function(x, w, None, params["stride"], padding, params["dilation"], groups)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
-        """The input's part of its backward function."""
+        """The gradient of the input, by torch's backward function."""
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
         like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
         x, padding = _padded(like, geometry)
@@ -181,7 +181,7 @@ class Torch(Standard):
         return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
-        """The weight's part of its backward function."""
+        """The gradient of the weight, by torch's backward function."""
         groups, n, k = g.shape[:3]
         c = x.shape[2]
         x, padding = _padded(x.transpose(0, 1).reshape(n, groups * c, *geometry.input_size), geometry)
@@ -190,7 +190,7 @@ class Torch(Standard):
         gw = self._backward(g, x, w, _params(geometry, padding, groups), 1)
         return gw.reshape(groups, k, c, *geometry.kernel_size)
 
-    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+    def _backward(self, g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:
         """The gradient of x (0) or w (1) by torch's own convolution."""
         import torch
 
@@ -198,12 +198,12 @@ class Torch(Standard):
             from triconv.backends import torch_products
 
             vjps = torch_products.convolution_input_vjp, torch_products.convolution_weight_vjp
-            return vjps[wanted](g, x, w, params)
-        mask = [number == wanted for number in range(3)]
-        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted]
+            return vjps[operand](g, x, w, params)
+        mask = [number == operand for number in range(3)]
+        return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[operand]
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
-        """As the standard one; in place only where nothing records, batches or replays what is done."""
+        """As `Standard.add_at`; in place only if no transform, tracer or autograd sees the operation."""
         from triconv.backends import torch_internals
 
         if torch_internals.is_eager(a) and torch_internals.is_eager(values):
@@ -212,7 +212,7 @@ class Torch(Standard):
         return _added(a, dict(enumerate(slices, front)), values)
 
     def timed(self, function: Any) -> Any:
-        """Waited for, on an accelerator."""
+        """A function that waits for its result, on an accelerator."""
         import torch
 
         def run(*arrays: Array) -> None:
@@ -223,18 +223,18 @@ class Torch(Standard):
         return run
 
     def device_kind(self, array: Array | None = None) -> str:
-        """That of the array; without one, of torch's default device."""
+        """The kind of the array's device; without an array, of torch's default device."""
         import torch
 
         kind = torch.get_default_device().type if array is None else array.device.type
         return "cpu" if kind in ("cpu", "meta") else "gpu"
 
     def transposes(self, array: Array) -> bool:
-        """Everywhere."""
+        """Torch's own input VJP is fast on every device."""
         return True
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
-        """As a tensor, which stays in its autograd graph."""
+        """As a tensor; a tensor stays in its autograd graph."""
         import torch
 
         if not isinstance(obj, torch.Tensor):
@@ -247,7 +247,7 @@ class Torch(Standard):
         return obj.to(device=device, dtype=self.dtype(dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Detach, and copy to the host if it is not there; bfloat16, which NumPy lacks, as float32."""
+        """Detach, and copy to the host if need be; bfloat16, which NumPy lacks, becomes float32."""
         import torch
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
@@ -258,14 +258,14 @@ def _added(a: Array, places: dict[int, slice], values: Array) -> Array:
     """A new tensor: `a` with values added at slices of these axes."""
     if not places:
         return a + values.reshape(a.shape)
-    (axis, where), *others = places.items()
-    start, stop, step = where.indices(a.shape[axis])
-    part = a[(slice(None),) * axis + (where,)]
+    (axis, positions), *others = places.items()
+    start, stop, step = positions.indices(a.shape[axis])
+    part = a[(slice(None),) * axis + (positions,)]
     return a.slice_scatter(_added(part, dict(others), values), axis, start, stop, step)
 
 
 def _params(geometry: Geometry, padding: list[int], groups: int) -> dict[str, Any]:
-    """What torch's convolution takes after the bias, in its order."""
+    """The arguments of torch's convolution after the bias, in its order."""
     stride, dilation = ([getattr(axis, name) for axis in geometry.axes] for name in ("stride", "dilation"))
     return {
         "stride": stride,
@@ -278,7 +278,7 @@ def _params(geometry: Geometry, padding: list[int], groups: int) -> dict[str, An
 
 
 def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
-    """`x`, padded where torch cannot express it, and the padding for torch: the same on both sides, to an exact fit."""
+    """`x`, padded here if torch cannot express the padding, and the padding that is left to torch."""
     import torch
 
     pads = []

@@ -29,12 +29,12 @@ __all__ = [
 
 
 def is_traced() -> bool:
-    """Whether `torch.jit.trace` records."""
+    """Whether `torch.jit.trace` is recording."""
     return torch._C._get_tracing_state() is not None
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func runs."""
+    """Whether a transform of `torch.func` is running."""
     return peek_interpreter_stack() is not None
 
 
@@ -44,16 +44,16 @@ def is_forward_mode() -> bool:
 
 
 def takes_autograd_functions() -> bool:
-    """Whether torch's transforms that run go by autograd functions, and keep all of their derivatives.
+    """Whether the running transforms of torch accept autograd functions, and keep all of their derivatives.
 
-    `torch.jit.trace` and `torch.func.functionalize` take none, and forward mode over forward mode drops mixed derivatives.
+    `torch.jit.trace` and `torch.func.functionalize` reject them; forward mode over forward mode drops mixed derivatives.
     """
     kinds = [level.key() for level in get_interpreter_stack() or ()]
     return not (is_traced() or kinds.count(TransformType.Jvp) > 1 or TransformType.Functionalize in kinds)
 
 
 def is_eager(a: Array) -> bool:
-    """Whether a tensor is a plain one of a plain program: no transform, tracer, mode, autograd or subclass sees it."""
+    """Whether it is a plain tensor, and no transform, tracer, mode, autograd or subclass sees operations on it."""
     if type(a) is not torch.Tensor or (a.requires_grad and torch.is_grad_enabled()):
         return False
     return not (
@@ -74,6 +74,6 @@ def has_bfloat16() -> bool:
 
 
 def convolution_without_tf32(x: Array, w: Array, *params: Any) -> Array:
-    """Torch's own convolution without a bias, told in the call not to use TF32; `params` as ``torch.ops.aten.convolution``."""
+    """Torch's own convolution without bias and TF32, by an argument; `params` are those of ``torch.ops.aten.convolution``."""
     cudnn = torch.backends.cudnn
     return torch.ops.aten._convolution(x, w, None, *params, cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False)

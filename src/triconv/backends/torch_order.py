@@ -1,4 +1,4 @@
-"""The order in memory of torch's results: that of their axes, or channels last where torch's own convolution gives it so."""
+"""The memory order of torch's results: contiguous, or channels last if torch's own convolution would return it so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = Any
 
 
 class Entering(Function):
-    """The identity, whose cotangent is put in order: the adjoint of a view leaves it as it comes."""
+    """The identity; its backward puts the cotangent in memory order, which the adjoint of a view would not."""
 
     @staticmethod
     def forward(a: Array, last: bool) -> Array:  # noqa: ARG004
@@ -34,8 +34,8 @@ class Entering(Function):
 
 
 def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array, ...]:
-    """The arrays of a call, by `Entering` where autograd records them, but not in forward mode or torch.func."""
-    if not torch.is_grad_enabled() or torch_internals.is_traced():  # torch.jit.trace takes no autograd function
+    """The arrays of a call, behind `Entering` if autograd records them; not in forward mode or under torch.func."""
+    if not torch.is_grad_enabled() or torch_internals.is_traced():  # torch.jit.trace rejects autograd functions
         return arrays
     if torch_internals.is_transformed() or torch_internals.is_forward_mode():
         return arrays
@@ -47,7 +47,7 @@ def entering(arrays: tuple[Array, ...], *, channels_first: bool) -> tuple[Array,
 
 
 def ordered(a: Array, last: bool) -> Array:
-    """`a`, copied if need be, with its axes in order in memory, or with the channels last."""
+    """`a`, contiguous or with channels `last` in memory; copied if need be."""
     if torch_internals.is_transformed() or is_legacy_batchedtensor(a):
         return a
     if not last:
@@ -57,7 +57,7 @@ def ordered(a: Array, last: bool) -> Array:
 
 
 def is_last(a: Array, like: Sequence[Array]) -> bool:
-    """Whether torch's own convolution gives `a` with channels last in memory: where an operand has them so."""
+    """Whether torch's own convolution would return `a` with channels last in memory: if an operand has them last."""
     if a.ndim not in (4, 5) or (a.ndim == 5 and a.dtype == torch.float64):
         return False
     if torch_internals.is_transformed() or any(map(is_legacy_batchedtensor, like)):
@@ -66,7 +66,7 @@ def is_last(a: Array, like: Sequence[Array]) -> bool:
 
 
 def are_last(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether torch takes strides of (n, c, *spatial) for those of channels last in memory; its rule for axes of length 1."""
+    """Whether torch reads these strides of (n, c, *spatial) as channels last, with its rule for axes of length 1."""
     least = 0
     if not strides[1]:
         return False

@@ -1,7 +1,7 @@
-"""Products of torch in full precision, with no flag of torch's set: its flags are of the whole process.
+"""Products of torch in full precision without setting its flags, which belong to the whole process.
 
-What a flag narrows, float32 products on a device, goes another way: torch's own convolution on CUDA is told in the call not to
-use TF32; all else is computed from float64 copies and rounded once. Where nothing is narrowed, it is the plain product.
+If the user's flags allow TF32 or bfloat16 in float32 products, then torch's own convolution on CUDA gets an argument that
+forbids TF32, and all other products are computed from float64 copies and rounded once. Otherwise they are torch's plain ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def convolution(x: Array, w: Array, params: dict[str, Any]) -> Array:
 
 
 def convolution_input_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) -> Array:
-    """Its gradient by x, of which only the shape counts."""
+    """Gradient of `convolution` by x, of which only the shape is read."""
     if _is_convolution(g):
         lengths = [
             (out - 1) * step - 2 * pad + apart * (taps - 1) + 1
@@ -62,7 +62,7 @@ def convolution_input_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) 
 
 
 def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any]) -> Array:
-    """Its gradient by w, of which only the shape counts; with the switch, a convolution whose kernel is g."""
+    """Gradient of `convolution` by w, of which only the shape is read; if `_is_convolution`, a convolution with kernel g."""
     if not _is_convolution(g):
         return _backward(g, x, w, params, 1)
     groups, n = params["groups"], x.shape[0]
@@ -75,26 +75,26 @@ def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any])
     return gw[(..., *map(slice, w.shape[2:]))].transpose(0, 1)
 
 
-def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], wanted: int) -> Array:
+def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:
     dtype = g.dtype
     if _needs_doubles(g):
         g, x, w = g.double(), x.double(), w.double()
-    mask = [number == wanted for number in range(3)]
-    return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[wanted].to(dtype)
+    mask = [number == operand for number in range(3)]
+    return torch.ops.aten.convolution_backward(g, x, w, None, *params.values(), mask)[operand].to(dtype)
 
 
 def _is_convolution(array: Array) -> bool:
-    """Whether a gradient is to be written as a convolution: for the switch, and for torch.jit, which has no `_backward`."""
+    """Whether to write a gradient as a convolution: `_backward` has no switch for TF32, and torch.jit has no `_backward`."""
     return _has_switch(array) or torch_internals.is_traced()
 
 
 def _has_switch(array: Array) -> bool:
-    """Whether torch's own convolution would use TF32, and can be told in the call not to: cuDNN."""
+    """Whether torch's own convolution would use TF32, and has an argument against it: cuDNN's."""
     return array.device.type == "cuda" and torch.backends.cudnn.enabled and is_narrowed("conv", array)
 
 
 def _needs_doubles(array: Array) -> bool:
-    """Whether it would round the operands otherwise: oneDNN, or without cuDNN its own kernels, which are matrix products."""
+    """Whether torch would round the operands and has no switch: oneDNN's kernels, and torch's own if cuDNN is disabled."""
     if array.device.type == "cpu":
         return is_narrowed("conv", array)
     return not torch.backends.cudnn.enabled and is_narrowed("matmul", array)
@@ -107,7 +107,7 @@ def _needs_doubles(array: Array) -> bool:
     "SymInt[] output_padding, SymInt groups) -> Tensor",
 )
 def _opaque_without_tf32(x: Array, w: Array, *params: Any) -> Array:
-    """The same as an operator that a compiler does not read: it would forget the switch."""
+    """The same as a registered operator, which a compiler does not trace: it would drop the argument against TF32."""
     return torch_internals.convolution_without_tf32(x, w, *params)
 
 

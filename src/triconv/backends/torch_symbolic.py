@@ -1,8 +1,8 @@
-"""The contractions by torch's own convolution, for sizes that a tracer keeps symbolic (`torch.SymInt`).
+"""The contractions by torch's own convolution, for symbolic sizes (`torch.SymInt`).
 
-A geometry is a fixed set of integers, so it would fix the sizes. Here no size is compared with a number, or hashed: each
-contraction is written with torch's own operators, in torch's order of axes, and torch differentiates them itself. An input
-dilation goes by the transposed convolution, and a stride beside it by leaving out results; no zeros are inserted::
+A `Geometry` would fix the sizes, since it consists of integers. Here no size is compared with a number or hashed: each
+contraction consists of torch's own operators, in torch's order of axes, and torch differentiates them. An input dilation is
+computed by the transposed convolution; if there is a stride too, the results that it skips are dropped. No zeros are inserted::
 
     full[e * i + d * t'] += x[i] * w[k - 1 - t']         y[o] = full[stride * o + d * (k - 1) - pad_lo]
 """
@@ -21,7 +21,7 @@ class Spec(NamedTuple):
     """The parameters of a contraction, one per spatial axis; sizes and padding may be symbolic."""
 
     result_size: tuple[Size, ...]
-    """Spatial sizes of the result, of x or w; those of g follow."""
+    """Spatial sizes of the result if it is x or w; those of g follow from the operands."""
     stride: tuple[int, ...]
     pads: Pads
     dilation: tuple[int, ...]
@@ -51,7 +51,7 @@ def contract(name: str, a: Array, b: Array, bias: Array | None, spec: Spec) -> A
     name : {"conv", "conv_input_vjp", "conv_weight_vjp"}
         Which of the three.
     a, b : tensor
-        The operands in torch's order, (n, c, *input), (k, c // groups, *kernel) or (n, k, *output).
+        The operands in torch's order: (n, c, *input), (k, c // groups, *kernel) or (n, k, *output).
     bias : tensor, shape (channels of the result,), optional
         The bias.
     spec : Spec
@@ -68,7 +68,7 @@ def contract(name: str, a: Array, b: Array, bias: Array | None, spec: Spec) -> A
         return _input_vjp(a, b, bias, spec)
     if spec.is_plain:
         return _weight_vjp(a, b, spec)
-    mirrored = spec._replace(
+    transposed = spec._replace(
         stride=spec.input_dilation,
         input_dilation=spec.stride,
         pads=[
@@ -78,11 +78,11 @@ def contract(name: str, a: Array, b: Array, bias: Array | None, spec: Spec) -> A
             )
         ],
     )
-    return _mirrored(_weight_vjp(b, a, mirrored), spec.groups)
+    return _adjoint_kernel(_weight_vjp(b, a, transposed), spec.groups)
 
 
 def same_pads(input_size: Sequence[Size], kernel_size: Sequence[Size], spec: Spec, *, lower: bool) -> Pads:
-    """The padding "same", or "same_lower", of sizes that may be symbolic; see `triconv.geometry.resolve_padding`."""
+    """The padding "same" or "same_lower" of sizes that may be symbolic; see `triconv.geometry.padding.resolve_padding`."""
     import torch
 
     pads = []
@@ -95,7 +95,7 @@ def same_pads(input_size: Sequence[Size], kernel_size: Sequence[Size], spec: Spe
 
 
 def fits(input_size: Sequence[Size], kernel_size: Sequence[Size], output_size: Sequence[Size], spec: Spec) -> bool:
-    """Whether there are as many windows as outputs; a tracer is not asked where it follows from how the sizes were made."""
+    """Whether there are as many windows as outputs; adds no guard to the trace if that follows from the sizes' expressions."""
     from triconv.backends.torch_internals import statically_known_true
 
     sizes = zip(input_size, kernel_size, output_size, strict=True)
@@ -108,14 +108,14 @@ def fits(input_size: Sequence[Size], kernel_size: Sequence[Size], output_size: S
 
 
 def pullback(function: Any, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
-    """Cotangents of the arrays that a function takes, by torch's own rules."""
+    """Cotangents of the arguments of a function, by torch's own rules."""
     import torch
 
     return torch.func.vjp(function, *arrays)[1](g)
 
 
-def extend(x: Array, mode: str, pads: Pads) -> Array:
-    """`x` with the borders of a padding mode."""
+def pad(x: Array, mode: str, pads: Pads) -> Array:
+    """Pad with a mode."""
     import torch
 
     return torch.nn.functional.pad(x, _flat(pads), mode=mode)
@@ -129,7 +129,7 @@ def _conv(x: Array, w: Array, bias: Array | None, spec: Spec) -> Array:
         x, padding = _padded(x, spec.pads)
         function = (torch.conv1d, torch.conv2d, torch.conv3d)[ndim - 1]
         return function(x, w, bias, spec.stride, padding, spec.dilation, spec.groups)
-    full = _transposed(x, _mirrored(w, spec.groups), None, spec.input_dilation, [0] * ndim, [0] * ndim, spec)
+    full = _transposed(x, _adjoint_kernel(w, spec.groups), None, spec.input_dilation, [0] * ndim, [0] * ndim, spec)
     reaches = [d * (k - 1) for d, k in zip(spec.dilation, w.shape[2:], strict=True)]
     y = _pad(full, [(lo - reach, hi - reach) for (lo, hi), reach in zip(spec.pads, reaches, strict=True)])
     y = _every(y, spec.stride)
@@ -144,7 +144,7 @@ def _input_vjp(g: Array, w: Array, bias: Array | None, spec: Spec) -> Array:
     longs = [e * (i - 1) + 1 for i, e in zip(sizes, spec.input_dilation, strict=True)]
     ends = [lo - hi for lo, hi in spec.pads]
     is_own = all(
-        isinstance(lo, int) and lo >= 0 and 0 <= end < max(s, d)  # what torch's own takes
+        isinstance(lo, int) and lo >= 0 and 0 <= end < max(s, d)  # torch's own transposed convolution accepts these
         for (lo, _), end, s, d in zip(spec.pads, ends, spec.stride, spec.dilation, strict=True)
     ) and all(
         statically_known_true(long == extent - lo - hi)
@@ -172,7 +172,7 @@ def _weight_vjp(g: Array, x: Array, spec: Spec) -> Array:
         return torch.ops.aten.convolution_backward(
             g, x, w, None, spec.stride, padding, spec.dilation, False, zeros, groups, mask
         )[1]
-    # samples and channels change places, and so do stride and dilation
+    # a convolution with samples and channels exchanged, and stride and dilation exchanged
     x = x.reshape(n, groups, c, *x.shape[2:]).permute(2, 1, 0, *range(3, 3 + ndim)).reshape(c, groups * n, *x.shape[2:])
     function = (torch.conv1d, torch.conv2d, torch.conv3d)[ndim - 1]
     gw = function(x, g.transpose(0, 1), None, spec.dilation, padding, spec.stride, groups)
@@ -189,8 +189,8 @@ def _transposed(
     return function(a, w, bias, stride, padding, ends, spec.groups, spec.dilation)
 
 
-def _mirrored(w: Array, groups: int) -> Array:
-    """The kernel with its taps in reverse, and the channels of each group exchanged."""
+def _adjoint_kernel(w: Array, groups: int) -> Array:
+    """The kernel of the adjoint: taps reversed, and input and output channels of each group exchanged."""
     axes = tuple(range(2, w.ndim))
     k, c = w.shape[:2]
     w = w.flip(axes).reshape(groups, k // groups, c, *w.shape[2:])
@@ -198,7 +198,7 @@ def _mirrored(w: Array, groups: int) -> Array:
 
 
 def _padded(x: Array, pads: Pads) -> tuple[Array, list[int]]:
-    """`x`, padded where torch's own convolution cannot express it, and the padding that is left to it."""
+    """`x`, padded here if torch's own convolution cannot express the padding, and the padding that is left to it."""
     if all(isinstance(lo, int) and isinstance(hi, int) and 0 <= lo == hi for lo, hi in pads):
         return x, [lo for lo, _ in pads]
     return _pad(x, pads), [0] * len(pads)
@@ -217,5 +217,5 @@ def _flat(pads: Pads) -> list[Size]:
 
 
 def _every(a: Array, steps: Sequence[int]) -> Array:
-    """Every so manieth position of each axis."""
+    """Every ``steps[j]``-th position of axis ``j``."""
     return a if set(steps) <= {1} else a[(..., *(slice(None, None, step) for step in steps))]

@@ -38,7 +38,7 @@ class Facts:
     groups : int
         Number of groups.
     mode, pads : str, tuple of (lo, hi)
-        How x is extended first; "zeros" for not.
+        How x is padded first; "zeros" for not.
     changes : dict of str to Change
         What happens to x, w or g before anything else; to a result, the adjoint happens.
     """
@@ -54,24 +54,24 @@ class Facts:
         same: Change = (lambda a: a, lambda a: a)
         given = {other: self.changes.get(other, same)[0](a) for other, a in given.items()}
         if "x" in given:
-            given["x"] = self.extend(given["x"])
+            given["x"] = self.pad(given["x"])
         result = loops.contract(self.axes, self.groups, **given)
         if role == "x":
-            result = self.fold(result)
+            result = self.pad_adjoint(result)
         return self.changes.get(role, same)[1](result)
 
     def with_change(self, role: str, forth: Any, back: Any = None) -> Facts:
         """The facts with a change of one tensor; its own adjoint unless `back` is given."""
         return replace(self, changes={**self.changes, role: (forth, back or forth)})
 
-    def extend(self, x: np.ndarray) -> np.ndarray:
+    def pad(self, x: np.ndarray) -> np.ndarray:
         """Extend x by its borders, by `numpy.pad`."""
         if self.mode == "zeros":
             return x
         return np.pad(x, ((0, 0), (0, 0), *self.pads), mode=PAD_MODES[self.mode])  # type: ignore[call-overload]
 
-    def fold(self, gx: np.ndarray) -> np.ndarray:
-        """Adjoint of `extend`: every element is sent back to the index that it was copied from."""
+    def pad_adjoint(self, gx: np.ndarray) -> np.ndarray:
+        """Adjoint of `pad`: every element is sent back to the index that it was copied from."""
         if self.mode == "zeros":
             return gx
         for axis, (lo, hi) in enumerate(self.pads, 2):

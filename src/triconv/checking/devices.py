@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.checking.convolution import Facts, Problem
+from triconv.geometry.partition_spec import count_parts, read_spec
 
 LETTERS = {
     ("x", 0): "batch",
@@ -53,19 +54,11 @@ def shared_axes(problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> tuple[Sh
     if len(specs) > len(problem.roles):
         msg = f"`specs` must be at most one an array, got {len(specs)} for {len(problem.roles)}"
         raise ValueError(msg)
-    from triconv.operators.explicit_mesh import names_of
-
     found = []
     for role, spec, shape in zip(problem.roles, specs, problem.shapes, strict=False):
-        if len(spec or ()) > len(shape):
-            msg = f"`specs` must have at most one entry an axis, got {len(spec)} for `{role}` of shape {shape}"
-            raise ValueError(msg)
-        for number, entry in enumerate(spec or ()):
-            names = names_of(entry)
-            if unknown := [name for name in names if name not in mesh.axis_names]:
-                msg = f"`specs` must name axes of the mesh, {tuple(mesh.axis_names)}, got {unknown[0]!r}"
-                raise ValueError(msg)
-            parts = int(np.prod([mesh.shape[name] for name in names], dtype=int))
+        entries = read_spec(spec or (), len(shape), mesh.shape, f"the spec of `{role}`")
+        for number, names in enumerate(entries):
+            parts = count_parts(names, mesh.shape)
             if shape[number] % parts:
                 msg = f"`specs` must divide the arrays, got {shape[number]} for {parts} devices in axis {number} of `{role}`"
                 raise ValueError(msg)

@@ -1,7 +1,8 @@
-"""Integers only: which positions meet, sizes, padding, and axes in blocks over devices.
+"""The integers of a convolution: which positions meet, sizes, padding, and blocks of an axis over devices.
 
-Everything that depends on stride, padding, dilation or transposition is settled here, before any array is touched. Read
-`incidence` first.
+Everything that depends on stride, padding, dilation or transposition is decided here, before any array is touched. Read in
+this order: `integers` (what users pass, checked), `lattice` (counting solutions), `incidence` (one axis), `padding` (its
+spellings), `geometry` (all axes), `sharded_axis` (one axis over devices), `partition_spec` (which axes those are).
 """
 
 from triconv.geometry.geometry import Geometry, Phase

@@ -14,7 +14,7 @@ from triconv.geometry.padding import resolve_padding
 
 
 class Phase(NamedTuple):
-    """The same of all axes: ``y[output] = conv(x, w[taps])`` in this geometry, which has no input dilation."""
+    """One phase of all axes: ``y[output] = conv(x, w[taps])`` in this geometry, which has no input dilation."""
 
     output: tuple[slice, ...]
     taps: tuple[slice, ...]
@@ -23,14 +23,14 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The spatial axes of a convolution and its number of groups: all that its three contractions share.
+    """The spatial axes of a convolution and its number of groups: all that the three contractions share.
 
     Parameters
     ----------
     axes : tuple of Axis
-        One a spatial axis; may be empty.
+        The spatial axes; there may be none.
     groups : int
-        Number of independent convolutions side by side in the channels; none in an empty batch of convolutions.
+        Number of independent convolutions side by side in the channels; 0 if a batch of convolutions is empty.
     """
 
     axes: tuple[Axis, ...]
@@ -51,14 +51,14 @@ class Geometry:
         input_dilation: Any = 1,
         groups: Any = 1,
     ) -> Geometry:
-        """Build a geometry from sizes and the parameters as users spell them.
+        """Build a geometry from sizes and the parameters that users pass.
 
         Parameters
         ----------
         input_size, kernel_size : sequence of int
             Spatial sizes of the input and of the kernel.
         stride, dilation, input_dilation : int or sequence of int
-            One for all axes, or one an axis.
+            One for all axes, or one per axis.
         padding : int, sequence of int, sequence of (lo, hi), or str
             See `resolve_padding`.
         groups : int
@@ -107,7 +107,7 @@ class Geometry:
         return tuple(axis.output_size for axis in self.axes)
 
     def taps(self) -> Iterator[Tap]:
-        """Every tap at which something meets, with the slices of the input and of the output that meet there."""
+        """Every tap that has meetings, with the slices of the input and of the output that meet there."""
         per_axis = [
             [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop] for axis in self.axes
         ]
@@ -119,11 +119,11 @@ class Geometry:
             )
 
     def mirrored(self) -> Geometry:
-        """The geometry whose `conv` is this one's input VJP, and the other way round, with the taps in reverse order."""
+        """The transposed (adjoint) geometry: its `conv` is this one's input VJP and vice versa, with the taps reversed."""
         return Geometry(tuple(axis.mirrored() for axis in self.axes), self.groups)
 
     def phases(self) -> Iterator[Phase]:
-        """The convolution as convolutions without input dilation, whose outputs and taps have nothing in common."""
+        """The polyphase decomposition: convolutions without input dilation that share no output and no tap."""
         for combination in itertools.product(*(axis.phases() for axis in self.axes)):
             yield Phase(
                 tuple(phase.output for phase in combination),
@@ -136,11 +136,11 @@ class Geometry:
         return math.prod(axis.count_meetings() for axis in self.axes)
 
     def count_phases(self) -> int:
-        """The number of `phases`, or a little more where outputs are few; takes no time, however many there are."""
+        """An upper bound of the number of `phases`, exact unless outputs are few; takes constant time."""
         return math.prod(axis.count_phases() for axis in self.axes)
 
     def require_fit(self, kernel: str) -> None:
-        """Raise if the kernel, of this name, is empty or does not fit into the padded input, as torch does."""
+        """Raise, as torch does, if the kernel is empty or does not fit into the padded input; `kernel` is its name."""
         for number, axis in enumerate(self.axes):
             if not axis.kernel_size:
                 msg = f"`{kernel}` must have at least one tap in every spatial axis, got 0 in spatial axis {number}"

@@ -4,8 +4,7 @@ Along one spatial axis, input ``i``, output ``o`` and tap ``t`` meet exactly whe
 
     input_dilation * i + pad_lo  =  stride * o + dilation * t
 
-Everything that depends on stride, padding, dilation or transposition is settled here, in integers, before any
-array is touched: sizes, slices and every complaint about a size or a parameter.
+Sizes and slices follow from it by integer arithmetic, and so does every error about a size or a parameter.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Tap:
 
 
 class AxisPhase(NamedTuple):
-    """The outputs and taps of one residue class of an axis, and the axis of windows that they make."""
+    """One phase of an axis: the outputs of a residue class, the taps that they meet, and the axis between the two."""
 
     output: slice
     taps: slice
@@ -98,7 +97,7 @@ class Axis:
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
 
     @classmethod
-    def of_outputs(
+    def for_output_size(
         cls,
         output_size: int,
         input_size: int,
@@ -109,7 +108,7 @@ class Axis:
         input_dilation: int = 1,
         pad_lo: int = 0,
     ) -> Axis:
-        """The axis with so many outputs, at least one: its padding after the input is what makes them."""
+        """The axis with this number of outputs (at least one): `pad_hi` follows from it."""
         extent = stride * (output_size - 1) + dilated(kernel_size, dilation)
         pad_hi = extent - dilated(input_size, input_dilation) - pad_lo
         return cls(input_size, kernel_size, stride, dilation, input_dilation, pad_lo, pad_hi)
@@ -130,7 +129,7 @@ class Axis:
             return slice(0, 0), slice(0, 0)
         step_i, step_o = self.stride // common, self.input_dilation // common
         o = right * pow(step_i, -1, step_o) % step_o  # the first solution with o >= 0 ...
-        i = (step_i * o - right) // step_o  # ... and its partner, which may be outside
+        i = (step_i * o - right) // step_o  # ... and the input that it meets, which may lie outside
         skip = max(0, -(i // step_i))  # steps until i >= 0
         i, o = i + skip * step_i, o + skip * step_o
         count = min(-(-(self.input_size - i) // step_i), -(-(self.output_size - o) // step_o))
@@ -139,20 +138,20 @@ class Axis:
         return slice(i, i + (count - 1) * step_i + 1, step_i), slice(o, o + (count - 1) * step_o + 1, step_o)
 
     def window(self, t: int) -> slice:
-        """Positions of the padded input that meet tap `t` at each output, where the input is not dilated."""
+        """Positions of the padded input that meet tap `t`, one per output; requires an input that is not dilated."""
         start = self.dilation * t
         return slice(start, start + self.stride * (self.output_size - 1) + 1, self.stride)
 
     def mirrored(self) -> Axis:
-        """The same meetings with the input and the output exchanged, and the taps in reverse.
+        """The transposed (adjoint) axis: the same meetings with input and output exchanged, and the taps in reverse.
 
         With ``t' = kernel_size - 1 - t`` the incidence equation reads::
 
             stride * o + (dilation * (kernel_size - 1) - pad_lo)  =  input_dilation * i + dilation * t'
 
-        Defined where there is an input, a kernel and an output.
+        Requires at least one input, tap and output.
         """
-        return Axis.of_outputs(
+        return Axis.for_output_size(
             self.input_size,
             self.output_size,
             self.kernel_size,
@@ -163,8 +162,8 @@ class Axis:
         )
 
     def block_of_taps(self, first: int, last: int) -> Axis:
-        """The axis of the taps from `first` up to `last`, at the same inputs and outputs; there is one of each."""
-        return Axis.of_outputs(
+        """The axis of the taps from `first` up to `last` alone; requires at least one input, tap and output."""
+        return Axis.for_output_size(
             self.output_size,
             self.input_size,
             last - first,
@@ -175,12 +174,12 @@ class Axis:
         )
 
     def spread(self) -> Axis:
-        """The axis of the input with the zeros of its dilation written."""
+        """The same axis over an input in which the dilation is written out, as zeros."""
         return replace(self, input_size=self.dilated_input, input_dilation=1)
 
     def between(self, output_size: int, input_size: int, pad_lo: int) -> Axis:
-        """The axis of the same kernel and steps between so many outputs and inputs."""
-        return Axis.of_outputs(
+        """The axis with the same kernel, stride and dilations, but other sizes and padding."""
+        return Axis.for_output_size(
             output_size,
             input_size,
             self.kernel_size,
@@ -198,13 +197,13 @@ class Axis:
         return (first, last) if self.input_size and first < last else (0, 0)
 
     def part(self, first: int, last: int) -> tuple[slice, Axis]:
-        """The inputs that the outputs from `first` up to `last` meet (at least one), and the axis of the two.
+        """The inputs that the outputs from `first` up to `last` meet (at least one), and the axis between those two ranges.
 
         With ``i = begin + i'`` and ``o = first + o'`` the incidence equation reads::
 
             input_dilation * i' + (pad_lo + input_dilation * begin - stride * first)  =  stride * o' + dilation * t
 
-        Defined where there is an input and an output.
+        Requires at least one input and output.
         """
         e, reach = self.input_dilation, self.stride * (last - 1) + self.dilated_kernel - 1
         begin = min(max(0, -((self.pad_lo - self.stride * first) // e)), self.input_size - 1)
@@ -213,18 +212,18 @@ class Axis:
         return slice(begin, end), self.between(last - first, end - begin, pad_lo)
 
     def phases(self) -> Iterator[AxisPhase]:
-        """The axis as one axis of windows (no input dilation) for each residue class of its outputs.
+        """The polyphase decomposition: one axis without input dilation per residue class of the outputs.
 
         With ``g = gcd(stride, input_dilation)``, outputs ``o = r + (input_dilation / g) * q`` meet the taps with::
 
             dilation * t  =  pad_lo - stride * r   (mod input_dilation)
 
-        which, if any, are ``t = t0 + (input_dilation / h) * u`` with ``h = gcd(dilation, input_dilation)``. Divide the
-        incidence equation by ``input_dilation``; what is left is::
+        which, if there are any, are ``t = t0 + (input_dilation / h) * u`` with ``h = gcd(dilation, input_dilation)``. Divide
+        the incidence equation by ``input_dilation``, and it reads::
 
             i + (pad_lo - stride * r - dilation * t0) / input_dilation  =  (stride / g) * q + (dilation / h) * u
 
-        The classes share no tap. Outputs in none of them are zero.
+        No two phases share an output or a tap. An output that is in no phase is zero.
         """
         e, shared, common = self.input_dilation, self._shared(), math.gcd(self.dilation, self.input_dilation)
         step, tap_step = e // shared, e // common
@@ -233,11 +232,13 @@ class Axis:
             pad_lo = (self.pad_lo - self.stride * r - self.dilation * t0) // e
             stride, dilation = self.stride // shared, self.dilation // common
             outputs = -(-(self.output_size - r) // step)
-            axis = Axis.of_outputs(outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo)
+            axis = Axis.for_output_size(
+                outputs, self.input_size, count, stride=stride, dilation=dilation, pad_lo=pad_lo
+            )
             yield AxisPhase(slice(r, None, step), taps, axis)
 
     def _classes(self) -> Iterator[tuple[int, int]]:
-        """The first output and the first tap of each phase, found from whichever of the two are fewer."""
+        """The first output and the first tap of each phase, enumerated over outputs or taps, whichever are fewer."""
         e, shared, common = self.input_dilation, self._shared(), math.gcd(self.dilation, self.input_dilation)
         step, tap_step = e // shared, e // common
         if (taps := self._first_taps()) and len(taps) <= self.output_size:
@@ -256,7 +257,7 @@ class Axis:
         return math.gcd(self.stride, self.input_dilation)
 
     def _first_taps(self) -> range:
-        """The first tap of each class of taps that meets any output of an endless axis."""
+        """The first tap of each class of taps that meets an output, if there were no end of outputs."""
         shared = self._shared()
         among = math.gcd(self.dilation, shared)
         if self.pad_lo % among:
@@ -267,21 +268,21 @@ class Axis:
         return range(first, min(classes, self.kernel_size), tap_step)
 
     def count_phases(self) -> int:
-        """The number of `phases`, or a little more where outputs are few; takes no time, however many there are."""
+        """An upper bound of the number of `phases`, exact unless outputs are few; takes constant time."""
         return min(len(self._first_taps()), self.output_size, self.input_dilation // self._shared())
 
     def count_meetings(self) -> int:
-        """Number of (input, output, tap) that meet."""
+        """Number of meetings: triples of an input, an output and a tap."""
         return self._count(0, self.input_size)
 
     def count_windows(self) -> int:
-        """The same with those of the padding: every output with every tap of its phase."""
+        """Number of meetings, with those of padding counted: every output meets every tap of its phase."""
         last = self.stride * (self.output_size - 1) + self.dilation * (self.kernel_size - 1)
         first, end = -(self.pad_lo // self.input_dilation), (last - self.pad_lo) // self.input_dilation + 1
         return self._count(first, end)
 
     def _count(self, first: int, end: int) -> int:
-        """Meetings with the inputs from `first` up to `end`, be they there or not."""
+        """Number of meetings with the inputs from `first` up to `end`, as if the axis had them all."""
         coins = self.input_dilation, self.stride, self.dilation
         counts = end - first, self.output_size, self.kernel_size
         return lattice.solutions(coins, counts, self.pad_lo + self.input_dilation * (end - 1))

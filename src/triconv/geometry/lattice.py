@@ -1,12 +1,13 @@
-"""How many integer points there are, without a visit to any of them.
+"""Counting the solutions of the incidence equation without visiting them.
 
-The incidence equation, with ``i' = input_size - 1 - i``, asks in how many ways an amount is paid with coins of three values::
+With ``i' = input_size - 1 - i`` the equation asks in how many ways an amount can be paid with coins of three values::
 
     input_dilation * i' + stride * o + dilation * t  =  pad_lo + input_dilation * (input_size - 1)
 
-of which there are so many of each. Those with more coins than that are subtracted: take the first too many away, and what is
-left is an amount to be paid with any number. With any number of coins, solve for one of them; what is left has as many
-solutions as an interval has integers, and those are added up by `floor_sum`.
+There is a limited number of coins of each value. Inclusion and exclusion removes the limits: a payment that uses too many
+coins of one value is a payment of the rest of the amount with unlimited coins. For unlimited coins, fix the number of the
+third coin: the payments with the other two are the integers in an interval, and `floor_sum` adds up the lengths of these
+intervals.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import math
 
 
 def solutions(coins: tuple[int, int, int], counts: tuple[int, int, int], amount: int) -> int:
-    """Number of ``(i, o, t)`` with ``coins[0] * i + coins[1] * o + coins[2] * t == amount``, each from 0 up to its count.
+    """Number of ``(i, o, t)`` with ``coins[0] * i + coins[1] * o + coins[2] * t == amount`` within the counts.
 
     Parameters
     ----------
     coins : tuple of int
-        At least 1.
+        Values of the coins, at least 1.
     counts : tuple of int
-        How many there are of each, at least 0.
+        Number of coins of each value, at least 0: the unknowns run from 0 up to these, not included.
     amount : int
-        Any.
+        The amount.
 
     Returns
     -------
@@ -33,7 +34,7 @@ def solutions(coins: tuple[int, int, int], counts: tuple[int, int, int], amount:
 
     Notes
     -----
-    Takes a time of the order of the logarithm of the coins, whatever the counts.
+    Time grows with the logarithm of the coins, and does not depend on the counts.
     """
     if min(counts) <= 0:
         return 0
@@ -45,10 +46,10 @@ def solutions(coins: tuple[int, int, int], counts: tuple[int, int, int], amount:
 
 
 def _payments(coins: tuple[int, int, int], amount: int) -> int:
-    """The same with any number of each coin.
+    """Number of solutions with unlimited coins.
 
-    The first two, divided by their greatest common divisor, pay ``r`` in ``floor(a * r / second) + floor(b * r / first) + 1``
-    ways, where ``a * first + b * second = 1``.
+    The first two coins, divided by their greatest common divisor, pay ``r`` in
+    ``floor(a * r / second) + floor(b * r / first) + 1`` ways, where ``a * first + b * second = 1``.
     """
     first, second, third = coins
     common = math.gcd(first, second)
@@ -56,9 +57,8 @@ def _payments(coins: tuple[int, int, int], amount: int) -> int:
     if amount < 0 or amount % share:
         return 0
     first, second, step = first // common, second // common, common // share
-    start = (
-        amount // share * pow(third // share, -1, step) % step
-    )  # of the third coin, the fewest that leave a multiple
+    # the fewest coins of the third value that leave a multiple of `common`
+    start = amount // share * pow(third // share, -1, step) % step
     if start * third > amount:
         return 0
     count = (amount // third - start) // step + 1
@@ -79,7 +79,7 @@ def floor_sum(count: int, divisor: int, slope: int, start: int) -> int:
     while count > 0:
         (steps, slope), (whole, start) = divmod(slope, divisor), divmod(start, divisor)
         total += count * (count - 1) // 2 * steps + count * whole
-        # what is left are the points under a flat line: those beside it, read along the other axis, where it is a steep one
+        # the points under the remaining line, whose slope is below 1: count those above it instead, along the other axis
         height, rest = divmod(slope * count + start, divisor)
         count, divisor, slope, start = height, slope, divisor, rest
     return total

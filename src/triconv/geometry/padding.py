@@ -1,4 +1,4 @@
-"""Padding: every spelling of it as one pair of ints per spatial axis."""
+"""Padding: every spelling that users may pass, as one ``(lo, hi)`` pair per spatial axis."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def resolve_padding(
     dilation: Sequence[int],
     input_dilation: Sequence[int],
 ) -> Pads:
-    """Every spelling of `padding` as one ``(lo, hi)`` pair an axis.
+    """Turn any spelling of `padding` into one ``(lo, hi)`` pair per axis.
 
     ``"valid"`` pads nothing; ``"full"`` pads ``dilation * (kernel - 1)`` on both sides and ``"causal"`` only before;
-    ``"same"`` makes the output ``ceil(input / stride)`` long and puts an odd one after (``"same_lower"``: before) [1]_.
+    ``"same"`` makes the output ``ceil(input / stride)`` long; if the total is odd, the extra position comes after the input
+    (with ``"same_lower"``: before it) [1]_.
 
     References
     ----------
@@ -45,12 +46,12 @@ def resolve_padding(
     entries = as_sequence(padding)
     if entries is not None and any(as_sequence(p) is not None or isinstance(p, (str, bytes)) for p in entries):
         if len(entries) != ndim:
-            msg = f"`padding` must be one pair a spatial axis, got {len(entries)} for {ndim} axes"
+            msg = f"`padding` must be one pair per spatial axis, got {len(entries)} for {ndim} axes"
             raise ValueError(msg)
         return tuple(_pair(p) for p in entries)
     if entries is not None and len(entries) == 2 and ndim == 1:
         text = shown(padding if isinstance(padding, Sequence) else tuple(as_int(p, "padding") for p in entries))
-        msg = f"`padding` must be one int or one (lo, hi) pair a spatial axis, got {text}; meant [{text}]?"
+        msg = f"`padding` must be one int or one (lo, hi) pair per spatial axis, got {text}; meant [{text}]?"
         raise ValueError(msg)
     return tuple((p, p) for p in one_per_axis(padding, ndim, "padding"))
 
@@ -72,6 +73,6 @@ def _named_padding(name: str, input_extent: int, kernel_extent: int, stride: int
 def _pair(pair: Any) -> tuple[int, int]:
     entries = as_sequence(pair)
     if entries is None or len(entries) != 2:
-        msg = f"`padding` must be one (lo, hi) pair a spatial axis, got {shown(pair)} among the pairs"
+        msg = f"`padding` must be one (lo, hi) pair per spatial axis, got {shown(pair)} among the pairs"
         raise ValueError(msg)
     return as_int(entries[0], "padding"), as_int(entries[1], "padding")

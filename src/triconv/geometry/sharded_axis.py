@@ -1,19 +1,19 @@
-"""One spatial axis in blocks, one per device: what a block of outputs meets, and which device sends it. Integers only.
+"""One spatial axis in blocks, one per device: which inputs a device needs, and which device sends them.
 
 Device ``d`` of ``parts`` has the inputs ``[d * input_block, (d + 1) * input_block)`` and computes the outputs
 ``[d * output_block, (d + 1) * output_block)``; past the end of the axis both are zeros. With ``o = d * output_block + o'`` in
-the incidence equation, the first input that any of them meets is ``start + d * (input_block + step)``::
+the incidence equation, the first input that these outputs meet is ``start + d * (input_block + step)``::
 
     start = ceil(-pad_lo / input_dilation)        step = stride * output_block / input_dilation - input_block
 
-where ``output_block`` is such that the division leaves nothing. So every device has a window of the same ``size`` in front of
-it, and in terms of the window the same equation, that of the axis `local`::
+where ``output_block`` is chosen so that the division has no remainder. So every device reads a window of the same ``size``,
+and relative to its window every device has the same equation, that of the axis `local`::
 
     input_dilation * i' + (pad_lo + input_dilation * start)  =  stride * o' + dilation * t
 
-The part of its window that a device does not have is its halo: ``before`` positions before its block and ``after`` positions
-after it, the same numbers on every device (if ``step`` is not 0, the most that any device needs). A halo wider than a block
-comes in several hops.
+The part of its window that a device does not hold is its halo: ``before`` positions before its block and ``after`` positions
+after it. All devices use the same two numbers; if ``step`` is not 0, they are the maxima over the devices. A halo that is wider
+than a block comes in several hops.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from triconv.geometry.incidence import Axis
 
 
 class Transfer(NamedTuple):
-    """A message between devices: `size` positions, sent `hop` devices on (forwards if positive), in these pairs."""
+    """A message between devices: `size` positions, sent over a distance of `hop` devices (forwards if positive)."""
 
     hop: int
     size: int
     pairs: tuple[tuple[int, int], ...]
-    """Sender and receiver; devices that need none of it are left out."""
+    """Pairs of sender and receiver; a device that needs none of it does not receive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class ShardedAxis:
 
     @classmethod
     def of(cls, axis: Axis, parts: int, result: str = "g") -> ShardedAxis:
-        """Return even blocks of the operand, and the blocks of the `result`, "g" or "x", that fit them best.
+        """Return even blocks of the operand, and blocks of the `result` ("g" or "x") that need little communication.
 
-        Blocks of the result are even if its size divides; otherwise each device computes the outputs over its own inputs.
+        Blocks of the result are even if its size divides by `parts`; otherwise each device computes the results that lie over
+        its own part of the operand.
         """
         multiple = axis.input_dilation // math.gcd(axis.stride, axis.input_dilation)
         even = -(-axis.input_size // parts), -(-axis.output_size // parts)
@@ -80,7 +81,7 @@ class ShardedAxis:
 
     @property
     def step(self) -> int:
-        """How much later in its own block the window of each device begins than that of the device before it."""
+        """How much later the window begins within the device's own block, from one device to the next."""
         return self.axis.stride * self.output_block // self.axis.input_dilation - self.input_block
 
     @property
@@ -107,11 +108,11 @@ class ShardedAxis:
         return axis.between(self.output_block, self.size, axis.pad_lo + axis.input_dilation * self.start)
 
     def interior(self) -> tuple[int, int]:
-        """The outputs, from the first up to the last, that meet a device's own block alone, where `step` is 0."""
+        """The outputs, from the first up to the last, that meet no halo; requires a `step` of 0."""
         return self.axis.between(self.output_block, self.input_block, self.axis.pad_lo).interior()
 
     def transfers(self) -> Iterator[Transfer]:
-        """The messages, nearest first: from the devices before, then from those after."""
+        """The messages: first from the devices before, then from those after, the nearest first."""
         for sign, width in ((1, self.before), (-1, self.after)):
             for hop in range(1, -(-width // self.input_block) + 1):
                 done = (hop - 1) * self.input_block
@@ -137,28 +138,28 @@ def _up(number: int, multiple: int) -> int:
 
 
 class Scale(NamedTuple):
-    """The most that a spatially sharded convolution costs each device."""
+    """What a spatially sharded convolution costs the device that it costs most."""
 
     devices: int
     held: int
-    """Bytes of x, w and y on a device."""
+    """Bytes of x, w and y that a device holds."""
     sent: dict[str, int]
     """Bytes that a device sends for each contraction."""
     multiply_adds: int
-    """Of each contraction, on a device."""
+    """Multiply-adds per contraction on a device."""
 
     def bandwidth(self, contraction: str, rate: float) -> float:
-        """Bytes per second of a link with which sending takes as long as computing, at `rate` multiply-adds per second."""
+        """Bandwidth (bytes per second) at which sending takes as long as computing at `rate` (multiply-adds per second)."""
         return self.sent[contraction] * rate / self.multiply_adds
 
 
 def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k: int = 1, itemsize: int = 4) -> Scale:
-    """What a device holds, sends and computes when each spatial axis is sharded over so many devices.
+    """Bytes that a device holds and sends, and its multiply-adds, when the spatial axes are sharded over devices.
 
     Parameters
     ----------
     geometry : Geometry
-        Of the whole convolution.
+        Geometry of the whole convolution.
     parts : sequence of int
         Number of devices along each spatial axis.
     n, c, k : int
@@ -169,18 +170,18 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     Returns
     -------
     Scale
-        That of a device in the middle, which sends the most.
+        The costs of a device in the middle of the mesh, which sends the most.
 
     Notes
     -----
-    Axes are exchanged one after the other, so that corners are sent with them. With blocks ``b_j``, windows ``b_j + h_j`` and
-    halos ``h_j = before + after`` of the sharded axes::
+    The axes are exchanged one after the other, so corners are sent along with later axes. With blocks ``b_j``, halos
+    ``h_j = before + after`` and windows ``b_j + h_j`` of the sharded axes::
 
         halos  =  n * c * itemsize * sum over j of  h_j * prod over i < j of (b_i + h_i) * prod over i > j of b_i
 
-    The forward contraction sends the halos of x, the input VJP those of gx (back), and the weight VJP those of x and
-    ``2 (p - 1) / p`` times its result, for the sum over ``p`` devices. Where devices and volume grow together the blocks stay
-    as they are, and so do the halos; where the volume stays, halos fall as its surface and multiply-adds as its volume.
+    The forward contraction sends the halos of x. The input VJP sends those of gx back. The weight VJP sends those of x, and
+    ``2 (p - 1) / p`` times its result for the sum over ``p`` devices. If devices and volume grow together, blocks and halos
+    keep their sizes. If the volume is fixed, halos shrink with the surface of a block, and multiply-adds with its volume.
 
     Examples
     --------
@@ -199,11 +200,11 @@ def scale(geometry: Geometry, parts: Sequence[int], *, n: int = 1, c: int = 1, k
     devices, positions = math.prod(parts), [axis.input_block for axis in axes]
     halos = 0
     for number, axis in enumerate(axes):
-        most = max(
+        sent_positions = max(
             sum(t.size for t in axis.transfers() if any(sender == device for sender, _ in t.pairs))
             for device in range(axis.parts)
         )
-        halos += most * math.prod(positions[:number]) * math.prod(positions[number + 1 :])
+        halos += sent_positions * math.prod(positions[:number]) * math.prod(positions[number + 1 :])
         positions[number] = axis.size if axis.parts > 1 else axis.input_block
     halos *= n * c * itemsize
     weights = itemsize * (k * c // geometry.groups) * math.prod(geometry.kernel_size)

@@ -1,11 +1,11 @@
-"""The halo exchange on JAX's collectives: each device gets its window of an axis that is shared out in blocks.
+"""The halo exchange by JAX's collectives: each device gets its window of an axis that is sharded in blocks.
 
-`exchange` is linear; its adjoint `give_back` follows step by step, in reverse::
+`halo_exchange` is linear. Its adjoint `halo_accumulate` has the adjoints of its steps, in reverse::
 
-    exchange    receive from the neighbours, join, cut the window out
-    give_back   put the window back in its place, split, send back what was received, add
+    halo_exchange      receive halos from the neighbours, concatenate, cut out the window
+    halo_accumulate    pad the window, split, send the halos back to where they came from, add
 
-Both are written for the inside of `jax.shard_map`, where `names` are the mesh axes over which the axis is shared out.
+Both run inside of `jax.shard_map`; `names` are the mesh axes over which the array axis is sharded.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ import numpy as np
 from jax import lax
 
 from triconv.autodiff.jax_primitives import linear_pair
+from triconv.geometry.partition_spec import Names
 from triconv.geometry.sharded_axis import ShardedAxis, Transfer
 
 Array = Any
-Names = tuple[str, ...]
 
 
-def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
-    """The window of this device.
+def halo_exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:
+    """Return the window of this device.
 
     Parameters
     ----------
     x : array, shape (..., input_block, ...)
-        This device's block.
+        The block of this device.
     axis : int
-        The axis, from the end.
+        The array axis, counted from the end.
     names : tuple of str
-        Mesh axes over which it is shared out.
+        Mesh axes over which it is sharded.
     halo : ShardedAxis
         The blocks.
     sent : dtype
-        In which halos travel: one that holds what is in `x`, which may itself be of the dtype of sums, as its adjoint adds.
+        The dtype in which halos are sent. It holds the values of `x`; `x` itself may have the wider dtype of sums, since the
+        adjoint adds.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any)
     """
     pieces, ends = {0: x}, [0, 0]
     for transfer in halo.transfers():
-        if not transfer.pairs:  # beyond the end for every device
+        if not transfer.pairs:  # these positions lie beyond the end on every device
             ends[transfer.hop < 0] += transfer.size
             continue
         piece = lax.slice_in_dim(x, *_sent(transfer, halo), axis=axis).astype(sent)
@@ -60,14 +61,14 @@ def exchange(x: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any)
     return jnp.take(extended, _begin(names, halo) + jnp.arange(halo.size), axis, mode="clip")
 
 
-def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
-    """The adjoint of `exchange`: shape (..., size, ...) to (..., input_block, ...); adds, so it sends what it is given."""
+def halo_accumulate(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any) -> Array:  # noqa: ARG001
+    """The adjoint of `halo_exchange`: from shape (..., size, ...) to (..., input_block, ...); sends in the dtype of `g`."""
     rest = halo.before + halo.input_block + halo.after - halo.size
     begin = halo.before + halo.start if halo.step == 0 else 0
     extended = _padded(g, axis, begin, rest - begin)
     if halo.step:
         extended = jnp.roll(extended, _begin(names, halo), axis)
-    own = lax.slice_in_dim(extended, halo.before, halo.before + halo.input_block, axis=axis)
+    block = lax.slice_in_dim(extended, halo.before, halo.before + halo.input_block, axis=axis)
     for transfer in halo.transfers():
         if not transfer.pairs:
             continue
@@ -75,27 +76,27 @@ def give_back(g: Array, *, axis: int, names: Names, halo: ShardedAxis, sent: Any
         place = halo.before + first - transfer.hop * halo.input_block
         piece = lax.slice_in_dim(extended, place, place + last - first, axis=axis)
         back = _permute(piece, tuple((receiver, sender) for sender, receiver in transfer.pairs), names)
-        own = own + _padded(back, axis, first, halo.input_block - last)
-    return own
+        block = block + _padded(back, axis, first, halo.input_block - last)
+    return block
 
 
 def result_shape(name: str, x: Any, *, axis: int, halo: ShardedAxis, **_: Any) -> tuple[int, ...]:
-    """Shape of what `exchange` or `give_back` gives."""
+    """Shape of the result of `halo_exchange` or `halo_accumulate`."""
     shape = x.shape
-    size = halo.size if name == "exchange" else halo.input_block
+    size = halo.size if name == "halo_exchange" else halo.input_block
     return (*shape[: len(shape) + axis], size, *shape[len(shape) + axis + 1 :])
 
 
 def _sent(transfer: Transfer, halo: ShardedAxis) -> tuple[int, int]:
-    """Where in the sender's block that which travels begins and ends."""
+    """Begin and end of the sent positions in the sender's block."""
     if transfer.hop > 0:
         return halo.input_block - transfer.size, halo.input_block
     return 0, transfer.size
 
 
 def _permute(piece: Array, pairs: tuple[tuple[int, int], ...], names: Names) -> Array:
-    """Send; who receives nothing has zeros."""
-    # ppermute counts devices in the order of the mesh, whichever order the names have
+    """Send between pairs of devices; a device that receives nothing gets zeros."""
+    # ppermute numbers devices in the order of the mesh axes, whatever the order of the names
     ordered = tuple(name for name in jax.sharding.get_abstract_mesh().axis_names if name in names)
     sizes = [lax.axis_size(name) for name in names]
     numbers = np.arange(math.prod(sizes)).reshape(sizes).transpose([names.index(name) for name in ordered]).ravel()
@@ -104,7 +105,7 @@ def _permute(piece: Array, pairs: tuple[tuple[int, int], ...], names: Names) -> 
 
 
 def _begin(names: Names, halo: ShardedAxis) -> Array:
-    """Where this device's window begins in its block with its halo."""
+    """Where the window of this device begins in its block extended by the halos."""
     return halo.before + halo.start + jax.lax.axis_index(names) * halo.step
 
 
@@ -114,4 +115,4 @@ def _padded(a: Array, axis: int, lo: int, hi: int) -> Array:
     return lax.pad(a, jnp.zeros((), a.dtype), config)
 
 
-exchange_p, give_back_p = linear_pair(exchange, give_back, result_shape)
+halo_exchange_p, halo_accumulate_p = linear_pair(halo_exchange, halo_accumulate, result_shape)

@@ -1,7 +1,7 @@
-"""Replacements for `jax.lax.conv_general_dilated` and `jax.lax.conv_transpose`: their signatures, triconv's rules and kernels.
+"""Replacements for `jax.lax.conv_general_dilated` and `jax.lax.conv_transpose`, with lax's signatures and triconv's kernels.
 
-Values and dtypes are those of lax, and what lax refuses is refused. Derivatives are the three contractions of the same
-geometry, to any order. Complex gradients are not conjugated, as everywhere in JAX::
+Values and dtypes are those of lax; arguments that lax refuses are refused here too. Derivatives of any order are the three
+contractions of the same geometry. Complex gradients are not conjugated, as everywhere in JAX::
 
     gx = conv_input_vjp(g, w)         gw = conv_weight_vjp(g, x)
 """
@@ -25,7 +25,7 @@ from triconv.operators.validation import resolve
 
 Array = Any
 
-# JAX's other name for Precision.DEFAULT: "default" is ours for what is configured
+# another name in JAX for Precision.DEFAULT; in triconv "default" means the configured precision
 FASTEST = "bfloat16"
 LAX_PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
 HEADS = ("NC", "OI", "NC")
@@ -55,11 +55,12 @@ def conv_general_dilated(
     rhs : array, shape (k, c // feature_group_count, *kernel)
         The kernel, of the same dtype; it is not flipped.
     window_strides : sequence of int
-        Step of the output, one a spatial axis.
+        Step of the output, one per spatial axis.
     padding : {"VALID", "SAME", "SAME_LOWER"} or sequence of (lo, hi)
-        Zeros around the dilated input, one pair a spatial axis; negative numbers crop. A string where `lhs_dilation` is all 1.
+        Zeros around the dilated input, one pair per spatial axis; negative numbers crop. A string is allowed only if all of
+        `lhs_dilation` is 1.
     lhs_dilation, rhs_dilation : sequence of int, optional
-        Steps of the input and of the taps, one a spatial axis.
+        Steps of the input and of the taps, one per spatial axis.
     dimension_numbers : tuple of str, ConvDimensionNumbers, or None
         Three strings such as ``("NHWC", "HWIO", "NHWC")``; the positions of the axes; or None for channels first. Spatial
         parameters are in the order in which the kernel has the spatial axes.
@@ -68,11 +69,11 @@ def conv_general_dilated(
     batch_group_count : int
         Number of independent convolutions side by side in the batch of `lhs` and the output channels of `rhs`.
     precision : None, str, jax.lax.Precision, or a tuple of two
-        Of the products, as in lax: None means as `jax_default_matmul_precision` says. Of two that differ, the higher.
+        Precision of the products, as in lax. None means `jax_default_matmul_precision`. Of two that differ, the higher counts.
     preferred_element_type : dtype, optional
-        Of the result, and in which sums are taken.
+        Dtype of the sums and of the result.
     out_sharding : jax.sharding.NamedSharding or jax.sharding.PartitionSpec, optional
-        Sharding of the result on a mesh with explicit axes.
+        Sharding of the result, on a mesh with explicit axes.
 
     Returns
     -------
@@ -84,14 +85,18 @@ def conv_general_dilated(
     ValueError
         If a shape or a parameter does not fit.
     TypeError
-        If the dtypes differ, an argument has a wrong type, or the shardings leave that of the result open.
+        If the dtypes differ, an argument has a wrong type, or the shardings do not determine that of the result.
 
     Notes
     -----
-    Differences from lax: a kernel of size 0 gives zeros, where XLA has no program for it; sums of less than 32 bits are taken
-    in float32; the result is never weakly typed; spatial sizes must be numbers, though batch and channels may be symbolic; and
-    the program has no convolution of lax's, so policies of `jax.checkpoint` that save those by what they are (`dots_saveable`)
-    compute it again: name the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
+    Differences from lax:
+
+    * A kernel of size 0 gives zeros; XLA cannot compile it.
+    * Sums of dtypes narrower than 32 bits are taken in float32.
+    * The result is never weakly typed.
+    * Batch and channels may be symbolic, but spatial sizes must be numbers.
+    * A policy of `jax.checkpoint` that saves the results of certain primitives (`dots_saveable`) does not know triconv's. Name
+      the result with `jax.ad_checkpoint.checkpoint_name`, and save it by its name.
 
     Examples
     --------
@@ -163,10 +168,10 @@ def conv_transpose(
     rhs : array, shape (*kernel, c, k)
         The kernel, of the same dtype.
     strides : sequence of int
-        Dilation of the input, one a spatial axis.
+        Dilation of the input, one per spatial axis.
     padding : {"SAME", "VALID"} or sequence of (lo, hi)
-        As a string, that of the convolution whose transpose this is. Pairs are the padding of the dilated input, or with
-        `use_consistent_padding` that of the convolution whose transpose this is.
+        A string is the padding of the convolution whose transpose this is. Pairs are the padding of the dilated input; with
+        `use_consistent_padding` they too are the padding of the convolution whose transpose this is.
     rhs_dilation : sequence of int, optional
         Steps of the taps.
     dimension_numbers : tuple of str, ConvDimensionNumbers, or None
@@ -190,7 +195,7 @@ def conv_transpose(
 
     Notes
     -----
-    No zeros are inserted: at each tap, only the positions that meet are touched.
+    No zeros are inserted: only positions that meet are multiplied.
 
     Examples
     --------
@@ -229,7 +234,7 @@ def conv_transpose(
 
 
 def _arrays(lhs: Array, rhs: Array) -> tuple[Array, Array]:
-    """Both as JAX arrays of one dtype, or the error that says what they must be."""
+    """Both as JAX arrays of one dtype; raises if they are none."""
     for name, array in (("lhs", lhs), ("rhs", rhs)):
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             msg = f"`{name}` must be an array, got {type(array).__name__}"
@@ -280,7 +285,7 @@ def _layout(lhs_ndim: int, rhs_ndim: int, numbers: Any) -> Layout:
 
 
 def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
-    """A sequence of one int a spatial axis; None where all are 1."""
+    """A sequence of one int per spatial axis; None where all are 1."""
     if value is None:
         return (1,) * ndim
     try:
@@ -289,20 +294,20 @@ def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
         msg = f"`{name}` must be a sequence of ints, got {shown(value)}"
         raise TypeError(msg) from None
     if len(numbers) != ndim:
-        msg = f"`{name}` must have one int a spatial axis, got {len(numbers)} for {ndim}"
+        msg = f"`{name}` must have one int per spatial axis, got {len(numbers)} for {ndim}"
         raise ValueError(msg)
     return tuple(as_int(number, name, least=1) for number in numbers)
 
 
 def _pairs(padding: Any, ndim: int) -> Pads:
-    """One (lo, hi) pair of ints a spatial axis."""
+    """One (lo, hi) pair of ints per spatial axis."""
     try:
         pairs = tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in padding)
     except (TypeError, ValueError):
         msg = f"`padding` must be a string or a sequence of (lo, hi) pairs of ints, got {shown(padding)}"
         raise ValueError(msg) from None
     if len(pairs) != ndim:
-        msg = f"`padding` must have one pair a spatial axis, got {len(pairs)} for {ndim}"
+        msg = f"`padding` must have one pair per spatial axis, got {len(pairs)} for {ndim}"
         raise ValueError(msg)
     return pairs
 
@@ -323,13 +328,13 @@ def _transposed_padding(kernel: int, step: int, padding: Any) -> tuple[int, int]
 
 
 def _precision(precision: Any) -> str:
-    """The level of `jax.default_matmul_precision`, "default" for None: as it is configured."""
+    """The level of `jax.default_matmul_precision`; "default", the configured one, for None."""
     if precision is None:
         return "default"
     if isinstance(precision, (DotAlgorithm, DotAlgorithmPreset)) or (
         isinstance(precision, str) and precision in DotAlgorithmPreset.__members__
     ):
-        return FASTEST  # as lax, whose convolutions have no algorithm
+        return FASTEST  # as in lax, whose convolutions do not take an algorithm
     pair = precision if isinstance(precision, (tuple, list)) and len(precision) == 2 else (precision,) * 2
     try:
         level = max((Precision(one) for one in pair), key=lambda one: one.value)
@@ -340,19 +345,21 @@ def _precision(precision: Any) -> str:
 
 
 def _result_dtype(dtype: Any, preferred: Any) -> Any:
-    """`preferred` in the width that JAX is configured for, if sums of `dtype` may be given in it."""
+    """`preferred`, in the width that JAX is configured for; raises if lax refuses it for operands of `dtype`."""
     if preferred is None:
         return dtype
-    wanted = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype
+    result = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype
     kinds = (jnp.integer, jnp.floating, jnp.complexfloating)
-    have, want = (next((n for n, kind in enumerate(kinds) if jnp.issubdtype(d, kind)), -1) for d in (dtype, wanted))
-    if have >= 0 and have != want and (have, want) != (0, 1):
-        msg = f"`preferred_element_type` must be of the kind of `lhs.dtype`, or floating for integers, got {wanted} for {dtype}"
+    kind_in, kind_out = (
+        next((n for n, kind in enumerate(kinds) if jnp.issubdtype(d, kind)), -1) for d in (dtype, result)
+    )
+    if kind_in >= 0 and kind_in != kind_out and (kind_in, kind_out) != (0, 1):
+        msg = f"`preferred_element_type` must be of the kind of `lhs.dtype`, or floating for integers, got {result} for {dtype}"
         raise TypeError(msg)
-    if jnp.issubdtype(dtype, jnp.signedinteger) and jnp.issubdtype(wanted, jnp.unsignedinteger):
-        msg = f"`preferred_element_type` must be signed if `lhs.dtype` is, got {wanted} for {dtype}"
+    if jnp.issubdtype(dtype, jnp.signedinteger) and jnp.issubdtype(result, jnp.unsignedinteger):
+        msg = f"`preferred_element_type` must be signed if `lhs.dtype` is, got {result} for {dtype}"
         raise TypeError(msg)
-    if wanted.itemsize < dtype.itemsize:
-        msg = f"`preferred_element_type` must not be narrower than `lhs.dtype`, got {wanted} for {dtype}"
+    if result.itemsize < dtype.itemsize:
+        msg = f"`preferred_element_type` must not be narrower than `lhs.dtype`, got {result} for {dtype}"
         raise TypeError(msg)
-    return wanted
+    return result

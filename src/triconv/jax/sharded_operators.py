@@ -1,4 +1,4 @@
-"""Operators on arrays that are sharded over a mesh: `conv_sharded`, and `sharded` for every other."""
+"""The public functions for arrays that are sharded over a mesh: `conv_sharded`, and `sharded` for every operator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conv_sharded(
     overlap: bool | None = None,
     **params: Any,
 ) -> Array:
-    """Convolve arrays that are shared out over a mesh; of what is shared out in space, only the halos travel.
+    """Convolve arrays that are sharded over a mesh; along spatial axes, devices send only halos.
 
     Parameters
     ----------
@@ -34,21 +34,21 @@ def conv_sharded(
     w : array, shape (k, c // groups, *kernel)
         The kernel.
     mesh : jax.sharding.Mesh
-        The devices, of this process and of others.
+        The devices, of this process and of other processes.
     x_spec : jax.sharding.PartitionSpec
-        Over which axes of the mesh the batch, the channels and the spatial axes of `x` are shared out, one entry an axis.
+        Mesh axes over which the batch, the channels and the spatial axes of `x` are sharded, one entry per axis.
     w_spec : jax.sharding.PartitionSpec, optional
-        The same of `w`; its input channels are shared out as those of `x`, its spatial axes are whole on each device.
+        The same for `w`. Its input channels are sharded as those of `x`; its spatial axes must be whole on each device.
     overlap : bool, optional
-        Whether to convolve the interior of each block apart, which XLA can do while the halos travel; by default on anything
-        but a CPU.
+        Whether to convolve the interior of each block separately, which XLA can do while halos are sent. By default True unless
+        the devices are CPUs.
     **params : Any
-        Those of `triconv.conv`.
+        The parameters of `triconv.conv`.
 
     Returns
     -------
     array, shape (n, k, *output)
-        Shared out as `x` in the batch and in space, as `w` in the channels.
+        The result; its batch and spatial axes are sharded as those of `x`, its channels as those of `w`.
 
     Raises
     ------
@@ -61,13 +61,14 @@ def conv_sharded(
 
     Notes
     -----
-    Device ``d`` has the inputs ``[d * b, (d + 1) * b)``. The incidence equation says which inputs its outputs meet; those that
-    others have come by collective permutes (from several blocks away, if the halo is wider than one), see `triconv.halo`.
-    Spatial sizes need not divide among the devices: the last blocks are then filled with zeros. Of the derivatives the input
-    VJP sends the halos back and adds them, the weight VJP sends those of `x` and adds up over batch and space.
-    A step sends, for each spatial axis that is shared out and each device in the middle of it, at most
-    ``dilation * (kernel - 1) / input_dilation`` positions if ``output = input_dilation * input / stride``, no matter how many
-    devices there are; see `triconv.halo.scale`.
+    Device ``d`` holds the inputs ``[d * b, (d + 1) * b)``. The incidence equation says which inputs its outputs meet. Those
+    that other devices hold are sent by collective permutes, over several blocks if the halo is wider than a block; see
+    `triconv.halo`. Spatial sizes need not divide by the number of devices: the last blocks are then padded with zeros.
+
+    The input VJP sends the halos back and adds them. The weight VJP sends the halos of `x` and sums over batch and space.
+
+    Per sharded spatial axis a device sends at most ``dilation * (kernel - 1) / input_dilation`` positions, if
+    ``output = input_dilation * input / stride``. This does not depend on the number of devices; see `triconv.halo.scale`.
 
     Examples
     --------
@@ -83,7 +84,7 @@ def conv_sharded(
 def sharded(
     operator: Callable[..., Array], mesh: Mesh, *specs: PartitionSpec | None, overlap: bool | None = None
 ) -> Callable[..., Array]:
-    """An operator of triconv, on arrays that are shared out over a mesh.
+    """Make an operator of triconv take arrays that are sharded over a mesh.
 
     Parameters
     ----------
@@ -92,14 +93,14 @@ def sharded(
     mesh : jax.sharding.Mesh
         The devices.
     *specs : jax.sharding.PartitionSpec or None
-        How each of its arrays is shared out, in their positional order; None, or one left out, as the others say.
+        How each of its arrays is sharded, in their positional order. A spec that is None or left out follows from the others.
     overlap : bool, optional
         See `conv_sharded`.
 
     Returns
     -------
     callable
-        Takes what the operator takes, and gives what it gives.
+        Takes the arguments of the operator and returns its result.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def sharded(
     def run(*args: Any, **kwargs: Any) -> Array:
         call, arrays = operator.resolve(*args, **kwargs)
         if len(specs) > len(arrays):
-            msg = f"there must be at most one spec an array, got {len(specs)} for {len(arrays)}"
+            msg = f"there must be at most one spec per array, got {len(specs)} for {len(arrays)}"
             raise TypeError(msg)
         return spatial_sharding.apply(call, arrays, mesh, specs, overlap)
 

@@ -1,14 +1,15 @@
-"""Borders other than zeros: reflect, replicate and circular padding, and their adjoints, derived by hand.
+"""Padding with a mode (reflect, replicate, circular), and the adjoint of it, both derived by hand.
 
-Each mode continues an array by copies of its own parts, so along one axis the extended array is a row of pieces::
+Each mode continues an array by copies of segments of it. So along one axis the padded array is segments, one after the
+other::
 
-    extend(x) = concatenate(x[piece_0], x[piece_1], ...)
+    pad(x) = concatenate(x[segment_0], x[segment_1], ...)
 
-``reflect`` has three pieces (a flipped one, the whole, a flipped one), ``circular`` three unflipped ones, ``replicate`` one
-border element as often as needed on each side. The adjoint sends each part of the cotangent back to where it was copied from
-and adds::
+``reflect`` has three segments (a flipped one, the whole, a flipped one). ``circular`` has three, none of them flipped.
+``replicate`` repeats the element at each border, once per padded position. The adjoint adds each part of the cotangent to
+the segment that it was copied from::
 
-    fold(g)[piece_j] += g[where piece_j went]
+    pad_adjoint(g)[segment_j] += g[where segment_j was copied to]
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ Array = Any
 MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class Piece(NamedTuple):
-    """A part of an axis that an extension copies: ``start:stop``, backwards if `flip`."""
+class Segment(NamedTuple):
+    """A part of an axis that padding copies: ``start:stop``, in reverse if `flip`."""
 
     start: int
     stop: int
     flip: bool = False
 
 
-def pieces(mode: str, size: int, lo: int, hi: int) -> list[Piece]:
-    """The parts of an axis of length `size` whose concatenation is its extension by `lo` and `hi`."""
-    whole = Piece(0, size)
+def segments(mode: str, size: int, lo: int, hi: int) -> list[Segment]:
+    """The segments of an axis of length `size` whose concatenation is the axis padded by `lo` and `hi`."""
+    whole = Segment(0, size)
     if mode == "reflect":
-        return [Piece(1, lo + 1, flip=True), whole, Piece(size - 1 - hi, size - 1, flip=True)]
+        return [Segment(1, lo + 1, flip=True), whole, Segment(size - 1 - hi, size - 1, flip=True)]
     if mode == "circular":
-        return [Piece(size - lo, size), whole, Piece(0, hi)]
-    return [Piece(0, 1)] * lo + [whole] + [Piece(size - 1, size)] * hi
+        return [Segment(size - lo, size), whole, Segment(0, hi)]
+    return [Segment(0, 1)] * lo + [whole] + [Segment(size - 1, size)] * hi
 
 
-def check_extension(mode: str, sizes: tuple[int, ...], pads: Pads) -> None:
-    """Raise `ValueError` if `mode` cannot extend axes of these sizes by `pads` (the limits are torch's)."""
+def check_padding_mode(mode: str, sizes: tuple[int, ...], pads: Pads) -> None:
+    """Raise `ValueError` if `mode` cannot pad axes of these sizes by `pads` (the limits are torch's)."""
     limits = {"reflect": ("less than", -1), "circular": ("at most", 0)}
     for number, (size, pair) in enumerate(zip(sizes, pads, strict=True)):
         if min(pair) < 0:
@@ -61,17 +62,17 @@ def check_extension(mode: str, sizes: tuple[int, ...], pads: Pads) -> None:
             raise ValueError(msg)
 
 
-def extend(x: Array, *, mode: str, pads: Pads, xp: Any) -> Array:
-    """Extend the last ``len(pads)`` axes of `x`.
+def pad(x: Array, *, mode: str, pads: Pads, xp: Any) -> Array:
+    """Pad the last ``len(pads)`` axes of `x` with copies of its own elements.
 
     Parameters
     ----------
     x : array, shape (..., *size)
-        What to extend.
+        What to pad.
     mode : {"reflect", "replicate", "circular"}
-        How it goes on beyond its borders.
+        Which elements to copy.
     pads : tuple of (lo, hi)
-        By how much, one pair an axis.
+        Number of positions before and after, one pair per axis.
     xp : namespace
         Array namespace of `x`.
 
@@ -80,22 +81,22 @@ def extend(x: Array, *, mode: str, pads: Pads, xp: Any) -> Array:
     array, shape (..., *(size + lo + hi))
     """
     for axis, (lo, hi) in enumerate(pads, start=x.ndim - len(pads)):
-        parts = [_part(x, axis, piece, xp) for piece in pieces(mode, x.shape[axis], lo, hi)]
+        parts = [_part(x, axis, segment, xp) for segment in segments(mode, x.shape[axis], lo, hi)]
         x = xp.concat(parts, axis=axis)
     return x
 
 
-def fold(g: Array, *, mode: str, pads: Pads, lib: Standard) -> Array:
-    """Adjoint of `extend`: send every element of `g` back to where it was copied from, and add.
+def pad_adjoint(g: Array, *, mode: str, pads: Pads, lib: Standard) -> Array:
+    """Adjoint of `pad`: add every element of `g` to the element that it was copied from.
 
     Parameters
     ----------
     g : array, shape (..., *(size + lo + hi))
-        Cotangent of an extended array.
+        Cotangent of a padded array.
     mode : {"reflect", "replicate", "circular"}
-        As in `extend`.
+        As in `pad`.
     pads : tuple of (lo, hi)
-        As in `extend`.
+        As in `pad`.
     lib : Standard
         The library of `g`.
 
@@ -107,16 +108,16 @@ def fold(g: Array, *, mode: str, pads: Pads, lib: Standard) -> Array:
         size = g.shape[axis] - lo - hi
         gx = lib.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :]), g)
         position = 0
-        for piece in pieces(mode, size, lo, hi):
-            length = piece.stop - piece.start
-            part = _part(g, axis, Piece(position, position + length, piece.flip), lib.xp)
-            others = (slice(None),) * (g.ndim - axis - 1)
-            gx = lib.add_at(gx, (slice(piece.start, piece.stop), *others), part)
+        for segment in segments(mode, size, lo, hi):
+            length = segment.stop - segment.start
+            part = _part(g, axis, Segment(position, position + length, segment.flip), lib.xp)
+            following = (slice(None),) * (g.ndim - axis - 1)
+            gx = lib.add_at(gx, (slice(segment.start, segment.stop), *following), part)
             position += length
         g = gx
     return g
 
 
-def _part(a: Array, axis: int, piece: Piece, xp: Any) -> Array:
-    part = a[(slice(None),) * axis + (slice(piece.start, piece.stop), ...)]
-    return xp.flip(part, axis=axis) if piece.flip else part
+def _part(a: Array, axis: int, segment: Segment, xp: Any) -> Array:
+    part = a[(slice(None),) * axis + (slice(segment.start, segment.stop), ...)]
+    return xp.flip(part, axis=axis) if segment.flip else part

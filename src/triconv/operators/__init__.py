@@ -1,4 +1,10 @@
-"""What people call: the operators, their derivatives, the backend switch; `registry.OPERATORS` is the one table of them."""
+"""The public functions: the operators, their derivatives, the backend switch.
+
+`registry.OPERATORS` is the one table of the operators. Read in this order: `layout` (letters of axes), `operation` (a resolved
+call), `symbolic` (a call with symbolic sizes), `validation` (from arguments to a call), `torch_calls` and `registry` (what
+makes a function an operator), then the operators: `general`, `torch_signatures`, `notebook`. On top of them stand `derivatives`
+(`vjp`, `jvp`), `backend_switch` (`use`) and `explanation` (`explain`).
+"""
 
 from __future__ import annotations
 

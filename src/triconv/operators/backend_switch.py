@@ -1,4 +1,4 @@
-"""The backend switch: the operators, bound to one library."""
+"""The backend switch, `use`: the operators bound to one library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A library that triconv computes with here."""
+    """An installed library that triconv can compute with."""
 
     name: str
     version: str
@@ -29,12 +29,12 @@ class Installed:
 
 
 def backends() -> dict[str, Installed]:
-    """What is installed here: array libraries by the names that `use` takes, with version and devices.
+    """List the array libraries that are installed here, with version and devices, by the names that `use` takes.
 
     Returns
     -------
     dict of str to Installed
-        In the order numpy, jax, torch, cupy, array-api-strict.
+        The libraries, in the order numpy, jax, torch, cupy, array-api-strict.
 
     Notes
     -----
@@ -46,45 +46,45 @@ def backends() -> dict[str, Installed]:
     >>> triconv.backends()["numpy"].devices
     ('cpu',)
     """
-    found = {}
+    installed = {}
     for name, kind in BACKENDS.items():
         if kind.installed():
-            found[name] = Installed(name, kind.version(), tuple(kind.load().devices()))
-    return found
+            installed[name] = Installed(name, kind.version(), tuple(kind.load().devices()))
+    return installed
 
 
 def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: bool = True) -> Bound:
-    """Bind the operators to one library: any arrays (or nested lists) that they are given are moved there first.
+    """Bind the operators to one library: they first move their arrays (or nested lists) there.
 
     Parameters
     ----------
     name : {"numpy", "jax", "torch", "cupy", "array-api-strict"}, optional
         The library; by default the environment variable ``TRICONV_BACKEND``, else "numpy".
     device : Any, optional
-        Where to, as the library spells it; for JAX also a string such as "cpu" or "cuda:1". By default the library's default.
+        The device, as the library spells it; for JAX also a string such as "cpu" or "cuda:1". By default the library's default.
     dtype : str or dtype, optional
-        To which dtype; by default the arrays keep their own.
+        The dtype of the arrays; by default they keep their own.
     jit : bool
-        Whether to compile a call as a whole, where the library has a compiler that triconv uses (JAX); otherwise it runs
-        step by step, which only a debugger could want.
+        Whether to compile a call as a whole, if the library has a compiler that triconv uses (JAX). Without it a call runs
+        step by step, which helps a debugger and is slow.
 
     Returns
     -------
     Bound
-        With the operators, `vjp` and `jvp`, ``xp``, ``asarray`` and ``to_numpy``.
+        An object with the operators, `vjp` and `jvp`, ``xp``, ``asarray`` and ``to_numpy``.
 
     Raises
     ------
     ValueError
-        If there is no backend of this name, or the library lacks the dtype.
+        If there is no backend of this name, or the library does not have the dtype.
     ImportError
-        If the library is not installed; the message has the command that installs it.
+        If the library is not installed; the message says how to install it.
     TypeError
         If `jit` is no bool.
 
     Notes
     -----
-    Moving costs one copy an array, unless it is of that library, device and dtype already.
+    Moving costs one copy per array, unless it is of that library, device and dtype already.
 
     Examples
     --------
@@ -93,14 +93,14 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     >>> tc.conv1d([[[1, 2, 3]]], [[[1, 1]]])
     array([[[3., 5.]]], dtype=float32)
     """
-    where = "`name`" if name is not None else "`TRICONV_BACKEND`"
+    source = "`name`" if name is not None else "`TRICONV_BACKEND`"
     name = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
     if not isinstance(name, str) or name not in BACKENDS:
-        msg = f"{where} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
+        msg = f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
         raise ValueError(msg)
     kind = BACKENDS[name]
     if not kind.installed():
-        msg = f"{where} must be installed here, got {name!r}; install it with: {kind.install_command()}"
+        msg = f"{source} must be installed here, got {name!r}; install it with: {kind.install_command()}"
         raise ImportError(msg)
     if not isinstance(jit, (bool, np.bool_)):
         msg = f"`jit` must be True or False, got {shown(jit)}"
@@ -109,18 +109,18 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
 
 
 class Bound:
-    """The operators, bound to one library; made by `use`.
+    """The operators bound to one library; made by `use`.
 
     Parameters
     ----------
     backend : Standard
         The library.
     device, dtype, jit : as in `use`
-        Where to, to which dtype, and whether to compile.
+        The device, the dtype, and whether to compile.
 
     Notes
     -----
-    It can be copied and pickled: it is made again, from its four arguments, where it is loaded.
+    It can be copied and pickled; it is made again from its four arguments when it is loaded.
     """
 
     if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Bound:
         self.dtype = backend.dtype(dtype)
         self.jit = jit and backend.compiles
         self._backend = backend
-        backend.asarray(0, dtype=self.dtype)  # a dtype that the library is not configured for shows now
+        backend.asarray(0, dtype=self.dtype)  # raises now if the library is not configured for the dtype
         try:
             backend.asarray(0, device=device)
         except Exception as problem:
@@ -154,27 +154,27 @@ class Bound:
         return f"triconv.use({self.name!r}, device={self.device!r}, dtype={self.dtype!r}, jit={self.jit!r})"
 
     def asarray(self, obj: Any) -> Array:
-        """Move an array of any library, or numbers in nested lists, to this library, device and dtype.
+        """Move an array of any library, or a nested list, to this library, device and dtype.
 
         Parameters
         ----------
         obj : array or nested list
-            What to move.
+            The array to move.
 
         Returns
         -------
         array
-            Its copy there, or `obj` itself if it is there already.
+            A copy, or `obj` itself if nothing changes.
         """
         return self._backend.asarray(obj, device=self.device, dtype=self.dtype)
 
     def to_numpy(self, array: Array) -> Any:
-        """View an array of any library as one of NumPy's, or copy it if it is elsewhere; torch's bfloat16 becomes float32.
+        """View an array of any library as a NumPy array, or copy it from its device; torch's bfloat16 becomes float32.
 
         Parameters
         ----------
         array : array
-            What to convert.
+            The array to convert.
 
         Returns
         -------
@@ -191,24 +191,24 @@ class Bound:
     def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
         """`triconv.jvp` on this library; `op` may be one of its own operators too."""
         derivatives.check_tuples(arrays, tangents)
-        moved, along = (tuple(map(self.asarray, some)) for some in (arrays, tangents))
-        return derivatives.jvp(self.in_steps(op), moved, along, **params)
+        moved_arrays, moved_tangents = (tuple(map(self.asarray, listed)) for listed in (arrays, tangents))
+        return derivatives.jvp(self.in_steps(op), moved_arrays, moved_tangents, **params)
 
     def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
-        """The plain operator, or one whose calls run step by step if that is asked for."""
+        """The plain operator; without `jit`, one whose calls run step by step."""
         op = op.op if isinstance(op, BoundOperator) else op
         return op if self.jit or not self._backend.compiles or not hasattr(op, "resolve") else InSteps(op)
 
 
 class BoundOperator:
-    """An operator of one library: it moves the arrays that it is given there, and takes them by their names too.
+    """An operator bound to one library: it first moves its arrays there.
 
     Parameters
     ----------
     bound : Bound
-        Where to.
+        The library, device and dtype.
     op : callable
-        The plain operator, whose name, signature and docstring it has.
+        The plain operator; its name, signature and docstring are kept.
     """
 
     def __init__(self, bound: Bound, op: Callable[..., Array]) -> None:
@@ -217,14 +217,14 @@ class BoundOperator:
         self.bound, self.op, self.arrays = bound, op, array_names(op)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
-        """Move and run."""
-        given = self._moved(args, kwargs)
-        return self.bound.in_steps(self.op)(*given.args, **given.kwargs)
+        """Move the arrays and run."""
+        bound = self._moved(args, kwargs)
+        return self.bound.in_steps(self.op)(*bound.args, **bound.kwargs)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
-        """Move and resolve, as the operator's own."""
-        given = self._moved(args, kwargs)
-        return self.op.resolve(*given.args, **given.kwargs)  # type: ignore[attr-defined]
+        """Move the arrays and resolve, as the `resolve` of the plain operator."""
+        bound = self._moved(args, kwargs)
+        return self.op.resolve(*bound.args, **bound.kwargs)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
         return getattr, (self.bound, self.op.__name__)
@@ -234,18 +234,18 @@ class BoundOperator:
 
     def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         try:
-            given = self.__signature__.bind(*args, **kwargs)
+            bound = self.__signature__.bind(*args, **kwargs)
         except TypeError as problem:
             msg = f"`{self.op.__name__}`: {problem}"
             raise TypeError(msg) from None
-        for name, value in given.arguments.items():
+        for name, value in bound.arguments.items():
             if name in self.arrays and value is not None:
-                given.arguments[name] = self.bound.asarray(value)
-        return given
+                bound.arguments[name] = self.bound.asarray(value)
+        return bound
 
 
 class InSteps:
-    """An operator whose calls run step by step: nothing is compiled as a whole."""
+    """An operator whose calls run step by step: no call is compiled as a whole."""
 
     def __init__(self, op: Callable[..., Array]) -> None:
         functools.update_wrapper(self, op, updated=())
@@ -257,11 +257,11 @@ class InSteps:
         return call(*arrays)
 
     def resolve(self, *args: Any, **kwargs: Any) -> Any:
-        """As the operator's own."""
+        """As the `resolve` of the plain operator, for a call that runs step by step."""
         call, arrays = self.op.resolve(*args, **kwargs)  # type: ignore[attr-defined]
         return replace(call, steps=True), arrays
 
 
 def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:
-    """What was pickled, made again; by position, so that it can be read by later versions."""
+    """Make what was pickled again; its arguments are positional, so that later versions can read the pickle."""
     return use(name, device=device, dtype=dtype, jit=jit)

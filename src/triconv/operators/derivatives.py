@@ -1,4 +1,4 @@
-"""Derivatives of the operators on any backend, by the rule table: `vjp` and `jvp`."""
+"""`vjp` and `jvp`: derivatives of the operators on any backend, by the rule table."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     y : array
         ``op(*arrays, **params)``.
     pullback : callable
-        Takes a cotangent ``g`` of the shape of ``y`` and gives a tuple of cotangents, one an array, in its shape and dtype.
+        Takes a cotangent ``g`` of the shape of ``y`` and returns a tuple of cotangents: one per array, in its shape and dtype.
 
     Raises
     ------
     TypeError
-        If `op` is no operator of triconv, or for what `op` raises it.
+        If `op` is no operator of triconv, or if `op` raises it.
     ValueError
-        For what `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
+        If `op` raises it; by ``pullback``, if ``g`` has another shape than ``y``.
 
     Notes
     -----
-    Every rule is one line of the table in `triconv.rules`. Complex arrays: the plain transpose, as in JAX; for torch's
-    arrays its conjugate, as in torch.
+    Every rule is one line of the table in `triconv.rules`. For complex arrays the pullback is the plain transpose, as in JAX;
+    for torch's arrays it is the conjugate of that, as in torch.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
 
 @dataclass(frozen=True, eq=False)
 class Pullback:
-    """What `vjp` returns: takes a cotangent of the result, and gives one cotangent per array. It can be copied and pickled.
+    """The pullback that `vjp` returns: a function of a cotangent of the result. It can be copied and pickled.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class Pullback:
     arrays : tuple of array
         Its arrays.
     shape, dtype : tuple of int, dtype
-        Of the result.
+        Shape and dtype of the result.
     move : callable, optional
-        What to do with a cotangent first.
+        Converts a cotangent before it is used.
     """
 
     call: Call
@@ -103,7 +103,7 @@ def jvp(
     arrays : tuple of array
         Its arrays in its positional order, bias left out where there is none.
     tangents : tuple of array
-        Their tangents, one an array, of its shape.
+        Their tangents, one per array, of the same shape.
     **params : Any
         Its parameters.
 
@@ -117,7 +117,7 @@ def jvp(
     Raises
     ------
     TypeError, ValueError
-        For what `op` raises them, and if a tangent does not fit its array.
+        If `op` raises them, and if a tangent does not fit its array.
 
     Notes
     -----
@@ -133,7 +133,7 @@ def jvp(
     check_tuples(arrays, tangents)
     call, resolved = resolve_call(op, tuple(arrays), params)
     if len(tangents) != len(resolved):
-        msg = f"`tangents` must be one an array, got {len(tangents)} for {len(resolved)} arrays"
+        msg = f"`tangents` must be one per array, got {len(tangents)} for {len(resolved)} arrays"
         raise ValueError(msg)
     for number, (tangent, array) in enumerate(zip(tangents, resolved, strict=True)):
         _check_like(f"tangents[{number}]", tangent, array.shape, array.dtype, f"arrays[{number}]", resolved)
@@ -141,10 +141,10 @@ def jvp(
 
 
 def check_tuples(arrays: Any, tangents: Any) -> None:
-    """Raise unless both are tuples, or lists: an array would be taken for one of its first axis."""
-    for name, some in (("arrays", arrays), ("tangents", tangents)):
-        if not isinstance(some, (tuple, list)):
-            msg = f"`{name}` must be a tuple of arrays, got {type(some).__name__}"
+    """Raise unless both are tuples or lists; an array would be read as a tuple of its parts."""
+    for name, listed in (("arrays", arrays), ("tangents", tangents)):
+        if not isinstance(listed, (tuple, list)):
+            msg = f"`{name}` must be a tuple of arrays, got {type(listed).__name__}"
             raise TypeError(msg)
 
 
@@ -158,14 +158,16 @@ def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: di
     return call, tuple(map(lib.native, resolved))
 
 
-def _check_like(name: str, a: Array, shape: tuple[int, ...], dtype: Any, what: str, arrays: tuple[Array, ...]) -> None:
-    """Raise unless `a` may stand for a cotangent or tangent of an array of this shape and dtype."""
+def _check_like(
+    name: str, a: Array, shape: tuple[int, ...], dtype: Any, primal: str, arrays: tuple[Array, ...]
+) -> None:
+    """Raise unless `a` can be a cotangent or tangent of an array of this shape and dtype."""
     xp = check_arrays(**{name: a, **{f"arrays[{n}]": array for n, array in enumerate(arrays)}})
     if tuple(a.shape) != tuple(shape):
-        msg = f"`{name}.shape` must be that of {what}, got {tuple(a.shape)} != {tuple(shape)}"
+        msg = f"`{name}.shape` must be that of {primal}, got {tuple(a.shape)} != {tuple(shape)}"
         raise ValueError(msg)
     lib, kinds = backend_of(xp), ("integer", "real", "complex")
-    have, need = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
-    if have > need:
-        msg = f"`{name}.dtype` must fit into the dtype of {what}, got {a.dtype} for {dtype}"
+    tangent_kind, primal_kind = (kinds.index(lib.element(each)[1]) for each in (a.dtype, dtype))
+    if tangent_kind > primal_kind:
+        msg = f"`{name}.dtype` must fit into the dtype of {primal}, got {a.dtype} for {dtype}"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""`explain`: which kernel computes what, why, what it costs, and what the others would."""
+"""`explain`: which kernel computes each contraction of a call, why, and the costs of all candidates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from triconv.rules import LETTERS, ROLES
 
 Array = Any
 
-# seconds that a measurement of one kernel may take
+# seconds per kernel that is measured: enough for a median, and short beside what a user waits for
 PATIENCE = 0.2
 
 
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What `explain` found: `rows`, and as text."""
+    """The result of `explain`: one row per contraction; printed, a table."""
 
     operator: str
     geometry: Any
@@ -74,26 +74,26 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     op : callable
         An operator of triconv.
     *arrays_or_shapes : array or tuple of int
-        Its arrays, or their shapes (of NumPy arrays in float32).
+        Its arrays, or their shapes; a shape means a NumPy array of float32.
     measure : bool, optional
-        Whether to run every candidate on random numbers and tell its time, compilation left out.
+        Whether to time every candidate on random numbers, without its compilation.
     **params : Any
         Its parameters.
 
     Returns
     -------
     Explanation
-        One row a contraction, each with the candidates and their costs; printed, a table.
+        One row per contraction, with the candidates and their costs; printed, a table.
 
     Raises
     ------
     TypeError, ValueError
-        For what `op` raises them, and if the algorithm that is asked for cannot compute one of the contractions.
+        If `op` raises them, or if the requested algorithm cannot compute one of the contractions.
 
     Notes
     -----
     The multiply-adds are the number of meetings times samples, groups and channel pairs; all three contractions have the
-    same. The model's time is `triconv.planner`'s; only ratios of it mean something.
+    same. The times are those of the cost model in `triconv.planning`; only their ratios can be compared.
 
     Examples
     --------
@@ -114,8 +114,8 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
         if not is_array_api_obj(a) and any(int(n) < 0 for n in a):
             msg = f"`arrays_or_shapes` must be shapes without negative sizes, got {shown(a)}"
             raise ValueError(msg)
-    given = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
-    call, arrays = resolve_call(op, tuple(given), params)
+    inputs = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
+    call, arrays = resolve_call(op, tuple(inputs), params)
     lib = backend_of(array_namespace(*arrays))
     letters: dict[str, int] = {}
     for role, a in zip(call.roles, arrays, strict=True):
@@ -137,7 +137,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
 
 
 def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:
-    """Seconds of a run of each candidate that can be used."""
+    """Seconds per run of each candidate that can compute the problem."""
     rng, geometry = np.random.default_rng(0), problem.geometry
     spatial = {"x": geometry.input_size, "w": geometry.kernel_size, "g": geometry.output_size}
     letters = {"group": problem.groups, "n": problem.n, "c": problem.c, "k": problem.k}
@@ -153,11 +153,11 @@ def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precis
 
 
 def _seconds(problem: Problem, algorithm: str, operands: list[Array], lib: Any, precision: str) -> float:
-    """Median of as many runs as patience allows, after one to compile."""
-    face = getattr(contractions, problem.contraction)
+    """Median of the runs within `PATIENCE`, after one that compiles."""
+    contraction = getattr(contractions, problem.contraction)
     seconds: list[float] = []
     params = {"geometry": problem.geometry, "algorithm": algorithm, "precision": precision}
-    run = lib.timed(lambda a, b: face(a, b, **params))
+    run = lib.timed(lambda a, b: contraction(a, b, **params))
     run(*operands)
     begin = time.perf_counter()
     while not seconds or (time.perf_counter() - begin < PATIENCE and len(seconds) < 100):

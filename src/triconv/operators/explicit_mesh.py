@@ -1,26 +1,27 @@
-"""Meshes with explicit axes, where the type of an array says how it is sharded: how a result is.
+"""How results are sharded on meshes with explicit axes, where the type of an array states its sharding.
 
-The rule is that of lax. A result keeps to the batch and the positions of the first operand, if the second operand and the
-channels are the same on every device; otherwise the caller has to say. Cotangents are sharded as what they are cotangents
-of. While a call runs the axes are automatic, so XLA's partitioner moves what has to move.
+The rule is that of lax. If neither the channels nor the second operand are sharded, the batch and the positions of the result
+are sharded as those of the first operand; otherwise the caller has to give the sharding. A cotangent is sharded as its primal.
+While a call runs, the axes are automatic, so XLA's partitioner inserts the communication.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from triconv.geometry.partition_spec import count_parts, names_of
+
 Array = Any
 
 
 def check(out_sharding: Any) -> None:
-    """Raise unless this may be asked for as the sharding of a result, as lax does."""
+    """Raise, as lax does, unless this can be the sharding of a result."""
     if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
         msg = f"`out_sharding` must be a NamedSharding or a PartitionSpec, got {type(out_sharding).__name__}"
         raise TypeError(msg)
@@ -39,12 +40,12 @@ def check(out_sharding: Any) -> None:
 
 
 def run(function: Callable[..., Any], arrays: tuple[Any, ...], shardings: Any) -> Any:
-    """Call `function` with automatic axes, and give its results these shardings."""
+    """Call `function` with automatic axes, and shard its results so."""
     return jax.sharding.auto_axes(function, out_sharding=shardings)(*arrays)
 
 
 def keeping(function: Callable[..., Any], like: tuple[Array, ...]) -> Callable[..., Any]:
-    """`function` of a call and arrays, whose results are sharded as `of_results` has it."""
+    """`function` of a call and arrays, with its results sharded as `of_results` says."""
 
     def run_sharded(call: Any, *arrays: Any) -> Any:
         return run(functools.partial(function, call), arrays, of_results(call, arrays, like))
@@ -53,12 +54,12 @@ def keeping(function: Callable[..., Any], like: tuple[Array, ...]) -> Callable[.
 
 
 def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> Any:
-    """Shardings of the results of a call: as those of `like`, or that of its one result.
+    """Shardings of the results of a call: those of the arrays in `like`, or else that of its one result.
 
     Raises
     ------
     TypeError
-        If the operands' shardings do not settle that of the result.
+        If the shardings of the operands do not determine that of the result.
     """
     if like:
         return tuple(map(_of, like))
@@ -67,7 +68,7 @@ def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> A
     mesh = next(_of(array).mesh for array in operands.values() if not _of(array).mesh.empty)
     names = dict(zip(call.layout.letters(first), _of(operands[first]).spec, strict=False))
     others = [name for role, array in operands.items() if role != first for name in _of(array).spec]
-    if call.result == "w":  # a sum over all that its operands share
+    if call.result == "w":  # batch and positions are summed over
         others, names = [*others, *names.values()], {}
     if any(name is not None for name in [names.get("C"), *others]):
         types = ", ".join(str(jax.typeof(array)) for array in operands.values())
@@ -78,7 +79,7 @@ def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> A
         raise TypeError(msg)
     sizes = call.geometry.output_size if call.result == "g" else call.geometry.input_size
     for letter, size in zip(call.layout.spatial, sizes, strict=True):
-        parts = math.prod(mesh.shape[name] for name in names_of(names.get(letter)))
+        parts = count_parts(names_of(names.get(letter)), mesh.shape)
         if size % parts:
             msg = f"the positions of the result must divide among the devices, got {size} for {parts} in axis {letter}"
             raise TypeError(msg)
@@ -87,10 +88,3 @@ def of_results(call: Any, arrays: tuple[Any, ...], like: tuple[Array, ...]) -> A
 
 def _of(array: Array) -> NamedSharding:
     return jax.typeof(array).sharding
-
-
-def names_of(entry: Any) -> tuple[Any, ...]:
-    """The mesh axes of an entry of a `PartitionSpec`."""
-    if entry is None:
-        return ()
-    return entry if isinstance(entry, tuple) else (entry,)

@@ -1,4 +1,4 @@
-"""What people call: convolutions in any layout, with torch's signatures, on any library's arrays."""
+"""The general operators: the three contractions in any layout, for any number of spatial axes."""
 
 from __future__ import annotations
 
@@ -34,28 +34,29 @@ def conv(
     w : array, shape (k, c // groups, *kernel)
         The kernel; it is not flipped.
     stride : int or sequence of int
-        Step of the output; one for all spatial axes, or one an axis.
+        Step of the output; one for all spatial axes, or one per axis.
     padding : int, sequence of int, sequence of (lo, hi), or str
         Zeros around the (dilated) input; negative numbers crop. "valid": none; "same": output of size
-        ``ceil(input / stride)``, an odd one after; "same_lower": an odd one before; "full": ``dilation * (kernel - 1)`` on both
-        sides; "causal": the same, before only.
+        ``ceil(input / stride)``, if odd with one more after than before; "same_lower": with one more before; "full":
+        ``dilation * (kernel - 1)`` on both sides; "causal": the same, before only.
     dilation, input_dilation : int or sequence of int
         Steps of the taps and of the input.
     groups : int
         Number of independent convolutions side by side in the channels.
     layout : str, optional
-        Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter a spatial axis). ``N``, ``C``, ``O``
-        or ``I`` may be left out where there is no such axis.
+        Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter per spatial axis). ``N``, ``C``, ``O``
+        or ``I`` may be left out if an array has no such axis.
     algorithm : {"auto", "direct", "gemm", "depthwise", "fft", "vendor"}
-        The kernel: "auto" picks by a cost model, see `triconv.explain` and `triconv.kernels`. "fft", which it takes for kernels
-        of hundreds of taps and never for integers, has its error bounded norm by norm; "vendor" is the library's own.
+        The algorithm: "auto" picks one by a cost model, see `triconv.explain` and `triconv.kernels`. "vendor" is the library's
+        own convolution. "fft" has an error bound by norms, not by elements; "auto" takes it only for kernels of hundreds of
+        taps, and never for integers.
     precision : {"highest", "default"}
-        Products at the full width of the dtype, or as the library is configured.
+        Whether products have the full width of the dtype, or the one that the library is configured for.
 
     Returns
     -------
     array, shape (n, k, *output)
-        Of the promoted dtype; ``output = (padded input - dilated kernel) // stride + 1``, 0 if no window fits.
+        The result, of the promoted dtype; ``output = (padded input - dilated kernel) // stride + 1``, 0 if no window fits.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def conv(
     Notes
     -----
     ``y[n, k, o] = sum of x[n, c, i] * w[k, c, t]`` over every meeting
-    ``input_dilation * i + pad_lo = stride * o + dilation * t``. Costs one multiply-add a meeting, sample and channel pair.
+    ``input_dilation * i + pad_lo = stride * o + dilation * t``. Costs one multiply-add per meeting, sample and channel pair.
 
     Examples
     --------
@@ -133,7 +134,7 @@ def conv_input_vjp(
     Raises
     ------
     ValueError, TypeError
-        As `conv`, and if the spatial sizes of `g` are not those that the geometry gives.
+        As `conv`, and if the spatial sizes of `g` are not those of the output of this geometry.
 
     Notes
     -----
@@ -198,7 +199,7 @@ def conv_weight_vjp(
     Raises
     ------
     ValueError, TypeError
-        As `conv`, and if the spatial sizes of `g` are not those that the geometry gives.
+        As `conv`, and if the spatial sizes of `g` are not those of the output of this geometry.
 
     Notes
     -----

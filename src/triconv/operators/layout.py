@@ -1,9 +1,9 @@
-"""Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the way from them to canonical arrays and back.
+"""Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the conversion to canonical arrays and back.
 
 Letters: ``N`` batch, ``C`` channels (of x on the left, of y on the right), ``O`` and ``I`` output and input channels of the
-kernel, and one letter a spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
+kernel, and one letter per spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
 
-The way there and back is a permutation of the elements, so each is the adjoint (and the inverse) of the other.
+Both conversions permute the elements, so each is the adjoint and the inverse of the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = {"x": "NC", "w": "OI", "g": "NC"}
 
 
 def spatial_letters(ndim: int) -> str:
-    """Letters for so many spatial axes; raises `ValueError` where there are more axes than letters."""
+    """Letters for `ndim` spatial axes; raises `ValueError` if there are more axes than letters."""
     if ndim > len(MANY_SPATIAL_LETTERS):
         msg = f"an array must have at most {len(MANY_SPATIAL_LETTERS)} spatial axes, got {ndim}"
         raise ValueError(msg)
@@ -35,8 +35,8 @@ def spatial_letters(ndim: int) -> str:
 class Layout:
     """The letters of the axes of x, w and y, and the spatial letters in the order of the geometry's axes.
 
-    The groups stand side by side in the channels of y, in the output channels of w, and in the axis ``grouped`` of x: its
-    channels, or its batch (where the samples of each group stand together, and all groups have the same channels).
+    The groups are side by side in the channels of y, in the output channels of w, and in the axis ``grouped`` of x. That is its
+    channels ("C"), or for lax's ``batch_group_count`` its batch ("N").
     """
 
     x: str
@@ -57,7 +57,7 @@ class Layout:
         Returns
         -------
         Layout
-            With the spatial letters in the order in which x has them.
+            The layout, with the spatial letters in the order of x.
 
         Raises
         ------
@@ -74,13 +74,13 @@ class Layout:
             raise ValueError(msg)
         x, w, g = parts
         spatial = "".join(letter for letter in x if letter not in "NC")
-        for what, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
+        for array, letters, head in (("x", x, "NC"), ("w", w, "OI"), ("y", g, "NC")):
             if len(set(letters)) != len(letters):
-                msg = f"`layout` must name each axis of {what} once, got {letters!r} in {text!r}"
+                msg = f"`layout` must name each axis of {array} once, got {letters!r} in {text!r}"
                 raise ValueError(msg)
             if {letter for letter in letters if letter not in head} != set(spatial) or set(spatial) & set("NCOI"):
                 msg = (
-                    f"`layout` must give {what} the letters {' and '.join(head)} (either may be left out) and the spatial "
+                    f"`layout` must give {array} the letters {' and '.join(head)} (either may be left out) and the spatial "
                     f"letters of x, {spatial!r}, got {letters!r} in {text!r}"
                 )
                 raise ValueError(msg)
@@ -98,7 +98,7 @@ class Layout:
         return getattr(self, role)
 
     def size(self, role: str, letter: str, shape: tuple[int, ...]) -> int:
-        """Length of the axis `letter` of an array of the tensor `role`; 1 if it has none."""
+        """Length of the axis `letter` in the tensor `role`; 1 if the tensor has no such axis."""
         position = self.letters(role).find(letter)
         return shape[position] if position >= 0 else 1
 
@@ -126,7 +126,7 @@ class Layout:
 
     @property
     def is_channels_first(self) -> bool:
-        """Whether it is torch's own order, without the batch or with it."""
+        """Whether it is torch's order, with or without the batch."""
         x = self.x.removeprefix("N")
         return x == self.g.removeprefix("N") == "C" + self.spatial and self.w == "OI" + self.spatial
 
@@ -137,7 +137,7 @@ class Layout:
         a = permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters), xp)
         shape = iter(a.shape)
         first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
-        if role == "w" or (role == "x" and self.grouped == "N"):  # what is of one group stands together
+        if role == "w" or (role == "x" and self.grouped == "N"):  # the elements of a group are contiguous
             return xp.reshape(a, (groups, first // groups, second, *spatial))
         a = xp.reshape(a, (first, groups, second // groups, *spatial))
         return permute_dims(a, (1, 0, *range(2, a.ndim)), xp)

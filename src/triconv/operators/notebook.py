@@ -1,4 +1,4 @@
-"""Three functions of a teaching notebook: one image, one filter, one output channel, loops replaced by the contractions."""
+"""The operators of a teaching notebook: one image, one filter, one output channel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def conv2d_forward(matrix: Array, filter: Array) -> Resolved:  # noqa: A002 (the
     Returns
     -------
     array, shape (H - h + 1, W - w + 1)
-        One number a position of the filter.
+        One number per position of the filter.
 
     Raises
     ------
@@ -158,8 +158,8 @@ def conv2d_backward_weights(matrix: Array, upstream: Array) -> Resolved:
 
 def _arrays(**arrays: Array) -> tuple[Array, Array]:
     """Take nested lists too, as NumPy does, and check that there are three axes before anyone indexes them."""
-    given = [a for a in arrays.values() if is_array_api_obj(a)]
-    backend = backend_of(array_namespace(*given[:1])) if given else BACKENDS["numpy"].load()
+    library_arrays = [a for a in arrays.values() if is_array_api_obj(a)]
+    backend = backend_of(array_namespace(*library_arrays[:1])) if library_arrays else BACKENDS["numpy"].load()
     first, second = (a if is_array_api_obj(a) else backend.asarray(a) for a in arrays.values())
     check_arrays(**dict(zip(arrays, (first, second), strict=True)))
     for name, a in zip(arrays, (first, second), strict=True):

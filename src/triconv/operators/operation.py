@@ -1,8 +1,8 @@
-"""One call of an operator, resolved: what to contract, and how to get from the user's arrays to canonical ones and back.
+"""A resolved call of an operator: the contraction, and the steps from the user's arrays to canonical ones and back.
 
-Every operator resolves to a `Call`, made of integers and strings only. It runs forward (`Call.__call__`), and since each
-of its steps is linear in each array, it runs backward (`Call.pullback`, the steps' adjoints in reverse) and along a tangent
-(`Call.pushforward`) by the rule table, on any library.
+Every operator resolves to a `Call`, which consists of integers and strings only. `Call.__call__` runs it forward. Each step is
+linear in each array, so the rule table suffices to run it backward (`Call.pullback`: the adjoints of the steps in reverse) and
+along a tangent (`Call.pushforward`), on any library.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from triconv import rules
 from triconv.autodiff import binding
+from triconv.autodiff.conjugation import pullback_operands
 from triconv.backends import backend_of
 from triconv.geometry import Geometry, Pads
 from triconv.operators.layout import Layout
@@ -29,23 +30,23 @@ class Call:
     Parameters
     ----------
     contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
-        What it computes.
+        Which contraction it computes.
     roles : tuple of str
-        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+        The role of each of the operator's arrays, in its positional order: "x", "w", "g" or "bias".
     geometry : Geometry
         The geometry.
     layout : Layout
         The layout.
     mode : str
-        The padding mode; unless "zeros", x is extended by `pads` first.
+        The padding mode; unless "zeros", x is padded by `pads` first.
     pads : tuple of (lo, hi)
-        The extension of x, one pair a spatial axis.
+        The padding of x, one pair per spatial axis.
     algorithm, precision : str
         See `triconv.conv`.
     dtype : dtype, optional
-        That of the result, by default the promoted one of the arrays.
+        Dtype of the result, by default the promoted one of the arrays.
     steps : bool
-        Whether to run step by step, where the library has a compiler.
+        Whether to run step by step although the library has a compiler.
     """
 
     contraction: str
@@ -71,7 +72,7 @@ class Call:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What the contraction takes beside its operands."""
+        """The parameters of the contraction."""
         return {"geometry": self.geometry, "algorithm": self.algorithm, "precision": self.precision}
 
     def __call__(self, *arrays: Array) -> Array:
@@ -87,17 +88,17 @@ class Call:
         return self._compiled(Call.run_pushforward, arrays)(self, arrays, tangents)
 
     def run(self, *arrays: Array, contractions: Any = None) -> Array:
-        """`__call__`, step by step; by other contractions than the library's, if they are given."""
+        """`__call__`, step by step, with the contractions of the library or with other `contractions`."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
         entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
-        given = dict(zip(self.roles, entering, strict=True))
+        by_role = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or binding(lib.name), lib.accumulator(final)
-        has_bias = "bias" in given
-        result = self._contract(self._operands(given, dtype, f, xp), f, wide if has_bias else final, xp)
+        has_bias = "bias" in by_role
+        result = self._contract(self._operands(by_role, dtype, f, xp), f, wide if has_bias else final, xp)
         if has_bias:
-            result = result + self._bias(given["bias"], wide, xp)
+            result = result + self._bias(by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
@@ -105,24 +106,22 @@ class Call:
         xp = array_namespace(*arrays, g)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
-        given = dict(zip(self.roles, arrays, strict=True))
+        by_role = dict(zip(self.roles, arrays, strict=True))
         f, wide = binding(lib.name), lib.accumulator(dtype)
         ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
-        operands = self._operands(given, dtype, f, xp)
-        if lib.conjugates and xp.isdtype(dtype, "complex floating"):
-            operands = (xp.conj(operands[0]), xp.conj(operands[1]))
+        operands = pullback_operands(self._operands(by_role, dtype, f, xp), xp)
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
-            is_folded = role == "x" and self.mode != "zeros"
-            is_rounded = not is_folded and given[role].dtype == dtype
+            is_padded = role == "x" and self.mode != "zeros"
+            is_rounded = not is_padded and by_role[role].dtype == dtype
             cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
-            if is_folded:
-                cotangent = f.fold(cotangent, mode=self.mode, pads=self.pads)
+            if is_padded:
+                cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
-        if "bias" in given:
+        if "bias" in by_role:
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
-        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in given.items())
+        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in by_role.items())
         return tuple(self._contiguous(cotangent, arrays, lib) for cotangent in cast)
 
     def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
@@ -130,20 +129,20 @@ class Call:
         xp = array_namespace(*arrays, *tangents)
         lib = backend_of(xp)
         dtype, final = self._dtypes(arrays, xp)
-        given, moved = (dict(zip(self.roles, some, strict=True)) for some in (arrays, tangents))
+        by_role, tangents_by_role = (dict(zip(self.roles, listed, strict=True)) for listed in (arrays, tangents))
         f, wide = binding(lib.name), lib.accumulator(final)
-        (a, b), (da, db) = (self._operands(some, dtype, f, xp) for some in (given, moved))
+        (a, b), (da, db) = (self._operands(listed, dtype, f, xp) for listed in (by_role, tangents_by_role))
         result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
-        if "bias" in moved:
-            result = result + self._bias(moved["bias"], wide, xp)
+        if "bias" in tangents_by_role:
+            result = result + self._bias(tangents_by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
     def _compiled(
         self, function: Callable[..., Any], arrays: tuple[Array, ...], like: tuple[Array, ...] = ()
     ) -> Callable[..., Any]:
-        """`function` of a call and arrays, compiled where the arrays' library has a compiler.
+        """`function` of a call and arrays, compiled if the library of the arrays has a compiler.
 
-        On a mesh with explicit axes the results keep to them: to those of `like`, one each, or else by the rule for a result.
+        On a mesh with explicit axes each result is sharded as its array in `like`, or else as `explicit_mesh` says.
         """
         if self.steps:
             return function
@@ -160,23 +159,23 @@ class Call:
         dtype = backend_of(xp).result_type(*arrays)
         return dtype, dtype if self.dtype is None else self.dtype
 
-    def _operands(self, given: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
-        first, second = (self._canonical(role, given[role], dtype, f, xp) for role in self.operands)
+    def _operands(self, by_role: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
+        first, second = (self._canonical(role, by_role[role], dtype, f, xp) for role in self.operands)
         return first, second
 
     def _canonical(self, role: str, a: Array, dtype: Any, f: Any, xp: Any) -> Array:
         a = self.layout.to_canonical(role, xp.astype(a, dtype, copy=False), self.geometry.groups, xp)
-        if role == "x" and self.mode != "zeros":  # in the dtype of sums: its adjoint adds
-            a = f.extend(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
+        if role == "x" and self.mode != "zeros":  # in the dtype of sums, since the adjoint of padding adds
+            a = f.pad(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
         return a
 
     def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:
-        """Contract, and leave the result in the dtype of its sums: it is rounded once, at the end."""
+        """Contract; the result stays in the dtype of its sums, so that it is rounded once, at the end."""
         result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
         return self.layout.from_canonical(self.result, result, xp)
 
     def _contiguous(self, result: Array, arrays: tuple[Array, ...], lib: Any) -> Array:
-        """A result in the user's axes, in order in memory."""
+        """The result with the memory order that the library's users expect."""
         return lib.contiguous(result, arrays[:2], channels_first=self.layout.is_channels_first)
 
     @property

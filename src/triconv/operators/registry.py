@@ -1,4 +1,4 @@
-"""The operators: the one table that `triconv.__all__`, `triconv.use`, the command line and the checker read."""
+"""The table of operators, `OPERATORS`, which the backend switch, the command line and the checker read."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ P = ParamSpec("P")
 Resolved = tuple[Call, tuple[Array, ...]]
 
 OPERATORS: dict[str, Callable[..., Array]] = {}
-"""Every operator by its name; `operator` enters it."""
+"""Every operator by its name; the decorator `operator` adds them."""
 
 
 def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = None) -> Callable[P, Array]:
-    """Make an operator, and enter it in `OPERATORS`: it resolves its arguments, then runs the call.
+    """Make an operator and add it to `OPERATORS`. Called, it resolves its arguments and runs the call.
 
     Parameters
     ----------
     resolve : callable
-        Takes what the operator takes; gives the `Call` and the arrays that it takes. Its arrays are annotated as ``Array``.
+        Takes the arguments of the operator; returns the `Call` and its arrays. Array arguments are annotated as ``Array``.
     aliases : dict, optional
-        Other names of its arguments that the operator takes as keywords, and theirs here.
+        Further keywords that the operator accepts, and the argument that each of them means.
 
     Returns
     -------
     callable
         The operator, with `resolve` as its attribute of that name.
     """
-    others = aliases or {}
+    arguments = aliases or {}
 
     @functools.wraps(resolve)
     def run(*args: P.args, **kwargs: P.kwargs) -> Array:
-        for alias in kwargs.keys() & others.keys():
-            if others[alias] not in kwargs:  # else it is refused as a name that is not known
-                kwargs[others[alias]] = kwargs.pop(alias)
+        for alias in kwargs.keys() & arguments.keys():
+            if arguments[alias] not in kwargs:  # else the alias is refused, as an unknown name
+                kwargs[arguments[alias]] = kwargs.pop(alias)
         if is_compiling():
             from triconv.operators import torch_compile
 
@@ -64,7 +64,7 @@ def array_names(op: Callable[..., Array]) -> tuple[str, ...]:
 
 
 def parameter_names() -> tuple[str, ...]:
-    """The names of all that some operator takes beside its arrays."""
+    """The names of the parameters of all operators, arrays left out."""
     names: dict[str, None] = {}
     for op in OPERATORS.values():
         names |= dict.fromkeys(name for name in inspect.signature(op).parameters if name not in array_names(op))

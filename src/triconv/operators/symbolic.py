@@ -1,8 +1,8 @@
-"""A call of an operator with sizes that a tracer keeps symbolic, as `torch.export` and `torch.compile` do.
+"""A resolved call with symbolic sizes, as the tracers of `torch.export` and `torch.compile` have them.
 
-Such a call has no `Geometry`, whose sizes are numbers. It goes to the framework's own convolution, in the user's own order of
-axes, and the framework differentiates it. All that is checked is what does not depend on a symbolic size; the rest is the
-framework's to check, when the sizes are known.
+Such a call has no `Geometry`, whose sizes are numbers. The framework's own convolution computes it, in the user's own order of
+axes, and the framework differentiates it. Here only the checks are made that do not depend on a symbolic size; the framework
+makes the others when the sizes are known.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class SymbolicCall:
-    """A resolved call of an operator, as `triconv.call.Call`, with sizes that may be symbolic.
+    """A resolved call of an operator, as `triconv.operators.operation.Call`, with sizes that may be symbolic.
 
     Parameters
     ----------
     contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
-        What it computes.
+        Which contraction it computes.
     roles : tuple of str
-        What each of the operator's arrays is, in its positional order: "x", "w", "g", or "bias".
+        The role of each of the operator's arrays, in its positional order: "x", "w", "g" or "bias".
     layout : Layout
         The layout.
     spec : Any
-        The parameters, as the backend's `contract_symbolic` takes them.
+        The parameters, as the `contract` of the backend's `Standard.symbolic` takes them.
     mode : str
-        The padding mode; unless "zeros", x is extended by `pads` first.
+        The padding mode; unless "zeros", x is padded by `pads` first.
     pads : sequence of (lo, hi)
-        The extension of x, one pair per spatial axis.
+        The padding of x, one pair per spatial axis.
     precision : str
         See `triconv.conv`.
     """
@@ -62,17 +62,17 @@ class SymbolicCall:
         return self.run(*arrays)
 
     def run(self, *arrays: Array) -> Array:
-        """Run forward; sums and the bias are in the accumulator's dtype, and the result is rounded once."""
+        """Run forward: sum and add the bias in the accumulator's dtype, then round the result once."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
-        own, dtype = lib.symbolic(), xp.result_type(*arrays)
+        symbolic, dtype = lib.symbolic(), xp.result_type(*arrays)
         wide = lib.product_dtype(dtype, arrays[0])
-        given = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
-        a, b = (self.layout.to_torch_order(role, given[role], xp) for role in rules.ROLES[self.contraction].operands)
+        by_role = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
+        a, b = (self.layout.to_torch_order(role, by_role[role], xp) for role in rules.ROLES[self.contraction].operands)
         if self.mode != "zeros":
-            a = own.extend(a, self.mode, self.pads)
+            a = symbolic.pad(a, self.mode, self.pads)
         with lib.precision(self.precision):
-            result = own.contract(self.contraction, a, b, given.get("bias"), self.spec)
+            result = symbolic.contract(self.contraction, a, b, by_role.get("bias"), self.spec)
         result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)
         return lib.contiguous(
             xp.astype(result, dtype, copy=False), arrays[:2], channels_first=self.layout.is_channels_first
@@ -106,8 +106,8 @@ def resolve_symbolic(
     algorithm: str,
     precision: str,
 ) -> tuple[SymbolicCall, str | None]:
-    """Resolve, and why the framework's own convolution cannot compute it, if so; arguments as `triconv.resolve.resolve`."""
-    own = backend_of(array_namespace(*arrays.values())).symbolic()
+    """Resolve; also say why the framework's own convolution cannot compute the call, or None. See `validation.resolve`."""
+    symbolic = backend_of(array_namespace(*arrays.values())).symbolic()
     ndim, roles = len(layout.spatial), rules.ROLES[contraction]
     sizes: dict[str, Any] = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     if roles.result != "g":
@@ -116,7 +116,7 @@ def resolve_symbolic(
     strides = one_per_axis(stride, ndim, "stride", least=1)
     dilations = one_per_axis(dilation, ndim, "dilation", least=1)
     input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
-    spec = own.Spec(
+    spec = symbolic.Spec(
         () if roles.result == "g" else sizes[roles.result],
         strides,
         [(0, 0)] * ndim,
@@ -125,32 +125,32 @@ def resolve_symbolic(
         as_int(groups, "groups", least=1),
     )
     if isinstance(padding, str) and padding.lower() in ("same", "same_lower"):
-        pads = own.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
+        pads = symbolic.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
     else:
         ones = [1] * ndim  # only the extent of the kernel matters, and it is no longer than the input
         pads = resolve_padding(padding, ones, sizes["w"], strides, dilations, ones)
     if mode == "zeros":
         spec = spec._replace(pads=pads)
-    why = own.obstacle(contraction, spec)
+    obstacle = symbolic.obstacle(contraction, spec)
     if algorithm not in ("auto", "vendor"):
-        why = f"`algorithm` {algorithm!r} needs sizes that are numbers"
-    if why is None and roles.result != "g" and not own.fits(sizes["x"], sizes["w"], sizes["g"], spec):
+        obstacle = f"`algorithm` {algorithm!r} needs sizes that are numbers"
+    if obstacle is None and roles.result != "g" and not symbolic.fits(sizes["x"], sizes["w"], sizes["g"], spec):
         msg = (
             f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
             f"got {sizes['g']} for an input of {sizes['x']} and a kernel of {sizes['w']}"
         )
         raise ValueError(msg)
     call = SymbolicCall(contraction, tuple(arrays), layout, spec, mode, pads, precision)
-    return call, why
+    return call, obstacle
 
 
 def _sizes(size: Any, ndim: int, name: str) -> tuple[Any, ...]:
     """`one_per_axis`, of numbers that may be symbolic."""
-    given = tuple(size) if isinstance(size, Sequence) else (size,)
-    if all(isinstance(number, int) for number in given):
+    sizes = tuple(size) if isinstance(size, Sequence) else (size,)
+    if all(isinstance(number, int) for number in sizes):
         return one_per_axis(size, ndim, name, least=0)
-    given = given * ndim if len(given) == 1 else given
-    if len(given) != ndim:
-        msg = f"`{name}` must be one int or one int a spatial axis, got {len(given)} for {ndim} axes"
+    sizes = sizes * ndim if len(sizes) == 1 else sizes
+    if len(sizes) != ndim:
+        msg = f"`{name}` must be one int or one int per spatial axis, got {len(sizes)} for {ndim} axes"
         raise ValueError(msg)
-    return given
+    return sizes

@@ -1,4 +1,4 @@
-"""Calls of operators that torch takes over: under `torch.compile`, and where an argument overrides torch's functions."""
+"""When torch takes over a call of an operator: under `torch.compile`, and if an argument overrides torch's functions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 Array = Any
 
 RESOLVERS: dict[str, Callable[..., Any]] = {}
-"""What resolves the arguments of each operator, by its name: torch's compiler passes names, not functions."""
+"""Per operator, the function that resolves its arguments; by name, since torch's compiler passes no functions."""
 
 
 def is_compiling() -> bool:
-    """Whether `torch.compile` is reading Python."""
+    """Whether `torch.compile` is tracing the caller."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_dynamo_compiling()
 
 
 def override_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Array] | None:
-    """Where an argument overrides torch's functions, as subclasses and symbolic tracers do: what hands an operator to it."""
+    """If an argument overrides torch's functions (a tensor subclass, a symbolic tracer): a function that calls its override."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.overrides.has_torch_function(arguments := (*args, *kwargs.values())):
         return None

@@ -1,4 +1,4 @@
-"""An operator under `torch.compile`: traced with tensors, not by reading its Python."""
+"""Operators under `torch.compile`: traced with tensors, since its compiler cannot read their Python code."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NONE = "None"  # `nonstrict_trace` takes strings, but not None
 
 
 def traced(name: str, *args: Any, **kwargs: Any) -> Array:
-    """The operator of this name."""
-    given = [NONE if arg is None else arg for arg in args]
-    return _traced(name, *given, **{key: NONE if arg is None else arg for key, arg in kwargs.items()})
+    """Run the operator of this name."""
+    passed = [NONE if arg is None else arg for arg in args]
+    return _traced(name, *passed, **{key: NONE if arg is None else arg for key, arg in kwargs.items()})
 
 
 @nonstrict_trace
 def _traced(name: str, *args: Any, **kwargs: Any) -> Array:
-    given = [None if _is_none(arg) else arg for arg in args]
-    call, arrays = RESOLVERS[name](*given, **{key: None if _is_none(arg) else arg for key, arg in kwargs.items()})
+    passed = [None if _is_none(arg) else arg for arg in args]
+    call, arrays = RESOLVERS[name](*passed, **{key: None if _is_none(arg) else arg for key, arg in kwargs.items()})
     return call.run(*arrays)
 
 

@@ -1,4 +1,4 @@
-"""The convolutions as torch spells them: positional order, channels first, unbatched input allowed, torch's refusals."""
+"""The operators with torch's signatures: positional order, channels first, unbatched input, and torch's errors."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ dilation : int or sequence of int
 groups : int
     Number of independent convolutions side by side in the channels.
 padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
-    What stands beyond the borders, as in ``torch.nn.Conv{n}d``.
+    The values beyond the borders, as in ``torch.nn.Conv{n}d``.
 algorithm, precision : str
     As in `triconv.conv`.
 
 Returns
 -------
 array, shape (n, k, *output) or (k, *output)
-    With ``output = (input + lo + hi - dilation * (kernel - 1) - 1) // stride + 1``.
+    The result, with ``output = (input + lo + hi - dilation * (kernel - 1) - 1) // stride + 1``.
 
 Raises
 ------
@@ -72,15 +72,15 @@ Parameters
 x : array, shape (n, c, {sizes}) or (c, {sizes})
     The input; without the batch, the result has none.
 w : array, shape (c, k // groups, {kernel})
-    The kernel of the convolution that this is the input VJP of.
+    The kernel of the convolution whose input VJP this is.
 bias : array, shape (k,), optional
     Added to each output channel.
 stride : int or sequence of int
     Step of the input.
 padding : int or sequence of int
-    By how much the result is cropped on both sides.
+    Number of positions by which the result is cropped on each side.
 output_padding : int or sequence of int
-    By how much the result goes on at the end, less than stride or dilation.
+    Number of positions added at the end of the result; less than stride or dilation.
 groups : int
     Number of independent convolutions side by side in the channels.
 dilation : int or sequence of int
@@ -91,7 +91,7 @@ algorithm, precision : str
 Returns
 -------
 array, shape (n, k, *output) or (k, *output)
-    With ``output = (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1``.
+    The result, with ``output = (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1``.
 
 Raises
 ------
@@ -106,7 +106,7 @@ conv_input_vjp : The same contraction in any layout.
 
 Notes
 -----
-This is `conv_input_vjp` seen from the other side: ``x`` is the cotangent ``g``. No zeros are inserted.
+This is `conv_input_vjp` with ``x`` as the cotangent ``g``. No zeros are inserted.
 
 Examples
 --------
@@ -187,11 +187,11 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
                 )
                 raise ValueError(msg)
             if not taps or not size:
-                what = "w" if not taps else "x"
-                msg = f"`{what}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
+                empty = "w" if not taps else "x"
+                msg = f"`{empty}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
                 raise ValueError(msg)
             total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
-            if not varies([total]) and total < 1:  # a symbolic one is torch's to check
+            if not varies([total]) and total < 1:  # torch checks a symbolic one
                 msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
                 raise ValueError(msg)
             sizes.append(total)
@@ -202,7 +202,7 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
             layout=layout,
             result_size=tuple(sizes),
             stride=strides,
-            # what goes on at the end was cropped there: then the windows are exactly as many as x has positions
+            # `output_padding` crops less at the end, so that the number of windows is that of the positions of x
             padding=tuple((crop, crop - extra) for crop, extra in zip(crops, extras, strict=True)),
             dilation=dilations,
             groups=groups,

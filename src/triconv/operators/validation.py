@@ -1,4 +1,4 @@
-"""From a user's arguments to a `Call`: every check that needs more than one argument, before any array work."""
+"""From a user's arguments to a `Call`: checks everything, before any array work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from triconv.backends import backend_of
 from triconv.geometry import Geometry
 from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
-from triconv.kernels.padding_modes import MODES, check_extension
+from triconv.kernels.padding_modes import MODES, check_padding_mode
 from triconv.operators.layout import Layout
 from triconv.operators.operation import Call
 from triconv.operators.symbolic import resolve_symbolic
@@ -23,7 +23,7 @@ PRECISIONS = ("highest", "default")
 
 
 def check_arrays(**arrays: Array) -> Any:
-    """The arrays' common namespace, or a `TypeError` that says which argument is no array, no number, or of another library."""
+    """The common namespace of the arrays; raises if one is no array of numbers, or of another library or device."""
     namespaces = {}
     for name, array in arrays.items():
         if not is_array_api_obj(array):
@@ -70,20 +70,20 @@ def resolve(
     algorithm: str = "auto",
     precision: str = "highest",
 ) -> Call:
-    """Check everything and resolve.
+    """Check the arguments of an operator and resolve them.
 
     Parameters
     ----------
     contraction : str
-        What to compute.
+        The contraction.
     arrays : dict of array
         The operator's arrays by role, in its positional order.
     names : dict of str
-        What the operator calls them, by role; and "groups", if it calls those otherwise.
+        The operator's names for them, by role; and its name for "groups", if it is another.
     layout : Layout
         The layout.
     result_size : int or sequence of int
-        Spatial sizes of the result if it is x or w.
+        Spatial sizes of the result, if it is x or w.
     stride, padding, dilation, input_dilation, groups, algorithm, precision
         See `triconv.conv`.
     mode : str
@@ -94,7 +94,7 @@ def resolve(
     Returns
     -------
     Call
-        Or `SymbolicCall`, which has the same three methods, if a size is symbolic.
+        The call; if a size is symbolic, a `SymbolicCall`, which has the same three methods.
     """
     roles = ROLES[contraction]
     for role in roles.operands:
@@ -109,7 +109,7 @@ def resolve(
     ndim = len(layout.spatial)
     lib = backend_of(array_namespace(*arrays.values()))
     if lib.varies(_every_size(arrays, result_size)):
-        call, why = resolve_symbolic(
+        call, obstacle = resolve_symbolic(
             contraction,
             arrays,
             names=names,
@@ -124,12 +124,12 @@ def resolve(
             algorithm=algorithm,
             precision=precision,
         )
-        if why is None:
+        if obstacle is None:
             _check_operands(layout, arrays, names, call.groups, roles)
             return cast("Call", call)
         spatial = [size for role in roles.operands for size in layout.spatial_size(role, arrays[role].shape)]
         if lib.varies([*spatial, *_flat(result_size)]):
-            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {why}"
+            msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {obstacle}"
             raise ValueError(msg)
     sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     for role, lengths in sizes.items():
@@ -147,7 +147,7 @@ def resolve(
         strides = one_per_axis(stride, ndim, "stride", least=1)
         dilations = one_per_axis(dilation, ndim, "dilation", least=1)
         pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
-        check_extension(mode, sizes["x"], pads)
+        check_padding_mode(mode, sizes["x"], pads)
         sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
         padding = 0
     geometry = Geometry.of(
@@ -181,29 +181,29 @@ def _every_size(arrays: dict[str, Array], result_size: Any) -> list[Any]:
 
 
 def _flat(size: Any) -> list[Any]:
-    """The sizes that a user gave, if they may be numbers."""
+    """The sizes in an int or a sequence, without what is no number."""
     sizes = size if isinstance(size, (list, tuple)) else [size]
     return [number for number in sizes if hasattr(number, "__index__")]
 
 
 def _check_operands(layout: Layout, arrays: dict[str, Array], names: dict[str, str], groups: int, roles: Roles) -> None:
     """Raise unless the letters of the operands, and the bias, fit together."""
-    given = {role: (names[role], arrays[role].shape) for role in roles.operands}
-    _check_channels(layout, given, groups, names.get("groups", "groups"))
+    operands = {role: (names[role], arrays[role].shape) for role in roles.operands}
+    _check_channels(layout, operands, groups, names.get("groups", "groups"))
     _check_left_out(layout, arrays, groups, roles.result)
     if "bias" in arrays:
         letter, groups_ = ("O", 1) if roles.result == "g" else ("I", groups)
         expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
         if tuple(arrays["bias"].shape) != expected:
-            msg = f"`bias.shape` must be {expected}, one number an output channel, got {tuple(arrays['bias'].shape)}"
+            msg = f"`bias.shape` must be {expected}, one number per output channel, got {tuple(arrays['bias'].shape)}"
             raise ValueError(msg)
 
 
-def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
+def _check_channels(layout: Layout, operands: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
     """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
 
     def axis(role: str, letter: str) -> tuple[str, int]:
-        name, shape = given[role]
+        name, shape = operands[role]
         position = layout.letters(role).find(letter)
         written = f"{name}.shape[{position}]" if position >= 0 else "1"
         return written, layout.size(role, letter, shape)
@@ -219,25 +219,25 @@ def _check_channels(layout: Layout, given: dict[str, tuple[str, tuple[int, ...]]
             msg = f"`{written}` must be a multiple of `{called}`, got {size} and {groups}"
             raise ValueError(msg)
 
-    if "x" in given and "w" in given:
+    if "x" in operands and "w" in operands:
         (x, c), (w, per_group) = axis("x", "C"), axis("w", "I")
         if layout.grouped == "N":
             equal((x, c), (w, per_group))
         elif c != groups * per_group:
             msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}"
             raise ValueError(msg)
-    if "g" in given and "w" in given:
+    if "g" in operands and "w" in operands:
         equal(axis("g", "C"), axis("w", "O"))
-    if "x" in given and "g" in given:
+    if "x" in operands and "g" in operands:
         equal(axis("g", "N"), axis("x", "N"))
     for role, letter in (("w", "O"), ("x", layout.grouped), ("g", "C")):
-        if role in given:
+        if role in operands:
             divisible(role, letter)
 
 
 def _check_left_out(layout: Layout, arrays: dict[str, Array], groups: int, result: str) -> None:
-    """Raise if the result has no axis for something that is longer than 1."""
-    head = {  # the result's letter: where its length stands, and what to multiply it by
+    """Raise if the layout of the result leaves out an axis that is longer than 1."""
+    head = {  # per letter of the result: the tensor and letter that have its length, and the factor and divisor to it
         "g": {"N": ("x", "N", 1, 1), "C": ("w", "O", 1, 1)},
         "x": {"N": ("g", "N", 1, 1), "C": ("w", "I", groups, 1)},
         "w": {"O": ("g", "C", 1, 1), "I": ("x", "C", 1, groups)},

@@ -239,7 +239,7 @@ def test_products_are_not_narrowed(torch, general_flag, monkeypatch):
 )
 def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, compiled):
     """As on CUDA, run by the CPU, with the weight VJP as a convolution: exact."""
-    from triconv.backends import torch_products
+    from triconv.backends import torch_internals, torch_products
 
     def three(x, w, algorithm):
         y = triconv.conv(x, w, groups=2, algorithm=algorithm, **params)
@@ -248,9 +248,9 @@ def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, co
 
     x, w = (a.requires_grad_() for a in given)
     truth = three(x, w, "direct")
-    used, plain = [], torch_products._without_tf32
+    used, plain = [], torch_internals.convolution_without_tf32
     monkeypatch.setattr(torch_products, "_has_switch", lambda array: True)
-    monkeypatch.setattr(torch_products, "_without_tf32", lambda *args: used.append(args) or plain(*args))
+    monkeypatch.setattr(torch_internals, "convolution_without_tf32", lambda *args: used.append(args) or plain(*args))
     if compiled:
         torch.compiler.reset()
         conv = torch.compile(

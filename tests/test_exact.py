@@ -84,13 +84,3 @@ def test_drawn_geometries_on_jax(jax, case):
     from conftest import Library
 
     check(Library("jax"), case)
-
-
-def test_values_of_one_sample_do_not_leak(lib):
-    """A NaN stays where the equation puts it."""
-    x = np.zeros((2, 2, 7), np.float32)
-    x[1, 1, 3] = np.nan
-    y = lib.numpy(triconv.conv(lib.array(x), lib.array(np.ones((2, 1, 3), np.float32)), groups=2, padding=1))
-    where = np.zeros((2, 2, 7), bool)
-    where[1, 1, 2:5] = True
-    np.testing.assert_array_equal(np.isnan(y), where)

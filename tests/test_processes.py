@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,15 +16,15 @@ PROGRAM = Path(__file__).with_name("two_processes.py")
 PATIENCE = 150
 
 
-def run_both(kill):
-    """Exit status and output of each process."""
+def run_both(program, arguments):
+    """Exit status and output of each process; `arguments` takes the port and the number of a process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
     started = [
         subprocess.Popen(
-            [sys.executable, PROGRAM, str(port), str(number), "kill" if kill else "live"],
+            [sys.executable, program, *map(str, arguments(port, number))],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -32,32 +33,40 @@ def run_both(kill):
         for number in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=PATIENCE)[0] for process in started]
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in started]
     finally:
         for process in started:
             process.kill()
-    return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
+    return [(process.returncode, text) for process, text in zip(started, outputs, strict=True)]
 
 
 def test_two_processes_are_exact(jax):
-    for status, said in run_both(kill=False):
-        assert status == 0, said
-        assert said.splitlines()[-1] == "equal"
+    for status, output in run_both(PROGRAM, lambda port, number: (port, number, "live")):
+        assert status == 0, output
+        assert output.splitlines()[-1] == "equal"
 
 
 def test_a_killed_peer_is_an_error_and_no_hang(jax):
-    (status, said), (killed, _) = run_both(kill=True)
+    (status, output), (killed, _) = run_both(PROGRAM, lambda port, number: (port, number, "kill"))
     assert killed == -9
     assert status != 0
-    assert "equal" not in said.splitlines()
-    assert "Error" in said or "error" in said, said
+    assert "equal" not in output.splitlines()
+    assert "Error" in output or "error" in output, output
 
 
-def test_the_program_is_what_the_readme_shows():
-    readme = (PROGRAM.parents[1] / "README.md").read_text()
-    for line in ("jax.distributed.initialize(", "triconv.jax.conv_sharded(x, w, mesh, spec"):
-        assert line in readme
-        assert line in PROGRAM.read_text()
+def test_the_program_of_the_readme_runs_in_two_processes(jax, tmp_path):
+    """Each has its half of the positions."""
+    readme = (PROGRAM.parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (shown,) = [block for block in blocks if "jax.distributed.initialize(" in block]
+    program = tmp_path / "program.py"
+    program.write_text(shown, encoding="utf-8")
+    size = int(re.search(r"2\*\*(\d+)\)", shown)[1])
+    half = 2 ** (size - 1)
+    slices = [slice(0, half), slice(half, 2 * half)]
+    for number, (status, output) in enumerate(run_both(program, lambda port, number: (f"127.0.0.1:{port}", number, 2))):
+        assert status == 0, output
+        assert f"{number} [{slices[number]}]" in output.splitlines()
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills a process as Linux does")

@@ -66,7 +66,9 @@ def test_the_program_of_the_readme_runs_in_two_processes(jax, tmp_path):
     slices = [slice(0, half), slice(half, 2 * half)]
     for number, (status, output) in enumerate(run_both(program, lambda port, number: (f"127.0.0.1:{port}", number, 2))):
         assert status == 0, output
-        assert f"{number} [{slices[number]}]" in output.splitlines()
+        assert f"{number} [{slices[number]}]" in re.sub(
+            r"\[Gloo\].*\n", "", output
+        )  # which writes between two words too
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills a process as Linux does")

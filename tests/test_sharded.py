@@ -267,6 +267,37 @@ def test_every_operator(jax, op, shapes, params, spec):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.parametrize(
+    ("op", "shapes", "params", "spec", "dtype"),
+    [
+        ("conv1d", ((4, 8, 21), (6, 8, 5), (6,)), {"stride": 2, "padding": 3}, ("b", None, "a"), "float16"),
+        ("conv2d", ((3, 8, 9, 6), (5, 8, 3, 3), (5,)), {"padding": 1}, (None, "a", None, "b"), "bfloat16"),
+        ("conv_transpose1d", ((2, 8, 11), (8, 3, 4), (3,)), {"stride": 3}, (None, "b", "a"), "bfloat16"),
+    ],
+)
+def test_half_precision_with_a_bias_is_rounded_once(jax, op, shapes, params, spec, dtype):
+    """Where sums go over devices too: each result is the exact number, to the nearest of its dtype; in all four arrays."""
+    rng, mesh, op = np.random.default_rng(0), mesh_of(jax, {"a": 4, "b": 2}), getattr(triconv, op)
+    arrays = [rng.integers(-31, 32, shape) for shape in shapes]
+    y, pullback = triconv.vjp(op, *(a.astype(np.float64) for a in arrays), **params)
+    g = rng.integers(-31, 32, y.shape)
+    expected = [y, *pullback(g.astype(np.float64))]
+    assert max(np.abs(a).max() for a in expected) > 2048  # more than either dtype has exactly
+
+    def run(*arrays):
+        y, pullback = jax.vjp(
+            lambda *arrays: triconv.jax.sharded(op, mesh, jax.P(*spec))(*arrays, **params), *arrays[:-1]
+        )
+        return y, *pullback(arrays[-1])
+
+    found = jax.jit(run)(*(jax.numpy.asarray(a, dtype) for a in (*arrays, g)))
+    for ours, truth in zip(found, expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(
+            np.asarray(ours, np.float64), np.asarray(jax.numpy.asarray(truth, dtype), np.float64)
+        )
+
+
 def test_several_hops(jax):
     """A halo that is wider than a block comes from several blocks away."""
     mesh = mesh_of(jax, {"a": 8})

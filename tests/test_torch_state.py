@@ -154,6 +154,9 @@ def test_keywords_of_torch(torch, given):
         triconv.conv2d(x, w, input=x)
 
 
+PRODUCTS = ("mm", "bmm", "addmm", "convolution", "convolution_backward")
+
+
 def flags(torch):
     return [module.fp32_precision for module in flagged(torch)]
 
@@ -225,6 +228,36 @@ def test_products_are_not_narrowed(torch, general_flag, monkeypatch):
     products.clear()
     triconv.conv1d(x, w, algorithm="direct", precision="default")
     assert set(products) == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("algorithm", ["gemm", "vendor"])
+@pytest.mark.parametrize(("precision", "wide"), [("highest", True), ("default", False)])
+def test_a_compiled_program_has_the_precision_that_is_asked_for(
+    torch, given, general_flag, monkeypatch, algorithm, precision, wide
+):
+    """Value and gradients, under a flag that narrows: "highest" is compiled into products of doubles, "default" is not."""
+    general_flag.fp32_precision = "tf32"
+    seen = {}
+
+    def keep(graph, inputs):
+        for node in graph.graph.nodes:
+            if str(node.target).split(".")[0] == "aten" and (kind := str(node.target).split(".")[1]) in PRODUCTS:
+                seen.setdefault(kind, set()).update(a.meta["val"].dtype for a in node.all_input_nodes[:2])
+        return graph
+
+    from torch._dynamo.backends.common import aot_autograd
+
+    torch.compiler.reset()
+    x, w = (a.clone().requires_grad_() for a in given)
+    call = lambda x, w: triconv.conv2d(x, w, **PARAMS, algorithm=algorithm, precision=precision)  # noqa: E731
+    y = torch.compile(call, fullgraph=True, backend=aot_autograd(fw_compiler=keep))(x, w)
+    found = y, *torch.autograd.grad(y, (x, w), y.detach())
+    assert seen
+    assert set().union(*seen.values()) == {torch.float64 if wide else torch.float32}
+    y = torch.nn.functional.conv2d(x, w, **PARAMS)
+    for ours, truth in zip(found, (y, *torch.autograd.grad(y, (x, w), y.detach())), strict=True):
+        assert torch.equal(ours, truth)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

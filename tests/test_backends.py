@@ -80,7 +80,7 @@ def test_the_environment_names_the_backend(monkeypatch):
     assert triconv.use("numpy").name == "numpy"  # the argument comes first
 
 
-def test_use_errors(lib):
+def test_what_cannot_be_bound_is_refused(lib):
     with pytest.raises(ValueError, match="`name` must be one of 'numpy', 'jax'"):
         triconv.use("tensorflow")
     with pytest.raises(ValueError, match=f"`device` must be one of {lib.name}'s, such as .*, got 'nonsense:7'"):

@@ -106,7 +106,7 @@ def test_a_function_mode_sees_an_operator(torch, given):
     assert torch.equal(y, triconv.conv2d(*given, groups=2))
 
 
-def test_other_transforms(torch, given):
+def test_other_transforms_are_taken(torch, given):
     x, w = given
     theirs = torch.nn.functional.conv2d
     truth = theirs(x, w, groups=2)
@@ -145,7 +145,7 @@ def test_what_has_no_strides_is_refused(torch, given):
         triconv.conv2d(torch.nested.nested_tensor(list(x)), w, groups=2)
 
 
-def test_keywords_of_torch(torch, given):
+def test_keywords_of_torch_are_taken(torch, given):
     x, w = given
     y = triconv.conv2d(input=x, weight=w, groups=2)
     assert torch.equal(y, torch.nn.functional.conv2d(input=x, weight=w, groups=2))
@@ -270,7 +270,7 @@ def test_a_compiled_program_has_the_precision_that_is_asked_for(
         {"stride": 2, "padding": [(1, 2), (0, 3)]},
     ],
 )
-def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, compiled):
+def test_convolutions_that_are_told_not_to_use_tf32_are_exact(torch, given, monkeypatch, params, compiled):
     """As on CUDA, run by the CPU, with the weight VJP as a convolution: exact."""
     from triconv.backends import torch_internals, torch_products
 
@@ -298,7 +298,7 @@ def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, co
         assert torch.equal(ours, right)
 
 
-def test_parameters_as_text(torch):
+def test_parameters_as_text_lead_back(torch):
     from triconv.autodiff import torch_functions as binding
     from triconv.geometry import Geometry
 
@@ -315,7 +315,7 @@ def test_parameters_as_text(torch):
     assert binding._read.cache_info().maxsize
 
 
-def test_batched_gradients_of_other_geometries_in_other_threads(torch):
+def test_threads_get_batched_gradients_of_their_own_geometries(torch):
     """Each gets its own; nothing that is kept grows without bound."""
     meet, wrong = threading.Barrier(4), []
 
@@ -338,7 +338,7 @@ def test_batched_gradients_of_other_geometries_in_other_threads(torch):
     assert not wrong
 
 
-def test_distributed_tensors(torch, given, tmp_path):
+def test_distributed_tensors_are_taken(torch, given, tmp_path):
     """Replicated or sharded over the batch, of a group of one process."""
     from torch.distributed import device_mesh
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("two_processes.py")
+PROGRAM = Path(__file__).with_name("program_of_two_processes.py")
 # seconds after which a process that should have ended counts as hanging
 PATIENCE = 150
 

@@ -1,4 +1,4 @@
-"""What "auto" takes, against what each candidate was measured to take: slow, and of the machine that it runs on."""
+"""What "auto" takes, against what each candidate was measured to take: slow, and of a machine that does nothing else."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+import triconv
 from conftest import NAMES, Library
 from triconv import contractions
 from triconv.checking import loops
@@ -230,16 +231,16 @@ def test_contractions_of_many_blocks_are_adjoint(library, large, algorithm):
 @pytest.mark.parametrize("algorithm", planner.KERNELS)
 @pytest.mark.parametrize("hard", ["no spatial axis", "dilation"])
 def test_a_refusal_names_the_obstacle_that_the_planner_lists(lib, hard, algorithm):
-    sizes = HARD[hard]
-    x, w = (lib.array(operands(sizes, "int32")[role]) for role in "xw")
-    problem = planner.problem_of("conv", x, w, sizes.geometry(), lib.backend, x.dtype)
-    (candidate,) = (c for c in planner.plan(problem, lib.backend).candidates if c.algorithm == algorithm)
-    refused = None
+    case = HARD[hard].case()
+    x, w = (lib.array(np.zeros(shape, np.int32)) for shape in (case.x, case.w))
+    row, *_ = triconv.explain(triconv.conv, x, w, **case.params).rows
+    (listed,) = (candidate.obstacle for candidate in row.candidates if candidate.algorithm == algorithm)
     try:
-        planner.plan(problem, lib.backend, algorithm)
-    except ValueError as problem_:
-        refused = str(problem_)
+        triconv.explain(triconv.conv, x, w, **case.params | {"algorithm": algorithm})
+        refused = None
+    except ValueError as problem:
+        refused = str(problem)
     if algorithm == "direct":
         assert refused is None
     if refused is not None:
-        assert refused == REFUSAL.format("conv", algorithm) + candidate.obstacle
+        assert refused == REFUSAL.format("conv", algorithm) + listed

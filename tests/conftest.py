@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 
 import numpy as np
@@ -17,6 +19,9 @@ NAMES = REQUIRED or [name for name, kind in BACKENDS.items() if name != "cupy" a
 
 # where the libraries that can compute elsewhere do so: "cpu" or "gpu"
 DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
+
+# the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
+XLA_TEXT = "0.10.2"
 
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
@@ -52,13 +57,17 @@ def _has_gpu(name: str) -> bool:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave the slow tests to those who ask for them, and the README's to runs that have its frameworks."""
+    """Skip what this run is not for: slow tests, those of a GPU, of one version of XLA, and of frameworks it does not have."""
+    jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
+    text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
     bare = pytest.mark.skip(reason="README.md and docs show JAX and torch; not both are among the backends of this run")
     gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
     for item in items:
         if "gpu" in item.keywords and DEVICE != "gpu":
             item.add_marker(gpu)
+        if "xla_text" in item.keywords and jaxlib != XLA_TEXT:
+            item.add_marker(text)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)
         if item.path.suffix == ".md" and not {"jax", "torch"} <= set(NAMES):

@@ -46,7 +46,7 @@ def test_masks_are_refused(lib, ask):
         ask(triconv.use(lib.name))
 
 
-def test_matrices_and_maps(lib, tmp_path):
+def test_matrices_and_memory_maps_are_taken(lib, tmp_path):
     x = np.memmap(tmp_path / "x", dtype="f4", mode="w+", shape=X.shape)
     x[:] = X
     np.testing.assert_array_equal(triconv.conv1d(x, W.astype("f4")), triconv.conv1d(X, W))
@@ -62,7 +62,7 @@ def test_matrices_and_maps(lib, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["i4", "i8", "f4", "f8", "c8"])
-def test_the_other_byte_order(lib, dtype):
+def test_the_other_byte_order_is_taken(lib, dtype):
     x, w, g = (a.astype(">" + dtype) for a in (X, W, G))
     assert not x.dtype.isnative
     y, pullback = triconv.vjp(triconv.conv1d, x, w)
@@ -77,7 +77,7 @@ def test_the_other_byte_order(lib, dtype):
     assert tc.to_numpy(x).dtype.isnative
 
 
-def test_a_field_of_records(lib):
+def test_a_field_of_records_is_taken(lib):
     records = np.zeros(X.shape, [("flag", "i1"), ("x", ">f4"), ("y", "f4")])
     records["x"], records["y"] = X, X
     tc = triconv.use(lib.name)
@@ -90,7 +90,7 @@ def test_a_field_of_records(lib):
         np.testing.assert_array_equal(lib.numpy(tc.conv1d(x, W.astype("f4"))), want)
 
 
-def test_a_dtype_that_a_library_lacks(lib):
+def test_a_dtype_that_a_library_lacks_is_refused(lib):
     wide = X.astype(np.longdouble)
     tc = triconv.use(lib.name)
     if lib.name == "numpy":
@@ -103,7 +103,7 @@ def test_a_dtype_that_a_library_lacks(lib):
     np.testing.assert_array_equal(lib.numpy(triconv.use(lib.name, dtype="float32").asarray(wide)), X)
 
 
-def test_bfloat16_on_numpy(bfloat16):
+def test_bfloat16_of_numpy_is_computed_with(bfloat16):
     """Sums in float32, one rounding."""
     x, w, g = (a.astype(bfloat16) for a in (X, W, G))
     bias = np.arange(6).astype(bfloat16)
@@ -173,7 +173,7 @@ def test_narrower_dtypes_are_refused(lib, name):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch deprecates quantized tensors, and calls nested ones a prototype
-def test_tensors_that_are_not_dense(torch):
+def test_tensors_that_are_not_dense_are_refused(torch):
     x, w = torch.ones(1, 4, 9), torch.ones(6, 4, 3)
     quantized = torch.quantize_per_tensor(w, 1.0, 0, torch.qint8)
     for odd, message in (

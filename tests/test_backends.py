@@ -80,7 +80,7 @@ def test_the_environment_names_the_backend(monkeypatch):
     assert triconv.use("numpy").name == "numpy"  # the argument comes first
 
 
-def test_use_errors(lib):
+def test_what_cannot_be_bound_is_refused(lib):
     with pytest.raises(ValueError, match="`name` must be one of 'numpy', 'jax'"):
         triconv.use("tensorflow")
     with pytest.raises(ValueError, match=f"`device` must be one of {lib.name}'s, such as .*, got 'nonsense:7'"):
@@ -149,6 +149,36 @@ def test_every_operator_has_its_name_and_signature():
         "(x: 'Array', w: 'Array', bias: 'Array | None' = None, stride: 'Any' = 1, padding: 'Any' = 0, "
         "dilation: 'Any' = 1, groups: 'int' = 1, *, padding_mode: 'str' = 'zeros'"
     )
+
+
+def test_the_operators_that_are_public_are_those_of_the_registry():
+    assert set(triconv.operators.__all__) == set(OPERATORS) <= set(triconv.__all__)
+    for name, operator in OPERATORS.items():
+        assert getattr(triconv.operators, name) is operator
+
+
+def test_an_operator_that_is_entered_is_bound_and_known_to_the_command_line(monkeypatch, tmp_path, capsys):
+    """`use`, `triconv check --like` and `triconv explain` read the registry, and no list of their own."""
+    from triconv.cli import main
+
+    mine = tmp_path / "mine.py"
+    mine.write_text("""
+import triconv
+conv = triconv.Rules(
+    forward=triconv.conv,
+    input_vjp=lambda g, w: triconv.conv_input_vjp(g, w, input_size=g.shape[-1] + w.shape[-1] - 1),
+    weight_vjp=lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=x.shape[-1] - g.shape[-1] + 1),
+)
+""")
+    shapes = ["--shape", "1,1,5", "--shape", "1,1,2"]
+    check = ["check", f"{mine}:conv", "--like", "entered", *shapes]
+    assert main.main(check) == 2
+    assert f"`--like` must be one of {', '.join(OPERATORS)}, got 'entered'" in capsys.readouterr().err
+    monkeypatch.setitem(OPERATORS, "entered", triconv.conv1d)
+    bound = triconv.use("numpy").entered
+    np.testing.assert_array_equal(bound([[[1, 2, 3]]], [[[1, 1]]]), [[[3, 5]]])
+    assert main.main(check) == 0
+    assert main.main(["explain", "entered", *shapes]) == 0
 
 
 def test_dir_lists_the_public_names():

@@ -23,7 +23,7 @@ def pickled(obj):
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
 @pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"jit": False}])
-def test_a_bound_and_its_operators(lib, again, options):
+def test_a_bound_and_its_operators_can_be_copied(lib, again, options):
     tc = triconv.use(lib.name, **options)
     other = again(tc)
     assert (other.name, other.dtype, other.device, other.jit) == (tc.name, tc.dtype, tc.device, tc.jit)
@@ -34,7 +34,7 @@ def test_a_bound_and_its_operators(lib, again, options):
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
-def test_pullbacks(lib, again):
+def test_pullbacks_can_be_copied(lib, again):
     tc = triconv.use(lib.name)
     y, bound = tc.vjp(triconv.conv1d, X, W, stride=2)
     _, plain = triconv.vjp(triconv.conv1d, lib.array(X), lib.array(W), stride=2)
@@ -45,7 +45,7 @@ def test_pullbacks(lib, again):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_operator(lib, name):
+def test_every_operator_can_be_copied(lib, name):
     plain, bound = getattr(triconv, name), getattr(triconv.use(lib.name), name)
     assert pickled(plain) is copy.deepcopy(plain) is plain
     for op in (bound, pickled(bound)):
@@ -65,14 +65,14 @@ def test_the_operators_of_another_bound_are_differentiated_here(lib):
 
 
 @pytest.mark.parametrize("spelling", ["str", "object"])
-def test_a_device_of_jax(jax, spelling):
+def test_a_device_of_jax_is_found_again(jax, spelling):
     device = jax.devices("cpu")[-1]
     given = device if spelling == "object" else f"cpu:{len(jax.devices('cpu')) - 1}"
     (found,) = pickled(triconv.use("jax", device=given)).conv1d(X, W).devices()
     assert found == device
 
 
-def test_a_module_of_torch(torch, tmp_path):
+def test_a_module_of_torch_can_be_copied_saved_and_loaded(torch, tmp_path):
     module = torch.nn.Module()
     module.tc = triconv.use("torch")
     module.conv = module.tc.conv1d
@@ -88,7 +88,7 @@ def test_a_module_of_torch(torch, tmp_path):
         assert module.weight.grad is None
 
 
-def test_another_process():
+def test_another_process_loads_what_was_pickled():
     """As a worker that is spawned: it imports nothing but what the pickle names."""
     _, pullback = triconv.use("numpy").vjp(triconv.conv1d, X, W)
     script = """

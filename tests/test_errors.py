@@ -119,28 +119,28 @@ TYPES = [
 
 
 @pytest.mark.parametrize(("op", "arrays", "params", "message"), CASES)
-def test_values(op, arrays, params, message):
+def test_a_wrong_value_is_a_value_error_that_says_both_numbers(op, arrays, params, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         op(*arrays, **params)
 
 
 @pytest.mark.parametrize(("op", "arrays", "params", "message"), TYPES)
-def test_types(op, arrays, params, message):
+def test_a_wrong_type_is_a_type_error_that_names_the_argument(op, arrays, params, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         op(*arrays, **params)
 
 
-def test_ragged_lists():
+def test_ragged_lists_are_refused():
     with pytest.raises(ValueError, match="an array or nested list must be rectangular"):
         triconv.conv2d_forward([[[1]], [[1], [2]]], [[[1]]])
 
 
-def test_every_backend_says_the_same(lib):
+def test_every_backend_raises_the_same(lib):
     with pytest.raises(ValueError, match=re.escape("`x.shape[1]` must equal `groups * w.shape[1]`, got 4 != 1 * 3")):
         triconv.conv(lib.array(X), lib.array(np.ones((6, 3, 3))))
 
 
-def test_mixed_libraries(lib):
+def test_mixed_libraries_are_refused(lib):
     if lib.name == "numpy":
         pytest.skip("mixes it with NumPy")
     with pytest.raises(
@@ -152,12 +152,12 @@ def test_mixed_libraries(lib):
         pullback(G)
 
 
-def test_mixed_devices(torch):
+def test_mixed_devices_are_refused(torch):
     with pytest.raises(ValueError, match="`x` and `w` must be on one device, got cpu and meta"):
         triconv.conv(torch.ones(1, 1, 3), torch.ones(1, 1, 2, device="meta"))
 
 
-def test_more_spatial_axes_than_letters():
+def test_more_spatial_axes_than_letters_are_refused():
     x = np.ones((1, 1, *[1] * 23), np.float32)
     with pytest.raises(ValueError, match="at most 22 spatial axes, got 23"):
         triconv.conv(x, x)
@@ -191,7 +191,7 @@ def test_an_array_is_shown_by_its_type_and_shape(lib, ask, kind, message):
     assert "of shape (2, 4, 5, 5)" in str(raised.value)
 
 
-def test_integers_of_any_library(lib):
+def test_integers_of_any_library_are_taken(lib):
     want = triconv.conv2d(X2, W2, stride=(2, 1), padding=[(1, 0), (2, 1)], dilation=1)
     for stride, padding in (
         (lib.array([2, 1]), lib.array([[1, 0], [2, 1]])),

@@ -119,7 +119,7 @@ def test_geometry_is_frozen_and_hashable():
         ("causal", ((2, 0), (4, 0))),
     ],
 )
-def test_every_spelling_of_padding(padding, expected):
+def test_every_spelling_of_padding_is_taken(padding, expected):
     geometry = Geometry.of((8, 7), (3, 3), stride=(2, 1), dilation=(1, 2), padding=padding)
     assert tuple((axis.pad_lo, axis.pad_hi) for axis in geometry.axes) == expected
 
@@ -160,7 +160,7 @@ def test_meetings_and_phases_are_counted_without_a_visit():
 
 
 @pytest.mark.parametrize("stride", [1, 3, 7])
-def test_counts_of_a_huge_axis(stride, monkeypatch):
+def test_a_huge_axis_is_counted_at_once(stride, monkeypatch):
     """No tap, no residue class is looked at one by one."""
     axis = Axis(2**28, 2**27, stride, 1, 5, 2**27, 2**27)
     monkeypatch.setattr(Axis, "meetings", None)

@@ -134,7 +134,7 @@ def as_if_on_a_gpu(jax, monkeypatch):
         {"input_dilation": 2, "stride": (3, 1), "padding": 2},
     ],
 )
-def test_transposes_of_the_vendor(request, monkeypatch, name, params):
+def test_transposes_by_the_vendor_are_exact(request, monkeypatch, name, params):
     """What cuDNN would be handed, run by the CPU: exact, in all three contractions."""
     library = request.getfixturevalue(name)
     rng = np.random.default_rng(0)
@@ -159,7 +159,7 @@ def three(x, w, g, **params):
     )
 
 
-def test_the_plan_is_of_where_the_array_is(jax):
+def test_a_plan_is_for_the_device_of_the_array(jax):
     """Rates of a GPU for what is on one, whatever else the machine has."""
     lib, geometry = BACKENDS["jax"].load(), Geometry.of((56, 56), (3, 3), padding=1, stride=1)
     on = {device: Problem("conv", geometry, 1, 256, 64, 64, device=device) for device in ("cpu", "gpu")}

@@ -27,7 +27,7 @@ def draw(number):
 
 
 @pytest.mark.parametrize("number", range(24))
-def test_any_geometry_in_one_call(jax, number):
+def test_any_geometry_is_one_call_and_exact(jax, number):
     geometry, rng = draw(number)
     lib, groups, n, c, k = backend_of(jax.numpy), geometry.groups, 2, 2, 3
     assert lib.vendor_dilates
@@ -49,7 +49,7 @@ def test_any_geometry_in_one_call(jax, number):
     )
 
 
-def test_windows_of_padding_alone(jax):
+def test_windows_of_padding_alone_are_left_out(jax):
     """A transpose with groups would crop them, which XLA's CPU compiler does wrong."""
     geometry = Geometry.of((5, 4), (1, 3), padding=[(5, 0), (4, 1)], input_dilation=(3, 1), groups=2)
     rng = np.random.default_rng(0)

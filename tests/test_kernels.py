@@ -319,6 +319,7 @@ def test_more_channels_a_group_pad_once(jax, channels, outputs):
         assert memory.temp_size_in_bytes < 4 * (x.nbytes + g.nbytes)
 
 
+@pytest.mark.xla_text
 def test_rows_of_many_taps_are_whole_vectors(jax):
     w = np.ones((8, 1, 5, 5), np.float32)
     for width, loops in ((28, 32), (32, 32), (22, 24), (12, 12)):
@@ -330,6 +331,7 @@ def test_rows_of_many_taps_are_whole_vectors(jax):
         np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=2, groups=8))
 
 
+@pytest.mark.xla_text
 @pytest.mark.parametrize(
     "kernel", [(16, 1, 3, 3), (2, 4, 3, 3)]
 )  # whose axes are unfolded, and whose first is a leading one
@@ -349,6 +351,7 @@ def test_rows_of_each_sample_are_one_loop(jax, monkeypatch, kernel):
     np.testing.assert_array_equal(vjp(g, x), truth)
 
 
+@pytest.mark.xla_text
 def test_axes_are_unfolded_one_after_the_other(jax):
     """In a loop an axis: not one a tap, whose results are then copied into one array."""
     x, w = np.ones((1, 3, 32, 32), np.float32), np.ones((8, 3, 7, 7), np.float32)

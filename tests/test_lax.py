@@ -115,19 +115,19 @@ def check(jax, seed):
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_as_lax(jax, seed):
+def test_drawn_calls_are_those_of_lax(jax, seed):
     check(jax, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(100, 600, 100))
-def test_as_lax_more(jax, start):
+def test_many_drawn_calls_are_those_of_lax(jax, start):
     for seed in range(start, start + 100):
         check(jax, seed)
 
 
 @pytest.mark.parametrize(("dtype", "preferred"), PREFERRED)
-def test_preferred_element_type(jax, dtype, preferred):
+def test_preferred_element_type_is_as_lax_has_it(jax, dtype, preferred):
     """Sums are taken in it: in the narrower one they would overflow."""
     x, w = (jax.numpy.full(shape, value, dtype) for shape, value in (((2, 9, 6), 100), ((3, 9, 3), 101)))
     theirs = jax.lax.conv_general_dilated(x, w, (1,), "SAME", preferred_element_type=preferred)
@@ -135,7 +135,7 @@ def test_preferred_element_type(jax, dtype, preferred):
 
 
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "float8_e4m3fn", "float8_e5m2", "float8_e3m4", "float4_e2m1fn"])
-def test_narrow_dtypes(jax, dtype):
+def test_narrow_dtypes_are_as_lax_has_them(jax, dtype):
     if not hasattr(jax.numpy, dtype):
         pytest.skip(f"this JAX has no {dtype}")
     x, w = (jax.numpy.arange(n).reshape(s) % 4 for n, s in ((24, (2, 2, 6)), (12, (2, 2, 3))))
@@ -145,7 +145,7 @@ def test_narrow_dtypes(jax, dtype):
 
 @pytest.mark.parametrize("numbers", [None, ("NCHW", "OIHW", "NCHW"), ("HCNW", "WIHO", "NWHC")])
 @pytest.mark.parametrize("strides", [(2, 3), (1, 1)])
-def test_conv_transpose_as_lax(jax, numbers, strides):
+def test_conv_transpose_is_that_of_lax(jax, numbers, strides):
     rng = np.random.default_rng(0)
     x, w = (jax.numpy.asarray(rng.integers(-3, 4, shape).astype(np.float32)) for shape in ((4, 4, 4, 4), (3, 2, 4, 4)))
     w = w if numbers is None else jax.numpy.transpose(w, ["HWIO".index(letter) for letter in numbers[1]])
@@ -167,7 +167,7 @@ def test_conv_transpose_as_lax(jax, numbers, strides):
 
 
 @pytest.mark.parametrize("ndim", [0, 1, 3])
-def test_conv_transpose_in_other_dimensions(jax, ndim):
+def test_conv_transpose_has_any_number_of_axes(jax, ndim):
     x, w = jax.numpy.ones((2, *[3] * ndim, 4)), jax.numpy.ones((*[2] * ndim, 4, 5))
     assert_same(*(f(x, w, (2,) * ndim, "SAME") for f in (triconv.jax.conv_transpose, jax.lax.conv_transpose)), jax)
 
@@ -296,7 +296,7 @@ def test_refused_where_lax_has_an_error_of_another_kind(jax, call, error, messag
     assert message in str(raised.value)
 
 
-def test_conv_transpose_refuses(jax):
+def test_what_conv_transpose_cannot_do_is_refused(jax):
     f, x, w = triconv.jax.conv_transpose, jax.numpy.ones((1, 3, 2)), jax.numpy.ones((2, 2, 2))
     with pytest.raises(ValueError, match="`padding` must be 'SAME', 'VALID' or pairs if it is that of the convolution"):
         f(x, w, (1,), "SAME_LOWER", use_consistent_padding=True)

@@ -25,7 +25,7 @@ def assert_close(left, right, jax, tolerance):
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_flax(jax, layer):
+def test_layers_of_flax_are_the_same_with_triconv(jax, layer):
     """In the older and in the newer interface: value and gradients."""
     from flax import linen, nnx
 

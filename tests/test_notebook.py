@@ -13,7 +13,7 @@ FILTER = [[[1, 2, 3]], [[4, 5, 6]]]
 GRADIENT = [[[1, 2], [7, 12], [12, 16]], [[2, 4], [11, 18], [15, 20]], [[3, 6], [15, 24], [18, 24]]]
 
 
-def test_its_values(lib):
+def test_the_values_are_those_of_the_notebook(lib):
     forward = triconv.conv2d_forward(lib.array(SMALL), lib.array([[[10]], [[2]]]))
     np.testing.assert_array_equal(lib.numpy(forward), [[16, 28]])
     forward = triconv.conv2d_forward(lib.array(TWELVE), lib.array(FILTER))
@@ -22,14 +22,14 @@ def test_its_values(lib):
     np.testing.assert_array_equal(lib.numpy(backward), GRADIENT)
 
 
-def test_nested_lists():
+def test_nested_lists_are_taken():
     np.testing.assert_array_equal(triconv.conv2d_forward(SMALL, [[[10]], [[2]]]), [[16, 28]])
     np.testing.assert_array_equal(triconv.conv2d_backward(SMALL, FILTER), GRADIENT)
     assert isinstance(triconv.conv2d_backward_weights(SMALL, [[[1]]]), np.ndarray)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_torch_agrees(torch, channels):
+def test_values_and_gradients_are_torchs(torch, channels):
     """Its 1-channel comparison never ran: the filter was transposed with four axes where it has three."""
     rng = np.random.default_rng(channels)
     matrix, filter_ = rng.standard_normal((3, 2, channels)), rng.standard_normal((2, 1, channels))
@@ -78,6 +78,6 @@ def test_they_are_each_others_derivatives():
         ),
     ],
 )
-def test_errors(function, shapes, match):
+def test_arrays_that_do_not_fit_are_refused(function, shapes, match):
     with pytest.raises(ValueError, match=match):
         getattr(triconv, function)(*(np.ones(shape) for shape in shapes))

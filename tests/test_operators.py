@@ -105,7 +105,7 @@ def test_layouts_are_transpositions(lib, layout, x_axes, w_axes, y_axes):
         np.testing.assert_array_equal(lib.numpy(ours), plain.transpose(axes))
 
 
-def test_left_out_letters():
+def test_letters_may_be_left_out():
     x, w = draw((1, 5, 6, 2), (3, 2, 2, 1))
     whole = triconv.conv(x, w, layout="NHWC,HWIO->NHWC")
     np.testing.assert_array_equal(triconv.conv(x[0], w[..., 0], layout="HWC,HWI->HW"), whole[0, :, :, 0])
@@ -114,7 +114,7 @@ def test_left_out_letters():
     np.testing.assert_array_equal(gray, triconv.conv(x[..., :1], w[:, :, :1], layout="NHWC,HWIO->NHWC")[0, :, :, 0])
 
 
-def test_many_axes_and_none():
+def test_there_may_be_many_axes_or_none():
     x, w = draw((2, 3, 2, 3, 2, 3, 2), (4, 3, 1, 2, 1, 2, 1))
     y = triconv.conv(x, w)
     assert y.shape == (2, 4, 2, 2, 2, 2, 2)
@@ -128,7 +128,7 @@ def test_many_axes_and_none():
     np.testing.assert_array_equal(triconv.conv(a, b), a @ b.T)
 
 
-def test_a_window_that_does_not_fit():
+def test_a_window_that_does_not_fit_is_refused_or_gives_nothing():
     x, w = np.ones((1, 1, 2)), np.ones((1, 1, 3))
     assert triconv.conv(x, w).shape == (1, 1, 0)
     with pytest.raises(ValueError, match="`w`, with its dilation, must fit into the padded input, got 3 > 2"):
@@ -150,7 +150,7 @@ def test_mixed_dtypes_follow_the_library(lib):
     assert triconv.conv(x, w).dtype == lib.xp.result_type(x, w)
 
 
-def test_torch_unsigned_integers(torch):
+def test_unsigned_integers_of_torch_wrap(torch):
     for dtype in (torch.uint16, torch.uint32, torch.uint64):
         ones = [torch.ones(shape, dtype=dtype) for shape in ((1, 1, 3), (1, 1, 2), (1,))]
         assert triconv.conv1d(*ones).tolist() == [[[3, 3]]]
@@ -158,7 +158,7 @@ def test_torch_unsigned_integers(torch):
         assert (y.tolist(), tangent.tolist(), tangent.dtype) == ([[[3, 3]]], [[[5, 5]]], dtype)
 
 
-def test_jax_rank_promotion_may_be_an_error(jax):
+def test_rank_promotion_of_jax_may_be_an_error(jax):
     jnp = jax.numpy
     with jax.numpy_rank_promotion("raise"):
         assert triconv.conv1d(jnp.ones((2, 4, 6)), jnp.ones((6, 4, 3)), jnp.ones(6)).shape == (2, 6, 4)

@@ -55,7 +55,7 @@ def test_pad_adjoint_is_the_adjoint_of_pad(mode):
 
 @pytest.mark.parametrize("name", rules.ROLES)
 @pytest.mark.parametrize("axes", [(0, None), (None, 1), (2, 0), (1, 3)])
-def test_batching_table(name, axes):
+def test_the_batching_table_is_that_of_single_calls(name, axes):
     arrays, geometry = canonical()
     operands = [arrays[role] for role in rules.ROLES[name].operands]
     rng = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def test_batching_table(name, axes):
         np.testing.assert_array_equal(np.take(result, sample, where), expected)
 
 
-def test_batch_of_none():
+def test_a_batch_may_be_empty():
     arrays, geometry = canonical()
     x = np.zeros((0, *arrays["x"].shape), np.float32)
     for w, axis in ((arrays["w"], None), (np.zeros((0, *arrays["w"].shape), np.float32), 0)):
@@ -121,7 +121,7 @@ def test_the_jaxpr_of_a_gradient_has_our_three_and_no_framework_convolution(jax)
     assert not {"conv_general_dilated"} & (found | second)
 
 
-def test_jax_first_and_second_order(jax):
+def test_first_and_second_order_are_those_of_jax(jax):
     x, w, g = jax_arrays(jax)
 
     def losses(conv):
@@ -142,7 +142,7 @@ def test_jax_first_and_second_order(jax):
             np.testing.assert_array_equal(a, b)
 
 
-def test_jax_forward_mode(jax):
+def test_forward_mode_is_that_of_jax(jax):
     x, w, _ = jax_arrays(jax)
     tangents = (x[::-1], w[::-1])
     ours = jax.jvp(lambda x, w: triconv.conv(x, w, **CASE.params), (x, w), tangents)
@@ -152,7 +152,7 @@ def test_jax_forward_mode(jax):
 
 
 @pytest.mark.parametrize("in_axes", [(0, None), (None, 2), (1, 0), (-1, -1)])
-def test_jax_vmap_of_the_gradient(jax, in_axes):
+def test_vmap_of_the_gradient_is_that_of_jax(jax, in_axes):
     x, w, g = jax_arrays(jax)
     stacked = [
         a if axis is None else jax.numpy.stack([a, 2 * a[::-1], -a], axis)
@@ -168,7 +168,7 @@ def test_jax_vmap_of_the_gradient(jax, in_axes):
         np.testing.assert_array_equal(a, b)
 
 
-def test_jax_padding_modes(jax):
+def test_derivatives_of_padding_modes_are_those_of_jax(jax):
     rng = np.random.default_rng(0)
     x, w = (jax.numpy.asarray(rng.integers(-3, 4, shape).astype(float)) for shape in ((2, 2, 5), (3, 2, 3)))
 
@@ -215,7 +215,7 @@ def torch_arrays(torch, dtype=None):
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
-def test_torch_first_and_second_order(torch, mode):
+def test_first_and_second_order_are_those_of_torch(torch, mode):
     def function(x, w, b):
         return triconv.conv2d(x, w, b, stride=(2, 1), padding=(1, 2), groups=2, padding_mode=mode)
 
@@ -223,7 +223,7 @@ def test_torch_first_and_second_order(torch, mode):
     assert torch.autograd.gradgradcheck(function, torch_arrays(torch))
 
 
-def test_torch_transposed(torch):
+def test_transposed_derivatives_are_those_of_torch(torch):
     def function(x, w):
         return triconv.conv_transpose2d(x, w, None, (2, 1), 1, (1, 0), dilation=(1, 2))
 
@@ -247,7 +247,7 @@ def test_torch_complex_gradients_are_conjugated(torch):
 
 
 @pytest.mark.parametrize("in_dims", [(0, None), (None, 1), (1, 0)])
-def test_torch_func(torch, in_dims):
+def test_transforms_are_those_of_torch_func(torch, in_dims):
     x, w, _ = (a.detach() for a in torch_arrays(torch))
     stacked = [a if d is None else torch.stack([a, -a, 2 * a], d) for a, d in zip((x, w), in_dims, strict=True)]
     results = []
@@ -258,7 +258,7 @@ def test_torch_func(torch, in_dims):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_torch_func_with_a_padding_mode(torch):
+def test_transforms_of_padding_modes_are_those_of_torch_func(torch):
     x, w, _ = (a.detach() for a in torch_arrays(torch))
 
     def loss(x, w):
@@ -301,7 +301,7 @@ def test_vjp_and_jvp_are_adjoint(lib, operator):
     np.testing.assert_array_equal(lib.numpy(forth) - lib.numpy(back), 2 * lib.numpy(tangent))
 
 
-def test_vjp_of_mixed_dtypes(lib):
+def test_cotangents_have_the_dtypes_of_their_arrays(lib):
     x = lib.array(np.ones((1, 1, 4)), dtype="float32")
     w = lib.array(np.full((1, 1, 2), 1 + 2j), dtype="complex64")
     y, pullback = triconv.vjp(triconv.conv, x, w)
@@ -320,13 +320,13 @@ def test_vjp_of_mixed_dtypes(lib):
         ([1, 2], TypeError, "`g` must be an array of an array API library, got list"),
     ],
 )
-def test_pullback_errors(g, error, match):
+def test_a_cotangent_that_does_not_fit_is_refused(g, error, match):
     _, pullback = triconv.vjp(triconv.conv, np.ones((1, 1, 4)), np.ones((1, 1, 2)))
     with pytest.raises(error, match=match):
         pullback(g)
 
 
-def test_vjp_and_jvp_errors():
+def test_what_vjp_and_jvp_cannot_take_is_refused():
     x, w = np.ones((1, 1, 4)), np.ones((1, 1, 2))
     with pytest.raises(TypeError, match="`op` must be an operator of triconv"):
         triconv.vjp(np.convolve, x, w)

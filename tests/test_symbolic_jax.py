@@ -42,7 +42,7 @@ def assert_exact(jax, op, *shapes, atol=0.0):
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "gemm", "depthwise", "fft", "vendor"])
-def test_symbolic_batch(jax, algorithm):
+def test_a_symbolic_batch_is_exact(jax, algorithm):
     assert_exact(
         jax,
         lambda x, w: triconv.conv(x, w, stride=2, padding=[(1, 0)], groups=2, algorithm=algorithm),
@@ -53,7 +53,7 @@ def test_symbolic_batch(jax, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "gemm"])
-def test_symbolic_batch_of_a_transposed_convolution(jax, algorithm):
+def test_a_symbolic_batch_of_a_transposed_convolution_is_exact(jax, algorithm):
     assert_exact(
         jax, lambda x, w: triconv.conv(x, w, input_dilation=3, padding=2, algorithm=algorithm), ("b", 2, 5), (3, 2, 4)
     )
@@ -63,18 +63,18 @@ def test_symbolic_batch_of_a_transposed_convolution(jax, algorithm):
 @pytest.mark.parametrize(
     ("x", "w"), [((2, "c", 9), (6, "c", 3)), ((2, 4, 9), ("k", 4, 3)), (("b", "c", 9), ("k", "c", 3))]
 )
-def test_symbolic_channels(jax, algorithm, x, w):
+def test_symbolic_channels_are_exact(jax, algorithm, x, w):
     assert_exact(jax, lambda x, w: triconv.conv(x, w, padding=1, algorithm=algorithm), x, w)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "circular", "reflect"])
-def test_symbolic_batch_with_bias_and_padding_mode(jax, mode):
+def test_a_symbolic_batch_takes_a_bias_and_a_padding_mode(jax, mode):
     assert_exact(
         jax, lambda x, w, b: triconv.conv2d(x, w, b, padding=1, padding_mode=mode), ("b", 2, 5, 4), (3, 2, 3, 2), (3,)
     )
 
 
-def test_a_symbolic_batch_of_gradients(jax):
+def test_gradients_of_a_symbolic_batch_are_exact(jax):
     """Of each sample its own: the batch is carried by both operands and the result, and cannot be a number of groups."""
 
     def f(x, w):

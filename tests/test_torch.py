@@ -234,7 +234,7 @@ def flat(results):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_program(torch, name, mode):
+def test_every_program_is_the_same_with_torchs_convolution(torch, name, mode):
     given = arrays(torch)
     ours, theirs = (flat(PROGRAMS[name](torch, conv, *given)) for conv in convolutions(torch, mode))
     for a, b in zip(ours, theirs, strict=True):
@@ -244,7 +244,7 @@ def test_program(torch, name, mode):
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_gradcheck(torch, mode):
+def test_gradcheck_of_torch_passes(torch, mode):
     inputs = leaves(*arrays(torch, ((1, 2, 3, 2), (2, 1, 2, 2), (2,))))
     conv, _ = convolutions(torch, mode)
     options = {"check_batched_grad": True}
@@ -289,7 +289,7 @@ def test_errors_under_torch_compile_are_ours(torch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_inductor(torch):
+def test_gradients_by_inductor_are_torchs(torch):
     given = leaves(*arrays(torch))
     torch.compiler.reset()
     for mode in ("zeros", "circular"):
@@ -301,7 +301,7 @@ def test_inductor(torch):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_autocast(torch):
+def test_autocast_narrows_with_the_default_precision_alone(torch):
     """Not with the default precision; with "default", of the products alone: sums and results keep the arrays' dtype."""
     x, w, _ = (a.float() for a in arrays(torch))
     x.requires_grad_()

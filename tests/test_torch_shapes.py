@@ -47,7 +47,7 @@ def layer(torch, name, ndim):
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("name", CALLS)
-def test_export_with_dynamic_sizes(torch, name, ndim):
+def test_exported_programs_have_dynamic_sizes(torch, name, ndim):
     """All at once, and the last one alone; the program is right at other sizes."""
     module, sizes = layer(torch, name, ndim), [2, 4, 9, 8, 7][: ndim + 2]
     for dims in {(ndim + 1,), (0, *range(2, ndim + 2))}:
@@ -101,7 +101,7 @@ def test_compilations_are_as_few_as_torchs(torch, name):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bfloat16", "float16"])
-def test_weight_vjps_with_dynamic_sizes(torch, dtype):
+def test_weight_vjps_with_dynamic_sizes_are_exact(torch, dtype):
     x, w = (integers(torch, *s, dtype=getattr(torch, dtype)) for s in ((2, 4, 9, 8), (4, 2, 3, 2)))
     for params in ({"stride": 2, "padding": 1}, {"input_dilation": (2, 3), "dilation": 2, "padding": [(1, 2), (3, 0)]}):
         g = triconv.conv(x, w, **params, groups=2)
@@ -123,7 +123,7 @@ def test_half_width_is_rounded_once_with_dynamic_sizes(torch, dtype):
         assert torch.equal(y, op(x, w, b))
 
 
-def test_what_dynamic_sizes_cannot_have(torch):
+def test_what_dynamic_sizes_cannot_have_is_refused(torch):
     def first(x, w):
         return triconv.conv2d(x, w, algorithm="gemm")
 
@@ -193,7 +193,7 @@ def test_results_are_in_memory_as_torchs(torch, ndim, transposed, algorithm):
             assert got.is_contiguous() or x_last or w_last
 
 
-def test_a_view_after_a_convolution(torch):
+def test_a_view_after_a_convolution_is_taken(torch):
     x, w = integers(torch, 4, 64, 8, 8), integers(torch, 128, 64, 1, 1)
     torch.compiler.reset()
     for conv in (triconv.conv2d, torch.compile(triconv.conv2d, backend="aot_eager")):

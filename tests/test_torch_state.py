@@ -106,7 +106,7 @@ def test_a_function_mode_sees_an_operator(torch, given):
     assert torch.equal(y, triconv.conv2d(*given, groups=2))
 
 
-def test_other_transforms(torch, given):
+def test_other_transforms_are_taken(torch, given):
     x, w = given
     theirs = torch.nn.functional.conv2d
     truth = theirs(x, w, groups=2)
@@ -145,13 +145,16 @@ def test_what_has_no_strides_is_refused(torch, given):
         triconv.conv2d(torch.nested.nested_tensor(list(x)), w, groups=2)
 
 
-def test_keywords_of_torch(torch, given):
+def test_keywords_of_torch_are_taken(torch, given):
     x, w = given
     y = triconv.conv2d(input=x, weight=w, groups=2)
     assert torch.equal(y, torch.nn.functional.conv2d(input=x, weight=w, groups=2))
     assert triconv.conv_transpose2d(x.numpy(), weight=w[:4].numpy()).shape == (2, 2, 9, 7)
     with pytest.raises(TypeError, match="multiple values for argument 'x'"):
         triconv.conv2d(x, w, input=x)
+
+
+PRODUCTS = ("mm", "bmm", "addmm", "convolution", "convolution_backward")
 
 
 def flags(torch):
@@ -227,6 +230,36 @@ def test_products_are_not_narrowed(torch, general_flag, monkeypatch):
     assert set(products) == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("algorithm", ["gemm", "vendor"])
+@pytest.mark.parametrize(("precision", "wide"), [("highest", True), ("default", False)])
+def test_a_compiled_program_has_the_precision_that_is_asked_for(
+    torch, given, general_flag, monkeypatch, algorithm, precision, wide
+):
+    """Value and gradients, under a flag that narrows: "highest" is compiled into products of doubles, "default" is not."""
+    general_flag.fp32_precision = "tf32"
+    seen = {}
+
+    def keep(graph, inputs):
+        for node in graph.graph.nodes:
+            if str(node.target).split(".")[0] == "aten" and (kind := str(node.target).split(".")[1]) in PRODUCTS:
+                seen.setdefault(kind, set()).update(a.meta["val"].dtype for a in node.all_input_nodes[:2])
+        return graph
+
+    from torch._dynamo.backends.common import aot_autograd
+
+    torch.compiler.reset()
+    x, w = (a.clone().requires_grad_() for a in given)
+    call = lambda x, w: triconv.conv2d(x, w, **PARAMS, algorithm=algorithm, precision=precision)  # noqa: E731
+    y = torch.compile(call, fullgraph=True, backend=aot_autograd(fw_compiler=keep))(x, w)
+    found = y, *torch.autograd.grad(y, (x, w), y.detach())
+    assert seen
+    assert set().union(*seen.values()) == {torch.float64 if wide else torch.float32}
+    y = torch.nn.functional.conv2d(x, w, **PARAMS)
+    for ours, truth in zip(found, (y, *torch.autograd.grad(y, (x, w), y.detach())), strict=True):
+        assert torch.equal(ours, truth)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
     "params",
@@ -237,9 +270,9 @@ def test_products_are_not_narrowed(torch, general_flag, monkeypatch):
         {"stride": 2, "padding": [(1, 2), (0, 3)]},
     ],
 )
-def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, compiled):
+def test_convolutions_that_are_told_not_to_use_tf32_are_exact(torch, given, monkeypatch, params, compiled):
     """As on CUDA, run by the CPU, with the weight VJP as a convolution: exact."""
-    from triconv.backends import torch_products
+    from triconv.backends import torch_internals, torch_products
 
     def three(x, w, algorithm):
         y = triconv.conv(x, w, groups=2, algorithm=algorithm, **params)
@@ -248,9 +281,9 @@ def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, co
 
     x, w = (a.requires_grad_() for a in given)
     truth = three(x, w, "direct")
-    used, plain = [], torch_products._without_tf32
+    used, plain = [], torch_internals.convolution_without_tf32
     monkeypatch.setattr(torch_products, "_has_switch", lambda array: True)
-    monkeypatch.setattr(torch_products, "_without_tf32", lambda *args: used.append(args) or plain(*args))
+    monkeypatch.setattr(torch_internals, "convolution_without_tf32", lambda *args: used.append(args) or plain(*args))
     if compiled:
         torch.compiler.reset()
         conv = torch.compile(
@@ -265,7 +298,7 @@ def test_convolutions_told_not_to_use_tf32(torch, given, monkeypatch, params, co
         assert torch.equal(ours, right)
 
 
-def test_parameters_as_text(torch):
+def test_parameters_as_text_lead_back(torch):
     from triconv.autodiff import torch_functions as binding
     from triconv.geometry import Geometry
 
@@ -282,7 +315,7 @@ def test_parameters_as_text(torch):
     assert binding._read.cache_info().maxsize
 
 
-def test_batched_gradients_of_other_geometries_in_other_threads(torch):
+def test_threads_get_batched_gradients_of_their_own_geometries(torch):
     """Each gets its own; nothing that is kept grows without bound."""
     meet, wrong = threading.Barrier(4), []
 
@@ -305,7 +338,7 @@ def test_batched_gradients_of_other_geometries_in_other_threads(torch):
     assert not wrong
 
 
-def test_distributed_tensors(torch, given, tmp_path):
+def test_distributed_tensors_are_taken(torch, given, tmp_path):
     """Replicated or sharded over the batch, of a group of one process."""
     from torch.distributed import device_mesh
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor

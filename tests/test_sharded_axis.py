@@ -16,7 +16,7 @@ ROLES = ("g", "x")
 
 
 @st.composite
-def shared_out(draw):
+def sharded_axes(draw):
     """Draw an axis in blocks."""
     size, taps, stride, dilation, input_dilation, (lo, hi) = draw(axes())
     extent = input_dilation * (size - 1) + 1 if size else 0
@@ -52,7 +52,7 @@ def convolved(axis, x, w):
     return y
 
 
-@given(halo=shared_out())
+@given(halo=sharded_axes())
 @settings(max_examples=500)
 def test_every_device_computes_its_outputs_from_its_window(halo):
     rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_every_device_computes_its_outputs_from_its_window(halo):
     np.testing.assert_array_equal(y[: halo.axis.output_size], convolved(halo.axis, x, w))
 
 
-@given(halo=shared_out())
+@given(halo=sharded_axes())
 @settings(max_examples=300)
 def test_parts_of_a_block_are_those_of_the_whole(halo):
     rng = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def test_parts_of_a_block_are_those_of_the_whole(halo):
         assert inputs.stop <= halo.input_block - halo.start
 
 
-@given(halo=shared_out())
+@given(halo=sharded_axes())
 @settings(max_examples=300)
 def test_a_message_goes_to_the_devices_whose_window_reaches_it_or_beyond_it(halo):
     """And to no other; none comes from beyond the ends."""
@@ -102,7 +102,7 @@ def test_a_message_goes_to_the_devices_whose_window_reaches_it_or_beyond_it(halo
         assert halo.count_sent() == 0
 
 
-@given(halo=shared_out())
+@given(halo=sharded_axes())
 @settings(max_examples=300)
 def test_scale_counts_what_the_simulation_sends(halo):
     found = scale(Geometry((halo.axis,)), (halo.parts,), n=2, c=3, k=5)
@@ -134,13 +134,13 @@ def test_a_sequence_sends_what_its_kernel_reaches(devices):
     assert found.multiply_adds == 2 * 64 * 128 * 2**30 // devices
 
 
-def test_halos_of_several_hops():
+def test_a_wide_halo_takes_several_hops():
     halo = ShardedAxis.of(Axis(16, 12, pad_lo=11), 8)
     assert [transfer.hop for transfer in halo.transfers()] == [1, 2, 3, 4, 5, 6]
     assert halo.count_sent() == 2 * (7 + 6 + 5 + 4 + 3) + 1 * 2
 
 
-def test_the_plan_of_the_readme():
+def test_the_plan_that_is_documented():
     """As `triconv.halo.scale` prints it."""
     unet = Geometry.of((2048,) * 3, (3,) * 3, padding=1)
     layer = scale(unet, (16,) * 3, c=32, k=32)

@@ -1,4 +1,4 @@
-"""One of two processes of a program that is shared out over the devices of both; run by test_processes.py.
+"""One of two processes of a program whose arrays are sharded over the devices of both; test_two_processes.py runs it.
 
 Arguments: the port, the number of this process, and whether the other one is killed on the way.
 """
@@ -35,7 +35,7 @@ def main(port, number, kill):
         triconv.conv_weight_vjp(y, x, kernel_size=w.shape[2:], **params),
     )
 
-    def shared_out(a, spec):
+    def sharded(a, spec):
         return jax.make_array_from_callback(a.shape, jax.sharding.NamedSharding(mesh, spec), lambda index: a[index])
 
     @jax.jit
@@ -43,7 +43,7 @@ def main(port, number, kill):
         y, pullback = jax.vjp(lambda x, w: triconv.jax.conv_sharded(x, w, mesh, spec, **params), x, w)
         return y, *pullback(y)
 
-    arrays = shared_out(x, spec), shared_out(w, jax.P())
+    arrays = sharded(x, spec), sharded(w, jax.P())
     for step in range(3):
         for found, right in zip(three(*arrays), truth, strict=True):
             for shard in found.addressable_shards:

@@ -65,7 +65,7 @@ def test_shard_map_sums_the_gradient_of_what_is_replicated(jax, check_vma, eager
 
 
 @pytest.mark.parametrize("check_vma", [True, False])
-def test_shard_map_of_loops(jax, monkeypatch, check_vma):
+def test_loops_inside_shard_map_are_exact(jax, monkeypatch, check_vma):
     """What a loop starts from varies over the mesh as what it computes does: rows of a sample, and sums over blocks."""
     for name in ("WHOLE", "LOOPED"):
         monkeypatch.setattr(gemm, name, 200)
@@ -92,7 +92,7 @@ def test_shard_map_of_loops(jax, monkeypatch, check_vma):
 
 
 @pytest.mark.parametrize("varying", ["x", "w", "both"])
-def test_shard_map_of_everything_else(jax, varying):
+def test_every_derivative_inside_shard_map_is_exact(jax, varying):
     """Whichever operand varies: value, JVP, both VJPs, second order, vmap."""
     x, w = arrays(jax)
     specs = [jax.P("a") if varying in (name, "both") else jax.P() for name in "xw"]
@@ -116,7 +116,7 @@ def test_shard_map_of_everything_else(jax, varying):
     assert_same(jax.jit(f)(*given), expected, jax)
 
 
-def test_shard_map_type_of_the_result(jax):
+def test_a_result_inside_shard_map_varies_as_its_operands_do(jax):
     """A result of operands that do not vary does not either, and says so."""
     x, w = arrays(jax)
 
@@ -140,7 +140,7 @@ def test_shard_map_type_of_the_result(jax):
         ((), ()),
     ],
 )
-def test_automatic_axes(jax, x_spec, w_spec):
+def test_automatic_axes_change_no_value_and_no_gradient(jax, x_spec, w_spec):
     x, w = arrays(jax)
     expected = jax.value_and_grad(loss, (0, 1))(x, w)
     where = mesh(jax, "Auto")
@@ -151,7 +151,7 @@ def test_automatic_axes(jax, x_spec, w_spec):
 
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("x_spec", [("a",), (("a", "b"),), (None, None, "b"), ("a", None, "b")])
-def test_explicit_axes(jax, x_spec, eager):
+def test_explicit_axes_keep_the_sharding_of_the_first_operand(jax, x_spec, eager):
     """The result keeps to the batch and positions of x, a cotangent to what it is one of; as lax where lax is right."""
     x, w = arrays(jax)
     where = mesh(jax, "Explicit")
@@ -168,7 +168,7 @@ def test_explicit_axes(jax, x_spec, eager):
     assert jax.typeof(tangent) == jax.typeof(y)
 
 
-def test_explicit_axes_by_vmap_and_second_order(jax):
+def test_explicit_axes_go_through_vmap_and_second_order(jax):
     x, w = arrays(jax)
     where = mesh(jax, "Explicit")
     xs, ws = put(jax, where, x, ("a",)), put(jax, where, w, ())
@@ -180,7 +180,7 @@ def test_explicit_axes_by_vmap_and_second_order(jax):
 
 
 @pytest.mark.parametrize("spec", [("a",), ("a", "b"), (), (None, "b")])
-def test_out_sharding(jax, spec):
+def test_out_sharding_is_that_of_the_result(jax, spec):
     x, w = arrays(jax)
     where = mesh(jax, "Explicit")
     xs, ws = put(jax, where, x, ("a",)), put(jax, where, w, ("b",))
@@ -216,7 +216,7 @@ def test_explicit_axes_that_do_not_divide_are_refused(jax):
         triconv.conv1d(xs, ws, padding=[(0, 1)])
 
 
-def test_out_sharding_errors(jax):
+def test_an_out_sharding_that_makes_no_sense_is_refused(jax):
     x, w = arrays(jax)
     with pytest.raises(ValueError, match=r"`out_sharding` must be a NamedSharding outside of jax.set_mesh"):
         conv(x, w, out_sharding=jax.P("a"))
@@ -228,7 +228,7 @@ def test_out_sharding_errors(jax):
         assert_same(conv(x, w, out_sharding=jax.P()), conv(x, w), jax)
 
 
-def test_every_operator_on_explicit_axes(jax):
+def test_every_operator_takes_explicit_axes(jax):
     """With bias, with `triconv.vjp` and `triconv.jvp`, transposed, and a padding mode."""
     x, w = arrays(jax)
     bias = jax.numpy.arange(8.0, dtype=np.float32)
@@ -262,7 +262,7 @@ def contractions(jax, **params):
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("spec", [("a",), ("b",), (None, None, "a"), (None, None, None, "b")])
-def test_axes_of_a_mesh_that_share_out_nothing(jax, spec, layer):
+def test_axes_of_a_mesh_that_shard_nothing_change_no_value(jax, spec, layer):
     """Devices that have the same part count once; of lax's, XLA's partitioner adds up some that many times too often."""
     x, w, params = LAYERS[layer]
     f = contractions(jax, **params)
@@ -277,8 +277,8 @@ def test_axes_of_a_mesh_that_share_out_nothing(jax, spec, layer):
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("shared", ["batch", "channels"])
-def test_no_windows_stand_in_memory(jax, shared, layer):
-    """Temporary memory on a device where batch or channels are shared out: of the order of its part of the arrays."""
+def test_no_unfolded_windows_stand_in_memory(jax, shared, layer):
+    """Temporary memory on a device where batch or channels are sharded is of the order of its part of the arrays."""
     _, w, params = LAYERS[layer]
     x, grouped = (16, 32, 28, 28), params.get("groups", 1) > 1
     w = (32, {"dense": 32, "strided": 32, "grouped": 8, "depthwise": 1}[layer], 3, 3)

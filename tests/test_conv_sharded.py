@@ -105,18 +105,18 @@ def compare(jax, number, **more):
 
 
 @pytest.mark.parametrize("number", range(QUICK))
-def test_drawn_meshes_and_geometries(jax, number):
+def test_drawn_meshes_and_geometries_are_exact(jax, number):
     compare(jax, number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(QUICK, 220))
-def test_two_hundred_meshes_and_geometries(jax, number):
+def test_two_hundred_meshes_and_geometries_are_exact(jax, number):
     compare(jax, number)
 
 
 @pytest.mark.parametrize("number", [3, 5])
-def test_interior_first(jax, number):
+def test_the_interior_by_itself_is_exact(jax, number):
     compare(jax, number, overlap=True)
 
 
@@ -158,7 +158,7 @@ def compiled(jax, conv, mesh, x_spec, w_spec, x=X, w=W, **params):
 
 @pytest.mark.parametrize("way", ["jit", "conv_sharded"])
 @pytest.mark.parametrize("shared", SHARED)
-def test_collectives_of_batch_and_channels(jax, shared, way):
+def test_batch_and_channels_need_one_sum_over_devices_at_most(jax, shared, way):
     """Sharded inputs under jit alone, by XLA's partitioner, and by conv_sharded: one sum where there is one, no gather."""
     x_spec, w_spec, expected = SHARED[shared]
     mesh = mesh_of(jax, {"a": 4, "b": 2})
@@ -172,7 +172,7 @@ def test_collectives_of_batch_and_channels(jax, shared, way):
 
 
 @pytest.mark.parametrize("way", ["jit", "conv_sharded"])
-def test_groups_need_nothing(jax, way):
+def test_groups_need_no_collective(jax, way):
     """What XLA gathers whole for lax's grouped convolution (xla#47945)."""
     mesh = mesh_of(jax, {"a": 4, "b": 2})
     params = {"padding": 1, "groups": 8}
@@ -200,7 +200,7 @@ def test_groups_need_nothing(jax, way):
         (triconv.conv1d, (8, 8, 64), (8, 8, 31), ((None, "a"), (None, "a")), {"padding": 15}, {"y": {"all-reduce": 1}}),
     ],
 )
-def test_collectives_of_other_operators_under_jit(jax, op, x, w, specs, params, expected):
+def test_other_operators_under_jit_need_the_same_collectives(jax, op, x, w, specs, params, expected):
     mesh = mesh_of(jax, {"a": 4, "b": 2})
     found = compiled(jax, lambda x, w: op(x, w, **params), mesh, *specs, x, w)
     counts = {name: {kind: count for kind, (count, _) in kinds.items()} for name, kinds in found.items()}
@@ -245,7 +245,7 @@ def test_only_halos_travel(jax, shared):
         ("conv3d", ((1, 2, 6, 5, 8), (3, 2, 3, 3, 3)), {"padding": 1}, (None, None, "a", None, "b")),
     ],
 )
-def test_every_operator(jax, op, shapes, params, spec):
+def test_every_operator_has_every_derivative(jax, op, shapes, params, spec):
     """By its own spelling, with bias, unbatched, transposed, uneven last blocks; value, VJPs, JVP and second order."""
     mesh, op = mesh_of(jax, {"a": 4, "b": 2}), getattr(triconv, op)
     arrays = list(map(jax.numpy.asarray, integers(np.random.default_rng(0), *shapes)))
@@ -267,7 +267,38 @@ def test_every_operator(jax, op, shapes, params, spec):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def test_several_hops(jax):
+@pytest.mark.parametrize(
+    ("op", "shapes", "params", "spec", "dtype"),
+    [
+        ("conv1d", ((4, 8, 21), (6, 8, 5), (6,)), {"stride": 2, "padding": 3}, ("b", None, "a"), "float16"),
+        ("conv2d", ((3, 8, 9, 6), (5, 8, 3, 3), (5,)), {"padding": 1}, (None, "a", None, "b"), "bfloat16"),
+        ("conv_transpose1d", ((2, 8, 11), (8, 3, 4), (3,)), {"stride": 3}, (None, "b", "a"), "bfloat16"),
+    ],
+)
+def test_half_precision_with_a_bias_is_rounded_once(jax, op, shapes, params, spec, dtype):
+    """Where sums go over devices too: each result is the exact number, to the nearest of its dtype; in all four arrays."""
+    rng, mesh, op = np.random.default_rng(0), mesh_of(jax, {"a": 4, "b": 2}), getattr(triconv, op)
+    arrays = [rng.integers(-31, 32, shape) for shape in shapes]
+    y, pullback = triconv.vjp(op, *(a.astype(np.float64) for a in arrays), **params)
+    g = rng.integers(-31, 32, y.shape)
+    expected = [y, *pullback(g.astype(np.float64))]
+    assert max(np.abs(a).max() for a in expected) > 2048  # more than either dtype has exactly
+
+    def run(*arrays):
+        y, pullback = jax.vjp(
+            lambda *arrays: triconv.jax.sharded(op, mesh, jax.P(*spec))(*arrays, **params), *arrays[:-1]
+        )
+        return y, *pullback(arrays[-1])
+
+    found = jax.jit(run)(*(jax.numpy.asarray(a, dtype) for a in (*arrays, g)))
+    for ours, truth in zip(found, expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(
+            np.asarray(ours, np.float64), np.asarray(jax.numpy.asarray(truth, dtype), np.float64)
+        )
+
+
+def test_a_halo_wider_than_a_block_is_exact(jax):
     """A halo that is wider than a block comes from several blocks away."""
     mesh = mesh_of(jax, {"a": 8})
     x, w = integers(np.random.default_rng(0), (1, 2, 16), (2, 2, 12))
@@ -297,14 +328,14 @@ def test_several_hops(jax):
         ((None, ("a", "b")), (), "the axis 'C' of `x` must divide among the devices, got 4 for 8"),
     ],
 )
-def test_specs_that_make_no_sense(jax, x_spec, w_spec, message):
+def test_specs_that_make_no_sense_are_refused(jax, x_spec, w_spec, message):
     mesh = mesh_of(jax, {"a": 4, "b": 2})
     x, w = jax.numpy.ones((8, 4, 6, 6)), jax.numpy.ones((4, 4, 3, 3))
     with pytest.raises(ValueError, match=message):
         triconv.jax.conv_sharded(x, w, mesh, jax.P(*x_spec), jax.P(*w_spec))
 
 
-def test_what_is_no_mesh_or_operator(jax):
+def test_what_is_no_mesh_or_operator_is_refused(jax):
     mesh = mesh_of(jax, {"a": 8})
     with pytest.raises(TypeError, match=r"`mesh` must be a jax\.sharding\.Mesh, got str"):
         triconv.jax.sharded(triconv.conv, "a")

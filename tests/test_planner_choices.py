@@ -1,0 +1,56 @@
+"""What "auto" takes, against what each candidate was measured to take: slow, and of a machine that does nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+
+# layers as small as those of homework and of small models: operator, x, w and parameters
+LAYERS = {
+    "LeNet, first": ("conv2d", (1, 1, 28, 28), (16, 1, 5, 5), {}),
+    "LeNet, second": ("conv2d", (8, 6, 14, 14), (16, 6, 5, 5), {}),
+    "image, 3x3": ("conv2d", (4, 16, 32, 32), (16, 16, 3, 3), {"padding": 1}),
+    "image, strided": ("conv2d", (4, 16, 32, 32), (32, 16, 3, 3), {"padding": 1, "stride": 2}),
+    "1x1": ("conv2d", (4, 32, 16, 16), (64, 32, 1, 1), {}),
+    "patches": ("conv2d", (2, 3, 64, 64), (48, 3, 8, 8), {"stride": 8}),
+    "depthwise": ("conv2d", (4, 32, 28, 28), (32, 1, 3, 3), {"padding": 1, "groups": 32}),
+    "grouped": ("conv2d", (4, 32, 28, 28), (32, 8, 3, 3), {"padding": 1, "groups": 4}),
+    "dilated": ("conv2d", (2, 16, 32, 32), (16, 16, 3, 3), {"padding": 4, "dilation": 4}),
+    "upsampling": ("conv_transpose2d", (2, 16, 14, 14), (16, 8, 4, 4), {"stride": 2, "padding": 1}),
+    "sequence, causal": ("conv", (2, 16, 512), (16, 16, 9), {"padding": "causal", "dilation": 4}),
+    "volume": ("conv3d", (1, 8, 12, 12, 12), (8, 8, 3, 3, 3), {"padding": 1}),
+}
+# how many times as long as the best candidate the choice may take; and how often candidates are measured, of which the
+# shortest times count, as long as more than that is found: others may have used the machine meanwhile
+FACTOR, ATTEMPTS = 2, 5
+
+
+def measured(lib, layer):
+    """Seconds by contraction and candidate, and what "auto" takes."""
+    op, x, w, params = LAYERS[layer]
+    x, w = (lib.array(np.ones(shape, np.float32)) for shape in (x, w))
+    rows = triconv.explain(getattr(triconv, op), x, w, measure=True, **params).rows
+    return {row.contraction: row.measured for row in rows}, {row.contraction: row.algorithm for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_choice_takes_at_most_twice_as_long_as_the_best_candidate(lib, layer):
+    if lib.name == "array-api-strict":
+        pytest.skip("a library to test with, which nobody computes with")
+    best = {}
+    for _ in range(ATTEMPTS):
+        seconds, choices = measured(lib, layer)
+        for name, candidates in seconds.items():
+            known = best.setdefault(name, dict(candidates))
+            known |= {algorithm: min(known[algorithm], time) for algorithm, time in candidates.items()}
+        slower = {
+            name: (choices[name], {algorithm: f"{time * 1e3:.3f} ms" for algorithm, time in times.items()})
+            for name, times in best.items()
+            if times[choices[name]] > FACTOR * min(times.values())
+        }
+        if not slower:
+            return
+    pytest.fail(f"another candidate is more than {FACTOR} times as fast: {slower}")

@@ -1,0 +1,225 @@
+"""Canaries: each internal of torch that triconv uses is where it was, and does what triconv needs.
+
+A canary that fails names what moved and what triconv needs it for. One file of `src` uses internals, so one file changes.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from internals import Canaries, users
+
+HOME = "backends/torch_internals.py"
+canaries = Canaries()
+about = canaries.about
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
+
+def test_one_file_uses_what_is_internal_to_torch():
+    assert set(users("torch")) == {HOME}
+
+
+def test_every_internal_of_torch_that_is_used_has_a_canary():
+    used = users("torch")[HOME]
+    assert len(used) > 10
+    assert used - set(canaries) == set()
+
+
+def seen_by(transform, ask, torch):
+    """What `ask` answers while a transform runs a function of one tensor."""
+    answers = []
+
+    def f(a):
+        answers.append(ask(a))
+        return (a * a).sum()
+
+    transform(f, torch.ones(3))
+    return answers[0]
+
+
+def transforms(torch):
+    """Each transform that triconv tells from the others: runs a function with a tensor."""
+    forward_ad = torch.autograd.forward_ad
+
+    def forward(f, a):
+        with forward_ad.dual_level():
+            f(forward_ad.make_dual(a, a))
+
+    return {
+        "none": lambda f, a: f(a),
+        "grad": lambda f, a: torch.func.grad(f)(a),
+        "vmap": lambda f, a: torch.vmap(f)(torch.stack([a, a])),
+        "jvp": lambda f, a: torch.func.jvp(f, (a,), (a,)),
+        "jvp of jvp": lambda f, a: torch.func.jvp(lambda b: torch.func.jvp(f, (b,), (a,))[1], (a,), (a,)),
+        "functionalize": lambda f, a: torch.func.functionalize(f)(a),
+        "trace": lambda f, a: torch.jit.trace(f, (a,), check_trace=False),
+        "forward mode": forward,
+    }
+
+
+def answers(torch, ask):
+    """What `ask` answers under each transform."""
+    return {name: seen_by(transform, ask, torch) for name, transform in transforms(torch).items()}
+
+
+@about("torch._C._get_tracing_state", "torch.jit.trace, which takes no autograd function and no list of bools")
+def _(torch):
+    states = answers(torch, lambda a: torch._C._get_tracing_state() is not None)
+    assert [name for name, traced in states.items() if traced] == ["trace"]
+
+
+@about("torch._C._functorch.peek_interpreter_stack", "torch.func, under which nothing is written in place")
+def _(torch):
+    from torch._C._functorch import peek_interpreter_stack
+
+    states = answers(torch, lambda a: peek_interpreter_stack() is not None)
+    assert {name for name, running in states.items() if running} == {
+        "grad",
+        "vmap",
+        "jvp",
+        "jvp of jvp",
+        "functionalize",
+    }
+
+
+@about(
+    "torch._C._functorch.get_interpreter_stack", "the transforms of torch.func that run, of which some drop derivatives"
+)
+@about("torch._C._functorch.TransformType.Jvp", "forward mode over forward mode, which drops mixed derivatives")
+@about("torch._C._functorch.TransformType.Functionalize", "torch.func.functionalize, which takes no autograd function")
+def _(torch):
+    from torch._C._functorch import TransformType, get_interpreter_stack
+
+    keys = answers(torch, lambda a: [level.key() for level in get_interpreter_stack() or ()])
+    assert {name: found.count(TransformType.Jvp) for name, found in keys.items() if TransformType.Jvp in found} == {
+        "jvp": 1,
+        "jvp of jvp": 2,
+    }
+    assert [name for name, found in keys.items() if TransformType.Functionalize in found] == ["functionalize"]
+    assert keys["none"] == keys["trace"] == []
+
+
+@about("torch._C._functorch.is_legacy_batchedtensor", "is_grads_batched=True, whose tensors have no slices")
+def _(torch):
+    from torch._C._functorch import is_legacy_batchedtensor
+
+    seen = []
+
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            return 2 * a
+
+        @staticmethod
+        def backward(ctx, ct):
+            seen.append(is_legacy_batchedtensor(ct))
+            return 2 * ct
+
+    a = torch.ones(3, requires_grad=True)
+    torch.autograd.grad(Double.apply(a), a, torch.eye(3), is_grads_batched=True)
+    torch.autograd.grad(Double.apply(a), a, torch.ones(3))
+    assert seen == [True, False]
+    assert not any(answers(torch, is_legacy_batchedtensor).values())
+
+
+@about("torch.autograd.forward_ad._current_level", "forward mode, in which a view in between would lose its tangent")
+def _(torch):
+    levels = answers(torch, lambda a: torch.autograd.forward_ad._current_level >= 0)
+    assert {name for name, is_open in levels.items() if is_open} == {"jvp", "jvp of jvp", "forward mode"}
+
+
+@about("torch._C._len_torch_dispatch_stack", "modes that replay operations, under which nothing is written in place")
+@about(
+    "torch.utils._python_dispatch.TorchDispatchMode", "triconv.check, which listens for operators without derivatives"
+)
+def _(torch):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen = []
+
+    class Listener(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func.namespace, func.name()))
+            return func(*args, **(kwargs or {}))
+
+    assert torch._C._len_torch_dispatch_stack() == 0
+    with Listener():
+        assert torch._C._len_torch_dispatch_stack() == 1
+        torch.ones(2) + 1
+    assert ("aten", "aten::add.Tensor") in seen
+
+
+@about("torch._C._len_torch_function_stack", "modes of functions, under which nothing is written in place")
+def _(torch):
+    from torch.overrides import TorchFunctionMode
+
+    assert torch._C._len_torch_function_stack() == 0
+    with TorchFunctionMode():
+        assert torch._C._len_torch_function_stack() == 1
+
+
+@about(
+    "torch._dynamo.nonstrict_trace", "torch.compile, which traces an operator with tensors and does not read its Python"
+)
+def _(torch):
+    from torch._dynamo import nonstrict_trace
+
+    asked = []
+
+    @nonstrict_trace
+    def scaled(name, a, *, by):
+        asked.append((name, torch.compiler.is_dynamo_compiling()))
+        return a * len(asked.__getitem__(0)[0]) * by  # what Dynamo could not read
+
+    torch.compiler.reset()
+    compiled = torch.compile(lambda a: scaled("abc", a, by=2) + 1, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 7.0))
+    assert asked[0] == ("abc", False)
+
+
+@about(
+    "torch.fx.experimental.symbolic_shapes.statically_known_true",
+    "dynamic sizes, which triconv compares without a guard",
+)
+def _(torch):
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    seen = []
+
+    class Module(torch.nn.Module):
+        def forward(self, a):
+            n = a.shape[0]
+            seen.append([statically_known_true(claim) for claim in (n + 1 - 1 == n, n == 4, n * 0 == 1)])
+            return a + 1
+
+    torch.export.export(Module(), (torch.ones(4, 2),), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False)
+    assert seen == [[True, False, False]]
+    assert statically_known_true(True)
+    assert not statically_known_true(False)
+
+
+@about("torch.ops.mkldnn._is_mkldnn_bf16_supported", "bfloat16 on a CPU, where oneDNN takes it with sums in float32")
+def _(torch):
+    assert isinstance(torch.ops.mkldnn._is_mkldnn_bf16_supported(), bool)
+    assert isinstance(torch.backends.mkldnn.is_available(), bool)
+    assert isinstance(torch.backends.mkldnn.enabled, bool)
+
+
+@about("torch.ops.aten._convolution", "cuDNN's convolution without TF32: the last argument says so in the call")
+def _(torch):
+    arguments = [argument.name for argument in torch.ops.aten._convolution.default._schema.arguments]
+    assert arguments == [
+        *("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups"),
+        *("benchmark", "deterministic", "cudnn_enabled", "allow_tf32"),
+    ]
+    cudnn, x, w = torch.backends.cudnn, torch.arange(6.0).reshape(1, 1, 6), torch.ones(1, 1, 3)
+    y = torch.ops.aten._convolution(
+        x, w, None, [2], [1], [1], False, [0], 1, cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False
+    )
+    assert torch.equal(y, torch.conv1d(x, w, None, 2, 1))
+
+
+@pytest.mark.parametrize("internal", canaries)
+def test_canary(torch, internal):
+    canaries.run(internal, torch)

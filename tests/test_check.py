@@ -15,7 +15,7 @@ import pytest
 import triconv
 from triconv.checking import check as check_module
 from triconv.checking.candidates import framework_of
-from triconv.checking.explanations import Cause, Explanation, Hypothesis
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings import WrongElements, WrongShape
 from triconv.checking.json_report import plain
 from triconv.checking.protocol import Kind, Proof, Question, Role
@@ -295,9 +295,9 @@ def test_json_has_every_question_and_finding_by_its_fields(tmp_path):
     assert row["question"] == {
         "kind": "vjp", "role": "w", "name": "w", "order": 1, "transform": "vjp", "mode": None, "sample": None,
     }  # fmt: skip
-    explanation = row["finding"]["explanation"]
-    assert (row["finding"]["type"], explanation["cause"]) == ("WrongElements", "batch averaged")
-    assert (explanation["hypothesis"], explanation["size"], explanation["axis"]) == ("mean over the batch", 2, None)
+    diagnosis = row["finding"]["diagnosis"]
+    assert (row["finding"]["type"], diagnosis["cause"]) == ("WrongElements", "batch averaged")
+    assert (diagnosis["hypothesis"], diagnosis["size"], diagnosis["axis"]) == ("mean over the batch", 2, None)
     evidence = row["evidence"]
     assert evidence["found"] == evidence["expected"] / 2
     assert type(row["error_over_bound"]) is float
@@ -326,9 +326,9 @@ def test_json_has_numbers_as_numbers():
 
 def test_a_wrong_second_order_keeps_its_own_cause():
     """In the field of its own, where the cause of the row says that first order is right."""
-    explanation = WrongElements(Explanation(Cause.SIGN, Hypothesis.SIGN))
+    diagnosis = WrongElements(Diagnosis(Cause.SIGN, Hypothesis.SIGN))
     rows = [
-        ReportRow(Question(Kind.SECOND_ORDER, Role.X, "x", 2), "wrong", Proof.EXACT, explanation, cause=Cause.SIGN),
+        ReportRow(Question(Kind.SECOND_ORDER, Role.X, "x", 2), "wrong", Proof.EXACT, diagnosis, cause=Cause.SIGN),
         ReportRow(
             Question(Kind.SECOND_ORDER, Role.W, "w", 2), "wrong", Proof.SHAPE, WrongShape((1,), (2,)), cause="shape"
         ),
@@ -337,7 +337,7 @@ def test_a_wrong_second_order_keeps_its_own_cause():
     assert [row.cause for row in later] == ["second order only"] * 2
     assert [row.finding.cause for row in later] == ["sign", "shape"]
     assert later[0].detail == "first order is right, second is not (sign): the sign is wrong"
-    first = ReportRow(Question(Kind.VJP, Role.X, "x", 1), "wrong", Proof.EXACT, explanation, cause=Cause.SIGN)
+    first = ReportRow(Question(Kind.VJP, Role.X, "x", 1), "wrong", Proof.EXACT, diagnosis, cause=Cause.SIGN)
     assert check_module._later_only([first, *rows]) == [first, *rows]
 
 

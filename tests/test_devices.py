@@ -78,7 +78,7 @@ def value_row(jax, x_spec, w_spec, mistake):
     function = functools.partial(own, jax, mesh=mesh, spec=spec, mistake=mistake)
     problem = ConvolutionProblem.of(triconv.conv, (X, W), {"padding": 1})
     problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, spec))
-    candidate = as_candidate(function, framework="jax", dtype="float32", keywords={}, as_listed=False)
+    candidate = as_candidate(function, framework="jax", dtype="float32", keywords={}, is_notebook=False)
     probe = next(probe for probe in probes(candidate, problem, "float32") if probe.question.is_plain_value)
     return judge(CheckContext(problem, "float32", None, 0, None, True), probe)
 

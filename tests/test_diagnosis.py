@@ -9,10 +9,10 @@ import pytest
 
 import triconv
 from triconv.checking import drawn_data, wording
+from triconv.checking.causes import Hypothesis
 from triconv.checking.comparison import WrongResult, same
 from triconv.checking.convolution import ConvolutionProblem, Expectations
 from triconv.checking.diagnosis import diagnose
-from triconv.checking.explanations import Hypothesis
 from triconv.checking.misunderstandings import misunderstandings
 
 CALLS = [
@@ -53,11 +53,11 @@ def test_every_misunderstanding_is_named(operator, shapes, params, every):
             continue
         if same(found, expected):  # no mistake in this geometry
             continue
-        explanation = diagnose(WrongResult(problem, right, Expectations.value, problem.result, found, expected, True))
-        assert explanation.cause == made.cause or explanation.cause in COINCIDE[made.cause], made
-        assert "None" not in wording.explanation(explanation)
-        named += explanation.cause == made.cause
-        others += explanation.cause != made.cause
+        diagnosis = diagnose(WrongResult(problem, right, Expectations.value, problem.result, found, expected, True))
+        assert diagnosis.cause == made.cause or diagnosis.cause in COINCIDE[made.cause], made
+        assert "None" not in wording.diagnosis(diagnosis)
+        named += diagnosis.cause == made.cause
+        others += diagnosis.cause != made.cause
     assert named > 60 / every
     assert others <= named / 8
 

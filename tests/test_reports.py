@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from triconv.checking import html_report, text_report, wording
-from triconv.checking.explanations import Cause, Explanation, Hypothesis
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings import (
     CaughtException,
     EqualOnIntegers,
@@ -66,7 +66,7 @@ JVP = Question(Kind.JVP, "g", None, 1, Transform.JVP)
 
 
 def wrong(question, *, error=None, finding=None, **more):
-    finding = finding or WrongElements(Explanation(Cause.SIGN, Hypothesis.SIGN))
+    finding = finding or WrongElements(Diagnosis(Cause.SIGN, Hypothesis.SIGN))
     return ReportRow(question, WRONG, Proof.EXACT, finding, error, Cause.SIGN, **more)
 
 

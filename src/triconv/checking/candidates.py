@@ -65,9 +65,9 @@ class Rules:
 class RulesCandidate(CandidateFunction):
     """`Rules`."""
 
-    def __init__(self, rules: Rules, *args: Any, as_listed: bool) -> None:
+    def __init__(self, rules: Rules, *args: Any, is_notebook: bool) -> None:
         super().__init__(rules.forward, *args)
-        self.rules, self.as_listed = rules, as_listed
+        self.rules, self.is_notebook = rules, is_notebook
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """One of the functions, right after the forward on the same arrays: it may use what the forward remembers."""
@@ -75,13 +75,13 @@ class RulesCandidate(CandidateFunction):
         if rule is None:
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         moved = self.move(arrays)
-        (ct,) = self.move([g[..., None] if self.as_listed else g])
+        (ct,) = self.move([g[..., None] if self.is_notebook else g])
         others: tuple[tuple[Any, ...], ...] = ((ct, moved[1]), (ct, moved[0]), (ct,))
-        if self.as_listed:
+        if self.is_notebook:
             others = (others[0], (moved[0], ct), others[2])
         self.call(*self.move(arrays))
         result = self._if_supported(Ability.DERIVATIVE, rule, *others[n])
-        return _channels_last(result) if self.as_listed else result
+        return _channels_last(result) if self.is_notebook else result
 
 
 def _channels_last(result: Any) -> Any:
@@ -120,7 +120,7 @@ KINDS: dict[str, type[CandidateFunction]] = {"jax": JaxCandidate, "torch": Torch
 
 
 def as_candidate(
-    candidate: Any, *, framework: str | None, dtype: str, keywords: dict[str, Any], as_listed: bool
+    candidate: Any, *, framework: str | None, dtype: str, keywords: dict[str, Any], is_notebook: bool
 ) -> CandidateFunction:
     """Wrap what the user wrote.
 
@@ -146,7 +146,7 @@ def as_candidate(
         raise ImportError(msg)
     backend = BACKENDS[name].load()
     if isinstance(candidate, Rules):
-        return RulesCandidate(candidate, backend, dtype, keywords, as_listed=as_listed)
+        return RulesCandidate(candidate, backend, dtype, keywords, is_notebook=is_notebook)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
     return kind(candidate, backend, dtype, keywords)
 

@@ -22,10 +22,10 @@ from triconv.checking.candidates import (
     as_candidate,
     framework_of,
 )
+from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.counterexample_program import program
 from triconv.checking.dtypes import COMPLEX, INTEGERS
-from triconv.checking.explanations import Cause
 from triconv.checking.findings import (
     Advice,
     NoDerivative,
@@ -150,7 +150,7 @@ def check(
         candidate,
         dtype=dtype,
         keywords=dict(params) if pass_params else {},
-        as_listed=like.__name__ == "conv2d_forward",  # the notebook's order and layouts
+        is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
     )
     framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes)
     problem = replace(problem, conjugates=framework == "torch" and dtype in COMPLEX)
@@ -284,12 +284,10 @@ def _name(candidate: Any) -> str:
 
 def _versions(framework: str) -> dict[str, str]:
     """Return the versions of triconv, Python, NumPy, of JAX and torch where they are imported, and of the framework."""
-    import triconv
-
     imported = [name for name in ("jax", "torch") if name in sys.modules]
     libraries = dict.fromkeys(name for name in ("numpy", *imported, framework) if name in BACKENDS)
     return {
-        "triconv": triconv.__version__,
+        "triconv": str(sys.modules["triconv"].__version__),  # an import of the root would be a cycle
         "python": platform.python_version(),
         **{name: BACKENDS[name].version() for name in libraries},
     }

@@ -81,7 +81,7 @@ def _vjp_lines(candidate: CandidateFunction, names: list[str], n: int) -> list[s
     if isinstance(candidate, RulesCandidate):
         rule = RULE_NAMES[n]
         others = ("g, " + names[1], "g, " + names[0], "g")[n]
-        if candidate.as_listed and n == 1:
+        if candidate.is_notebook and n == 1:
             others = names[0] + ", g"
         return [f"found = {rule}({others})"]
     if isinstance(candidate, TorchCandidate):

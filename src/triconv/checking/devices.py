@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult, factor, same
 from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem, ShardedTensorAxis
-from triconv.checking.explanations import Cause, Explanation, Hypothesis
 from triconv.checking.protocol import Role
 from triconv.operators.layout import HEAD
 
@@ -58,7 +58,7 @@ def _in_torch_order(problem: ConvolutionProblem, role: str, number: int) -> int:
     return (HEAD[role] + problem.call.layout.spatial).index(problem.call.layout.letters(role)[number])
 
 
-def diagnose(result: WrongResult) -> Explanation | None:
+def diagnose(result: WrongResult) -> Diagnosis | None:
     """Return the first hypothesis on several devices that predicts the result, if one does."""
     if not result.has_shape:
         return None
@@ -69,19 +69,19 @@ def diagnose(result: WrongResult) -> Explanation | None:
             (Cause.SUMMED_TWICE, Hypothesis.DEVICE_SUM_TWICE, count),
         ):
             if c is not None and np.isclose(c, expected, rtol=1e-6):
-                return Explanation(cause, hypothesis, devices=count, mesh_axes=s.mesh_axes)
-    for explanation, terms in _hypotheses(result.problem):
+                return Diagnosis(cause, hypothesis, devices=count, mesh_axes=s.mesh_axes)
+    for diagnosis, terms in _hypotheses(result.problem):
         if same(np.sum([result.predicted(model) for model in terms], axis=0), result.found):
-            return explanation
+            return diagnosis
     return _at_boundaries(result)
 
 
-def _hypotheses(problem: ConvolutionProblem) -> Iterator[tuple[Explanation, list[ConvolutionModel]]]:
+def _hypotheses(problem: ConvolutionProblem) -> Iterator[tuple[Diagnosis, list[ConvolutionModel]]]:
     """Yield explanations, and the models whose answers add up to what is predicted."""
     m, shapes = problem.model, {r: problem.torch_shape(r, problem.result_shape(r)) for r in "xwg"}
     for s in problem.sharded:
         for device, inside in enumerate(_blocks(shapes[s.role][s.axis], s.devices)):
-            explanation = Explanation(
+            diagnosis = Diagnosis(
                 Cause.CROSS_DEVICE_SUM_LOST,
                 Hypothesis.DEVICE_SUM_LOST,
                 role=s.role,
@@ -90,7 +90,7 @@ def _hypotheses(problem: ConvolutionProblem) -> Iterator[tuple[Explanation, list
                 devices=s.devices,
                 mesh_axes=s.mesh_axes,
             )
-            yield explanation, [m.with_change(s.role, _only(s.axis, inside))]
+            yield diagnosis, [m.with_change(s.role, _only(s.axis, inside))]
     for s in problem.sharded:
         if s.axis < 2 or s.role == "w":
             continue
@@ -110,8 +110,8 @@ def _hypotheses(problem: ConvolutionProblem) -> Iterator[tuple[Explanation, list
             yield _halo(Hypothesis.HALO_WRAPS, s), [wrapped]
 
 
-def _halo(hypothesis: Hypothesis, s: ShardedTensorAxis, positions: tuple[int, ...] | None = None) -> Explanation:
-    return Explanation(
+def _halo(hypothesis: Hypothesis, s: ShardedTensorAxis, positions: tuple[int, ...] | None = None) -> Diagnosis:
+    return Diagnosis(
         Cause.WRONG_HALO,
         hypothesis,
         role=s.role,
@@ -149,7 +149,7 @@ def _wrapped(m: ConvolutionModel, number: int) -> ConvolutionModel | None:
     return replace(m, axes=tuple(axes), mode="circular", pads=every)
 
 
-def _at_boundaries(result: WrongResult) -> Explanation | None:
+def _at_boundaries(result: WrongResult) -> Diagnosis | None:
     """Explain a result that is wrong only next to the boundaries between devices, as with a halo of wrong size or place."""
     wrong = np.argwhere(result.differs())
     for s in result.problem.sharded:

@@ -2,7 +2,7 @@
 
 Most mistakes are of the kind "the operands were changed first" or "the geometry was another": those are in
 `misunderstandings.py`. The others concern one result alone, and are rows of `RESULT_HYPOTHESES`, or of
-`FALLBACK_HYPOTHESES` if a misunderstanding is the better explanation where both fit. A hypothesis explains a result if it
+`FALLBACK_HYPOTHESES` if a misunderstanding is the better diagnosis where both fit. A hypothesis explains a result if it
 predicts every element of it.
 """
 
@@ -16,38 +16,38 @@ from typing import Any
 import numpy as np
 
 from triconv.checking import devices
+from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Size
 from triconv.checking.comparison import WrongResult, factor, same
 from triconv.checking.convolution import Expectations
-from triconv.checking.explanations import Cause, Explanation, Factor, Hypothesis, Size
 from triconv.checking.misunderstandings import misunderstandings, remainder
 
 
-def diagnose(result: WrongResult, *, thorough: bool = True) -> Explanation:
+def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
     """Return the first hypothesis that predicts the result, else one without a name."""
     if same(result.found, result.expected):
         return _small(result)
-    if result.problem.sharded and (explanation := devices.diagnose(result)) is not None:
-        return explanation
+    if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
+        return diagnosis
     for hypothesis in RESULT_HYPOTHESES:
-        if (explanation := hypothesis(result)) is not None:
-            return explanation
-    predictions: list[tuple[Explanation, np.ndarray]] = []
-    for explanation, model in misunderstandings(result.problem) if thorough else ():
+        if (diagnosis := hypothesis(result)) is not None:
+            return diagnosis
+    predictions: list[tuple[Diagnosis, np.ndarray]] = []
+    for diagnosis, model in misunderstandings(result.problem) if thorough else ():
         try:
             predicted = result.predicted(model)
         except (ValueError, IndexError):  # no such geometry
             continue
         if same(predicted, result.found):
-            return explanation
+            return diagnosis
         if predicted.shape == result.found.shape:
-            predictions.append((explanation, predicted))
-    for explanation, predicted in predictions:
+            predictions.append((diagnosis, predicted))
+    for diagnosis, predicted in predictions:
         if (c := factor(result.found, predicted)) is not None:
-            return replace(explanation, factor=factor_of(c, result))
+            return replace(diagnosis, factor=factor_of(c, result))
     for hypothesis in FALLBACK_HYPOTHESES:
-        if (explanation := hypothesis(result)) is not None:
-            return explanation
-    return Explanation(Cause.NONE, Hypothesis.UNEXPLAINED)
+        if (diagnosis := hypothesis(result)) is not None:
+            return diagnosis
+    return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
 
 
 def factor_of(c: float, result: WrongResult) -> Factor:
@@ -74,48 +74,48 @@ def factor_of(c: float, result: WrongResult) -> Factor:
     return Factor(c)
 
 
-def _small(r: WrongResult) -> Explanation:
+def _small(r: WrongResult) -> Diagnosis:
     """Explain a result that is nearly right, but off by more than rounding explains."""
     error, weight = (r.found - r.expected).ravel(), np.vdot(r.expected, r.expected).real
     c = np.vdot(r.expected, r.found).real / weight if weight else 1.0
     if np.linalg.norm(r.found - c * r.expected) < 0.1 * np.linalg.norm(error):
-        return Explanation(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR_NEAR_ONE, factor=Factor(float(c)))
+        return Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR_NEAR_ONE, factor=Factor(float(c)))
     wrong = [] if r.wrong is None else np.argwhere(r.wrong).tolist()
     if len(wrong) == 1 and error.size > 2:
-        return Explanation(Cause.ONE_ELEMENT, Hypothesis.ELEMENT_WRONG, index=tuple(wrong[0]))
+        return Diagnosis(Cause.ONE_ELEMENT, Hypothesis.ELEMENT_WRONG, index=tuple(wrong[0]))
     if error.size > 2 and np.abs(error.mean()) > 10 * error.std():
-        return Explanation(Cause.CONSTANT_ADDED, Hypothesis.CONSTANT_ADDED, amount=_real(error.mean()))
-    return Explanation(Cause.NONE, Hypothesis.SMALL, amount=float(np.abs(error).max(initial=0)))
+        return Diagnosis(Cause.CONSTANT_ADDED, Hypothesis.CONSTANT_ADDED, amount=_real(error.mean()))
+    return Diagnosis(Cause.NONE, Hypothesis.SMALL, amount=float(np.abs(error).max(initial=0)))
 
 
 def _real(value: Any) -> float:
     return float(abs(value)) if np.iscomplexobj(value) else float(value)
 
 
-def _zero(r: WrongResult) -> Explanation | None:
+def _zero(r: WrongResult) -> Diagnosis | None:
     if r.is_value or not r.has_shape or np.any(r.found):
         return None
-    return Explanation(Cause.DETACHED, Hypothesis.ZERO)
+    return Diagnosis(Cause.DETACHED, Hypothesis.ZERO)
 
 
-def _sign(r: WrongResult) -> Explanation | None:
+def _sign(r: WrongResult) -> Diagnosis | None:
     c = factor(r.found, r.expected)
-    return Explanation(Cause.SIGN, Hypothesis.SIGN) if c is not None and np.isclose(c, -1) else None
+    return Diagnosis(Cause.SIGN, Hypothesis.SIGN) if c is not None and np.isclose(c, -1) else None
 
 
-def _averaged(r: WrongResult) -> Explanation | None:
+def _averaged(r: WrongResult) -> Diagnosis | None:
     n, c = r.expectations.arrays.g.shape[0], factor(r.found, r.expected)
     if c is None or n == 1 or r.role not in ("w", "bias") or not np.isclose(c, 1 / n, rtol=1e-6):
         return None
-    return Explanation(Cause.BATCH_AVERAGED, Hypothesis.BATCH_MEAN, size=n)
+    return Diagnosis(Cause.BATCH_AVERAGED, Hypothesis.BATCH_MEAN, size=n)
 
 
-def _scaled(r: WrongResult) -> Explanation | None:
+def _scaled(r: WrongResult) -> Diagnosis | None:
     c = factor(r.found, r.expected)
-    return None if c is None else Explanation(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=factor_of(c, r))
+    return None if c is None else Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=factor_of(c, r))
 
 
-def _first_sample(r: WrongResult) -> Explanation | None:
+def _first_sample(r: WrongResult) -> Diagnosis | None:
     g = r.expectations.arrays.g
     if g.shape[0] == 1 or not r.has_shape:
         return None
@@ -124,33 +124,33 @@ def _first_sample(r: WrongResult) -> Explanation | None:
         mask[0] = 1
         of_first = Expectations(r.problem, replace(r.expectations.arrays, g=g * mask), r.expectations.model)
         is_first = same(r.answer(of_first), r.found)
-        return Explanation(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_SUMMED) if is_first else None
+        return Diagnosis(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_SUMMED) if is_first else None
     rest = r.found[1:]
     if same(r.found[:1], r.expected[:1]) and (not rest.any() or same(rest, np.broadcast_to(r.found[:1], rest.shape))):
-        return Explanation(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_COMPUTED)
+        return Diagnosis(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_COMPUTED)
     return None
 
 
-def _conjugate(r: WrongResult) -> Explanation | None:
+def _conjugate(r: WrongResult) -> Diagnosis | None:
     if not np.iscomplexobj(r.expected):
         return None
     other = replace(r.problem, conjugates=not r.problem.conjugates)
     predictions = [r.answer(Expectations(other, r.expectations.arrays)), r.expected.conj()]
     predictions += [r.predicted(r.problem.model.with_change(role, np.conj)) for role in r.problem.operands]
     if any(same(p, r.found) for p in predictions):
-        return Explanation(Cause.CONJUGATE, Hypothesis.CONJUGATE, conjugates=r.problem.conjugates)
+        return Diagnosis(Cause.CONJUGATE, Hypothesis.CONJUGATE, conjugates=r.problem.conjugates)
     return None
 
 
-def _no_bias(r: WrongResult) -> Explanation | None:
+def _no_bias(r: WrongResult) -> Diagnosis | None:
     if not r.is_value or "bias" not in r.problem.roles or not r.has_shape:
         return None
     bias = r.expectations.arrays.primals["bias"]
     linear = r.expected - bias.reshape(-1, *[1] * (r.expected.ndim - 2))
-    return Explanation(Cause.BIAS_IGNORED, Hypothesis.BIAS_NOT_ADDED) if same(linear, r.found) else None
+    return Diagnosis(Cause.BIAS_IGNORED, Hypothesis.BIAS_NOT_ADDED) if same(linear, r.found) else None
 
 
-def _bias_axis(r: WrongResult) -> Explanation | None:
+def _bias_axis(r: WrongResult) -> Diagnosis | None:
     if r.role == "bias":
         return _bias_gradient(r)
     if "bias" not in r.problem.roles or not r.is_value:
@@ -161,29 +161,29 @@ def _bias_axis(r: WrongResult) -> Explanation | None:
         shape = [1] * linear.ndim
         shape[axis] = size
         if axis != 1 and size == bias.size and same(linear + bias.reshape(shape), r.found):
-            return Explanation(Cause.BIAS_AXIS, Hypothesis.BIAS_ALONG_AXIS, axis=axis)
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_ALONG_AXIS, axis=axis)
     return None
 
 
-def _bias_gradient(r: WrongResult) -> Explanation | None:
+def _bias_gradient(r: WrongResult) -> Diagnosis | None:
     g = r.expectations.arrays.g
     for keep in range(g.ndim):
         summed = g.sum(axis=tuple(axis for axis in range(g.ndim) if axis != keep))
         if keep != 1 and same(summed, r.found):
-            return Explanation(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_KEEPS_AXIS, axis=keep)
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_KEEPS_AXIS, axis=keep)
     for axes in itertools.chain.from_iterable(itertools.combinations(range(g.ndim), n) for n in range(1, g.ndim)):
         if 1 not in axes and same(g.sum(axis=axes), r.found):
             missing = tuple(sorted(set(range(g.ndim)) - set(axes) - {1}))
-            return Explanation(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_AXES, axes=missing)
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_AXES, axes=missing)
     for index in itertools.product(*[(slice(None), 0, -1)] * (g.ndim - 2)):
         inside: Any = (slice(None), slice(None), *index)
         partial = g[inside]
         if same(partial.sum(axis=tuple(axis for axis in range(partial.ndim) if axis != 1)), r.found):
-            return Explanation(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
     return None
 
 
-def _first_group(r: WrongResult) -> Explanation | None:
+def _first_group(r: WrongResult) -> Diagnosis | None:
     groups = r.problem.model.groups
     if groups == 1 or r.role == "bias" or not r.has_shape:
         return None
@@ -193,11 +193,11 @@ def _first_group(r: WrongResult) -> Explanation | None:
     wrong = [n for n in range(groups) if not same(parts[n], right[n])]
     if 0 not in wrong and all(not parts[n].any() for n in wrong):
         size = total // groups
-        return Explanation(Cause.ONLY_THE_FIRST_GROUP, Hypothesis.FIRST_GROUP_COMPUTED, size=size, total=total)
+        return Diagnosis(Cause.ONLY_THE_FIRST_GROUP, Hypothesis.FIRST_GROUP_COMPUTED, size=size, total=total)
     return None
 
 
-def _one_element(r: WrongResult) -> Explanation | None:
+def _one_element(r: WrongResult) -> Diagnosis | None:
     if not r.has_shape or r.expected.size < 3:
         return None
     wrong = np.argwhere(r.differs())
@@ -205,41 +205,41 @@ def _one_element(r: WrongResult) -> Explanation | None:
         return None
     index = tuple(map(int, wrong[0]))
     hypothesis = Hypothesis.ELEMENT_WRONG if r.found[index] else Hypothesis.ELEMENT_DROPPED
-    return Explanation(Cause.ONE_ELEMENT, hypothesis, index=index)
+    return Diagnosis(Cause.ONE_ELEMENT, hypothesis, index=index)
 
 
-def _border(r: WrongResult) -> Explanation | None:
+def _border(r: WrongResult) -> Diagnosis | None:
     if not r.has_shape:
         return None
     wrong = np.argwhere(r.differs())
     for axis in range(2 if r.role != "bias" else 0, r.expected.ndim):
         size, at = r.expected.shape[axis], set(wrong[:, axis].tolist())
         if size > 1 and at and (at <= {0} or at <= {size - 1} or (size > 2 and at == {0, size - 1})):
-            return Explanation(
+            return Diagnosis(
                 Cause.BORDER_DROPPED, Hypothesis.BORDER_WRONG, axis=axis, positions=tuple(sorted(map(int, at)))
             )
     return None
 
 
-def _reordered(r: WrongResult) -> Explanation | None:
+def _reordered(r: WrongResult) -> Diagnosis | None:
     for order in itertools.permutations(range(r.expected.ndim)):
         moved = r.expected.transpose(order)
         if order != tuple(range(r.expected.ndim)) and same(moved, r.found):
-            return Explanation(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_TRANSPOSED, axes=order)
+            return Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_TRANSPOSED, axes=order)
         if moved.size == r.found.size and not same(r.expected, r.found) and same(moved.reshape(r.found.shape), r.found):
-            return Explanation(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_RESHAPED)
+            return Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_RESHAPED)
     return None
 
 
-def _reversed(r: WrongResult) -> Explanation | None:
+def _reversed(r: WrongResult) -> Diagnosis | None:
     axes = tuple(range(2, r.expected.ndim))
     for subset in itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes) + 1)):
         if same(np.flip(r.expected, subset), r.found):
-            return Explanation(Cause.KERNEL_FLIP, Hypothesis.RESULT_FLIPPED, axes=subset)
+            return Diagnosis(Cause.KERNEL_FLIP, Hypothesis.RESULT_FLIPPED, axes=subset)
     return None
 
 
-def _shifted(r: WrongResult) -> Explanation | None:
+def _shifted(r: WrongResult) -> Diagnosis | None:
     if not r.has_shape:
         return None
     for axis in range(2, r.expected.ndim):
@@ -249,11 +249,11 @@ def _shifted(r: WrongResult) -> Explanation | None:
                 (slice(step, None), slice(None, -step)) if step > 0 else (slice(None, step), slice(-step, None))
             )
             if r.expected.shape[axis] > 2 and same(r.expected[tuple(source)], r.found[tuple(inside)]):
-                return Explanation(Cause.PADDING_OFF_BY_ONE, Hypothesis.RESULT_SHIFTED, axis=axis, offset=(step,))
+                return Diagnosis(Cause.PADDING_OFF_BY_ONE, Hypothesis.RESULT_SHIFTED, axis=axis, offset=(step,))
     return None
 
 
-def _remainder(r: WrongResult) -> Explanation | None:
+def _remainder(r: WrongResult) -> Diagnosis | None:
     rests = tuple(remainder(a) for a in r.problem.model.axes)
     if not any(rests) or r.found.ndim != r.expected.ndim:
         return None
@@ -270,15 +270,15 @@ def _remainder(r: WrongResult) -> Explanation | None:
         masked[inside] = r.expected[inside]
         if r.role != "x" or not r.has_shape or not same(masked, r.found):
             return None
-    return Explanation(Cause.REMAINDER_DROPPED, Hypothesis.REMAINDER_MISPLACED, positions=rests)
+    return Diagnosis(Cause.REMAINDER_DROPPED, Hypothesis.REMAINDER_MISPLACED, positions=rests)
 
 
-def _shape(r: WrongResult) -> Explanation | None:
-    return None if r.has_shape else Explanation(Cause.SHAPE, Hypothesis.UNEXPLAINED_SHAPE)
+def _shape(r: WrongResult) -> Diagnosis | None:
+    return None if r.has_shape else Diagnosis(Cause.SHAPE, Hypothesis.UNEXPLAINED_SHAPE)
 
 
-ResultHypothesis = Callable[[WrongResult], Explanation | None]
-"""A hypothesis on one result: its explanation, or None if it does not predict the result."""
+ResultHypothesis = Callable[[WrongResult], Diagnosis | None]
+"""A hypothesis on one result: its diagnosis, or None if it does not predict the result."""
 
 RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     _zero,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.explanations import Cause, Explanation
+from triconv.checking.causes import Cause, Diagnosis
 from triconv.checking.protocol import Kind, PlainEnum, Question
 
 Shape = tuple[int, ...]
@@ -80,9 +80,9 @@ class FewerBits:
 
 @dataclass(frozen=True, slots=True)
 class WrongElements:
-    """Elements differ from the definition, for the reason of the explanation; the evidence says where."""
+    """Elements differ from the definition, for the reason of the diagnosis; the evidence says where."""
 
-    explanation: Explanation
+    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class WrongShape:
     expected: Shape
     found: Shape
     kept_axes: bool = False
-    explanation: Explanation | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import numpy as np
 
 from triconv.checking import definition, drawn_data, rounding
 from triconv.checking.candidates import Unsupported, as_numpy
+from triconv.checking.causes import Cause, Diagnosis
 from triconv.checking.comparison import WrongResult
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.diagnosis import diagnose
 from triconv.checking.dtypes import INTEGERS
 from triconv.checking.exception_text import caught
-from triconv.checking.explanations import Cause, Explanation
 from triconv.checking.findings import (
     DoesNotReach,
     EqualOnIntegers,
@@ -124,10 +124,10 @@ def _form(context: CheckContext, probe: Probe, raw: Any, result: np.ndarray) -> 
         finding = WrongShape(shape, found, kept_axes=True)
         return ReportRow(question, WRONG, Proof.SHAPE, finding, cause=Cause.KEPT_AXES)
     if found != shape:
-        explanation = _explain_shape(context, probe, result)
-        cause = explanation.cause if explanation is not None and explanation.cause else Cause.SHAPE
-        shown = explanation if cause != Cause.SHAPE else None
-        return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, explanation=shown), cause=cause)
+        diagnosis = _explain_shape(context, probe, result)
+        cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
+        shown = diagnosis if cause != Cause.SHAPE else None
+        return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, diagnosis=shown), cause=cause)
     dtype = _dtype_name(raw, result)
     if dtype != context.dtype:
         return ReportRow(question, WRONG, Proof.DTYPE, WrongDtype(context.dtype, dtype), cause=Cause.DTYPE)
@@ -145,7 +145,7 @@ def _shape(context: CheckContext, probe: Probe) -> tuple[int, ...]:
     return context.problem.shapes[-1] if role == "bias" else context.problem.result_shape(role)
 
 
-def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Explanation | None:
+def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Diagnosis | None:
     """Explain a result of a wrong shape, if it has the right number of axes."""
     try:
         arranged = _in_torch_order(context, probe, result)
@@ -161,7 +161,7 @@ def _explain(
     found: np.ndarray,
     expected: np.ndarray,
     wrong: np.ndarray | None = None,
-) -> Explanation:
+) -> Diagnosis:
     """Explain a wrong result for the arrays of this name."""
     role = probe.question.role
     result = WrongResult(
@@ -280,8 +280,8 @@ def _wrong(
     if bad.any():
         finding = NotFinite(len(wrong))
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
-    explanation = _explain(context, probe, name, found, expected, mask)
-    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(explanation), ratio, explanation.cause, evidence)
+    diagnosis = _explain(context, probe, name, found, expected, mask)
+    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
 
 
 def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> tuple[Any, ...]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.convolution import Change, ConvolutionModel, ConvolutionProblem
 from triconv.checking.definition import AxisParameters, output_size
-from triconv.checking.explanations import Cause, Explanation, Hypothesis
 from triconv.checking.protocol import Role
 
-Hypotheses = Iterator[tuple[Explanation, ConvolutionModel]]
-"""The explanation of each, and the model that predicts the result."""
+Hypotheses = Iterator[tuple[Diagnosis, ConvolutionModel]]
+"""The diagnosis of each, and the model that predicts the result."""
 
 
 def misunderstandings(problem: ConvolutionProblem) -> Hypotheses:
@@ -37,15 +37,15 @@ def remainder(a: AxisParameters) -> int:
 def _flips(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:  # noqa: ARG001
     axes = tuple(range(2, 2 + len(m.axes)))
     if axes:
-        yield Explanation(Cause.KERNEL_FLIP, Hypothesis.KERNEL_FLIPPED), m.with_change("w", lambda w: np.flip(w, axes))
+        yield Diagnosis(Cause.KERNEL_FLIP, Hypothesis.KERNEL_FLIPPED), m.with_change("w", lambda w: np.flip(w, axes))
     for n in range(1, len(axes)):
         for subset in itertools.combinations(axes, n):
-            explanation = Explanation(
+            diagnosis = Diagnosis(
                 Cause.KERNEL_FLIP_IN_ONE_AXIS,
                 Hypothesis.KERNEL_FLIPPED_IN_AXES,
                 spatial_axes=tuple(axis - 2 for axis in subset),
             )
-            yield explanation, m.with_change("w", lambda w, subset=subset: np.flip(w, subset))
+            yield diagnosis, m.with_change("w", lambda w, subset=subset: np.flip(w, subset))
 
 
 def _geometry(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
@@ -61,24 +61,24 @@ def _geometry(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
         return replace(m, axes=tuple(axes))
 
     if problem.result == "x":  # as torch spells it, padding is the same on both sides but for the output padding
-        ignored = Explanation(Cause.OUTPUT_PADDING_IGNORED, Hypothesis.OUTPUT_PADDING_IGNORED)
+        ignored = Diagnosis(Cause.OUTPUT_PADDING_IGNORED, Hypothesis.OUTPUT_PADDING_IGNORED)
         yield ignored, every(lambda a: {"pad_hi": a.pad_lo})
     yield (
-        Explanation(Cause.STRIDE_AND_DILATION_EXCHANGED, Hypothesis.STRIDE_AND_DILATION_EXCHANGED),
+        Diagnosis(Cause.STRIDE_AND_DILATION_EXCHANGED, Hypothesis.STRIDE_AND_DILATION_EXCHANGED),
         every(lambda a: {"stride": a.dilation, "dilation": a.stride}),
     )
-    yield Explanation(Cause.STRIDE_IGNORED, Hypothesis.STRIDE_IGNORED), every(lambda a: {"stride": 1})
-    yield Explanation(Cause.DILATION_IGNORED, Hypothesis.DILATION_IGNORED), every(lambda a: {"dilation": 1})
-    yield Explanation(Cause.DILATION_IGNORED, Hypothesis.INPUT_DILATION_IGNORED), every(lambda a: {"input_dilation": 1})
+    yield Diagnosis(Cause.STRIDE_IGNORED, Hypothesis.STRIDE_IGNORED), every(lambda a: {"stride": 1})
+    yield Diagnosis(Cause.DILATION_IGNORED, Hypothesis.DILATION_IGNORED), every(lambda a: {"dilation": 1})
+    yield Diagnosis(Cause.DILATION_IGNORED, Hypothesis.INPUT_DILATION_IGNORED), every(lambda a: {"input_dilation": 1})
     # all axes, and each alone
     subsets: list[int | None] = [None, *(range(len(m.axes)) if len(m.axes) > 1 else ())]
     for which in subsets:
-        exchanged = Explanation(Cause.PADDING_EXCHANGED, Hypothesis.PADDING_EXCHANGED, spatial_axes=_only(which))
+        exchanged = Diagnosis(Cause.PADDING_EXCHANGED, Hypothesis.PADDING_EXCHANGED, spatial_axes=_only(which))
         yield exchanged, every(lambda a: {"pad_lo": a.pad_hi, "pad_hi": a.pad_lo}, which)
-    yield Explanation(Cause.PADDING_IGNORED, Hypothesis.PADDING_IGNORED), every(lambda a: {"pad_lo": 0, "pad_hi": 0})
+    yield Diagnosis(Cause.PADDING_IGNORED, Hypothesis.PADDING_IGNORED), every(lambda a: {"pad_lo": 0, "pad_hi": 0})
     for lo, hi in ((1, -1), (-1, 1), (1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)):
         for which in subsets:
-            off = Explanation(
+            off = Diagnosis(
                 Cause.PADDING_OFF_BY_ONE, Hypothesis.PADDING_OFFSET, spatial_axes=_only(which), offset=(lo, hi)
             )
             yield off, every(_offset(lo, hi), which)
@@ -86,7 +86,7 @@ def _geometry(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
         for parameter in ("stride", "dilation", "padding"):
             fields = ("pad_lo", "pad_hi") if parameter == "padding" else (parameter,)
             axes = [a._replace(**{n: getattr(b, n) for n in fields}) for a, b in zip(m.axes, m.axes[::-1], strict=True)]
-            swapped = Explanation(Cause.SPATIAL_AXES_SWAPPED, Hypothesis.PARAMETER_OF_OTHER_AXIS, parameter=parameter)
+            swapped = Diagnosis(Cause.SPATIAL_AXES_SWAPPED, Hypothesis.PARAMETER_OF_OTHER_AXIS, parameter=parameter)
             yield swapped, replace(m, axes=tuple(axes))
 
 
@@ -111,8 +111,8 @@ def _modes(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:  # n
                     for a, (lo, hi) in zip(axes, pads, strict=True)
                 )
                 pads = ()
-            explanation = Explanation(Cause.PADDING_MODE, Hypothesis.PADDING_MODE, mode=mode)
-            yield explanation, replace(m, axes=axes, mode=mode, pads=pads)
+            diagnosis = Diagnosis(Cause.PADDING_MODE, Hypothesis.PADDING_MODE, mode=mode)
+            yield diagnosis, replace(m, axes=axes, mode=mode, pads=pads)
 
 
 def _orders(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
@@ -121,19 +121,19 @@ def _orders(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
         spatial = shapes[role][2:]
         for a, b in itertools.combinations(range(2, 2 + len(spatial)), 2):
             if shapes[role][a] == shapes[role][b] and shapes[role][a] > 1:
-                explanation = Explanation(
+                diagnosis = Diagnosis(
                     Cause.SPATIAL_AXES_SWAPPED,
                     Hypothesis.SPATIAL_AXES_EXCHANGED,
                     role=role,
                     spatial_axes=(a - 2, b - 2),
                 )
-                yield explanation, m.with_change(role, lambda t, a=a, b=b: np.swapaxes(t, a, b))
+                yield diagnosis, m.with_change(role, lambda t, a=a, b=b: np.swapaxes(t, a, b))
     k, c = shapes[Role.W][:2]
     if k == c:
-        explanation = Explanation(Cause.CHANNELS_SWAPPED, Hypothesis.KERNEL_CHANNELS_EXCHANGED)
-        yield explanation, m.with_change("w", lambda w: np.swapaxes(w, 0, 1))
+        diagnosis = Diagnosis(Cause.CHANNELS_SWAPPED, Hypothesis.KERNEL_CHANNELS_EXCHANGED)
+        yield diagnosis, m.with_change("w", lambda w: np.swapaxes(w, 0, 1))
     else:
-        explanation = Explanation(Cause.CHANNELS_SWAPPED, Hypothesis.KERNEL_CHANNELS_MISREAD)
+        diagnosis = Diagnosis(Cause.CHANNELS_SWAPPED, Hypothesis.KERNEL_CHANNELS_MISREAD)
 
         def forth(w: np.ndarray) -> np.ndarray:
             return np.swapaxes(w.reshape(c, k, *w.shape[2:]), 0, 1)
@@ -141,7 +141,7 @@ def _orders(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
         def back(w: np.ndarray) -> np.ndarray:
             return np.swapaxes(w, 0, 1).reshape(k, c, *w.shape[2:])
 
-        yield explanation, m.with_change("w", forth, back)
+        yield diagnosis, m.with_change("w", forth, back)
     if m.groups > 1:
         yield from _groups(m, shapes)
     for role, axis in ((Role.X, 1), (Role.W, 0), (Role.W, 1), (Role.G, 1)):
@@ -151,8 +151,8 @@ def _orders(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
             (Hypothesis.CHANNELS_SHIFTED, np.roll(np.arange(size), 1)),
             (Hypothesis.CHANNELS_SHIFTED, np.roll(np.arange(size), -1)),
         ):
-            explanation = Explanation(Cause.CHANNELS_PERMUTED, hypothesis, role=role, axis=axis)
-            yield explanation, m.with_change(role, *_permutation(order, axis))
+            diagnosis = Diagnosis(Cause.CHANNELS_PERMUTED, hypothesis, role=role, axis=axis)
+            yield diagnosis, m.with_change(role, *_permutation(order, axis))
 
 
 def _groups(m: ConvolutionModel, shapes: dict[Role, tuple[int, ...]]) -> Hypotheses:
@@ -165,11 +165,11 @@ def _groups(m: ConvolutionModel, shapes: dict[Role, tuple[int, ...]]) -> Hypothe
             (Hypothesis.GROUPS_SHIFTED, np.roll(np.arange(size), size // m.groups)),
             (Hypothesis.GROUPS_SHIFTED, np.roll(np.arange(size), -size // m.groups)),
         ):
-            explanation = Explanation(Cause.GROUPS_PERMUTED, hypothesis, role=role)
-            yield explanation, m.with_change(role, *_permutation(order, axis))
+            diagnosis = Diagnosis(Cause.GROUPS_PERMUTED, hypothesis, role=role)
+            yield diagnosis, m.with_change(role, *_permutation(order, axis))
     for role, hypothesis in ((Role.X, Hypothesis.FIRST_GROUP_INPUT), (Role.W, Hypothesis.FIRST_GROUP_KERNEL)):
         change = _first_group_of(role, m.groups, shapes)
-        yield Explanation(Cause.ONLY_THE_FIRST_GROUP, hypothesis, role=role), m.with_change(role, *change)
+        yield Diagnosis(Cause.ONLY_THE_FIRST_GROUP, hypothesis, role=role), m.with_change(role, *change)
 
 
 def _layouts(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
@@ -186,9 +186,9 @@ def _layouts(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
             def reshaped(t: np.ndarray, order: Any = order, shape: Any = shape) -> np.ndarray:
                 return t.transpose(order).reshape(shape)
 
-            explanation = Explanation(Cause.LAYOUT_MISREAD, Hypothesis.TENSOR_RESHAPED, role=role)
-            yield explanation, m.with_change(role, misread, reshaped)
-            yield explanation, m.with_change(role, reshaped, misread)
+            diagnosis = Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.TENSOR_RESHAPED, role=role)
+            yield diagnosis, m.with_change(role, misread, reshaped)
+            yield diagnosis, m.with_change(role, reshaped, misread)
 
 
 def _drops(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
@@ -200,21 +200,21 @@ def _drops(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
                 (-1, Hypothesis.LAST_POSITION_LEFT_OUT),
             ):
                 if shapes[role][axis] > 1:
-                    explanation = Explanation(Cause.BORDER_DROPPED, hypothesis, role=role, spatial_axes=(axis - 2,))
-                    yield explanation, m.with_change(role, _without(axis, index))
+                    diagnosis = Diagnosis(Cause.BORDER_DROPPED, hypothesis, role=role, spatial_axes=(axis - 2,))
+                    yield diagnosis, m.with_change(role, _without(axis, index))
     for role, axis in ((Role.X, 1), (Role.G, 1), (Role.W, 0), (Role.W, 1), (Role.X, 0)):
         for index, hypothesis in ((0, Hypothesis.FIRST_SLICE_LEFT_OUT), (-1, Hypothesis.LAST_SLICE_LEFT_OUT)):
             if shapes[role][axis] > 1:
                 cause = Cause.ONLY_THE_FIRST_SAMPLE if (role, axis) == (Role.X, 0) else Cause.ONE_ELEMENT
-                explanation = Explanation(cause, hypothesis, role=role, axis=axis)
-                yield explanation, m.with_change(role, _without(axis, index))
+                diagnosis = Diagnosis(cause, hypothesis, role=role, axis=axis)
+                yield diagnosis, m.with_change(role, _without(axis, index))
     if shapes[Role.X][0] > 1:
         for role in (Role.X, Role.G):
-            explanation = Explanation(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_FOR_ALL, role=role)
-            yield explanation, m.with_change(role, lambda t: np.broadcast_to(t[:1], t.shape), _summed_into_the_first)
+            diagnosis = Diagnosis(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_FOR_ALL, role=role)
+            yield diagnosis, m.with_change(role, lambda t: np.broadcast_to(t[:1], t.shape), _summed_into_the_first)
     for tap in itertools.product(*map(range, shapes[Role.W][2:])):
-        explanation = Explanation(Cause.ONE_ELEMENT, Hypothesis.TAP_LEFT_OUT, role=Role.W, index=tap)
-        yield explanation, m.with_change("w", _without_tap(tap))
+        diagnosis = Diagnosis(Cause.ONE_ELEMENT, Hypothesis.TAP_LEFT_OUT, role=Role.W, index=tap)
+        yield diagnosis, m.with_change("w", _without_tap(tap))
 
 
 TABLES = (_flips, _geometry, _modes, _orders, _drops, _layouts)

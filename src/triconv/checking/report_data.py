@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triconv.checking import wording
-from triconv.checking.explanations import Cause
+from triconv.checking.causes import Cause
 from triconv.checking.findings import Evidence, Finding, OracleResult, SentBetweenDevices
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Proof, Question, Verdict
 

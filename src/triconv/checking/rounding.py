@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from triconv.checking import bounds
+from triconv.checking.causes import Cause
 from triconv.checking.comparison import Answer
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.dtypes import ARITHMETIC, BITS, Arithmetic
-from triconv.checking.explanations import Cause
 from triconv.checking.findings import DoesNotReach, EqualOnIntegers, FewerBits, Level, NotFinite, WithinNormWiseBound
 from triconv.checking.protocol import IMPRECISE, RIGHT, WRONG, Proof, Question
 from triconv.checking.report_data import ReportRow

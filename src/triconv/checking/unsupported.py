@@ -81,14 +81,14 @@ def is_unsupported(problem: Exception, ability: Ability) -> bool:
             return True
     # code that writes into a buffer of its own cannot be batched by torch, whose words are those of any wrong shape;
     # a batching rule of the candidate's is another thing
-    return ability == Ability.VMAP and torch is not None and _is_torchs(problem) and not _in_own_vmap(problem)
+    return ability == Ability.VMAP and torch is not None and _is_from_torch(problem) and not _in_vmap_rule(problem)
 
 
-def _is_torchs(problem: Exception) -> bool:
+def _is_from_torch(problem: Exception) -> bool:
     return any(re.search(r"torch[/\\]_functorch[/\\]", file) for file, _ in _frames(problem))
 
 
-def _in_own_vmap(problem: Exception) -> bool:
+def _in_vmap_rule(problem: Exception) -> bool:
     """Whether a batching rule of the candidate's was running."""
     return any(name in ("custom_function_call_vmap_helper", "register_vmap") for _, name in _frames(problem))
 

@@ -1,10 +1,10 @@
-"""The sentences of a report: each question, finding and explanation in words. No other file makes or reads them."""
+"""The sentences of a report: each question, finding and diagnosis in words. No other file makes or reads them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from triconv.checking.explanations import Explanation, Factor, Hypothesis
+from triconv.checking.causes import Diagnosis, Factor, Hypothesis
 from triconv.checking.findings import (
     Advice,
     CaughtException,
@@ -185,7 +185,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
                 return "the shape is not the same from run to run"
             return f"the result is not the same from run to run: it differs by up to {spread_:.2g}"
         case WrongElements(why_wrong):
-            return explanation(why_wrong) + (f"; {_element(evidence)}" if evidence is not None else "")
+            return diagnosis(why_wrong) + (f"; {_element(evidence)}" if evidence is not None else "")
         case OnlyLater(kind, cause, inner):
             return f"{ONLY_LATER[kind]}{f' ({cause})' if cause else ''}: {detail(inner, evidence)}"
         case NotFinite(elements):
@@ -200,7 +200,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             sentence = f"its shape must be {expected}, got {found}"
             if kept_axes:
                 return f"{sentence}: the sum kept axes of length 1"
-            return sentence if why is None else f"{sentence}: {explanation(why)}"
+            return sentence if why is None else f"{sentence}: {diagnosis(why)}"
         case WrongDtype(expected_dtype, found_dtype):
             return f"its dtype must be {expected_dtype}, as that of the arrays, got {found_dtype}"
         case Raised(caught, again):
@@ -213,41 +213,41 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return f"the value is right; no derivative was asked: {_advice(finding)}"
 
 
-def explanation(e: Explanation) -> str:
-    """Return an explanation in a sentence."""
-    before, after = e.offset if e.offset is not None and len(e.offset) == 2 else ((e.offset or (0,))[0], 0)
-    axes = e.spatial_axes or ()
+def diagnosis(d: Diagnosis) -> str:
+    """Return a diagnosis in a sentence."""
+    before, after = d.offset if d.offset is not None and len(d.offset) == 2 else ((d.offset or (0,))[0], 0)
+    axes = d.spatial_axes or ()
     words = {
-        "tensor": TENSORS[e.role] if e.role else "",
-        "channels": CHANNELS.get((e.role, e.axis), "channels") if e.role and e.axis is not None else "",
-        "slice": "sample" if (e.role, e.axis) == (Role.X, 0) else "channel",
-        "sharded": axis_of(e.role, e.axis) if e.role and e.axis is not None else "",
-        "axis": e.axis,
-        "axes": _list(e.axes),
-        "spatial_axes": _list(e.spatial_axes),
+        "tensor": TENSORS[d.role] if d.role else "",
+        "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
+        "slice": "sample" if (d.role, d.axis) == (Role.X, 0) else "channel",
+        "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
+        "axis": d.axis,
+        "axes": _list(d.axes),
+        "spatial_axes": _list(d.spatial_axes),
         "in_spatial_axis": f" in spatial axis {axes[0]}" if axes else "",
         "first": axes[0] if axes else None,
         "second": axes[-1] if axes else None,
-        "index": e.index,
-        "positions": _list(e.positions),
-        "positions_and": " and ".join(map(str, e.positions or ())),
+        "index": d.index,
+        "positions": _list(d.positions),
+        "positions_and": " and ".join(map(str, d.positions or ())),
         "before": before,
         "after": after,
-        "amount": e.amount,
-        "factor": factor(e.factor) if e.factor else "",
-        "exact_factor": e.factor.value if e.factor else None,
-        "size": e.size,
-        "total": e.total,
-        "parameter": e.parameter,
-        "mode": e.mode,
-        "convention": "the other operand" if e.conjugates else "nothing",
-        "device": e.device,
-        "devices": e.devices,
-        "mesh_axes": " and ".join(map(repr, e.mesh_axes or ())),
+        "amount": d.amount,
+        "factor": factor(d.factor) if d.factor else "",
+        "exact_factor": d.factor.value if d.factor else None,
+        "size": d.size,
+        "total": d.total,
+        "parameter": d.parameter,
+        "mode": d.mode,
+        "convention": "the other operand" if d.conjugates else "nothing",
+        "device": d.device,
+        "devices": d.devices,
+        "mesh_axes": " and ".join(map(repr, d.mesh_axes or ())),
     }
-    sentence = HYPOTHESES[e.hypothesis].format_map(words)
-    if e.factor is not None and e.hypothesis not in (Hypothesis.FACTOR, Hypothesis.FACTOR_NEAR_ONE):
-        sentence += f"; and times {factor(e.factor)}"
+    sentence = HYPOTHESES[d.hypothesis].format_map(words)
+    if d.factor is not None and d.hypothesis not in (Hypothesis.FACTOR, Hypothesis.FACTOR_NEAR_ONE):
+        sentence += f"; and times {factor(d.factor)}"
     return sentence
 
 

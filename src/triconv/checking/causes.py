@@ -1,4 +1,4 @@
-"""Why a result is wrong, as data: `Cause`, the name that users see, and `Explanation`, the hypothesis with its numbers."""
+"""Why a result is wrong, as data: `Cause`, the name that users see, and `Diagnosis`, the hypothesis with its numbers."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Diagnosis:
     """A hypothesis that predicts every element of a wrong result, and its numbers; None where one does not apply.
 
     Parameters

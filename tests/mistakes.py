@@ -360,14 +360,14 @@ def jvp_without_the_weight(j):
 
 
 def rules(**changed):
-    """The rules of a convolution of `X` and `W` with stride 1 and no padding, but for those given."""
-    given = {
+    """The rules of a convolution of `X` and `W` with stride 1 and no padding, except those that are changed."""
+    right = {
         "forward": triconv.conv2d,
         "input_vjp": lambda g, w: triconv.conv_input_vjp(g, w, input_size=X[2:]),
         "weight_vjp": lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=W[2:]),
         "bias_vjp": lambda g: g.sum((0, 2, 3)),
     }
-    return triconv.Rules(**given | changed)
+    return triconv.Rules(**right | changed)
 
 
 @entry("numpy", "remainder dropped", "shape", shapes=((2, 3, 8, 8), (4, 3, 3, 3)), stride=2)

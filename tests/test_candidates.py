@@ -13,7 +13,10 @@ import pytest
 
 import triconv
 from triconv.checking.candidates import framework_of
-from triconv.checking.report import EXIT_STATUS, RIGHT, Report, Row
+from triconv.checking.findings import Ability, EqualOnIntegers
+from triconv.checking.protocol import EXIT_STATUS, RIGHT, Kind, Proof, Question
+from triconv.checking.report import Report
+from triconv.checking.report_data import ReportRow
 from triconv.checking.unsupported import is_unsupported
 
 SHAPES = (2, 3, 6, 5), (4, 3, 3, 2)
@@ -23,8 +26,8 @@ def check(candidate, **options):
     return triconv.check(candidate, triconv.conv2d, *SHAPES, **options)
 
 
-def of(report, what):
-    """The row of a question."""
+def row_of(report, what):
+    """The row of a question, by its words."""
     (row,) = (row for row in report.rows if row.what == what)
     return row
 
@@ -36,11 +39,11 @@ def by_numpy(x, w):
 
 def rules(forward=by_numpy, **more):
     """Right rules around a forward on NumPy."""
-    given = {
+    right = {
         "input_vjp": lambda g, w: triconv.conv_input_vjp(g, w, input_size=SHAPES[0][2:]),
         "weight_vjp": lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=SHAPES[1][2:]),
     }
-    return triconv.Rules(forward, **given | more)
+    return triconv.Rules(forward, **right | more)
 
 
 def by_lax(jax):
@@ -87,7 +90,7 @@ def gradients(torch, x, w, g):
 
 
 def test_a_jax_function_behind_a_name_is_asked_for_its_gradient(jax):
-    """A module, a namespace in one, a method, a partial: NumPy's arrays would be taken by all without a word."""
+    """A module, a namespace in one, a method, a partial: all of them would take NumPy's arrays without a warning."""
     ops = types.ModuleType("ops")
     ops.conv = zero_input_gradient(jax)
     package = types.SimpleNamespace(ops=ops)
@@ -189,7 +192,7 @@ def test_code_that_converts_numpys_arrays_itself_is_numpys(torch):
 
     report = check(conv)
     assert (report.framework, report.verdict) == ("numpy", "unchecked")
-    assert of(report, "value").verdict == "right"
+    assert row_of(report, "value").verdict == "right"
 
 
 # ---- right needs a derivative
@@ -216,13 +219,14 @@ def test_triconvs_own_operators_have_their_rules_on_numpy():
     ):
         report = triconv.check(candidate, triconv.conv2d, *SHAPES, (4,), **params)
         assert (report.framework, report.verdict) == ("numpy", "right"), str(report)
-        assert {of(report, f"VJP of {name}").verdict for name in ("x", "w", "bias")} == {"right"}
-        assert of(report, "JVP").verdict == "right"
+        assert {row_of(report, f"VJP of {name}").verdict for name in ("x", "w", "bias")} == {"right"}
+        assert row_of(report, "JVP").verdict == "right"
 
 
 def test_a_report_is_true_if_it_is_ok():
     def report(*verdicts):
-        rows = tuple(Row("value", verdict, "exact") for verdict in verdicts)
+        question, finding = Question(Kind.VALUE, "g"), EqualOnIntegers(random=True)
+        rows = tuple(ReportRow(question, verdict, Proof.EXACT, finding) for verdict in verdicts)
         return Report("f", "conv2d", {}, {}, "numpy", "float32", rows)
 
     for verdict in EXIT_STATUS:
@@ -245,11 +249,11 @@ def test_a_backward_that_raises_is_wrong(jax):
     ):
         report = check(with_backward(jax, backward))
         assert (report.verdict, report.cause) == ("wrong", "raised"), str(report)
-        assert of(report, "VJP of x").how == "raised"
-        assert of(report, "JVP").verdict == "unsupported"
+        assert row_of(report, "VJP of x").how == "raised"
+        assert row_of(report, "JVP").verdict == "unsupported"
     message = "the function being differentiated returned float32[1], and a JVP of float32[2] was expected"
-    assert not is_unsupported(ValueError(message), "derivative")
-    assert not is_unsupported(TypeError(message), "vmap")
+    assert not is_unsupported(ValueError(message), Ability.DERIVATIVE)
+    assert not is_unsupported(TypeError(message), Ability.VMAP)
 
 
 def test_rules_that_raise_are_wrong_whatever_they_are_asked_by(jax, torch):
@@ -265,19 +269,19 @@ def test_rules_that_raise_are_wrong_whatever_they_are_asked_by(jax, torch):
             raise OSError(msg)
         return right(x, w)
 
-    by_torch = functools.partial(function_of, torch, lambda x, w, g: gradients(torch, x, w, g), modern=True)
+    torch_candidate = functools.partial(function_of, torch, lambda x, w, g: gradients(torch, x, w, g), modern=True)
     for candidate, what in (
         (lambda x, w: jvp(x, w), "JVP"),
         (lambda x, w: batched(x, w), "vmap, sample 0"),
         (compiled, "value under jit"),
-        (by_torch(jvp=lambda ctx, dx, dw: dx @ dw).apply, "JVP"),
-        (by_torch(vmap=lambda info, dims, x, w: (x @ w, 0)).apply, "vmap, sample 0"),
+        (torch_candidate(jvp=lambda ctx, dx, dw: dx @ dw).apply, "JVP"),
+        (torch_candidate(vmap=lambda info, dims, x, w: (x @ w, 0)).apply, "vmap, sample 0"),
         (function_of(torch, lambda x, w, g: (g @ w, w)).apply, "VJP of x"),
         (rules(weight_vjp=lambda g, x: 1 // 0), "VJP of w"),
     ):
         report = check(candidate)
         assert report.verdict == "wrong", str(report)
-        row = of(report, what)
+        row = row_of(report, what)
         assert (row.verdict, row.how, row.cause) == ("wrong", "raised", "raised"), str(report)
 
 
@@ -343,7 +347,7 @@ def jax_without(jax, which):
         ("a size from data", "right", {"vmap, sample 0", "value under jit"}),
     ],
 )
-def test_what_jax_says_is_not_there_is_no_fault(jax, which, verdict, unsupported):
+def test_what_jax_does_not_support_is_no_fault(jax, which, verdict, unsupported):
     report = triconv.check(jax_without(jax, which), triconv.conv2d, *SHAPES, framework="jax", dtype="float32")
     assert report.verdict == verdict, str(report)
     assert unsupported <= {row.what for row in report.rows if row.verdict == "unsupported"}
@@ -367,12 +371,12 @@ def test_what_jax_says_is_not_there_is_no_fault(jax, which, verdict, unsupported
         (RuntimeError, "torch.compile with aot_autograd does not currently support double backward"),
     ],
 )
-def test_words_of_what_is_not_there(kind, text):
-    assert is_unsupported(kind(text), "derivative")
-    assert not is_unsupported(KeyError(text), "derivative")
+def test_messages_of_what_is_unsupported(kind, text):
+    assert is_unsupported(kind(text), Ability.DERIVATIVE)
+    assert not is_unsupported(KeyError(text), Ability.DERIVATIVE)
 
 
-def test_what_torch_says_is_not_there_is_no_fault(torch):
+def test_what_torch_does_not_support_is_no_fault(torch):
     right = functools.partial(gradients, torch)
 
     def through_numpy(x, w, g):
@@ -417,7 +421,7 @@ def test_operators_of_torchs_library_have_the_derivatives_that_are_registered(to
     assert report.verdict == "unchecked", str(report)
     report = check(both, framework="torch")
     assert report.verdict == "right", str(report)
-    assert of(report, "JVP").verdict == "unsupported"  # torch gives zeros for it
+    assert row_of(report, "JVP").verdict == "unsupported"  # torch gives zeros for it
 
 
 # ---- second order by the cotangent, and other values under differentiation
@@ -482,7 +486,7 @@ def test_rules_may_use_what_the_forward_remembers():
     assert report.ok, str(report)
 
 
-def test_a_forward_that_writes_into_its_arrays_spoils_nothing():
+def test_a_forward_that_writes_into_its_arrays_changes_no_other_question():
     def forward(x, w):
         y = by_numpy(x, w)
         x *= 0
@@ -504,7 +508,7 @@ def test_a_forward_that_writes_into_its_arrays_spoils_nothing():
         lambda a: [list(a[0].tolist()), *a[1:].tolist()],
     ],
 )
-def test_arrays_in_other_clothes(dress):
+def test_lists_and_tuples_that_hold_an_array_are_that_array(dress):
     report = check(rules(lambda x, w: dress(by_numpy(x, w)), input_vjp=lambda g, w: dress(rules().input_vjp(g, w))))
     assert report.ok, str(report)
 
@@ -520,7 +524,7 @@ def test_one_array_in_a_tuple_has_derivatives(jax, torch):
     for candidate in (lambda x, w: [right(x, w)], lambda x, w: (torch.conv2d(x, w),)):
         report = check(candidate)
         assert report.ok, str(report)
-        assert of(report, "VJP of w").verdict == "right"
+        assert row_of(report, "VJP of w").verdict == "right"
 
 
 def test_bfloat16_on_numpy():
@@ -557,12 +561,12 @@ def test_a_candidate_cannot_end_the_checker():
         msg = "whole"
         raise Stop(msg)
 
-    for leave, said in ((lambda *_: sys.exit(0), "SystemExit: 0"), (lambda *_: pytest.fail("no"), "Failed: no")):
+    for leave, message in ((lambda *_: sys.exit(0), "SystemExit: 0"), (lambda *_: pytest.fail("no"), "Failed: no")):
         report = check(leave)
         assert report.verdict == "unchecked"
-        assert f"the candidate raised {said}" in report.summary
+        assert f"the candidate raised {message}" in report.summary
         report = check(rules(input_vjp=leave))
-        assert (report.verdict, of(report, "VJP of x").how) == ("wrong", "raised")
+        assert (report.verdict, row_of(report, "VJP of x").how) == ("wrong", "raised")
     assert "the candidate raised Stop: whole" in check(stop).summary
     with pytest.raises(KeyboardInterrupt):
         check(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -626,7 +630,7 @@ def test_two_checks_in_two_threads(jax):
         ("conv2d_forward", SHAPES[:1], r"\(matrix, filter\): got 1"),
     ],
 )
-def test_the_number_of_shapes(operator, shapes, message):
+def test_a_wrong_number_of_shapes_is_refused(operator, shapes, message):
     with pytest.raises(TypeError, match=message):
         triconv.check(by_numpy, getattr(triconv, operator), *shapes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triconv.checking.sentences import one_line
+from triconv.checking.exception_text import one_line
 from triconv.cli import main
 
 MINE = """

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import devices
+from triconv.checking import devices, wording
 from triconv.checking.candidates import as_candidate
-from triconv.checking.check import questions
-from triconv.checking.collectives import Traffic, sentence, traffic
-from triconv.checking.convolution import Problem
-from triconv.checking.judge import Judge, judge
+from triconv.checking.collectives import traffic
+from triconv.checking.convolution import ConvolutionProblem
+from triconv.checking.findings import Collective
+from triconv.checking.judge import CheckContext, judge
+from triconv.checking.probes import probes
 
 X, W = (4, 4, 16), (4, 4, 3)
 
@@ -75,11 +76,11 @@ def value_row(jax, x_spec, w_spec, mistake):
     """The first row of what `check` would say, without the rest."""
     mesh, spec = mesh_of(jax), (jax.P(*x_spec), jax.P(*w_spec))
     function = functools.partial(own, jax, mesh=mesh, spec=spec, mistake=mistake)
-    problem = Problem.of(triconv.conv, (X, W), {"padding": 1})
-    problem = replace(problem, shared=devices.shared_axes(problem, mesh, spec))
-    candidate = as_candidate(function, framework="jax", dtype="float32", keywords={}, as_listed=False)
-    question = next(q for q in questions(candidate, problem, "float32") if q.what == "value")
-    return judge(Judge(problem, "float32", None, 0, None, True), question)
+    problem = ConvolutionProblem.of(triconv.conv, (X, W), {"padding": 1})
+    problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, spec))
+    candidate = as_candidate(function, framework="jax", dtype="float32", keywords={}, is_notebook=False)
+    probe = next(probe for probe in probes(candidate, problem, "float32") if probe.question.is_plain_value)
+    return judge(CheckContext(problem, "float32", None, 0, None, True), probe)
 
 
 CHANNELS = ((None, "a", None), (None, "a"))
@@ -94,9 +95,9 @@ POSITIONS = ((None, None, "a"), (None, None))
         (CHANNELS, "twice", "summed once too often", "is summed over them"),
         (POSITIONS, "none", "wrong halo", "there is no halo in it"),
         (POSITIONS, "no left", "wrong halo", "there is no halo from the device before"),
-        (POSITIONS, "no right", "wrong halo", "there is no halo from the device behind"),
+        (POSITIONS, "no right", "wrong halo", "there is no halo from the device after"),
         (POSITIONS, "ring", "wrong halo", "the halos wrap around"),
-        (POSITIONS, "exchanged", "wrong halo", "only positions beside the boundaries between devices are wrong"),
+        (POSITIONS, "exchanged", "wrong halo", "only positions at the boundaries between devices are wrong"),
     ],
 )
 def test_mistakes_in_the_value(jax, specs, mistake, cause, words):
@@ -129,13 +130,14 @@ def test_a_lost_sum_in_a_gradient(jax):
 def test_right_ones_and_what_they_send(jax, specs):
     report = check(jax, *specs)
     assert report.verdict == "right", report.summary
-    sent = [line for line in report.witnesses if line.startswith(("value:", "VJP of"))]
+    sent = [wording.sent(record) for record in report.sent]
     assert len(sent) == 3
+    assert set(sent) <= set(report.witnesses)
     if specs is CHANNELS:
-        assert sent[0] == "value: 1 all-reduce (1,024 bytes a device)"
-        assert sent[1] == "VJP of x: 1 all-reduce (1,024 bytes a device)"  # with check_vma off, of a psum too
+        assert sent[0] == "value: 1 all-reduce (1,024 bytes per device)"
+        assert sent[1] == "VJP of x: 1 all-reduce (1,024 bytes per device)"  # with check_vma off, of a psum too
     else:
-        assert sent[0] == "value: 2 collective-permute (128 bytes a device)"
+        assert sent[0] == "value: 2 collective-permute (128 bytes per device)"
 
 
 def test_triconv_itself(jax):
@@ -159,9 +161,15 @@ def test_traffic_is_read_from_the_text():
 """
 
     found = traffic(Program())
-    assert found == {"all-reduce": Traffic(2, 136), "collective-permute": Traffic(2, 32)}
-    assert sentence(found) == "2 all-reduce (136 bytes a device), 2 collective-permute (32 bytes a device)"
-    assert sentence({}) == "nothing is sent between devices"
+    assert found == {
+        "all-reduce": Collective("all-reduce", 2, 136),
+        "collective-permute": Collective("collective-permute", 2, 32),
+    }
+    assert (
+        wording.collectives(tuple(found.values()))
+        == "2 all-reduce (136 bytes per device), 2 collective-permute (32 bytes per device)"
+    )
+    assert wording.collectives(()) == "nothing is sent between devices"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +181,7 @@ def test_traffic_is_read_from_the_text():
             ValueError,
             "the spec of `x` must have at most one entry per axis, got 4 for 3 axes",
         ),
-        ((("a",), (), ()), ValueError, "`specs` must be at most one an array, got 3 for 2"),
+        ((("a",), (), ()), ValueError, "`specs` must be at most one per array, got 3 for 2"),
         (
             ((None, None, "a"), (None, None, "a")),
             ValueError,
@@ -220,9 +228,9 @@ def test_the_command_line(jax, tmp_path):
     assert "value: nothing is sent between devices" in wrong.stdout
     for words, message in (
         (("mine.py:conv", *shapes, "--spec", "b"), "`--spec` must come with --mesh"),
-        (("mine.py:conv", *shapes, "--mesh", "2,2", "--spec", "b;a"), "`--spec` must be an entry an axis"),
+        (("mine.py:conv", *shapes, "--mesh", "2,2", "--spec", "b;a"), "`--spec` must be one entry per axis"),
         (("--mesh", "0"), "`--mesh` must be sizes from 1 on"),
     ):
-        said = run(*words)
-        assert said.returncode == 2
-        assert message in said.stderr
+        refused = run(*words)
+        assert refused.returncode == 2
+        assert message in refused.stderr

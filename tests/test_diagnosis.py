@@ -1,4 +1,4 @@
-"""Every hypothesis recognises its own mistake: convolutions broken in just that way."""
+"""Every hypothesis of the checker recognises its own mistake, and names it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.convolution import Problem
+from triconv.checking import drawn_data, wording
+from triconv.checking.causes import Hypothesis
+from triconv.checking.comparison import WrongResult, same
+from triconv.checking.convolution import ConvolutionProblem, Expectations
+from triconv.checking.diagnosis import diagnose
 from triconv.checking.misunderstandings import misunderstandings
 
-QUESTIONS = [
+CALLS = [
     ("conv2d", ((2, 4, 7, 6), (6, 2, 3, 2)), {"stride": 2, "padding": [(2, 1), (0, 1)], "groups": 2}),
     ("conv2d", ((2, 3, 6, 6), (3, 3, 3, 3)), {"dilation": (2, 1), "padding": [(1, 2), (2, 0)]}),
     ("conv1d", ((2, 3, 8), (4, 3, 3)), {"padding": 1, "padding_mode": "reflect", "stride": 2}),
@@ -19,33 +23,51 @@ QUESTIONS = [
     ("conv", ((2, 6, 7, 3), (3, 2, 3, 4)), {"layout": "NHWC,HWIO->NHWC"}),
 ]
 
+# mistakes that give one and the same result, or a shape that tells no more, in some of these calls; the first one is named
+COINCIDE = {
+    "layout misread": {"channels swapped", "spatial axes swapped"},
+    "one element": {"border dropped"},
+    "padding ignored": {"remainder dropped"},
+    "padding off by one": {
+        "padding low and high exchanged",
+        "padding ignored",
+        "output_padding ignored",
+        "remainder dropped",
+    },
+    "spatial axes swapped": {"remainder dropped"},
+}
 
-@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("operator", "shapes", "params"), QUESTIONS, ids=lambda value: str(value)[:20])
-def test_every_misunderstanding_is_recognised(operator, shapes, params, every):
-    like = getattr(triconv, operator)
-    problem = Problem.of(like, shapes, params)
-    first, second = problem.operands
-    recognised = 0
-    for cause, sentence, facts in itertools.islice(misunderstandings(problem), 0, None, every):
 
-        def forward(a, b, facts=facts):
-            given = {first: problem.to_torch(first, a), second: problem.to_torch(second, b)}
-            return problem.to_user(problem.result, facts.derivative(problem.result, given)).astype(a.dtype)
-
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("operator", "shapes", "params"), CALLS, ids=lambda value: str(value)[:20])
+def test_every_misunderstanding_is_named(operator, shapes, params, every):
+    problem = ConvolutionProblem.of(getattr(triconv, operator), shapes, params)
+    arrays = drawn_data.draw(problem, "float32", 0, None)[1]
+    right = Expectations(problem, arrays)
+    expected = right.value()
+    named = others = 0
+    for made, model in itertools.islice(misunderstandings(problem), 0, None, every):
         try:
-            report = triconv.check(triconv.Rules(forward), like, *shapes, **params)
+            found = Expectations(problem, arrays, model).value()
         except (ValueError, IndexError):  # no such geometry
             continue
-        if report.verdict == "unchecked" or report.ok:  # no such geometry, or no mistake in this one
+        if same(found, expected):  # no mistake in this geometry
             continue
-        assert report.verdict == "wrong", sentence
-        assert report.cause, sentence
-        recognised += report.cause == cause
-    assert recognised * every >= 20
+        diagnosis = diagnose(WrongResult(problem, right, Expectations.value, problem.result, found, expected, True))
+        assert diagnosis.cause == made.cause or diagnosis.cause in COINCIDE.get(made.cause, ()), made
+        assert "None" not in wording.diagnosis(diagnosis)
+        named += diagnosis.cause == made.cause
+        others += diagnosis.cause != made.cause
+    assert named > 60 / every
+    assert others <= named / 8
 
 
-BLUNDERS = {
+def test_every_hypothesis_has_a_sentence_of_its_own():
+    assert set(wording.HYPOTHESES) == set(Hypothesis)
+    assert len(set(wording.HYPOTHESES.values())) == len(Hypothesis)
+
+
+MISTAKES = {
     "sign": lambda y: -y,
     "constant factor": lambda y: y * np.float32(1.5),
     "only the first sample": lambda y: np.concatenate([y[:1], 0 * y[1:]]),
@@ -58,20 +80,20 @@ BLUNDERS = {
 }
 
 
-@pytest.mark.parametrize("cause", BLUNDERS)
-def test_every_blunder_is_recognised(cause):
+@pytest.mark.parametrize("cause", MISTAKES)
+def test_a_mistake_in_one_result_is_named(cause):
     shapes = (2, 3, 7, 6), (4, 3, 3, 2)
-    rules = triconv.Rules(lambda x, w: BLUNDERS[cause](triconv.conv2d(x, w)))
+    rules = triconv.Rules(lambda x, w: MISTAKES[cause](triconv.conv2d(x, w)))
     assert triconv.check(rules, triconv.conv2d, *shapes).cause == cause
     by_hand = triconv.Rules(
-        triconv.conv2d, lambda g, w: BLUNDERS[cause](triconv.conv_input_vjp(g, w, input_size=(7, 6)))
+        triconv.conv2d, lambda g, w: MISTAKES[cause](triconv.conv_input_vjp(g, w, input_size=(7, 6)))
     )
     report = triconv.check(by_hand, triconv.conv2d, *shapes)
     assert report.cause == cause
     assert [row.what for row in report.rows if row.verdict == "wrong"] == ["VJP of x"]
 
 
-def test_no_hypothesis_fits():
+def test_noise_has_no_cause():
     rng = np.random.default_rng(0)
     noise = rng.integers(1, 9, (2, 4, 5, 5)).astype(np.float32)
     report = triconv.check(triconv.Rules(lambda x, w: noise), triconv.conv2d, (2, 3, 7, 6), (4, 3, 3, 2))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 import triconv
 from geometries import cases, integers
-from triconv.checking import loops
+from triconv.checking import definition
 from triconv.checking.cases import GEOMETRIES
 
 FLOATS = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
@@ -20,9 +20,9 @@ thorough = settings(max_examples=2000, suppress_health_check=[HealthCheck.functi
 
 def by_loops(case, x, w, g):
     return (
-        loops.contract(case.axes, case.groups, x=x, w=w),
-        loops.contract(case.axes, case.groups, g=g, w=w),
-        loops.contract(case.axes, case.groups, g=g, x=x),
+        definition.contract(case.axes, case.groups, x=x, w=w),
+        definition.contract(case.axes, case.groups, g=g, w=w),
+        definition.contract(case.axes, case.groups, g=g, x=x),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from geometries import axes
-from triconv.checking import loops
+from triconv.checking import definition
 from triconv.geometry import Axis, Geometry
 
 
@@ -21,8 +21,8 @@ def numbers(drawn):
 @given(axes(most_taps=6))
 @settings(max_examples=1000)
 def test_meetings_are_those_of_the_equation(drawn):
-    axis, plain = Axis(*numbers(drawn)), loops.Numbers(*numbers(drawn))
-    assert axis.output_size == loops.output_size(plain)
+    axis, plain = Axis(*numbers(drawn)), definition.AxisParameters(*numbers(drawn))
+    assert axis.output_size == definition.output_size(plain)
     found = [
         (i, o, t)
         for t in range(axis.kernel_size)
@@ -31,7 +31,7 @@ def test_meetings_are_those_of_the_equation(drawn):
             strict=True,
         )
     ]
-    assert sorted(found) == loops.meetings(plain)
+    assert sorted(found) == definition.meetings(plain)
 
 
 def meetings_of(axis):
@@ -84,7 +84,7 @@ def test_a_window_is_what_the_padded_input_has_for_a_tap():
 @settings(max_examples=100)
 def test_taps_are_the_product_of_the_axes(first, second):
     geometry = Geometry((Axis(*numbers(first)), Axis(*numbers(second))))
-    per_axis = [len(loops.meetings(loops.Numbers(*numbers(drawn)))) for drawn in (first, second)]
+    per_axis = [len(definition.meetings(definition.AxisParameters(*numbers(drawn)))) for drawn in (first, second)]
     assert geometry.count_meetings() == per_axis[0] * per_axis[1]
     for tap in geometry.taps():
         assert len(tap.index) == len(tap.input) == len(tap.output) == 2

@@ -86,10 +86,10 @@ def test_torch_settings_do_not_narrow_and_are_kept(torch, level, monkeypatch):
         module.fp32_precision = before
 
 
-ROADS = ("batch", "space", "nothing")
+SHARDED = ("batch", "space", "nothing")
 
 
-@pytest.fixture(params=ROADS)
+@pytest.fixture(params=SHARDED)
 def on_mesh(request, eight_devices):
     """JAX, and an operator on eight devices that have the batch, the positions, or all of it."""
     jax = eight_devices

@@ -1,4 +1,4 @@
-"""`triconv.check` on a bank of broken convolutions, and on right ones; JAX's and torch's own checkers beside it."""
+"""`triconv.check` on a bank of broken convolutions, whose mistake it names, and on unusual right ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(entry, request):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("entry", BROKEN, ids=lambda entry: entry.name)
-def test_broken(entry, request):
+def test_the_mistake_of_a_broken_convolution_is_named(entry, request):
     report = check(entry, request)
     assert report.verdict == "wrong", str(report)
     assert report.cause in entry.causes, str(report)
@@ -27,7 +27,7 @@ def test_broken(entry, request):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("entry", RIGHT, ids=lambda entry: entry.name)
-def test_right(entry, request):
+def test_an_unusual_convolution_that_is_right_raises_no_alarm(entry, request):
     report = check(entry, request)
     assert report.ok, str(report)
 

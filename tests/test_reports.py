@@ -6,14 +6,44 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from triconv.checking import pages, terminal
-from triconv.checking.report import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Report, Row
+from triconv.checking import html_report, text_report, wording
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings import (
+    CaughtException,
+    EqualOnIntegers,
+    Evidence,
+    FewerBits,
+    Level,
+    NotFinite,
+    NotSupported,
+    OracleResult,
+    OracleStatus,
+    Raised,
+    Reason,
+    WrongElements,
+    WrongShape,
+)
+from triconv.checking.protocol import (
+    IMPRECISE,
+    RIGHT,
+    UNCHECKED,
+    UNSUPPORTED,
+    WRONG,
+    Kind,
+    Mode,
+    Proof,
+    Question,
+    Transform,
+)
+from triconv.checking.report import Report
+from triconv.checking.report_data import ReportRow
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 PROGRAM = "x = y[0]\nif x < 3 & 1:\n\tprint('" + "a" * 150 + "')"
@@ -29,25 +59,47 @@ def evidence(shape, *wrong, by=1, dtype=float, taps=()):
 
 
 TAPS = tuple(((n + 1, 0), (n, 0), (1, 0)) for n in range(8))
-PLANE = Row(
-    "VJP of x",
-    WRONG,
-    "exact",
-    "see x[0] & <g, y>",
-    2.5e6,
-    evidence=evidence((2, 1, 3, 4), (1, 0, 2, 1), (1, 0, 2, 3), taps=TAPS),
+VALUE = Question(Kind.VALUE, "g")
+BY_X = Question(Kind.VJP, "x", "x", 1, Transform.VJP)
+BY_B = Question(Kind.VJP, "bias", "b", 1, Transform.VJP)
+JVP = Question(Kind.JVP, "g", None, 1, Transform.JVP)
+
+
+def wrong(question, *, error=None, finding=None, **more):
+    finding = finding or WrongElements(Diagnosis(Cause.SIGN, Hypothesis.SIGN))
+    return ReportRow(question, WRONG, Proof.EXACT, finding, error, Cause.SIGN, **more)
+
+
+def raised(question, message):
+    return ReportRow(question, UNCHECKED, Proof.RAISED, Raised(CaughtException("RuntimeError", message)))
+
+
+def right(question, error=None):
+    return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=True), error)
+
+
+PLANE = wrong(BY_X, error=2.5e6, evidence=evidence((2, 1, 3, 4), (1, 0, 2, 1), (1, 0, 2, 3), taps=TAPS))
+LINE = wrong(BY_B, error=12.0, evidence=evidence((5,), (3,)))
+COMPLEX = wrong(JVP, evidence=evidence((1, 1, 6), (0, 0, 4), by=3j, dtype=complex))
+GOOD = right(VALUE, 0.123)
+COARSE = ReportRow(
+    Question(Kind.VALUE, "g", transform=Transform.JIT),
+    IMPRECISE,
+    Proof.PRECISION,
+    FewerBits(Level.FLOAT32, 10, 53),
+    812.0,
 )
-LINE = Row("VJP of b", WRONG, "exact", "a <b>line</b>", 12.0, evidence=evidence((5,), (3,)))
-COMPLEX = Row("JVP", WRONG, "exact", evidence=evidence((1, 1, 6), (0, 0, 4), by=3j, dtype=complex))
-GOOD = Row("value", RIGHT, "exact", "equal on [integers]", 0.123)
-COARSE = Row("value under jit", IMPRECISE, "precision", "about 10 bits", 812.0)
-RAISED = Row("second order", UNCHECKED, "raised", "RuntimeError: \x1b[31m[enforce fail]\x1b[0m <no>")
-NONE = Row("vmap", NOT_OFFERED, "", "no vmap")
+RAISED = raised(
+    Question(Kind.SECOND_ORDER, "x", "x", 2, mode=Mode.REVERSE_OVER_REVERSE),
+    "\x1b[31m[enforce fail]\x1b[0m x[0] & <b>no</b>",
+)
+NONE = ReportRow(Question(Kind.VMAP, "g", sample=0), UNSUPPORTED, Proof.NONE, NotSupported(Reason.RULES))
 ROWS = (GOOD, COARSE, PLANE, LINE, COMPLEX, RAISED, NONE)
 
 
 def report(*rows, **more):
-    more = {"witnesses": ("torch [agrees]",), "counterexample": PROGRAM, "versions": {"numpy": "2.0"}, **more}
+    oracles = (OracleResult("torch [mine]", OracleStatus.CANNOT_EXPRESS),)
+    more = {"oracles": oracles, "counterexample": PROGRAM, "versions": {"numpy": "2.0"}, **more}
     return Report("mine<1>", "conv2d", {"x": (2, 1, 3, 4)}, {"stride": 2}, "torch", "float32", rows, seed=7, **more)
 
 
@@ -78,7 +130,7 @@ class Elements(HTMLParser):
 
 
 def elements(*rows, **more):
-    return Elements(pages.page(report(*rows, **more)))
+    return Elements(html_report.page(report(*rows, **more)))
 
 
 def squeezed(words):
@@ -89,20 +141,26 @@ def test_text_has_all_of_it():
     text = str(report(*ROWS))
     assert "\x1b" not in text
     assert text.splitlines()[0] == "mine<1> like conv2d: x (2, 1, 3, 4); stride=2; torch float32"
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith(" question"))
+    verdict, detail = head.index("verdict"), head.index("detail")
     for row in ROWS:
-        line = next(line for line in text.splitlines() if line.startswith(f" {row.what} "))
-        assert row.verdict in line
-        assert row.how in line
-        assert terminal.without_escapes(row.detail) in line
-    assert f"\n{terminal.PROGRAM}\n{PROGRAM}\n" in text  # nothing wrapped, no tab expanded
-    assert "\ntorch [agrees]\n" in text
+        first = next(n for n, line in enumerate(lines) if line.startswith(f" {row.what[:24]}") and row.verdict in line)
+        assert row.how in lines[first]
+        # a long detail goes on in the lines below, which have no verdict
+        rest = lines[first + 1 :]
+        more = itertools.takewhile(lambda line: line.strip() and not line[verdict:detail].strip(), rest)
+        words = " ".join(line[detail:].strip() for line in (lines[first], *more))
+        assert words == text_report.without_escapes(row.detail)
+    assert f"\n{text_report.PROGRAM}\n{PROGRAM}\n" in text  # nothing wrapped, no tab expanded
+    assert "\ntorch [mine] cannot express this geometry\n" in text
     assert "\nnumpy 2.0, seed 7\n" in text
     assert text.splitlines()[-1] == report(*ROWS).summary
 
 
 def test_text_says_where_it_is_wrong():
     """Of the first wrong row that has evidence; at most six taps."""
-    text = str(report(GOOD, Row("value", WRONG, "shape", "no evidence"), PLANE, LINE))
+    text = str(report(GOOD, wrong(VALUE, finding=WrongShape((1,), (2,))), PLANE, LINE))
     taps = "".join(f"    tap (1, 0): input ({n + 1}, 0), output ({n}, 0)\n" for n in range(6))
     assert (
         "VJP of x:\n"
@@ -115,26 +173,26 @@ def test_text_says_where_it_is_wrong():
 
 
 def test_where_of_a_bias_and_of_no_tap():
-    assert terminal.where(LINE) == ["first wrong element: (3,)", "expected 3, found 4", "1 of 5 elements is wrong"]
-    assert terminal.where(COMPLEX)[1:] == [
+    assert text_report.where(LINE) == ["first wrong element: (3,)", "expected 3, found 4", "1 of 5 elements is wrong"]
+    assert text_report.where(COMPLEX)[1:] == [
         "expected (4+0j), found (4+3j)",
         "1 of 6 elements is wrong",
         "no tap meets there",
     ]
-    assert terminal.where(GOOD) == []
+    assert text_report.where(GOOD) == []
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(None, "-"), (0.0, "0"), (0.123, "0.12"), (2.5e6, "2.5e+06"), (np.inf, "inf")]
+    ("error", "shown"), [(None, "-"), (0.0, "0"), (0.123, "0.12"), (2.5e6, "2.5e+06"), (np.inf, "inf")]
 )
-def test_error_over_bound(error, said):
-    assert terminal.error_over_bound(Row("value", RIGHT, "exact", error=error)) == said
+def test_error_over_bound_has_two_digits(error, shown):
+    assert text_report.error_over_bound(right(VALUE, error)) == shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_show_in_colour_loses_nothing(width):
     file = io.StringIO()
-    terminal.show(report(*ROWS), Console(file=file, width=width, force_terminal=True, color_system="standard"))
+    text_report.show(report(*ROWS), Console(file=file, width=width, force_terminal=True, color_system="standard"))
     shown = file.getvalue()
     for code, verdict in (
         ("32", "right"),
@@ -144,7 +202,7 @@ def test_show_in_colour_loses_nothing(width):
         ("2", "unsupported"),
     ):
         assert f"\x1b[{code}m{verdict.split()[0][:3]}" in shown
-    words = squeezed(terminal.without_escapes(shown)).replace(" ", "")
+    words = squeezed(text_report.without_escapes(shown)).replace(" ", "")
     for row in ROWS:
         assert all(word[:4] in words for word in row.what.split())
     assert PROGRAM in shown
@@ -159,8 +217,8 @@ def test_text_whatever_the_environment(monkeypatch):
 
 def test_long_details_are_wrapped_not_cut():
     words = " ".join(f"word{n}" for n in range(100)) + " " + "x" * 300
-    text = str(report(Row("value", UNCHECKED, "raised", words), counterexample=""))
-    assert max(map(len, text.splitlines())) <= terminal.WIDTH
+    text = str(report(raised(VALUE, words), counterexample=""))
+    assert max(map(len, text.splitlines())) <= text_report.WIDTH
     assert all(f"word{n}" in text for n in range(100))
     table, _, summary = text.partition("seed 7")
     assert table.count("x" * 20) > 0
@@ -168,7 +226,7 @@ def test_long_details_are_wrapped_not_cut():
 
 
 def test_page_is_whole_and_needs_nothing():
-    page = pages.page(report(*ROWS))
+    page = html_report.page(report(*ROWS))
     found = Elements(page)
     assert page.startswith("<!doctype html>")
     assert {"html", "head", "title", "style", "body", "table", "svg", "pre"} <= {tag for tag, _, _ in found.all}
@@ -182,12 +240,12 @@ def test_page_is_whole_and_needs_nothing():
 
 def test_page_escapes():
     found = elements(*ROWS)
-    page = pages.page(report(*ROWS))
-    assert "a &lt;b&gt;line&lt;/b&gt;" in page
+    page = html_report.page(report(*ROWS))
+    assert "x[0] &amp; &lt;b&gt;no&lt;/b&gt;" in page
     assert not found.named("b")
     assert [words for _, words in found.named("h1")] == ["mine<1> like conv2d"]
     details = [words for _, words in found.named("td")][3::4]
-    assert details == [terminal.without_escapes(row.detail) for row in ROWS]
+    assert details == [text_report.without_escapes(row.detail) for row in ROWS]
 
 
 def test_page_table():
@@ -200,7 +258,7 @@ def test_page_table():
 
 
 @pytest.mark.parametrize("rows", [(GOOD,), (PLANE,), (LINE,), (COMPLEX,), ROWS])
-def test_one_picture_a_wrong_row(rows):
+def test_one_picture_per_wrong_row(rows):
     wrong = [row for row in rows if row.evidence is not None]
     found = elements(*rows)
     assert len(found.named("svg")) == len(wrong)
@@ -213,17 +271,17 @@ def test_the_outlined_cell_is_the_first_wrong_one(row):
     found, e = elements(row), row.evidence
     rects = [(a, n) for n, (tag, a, _) in enumerate(found.all) if tag == "rect"]
     titles = {n - 1: "".join(t) for n, (tag, _, t) in enumerate(found.all) if tag == "title"}
-    before, said = [], []
+    before, tooltips = [], []
     for a, n in rects:
         if a.get("class") == "first":
             place = [a[k] for k in ("x", "y", "width", "height")]
-            said += [
+            tooltips += [
                 titles[m] for b, m in before if m in titles and [b[k] for k in ("x", "y", "width", "height")] == place
             ]
             before = []
         before.append((a, n))
     values = e.expected_value, e.found_value, e.found_value - e.expected_value
-    assert said == [f"{e.index}: {terminal.value(v)}" for v in values]
+    assert tooltips == [f"{e.index}: {wording.value(v)}" for v in values]
 
 
 def test_tooltips_have_each_value():
@@ -238,7 +296,7 @@ def test_tooltips_have_each_value():
 
 
 def test_colours_are_signs():
-    row = Row("value", WRONG, "exact", evidence=evidence((1, 1, 1, 2), (0, 0, 0, 1), by=-3))
+    row = wrong(VALUE, evidence=evidence((1, 1, 1, 2), (0, 0, 0, 1), by=-3))
     found = elements(row)
     assert [a["class"] for a, _ in found.named("rect") if a["width"] == "36" and a.get("class") not in ("first", "frame")] == [
         *("zero", "above"), *("zero", "below"), *("zero", "below"),
@@ -260,14 +318,14 @@ def test_complex_pictures_say_so():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_elements_that_are_not_finite(bad):
     e = evidence((1, 1, 2, 3), (0, 0, 1, 1), by=bad)
-    found = elements(Row("value", WRONG, "not finite", evidence=e))
+    found = elements(wrong(VALUE, finding=NotFinite(1), evidence=e))
     # a cell and a swatch of the legend, in the panels of what was found and of the difference
     assert len(found.named("rect", "infinite")) == 4
 
 
 def test_large_slices_are_cut_around_the_element():
     e = evidence((1, 2, 100, 40), (0, 1, 70, 39))
-    found = elements(Row("value", WRONG, "exact", evidence=e))
+    found = elements(wrong(VALUE, evidence=e))
     notes = [words for _, words in found.named("p", "note")]
     assert (
         "Elements [0, 1, 54:86, 8:40] of shape (1, 2, 100, 40); the first wrong one is outlined. "
@@ -279,15 +337,17 @@ def test_large_slices_are_cut_around_the_element():
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1, 1, 1)])
 def test_pictures_of_one_element(shape):
-    found = elements(Row("value", WRONG, "exact", evidence=evidence(shape, (0,) * len(shape))))
+    found = elements(wrong(VALUE, evidence=evidence(shape, (0,) * len(shape))))
     assert len(found.named("svg")) == bool(shape)
 
 
-def test_bars():
+def test_bars_show_errors_over_their_bound():
     """From 1e-2 to 1e7 here, so that the bound is two ninths from the left."""
     errors = {"a": (RIGHT, 1.0), "b": (WRONG, 1e7), "c": (RIGHT, 0.0), "d": (WRONG, np.inf), "e": (RIGHT, None)}
-    found = elements(*(Row(what, verdict, "exact", error=error) for what, (verdict, error) in errors.items()))
-    assert [words for _, words in found.named("div", "label")] == ["a", "b", "c", "d", ""]
+    by = lambda name: Question(Kind.VJP, "x", name, 1)  # noqa: E731
+    rows = [replace(right(by(name), error), verdict=verdict) for name, (verdict, error) in errors.items()]
+    found = elements(*rows)
+    assert [words for _, words in found.named("div", "label")] == ["VJP of a", "VJP of b", "VJP of c", "VJP of d", ""]
     widths = [a["style"] for kind in ("bar right", "bar wrong") for a, _ in found.named("div", kind)]
     assert widths == ["width: 22.22%", "width: 0.00%", "width: 100.00%", "width: 100.00%"]
     assert {a["style"] for a, _ in found.named("div", "bound")} == {"left: 22.22%"}
@@ -305,20 +365,21 @@ def test_fragment_is_scoped():
     assert [words for _, words in found.named("th")][5:] == [row.what for row in ROWS]
 
 
-def test_files(tmp_path):
+def test_html_and_json_keep_the_report(tmp_path):
     made = report(*ROWS)
     made.to_html(tmp_path / "r.html")
-    assert (tmp_path / "r.html").read_text(encoding="utf-8") == pages.page(made)
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == html_report.page(made)
     made.to_json(tmp_path / "r.json")
     with (tmp_path / "r.json").open(encoding="utf-8") as file:
         read = json.load(file)
     assert read == made.to_dict()
     assert read["verdict"] == "wrong"
     assert read["rows"][2]["evidence"] == {
-        "index": [1, 0, 2, 1], "expected": "21.0", "found": "22.0", "wrong_elements": 2, "elements": 24,
+        "index": [1, 0, 2, 1], "expected": 21.0, "found": 22.0, "wrong_elements": 2, "elements": 24,
+        "taps": [{"input": [n + 1, 0], "output": [n, 0], "tap": [1, 0]} for n in range(8)],
     }  # fmt: skip
     assert [row["error_over_bound"] for row in read["rows"]] == [0.123, 812.0, 2.5e6, 12.0, None, None, None]
-    assert (read["shapes"], read["params"], read["seed"]) == ({"x": [2, 1, 3, 4]}, {"stride": "2"}, 7)
+    assert (read["shapes"], read["params"], read["seed"]) == ({"x": [2, 1, 3, 4]}, {"stride": 2}, 7)
     assert read["counterexample"] == PROGRAM
 
 
@@ -333,13 +394,17 @@ def test_raise_if_failed():
 
 def test_the_worst_verdict_wins():
     order = (WRONG, UNCHECKED, IMPRECISE, RIGHT)
-    for some in itertools.chain.from_iterable(itertools.permutations(order, n) for n in range(1, 5)):
-        made = report(*(Row("q", verdict, "exact", "d") for verdict in (*some, NOT_OFFERED)))
-        assert made.verdict == min(some, key=order.index)
-        assert made.ok == (set(some) == {RIGHT})
+    for verdicts in itertools.chain.from_iterable(itertools.permutations(order, n) for n in range(1, 5)):
+        made = report(*(replace(GOOD, verdict=verdict) for verdict in (*verdicts, UNSUPPORTED)))
+        assert made.verdict == min(verdicts, key=order.index)
+        assert made.ok == (set(verdicts) == {RIGHT})
 
 
-def test_summary():
+def test_the_summary_is_the_first_row_with_the_verdict():
     assert report(GOOD, GOOD, NONE).summary == "right: mine<1> computes what conv2d does (2 questions)"
-    assert report(GOOD, LINE, PLANE).summary == "wrong: mine<1>, VJP of b: a <b>line</b>"
-    assert report(GOOD, COARSE).summary == "imprecise: mine<1>, value under jit: about 10 bits"
+    assert report(GOOD, LINE, PLANE).summary == (
+        "wrong: mine<1>, VJP of b: the sign is wrong; at (3,) it is 4, must be 3; 1 of 5 elements are wrong"
+    )
+    assert report(GOOD, COARSE).summary == (
+        "imprecise: mine<1>, value under jit: right, but computed in float32; it has about 10 bits of 53"
+    )

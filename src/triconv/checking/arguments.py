@@ -13,12 +13,12 @@ from triconv.backends import to_numpy
 from triconv.operators.registry import array_names
 
 
-def shapes_of(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
-    """The shapes, and the arrays if arrays were given."""
-    if given and all(is_array_api_obj(a) for a in given):
-        return tuple(tuple(map(int, a.shape)) for a in given), list(given)
+def shapes_of(shapes_or_arrays: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
+    """Return the shapes, and the arrays if there are any."""
+    if shapes_or_arrays and all(is_array_api_obj(a) for a in shapes_or_arrays):
+        return tuple(tuple(map(int, a.shape)) for a in shapes_or_arrays), list(shapes_or_arrays)
     shapes = []
-    for a in given:
+    for a in shapes_or_arrays:
         if is_array_api_obj(a) or not isinstance(a, (tuple, list)) or not all(hasattr(n, "__index__") for n in a):
             msg = f"`shapes_or_arrays` must be all shapes (tuples of ints) or all arrays, got {type(a).__name__}: {str(a)[:60]}"
             raise TypeError(msg)
@@ -29,22 +29,22 @@ def shapes_of(given: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list
     return tuple(shapes), None
 
 
-def check_count(like: Callable[..., Any], given: int) -> None:
+def check_count(like: Callable[..., Any], count: int) -> None:
     """Raise unless there are as many shapes as the operator has arrays, a bias or not."""
     parameters = inspect.signature(like).parameters
     names = [name for name, p in parameters.items() if name in array_names(like) and p.kind is not p.KEYWORD_ONLY]
     needed = sum(parameters[name].default is inspect.Parameter.empty for name in names)
-    if not needed <= given <= len(names):
+    if not needed <= count <= len(names):
         name = like.__name__
         msg = (
-            f"`shapes_or_arrays` must have one shape or array per array of {name} ({', '.join(names)}): got {given or 'none'}; "
+            f"`shapes_or_arrays` must have one shape or array per array of {name} ({', '.join(names)}): got {count or 'none'}; "
             f"such as triconv.check(f, triconv.{name}, {_example(name)})"
         )
         raise TypeError(msg)
 
 
 def _example(name: str) -> str:
-    """Shapes that an operator takes, and the parameter that it cannot do without."""
+    """Return shapes that an operator takes, and its required parameter."""
     if name.startswith("conv2d_"):
         shapes = {"conv2d_forward": ((6, 7, 3), (3, 2, 3)), "conv2d_backward": ((4, 6, 1), (3, 2, 3))}
         return ", ".join(map(str, shapes.get(name, ((6, 7, 3), (4, 6, 1)))))
@@ -58,7 +58,7 @@ def _example(name: str) -> str:
 
 
 def dtype_of(arrays: list[Any] | None) -> str | None:
-    """That of the arrays; bfloat16 is one too, whatever library has it."""
+    """Return the dtype of the arrays; bfloat16 is one too, whatever library has it."""
     if not arrays:
         return None
     names = {to_numpy(a).dtype.name if str(a.dtype)[:1] in "<>=|" else str(a.dtype).rpartition(".")[2] for a in arrays}

@@ -1,105 +1,69 @@
-"""How far rounding alone may move a result: a bound proved beforehand, so that no check needs a tolerance."""
+"""How far rounding alone may move a result: one bound, proved beforehand, so that no check needs a tolerance."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-
-def gamma(terms: int, unit_roundoff: float) -> float:
-    """Return ``n u / (1 - n u)``, the relative bound for a sum of `terms` products in any order [1]_.
-
-    References
-    ----------
-    .. [1] N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, section 3.1.
-    """
-    return terms * unit_roundoff / (1 - terms * unit_roundoff)
+from triconv.checking.dtypes import Arithmetic
 
 
-def over_bound(a: np.ndarray, b: np.ndarray, absolute: np.ndarray, terms: int, unit_roundoff: float) -> float:
-    """Return the largest ``|a - b|`` over what two roundings may differ by: at most 1 if both are right.
-
-    Parameters
-    ----------
-    a, b : numpy.ndarray
-        Two results for the same operands, each rounded in its own order.
-    absolute : numpy.ndarray
-        The same contraction of the operands' absolute values.
-    terms : int
-        Largest number of products in an element.
-    unit_roundoff : float
-        Half the distance from 1 to the next number of the dtype.
-
-    Returns
-    -------
-    float
-        The ratio; infinite where a result is not finite or differs though it may not.
-    """
-    error = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-    bound = 2 * gamma(terms, unit_roundoff) * absolute
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / bound)
-    return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))
-
-
-class Arithmetic(NamedTuple):
-    """How a dtype rounds, overflows and underflows, if sums are taken as triconv takes them."""
-
-    unit: float
-    """Unit roundoff of a result."""
-    sums: float
-    """Unit roundoff of the sums: those of less than 32 bits are taken in float32, and rounded once."""
-    tiny: float
-    """Smallest normal number of the sums. A processor may take smaller ones for zero."""
-    step: float
-    """What a result may lose by underflow."""
-    most: float
-    """Largest number."""
-
-
-_TINY32, _TINY64 = 2.0**-126, 2.0**-1022
-_SINGLE = Arithmetic(2.0**-24, 2.0**-24, _TINY32, _TINY32, float(np.finfo(np.float32).max))
-_DOUBLE = Arithmetic(2.0**-53, 2.0**-53, _TINY64, _TINY64, float(np.finfo(np.float64).max))
-ARITHMETIC = {
-    "float64": _DOUBLE,
-    "float32": _SINGLE,
-    # the products of a complex one are sums themselves
-    "complex128": _DOUBLE._replace(unit=2.0**-51, sums=2.0**-51),
-    "complex64": _SINGLE._replace(unit=2.0**-22, sums=2.0**-22),
-    # products of two numbers of half width are exact in float32
-    "bfloat16": _SINGLE._replace(unit=2.0**-8, most=float(2.0**128 - 2.0**119)),
-    "float16": Arithmetic(2.0**-11, 2.0**-24, _TINY32, 2.0**-24, 65504.0),
-}
-
-
-def of_sums(absolute: np.ndarray, flushed: np.ndarray, terms: int, numbers: Arithmetic) -> np.ndarray:
-    """How far a sum of `terms` products may be off, element by element: rounding in any order [1]_, and underflow [2]_.
+def of_sums(absolute: np.ndarray, terms: int, arithmetic: Arithmetic, flushed: np.ndarray | None = None) -> np.ndarray:
+    """Return by how much a sum of `terms` products may be off, element by element.
 
     Parameters
     ----------
     absolute : numpy.ndarray
         The same contraction of the operands' absolute values.
-    flushed : numpy.ndarray
-        The same, with operands below the smallest normal number taken for zero, as some processors do.
     terms : int
         Largest number of products in an element.
-    numbers : Arithmetic
+    arithmetic : Arithmetic
         How the dtype rounds.
+    flushed : numpy.ndarray, optional
+        As `absolute`, with operands below the smallest normal number taken for zero, as some processors do; by default no
+        operand is that small.
+
+    Notes
+    -----
+    Jeannerod and Rump [1]_ prove that a sum of ``n`` products, added in any order and rounded to nearest with unit roundoff
+    ``u``, is off by at most ``n u`` times `absolute`. This holds for every ``n``, while the classical bound ``gamma_n = n u /
+    (1 - n u)`` [2]_ is larger and needs ``n u < 1``.
+
+    The definition, with which a result is compared, is such a sum itself, in double precision with unit roundoff ``v``. So
+    the bound is ``n u + max(u, n v)``: about ``(n + 1) u`` for sums in single precision, ``2 n u`` for those in double.
+
+    Underflow adds at most the smallest normal number per operation, and what is lost where operands are flushed
+    ([2]_, section 2.2).
 
     References
     ----------
     .. [1] C.-P. Jeannerod and S. M. Rump, "Improved error bounds for inner products in floating-point arithmetic", SIAM J.
-       Matrix Anal. Appl. 34 (2013): ``n u`` times `absolute`, for any ``n``.
-    .. [2] N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, section 2.2.
+       Matrix Anal. Appl. 34 (2013).
+    .. [2] N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, section 3.1.
     """
     with np.errstate(all="ignore"):
-        return (terms + 1) * (numbers.sums * absolute + numbers.tiny) + np.maximum(absolute - flushed, 0)
+        relative = terms * arithmetic.sums + max(arithmetic.sums, terms * arithmetic.definition)
+        bound = relative * absolute + (terms + 1) * arithmetic.tiny
+        return bound if flushed is None else bound + np.maximum(absolute - flushed, 0)
 
 
-def of_results(magnitude: np.ndarray, sums: np.ndarray, numbers: Arithmetic) -> np.ndarray:
-    """How much more a result may be off where it has fewer bits than its sums: each rounding, of `magnitude` in all."""
-    if numbers.unit == numbers.sums:
+def of_results(magnitude: np.ndarray, sums: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+    """Return by how much more a result may be off where it has fewer bits than its sums.
+
+    `magnitude` is the sum of the absolute values of all that is rounded on the way.
+    """
+    if arithmetic.unit == arithmetic.sums:
         return np.zeros_like(sums)
     with np.errstate(all="ignore"):
-        return numbers.unit * (magnitude + 2 * sums) + numbers.step
+        return arithmetic.unit * (magnitude + 2 * sums) + arithmetic.step
+
+
+def of_difference(absolute: np.ndarray, terms: int, arithmetic: Arithmetic) -> np.ndarray:
+    """Return by how much two results for the same operands may differ, each rounded in its own order: twice `of_sums`."""
+    return 2 * of_sums(absolute, terms, arithmetic)
+
+
+def over(error: np.ndarray, bound: np.ndarray) -> float:
+    """Return the largest error over its bound: at most 1 if rounding explains it all, infinite where an error is not finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / bound)
+    return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))

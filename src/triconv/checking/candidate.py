@@ -1,7 +1,7 @@
-"""`Candidate`: what a check asks of a convolution. It takes NumPy arrays, as the user has them laid out, and gives what came.
+"""`CandidateFunction`: what a check asks of a convolution, with NumPy arrays in the user's layout.
 
-Inside it works in its own library and dtype. What a library can do with a function beyond its value is in `by_jax.py` and
-`by_torch.py`.
+Inside it works in its own library and dtype. What a library can do with a function beyond its value is in
+`jax_candidate.py` and `torch_candidate.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import to_numpy
-from triconv.checking.sentences import one_line
-from triconv.checking.unsupported import NotOffered, is_unsupported
+from triconv.checking.dtypes import COMPLEX
+from triconv.checking.exception_text import caught
+from triconv.checking.findings import Ability, NotSupported, Reason
+from triconv.checking.unsupported import Unsupported, is_unsupported
 
 Array = Any
 Arrays = Sequence[np.ndarray]
 
 
-class Candidate:
+class CandidateFunction:
     """A function of arrays with what its library can do with it; this one has its value alone.
 
     Parameters
@@ -33,7 +35,7 @@ class Candidate:
     dtype : str
         Of its floating arrays.
     keywords : dict
-        What it is handed beside arrays.
+        Keywords that it is called with, after the arrays.
     """
 
     transforms: tuple[str, ...] = ()
@@ -67,53 +69,53 @@ class Candidate:
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """The cotangent of one array."""
-        raise NotOffered(self._no("derivatives"))
+        raise self._lacks(Ability.DERIVATIVE)
 
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """The value that comes with the cotangents."""
-        raise NotOffered(self._no("derivatives"))
+        raise self._lacks(Ability.DERIVATIVE)
 
     def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """The tangent of the result."""
-        raise NotOffered(self._no("forward mode"))
+        raise self._lacks(Ability.FORWARD_MODE)
 
     def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """The value that comes with the tangent."""
-        raise NotOffered(self._no("forward mode"))
+        raise self._lacks(Ability.FORWARD_MODE)
 
     def reverse_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
         """Derivative of the cotangents, against the tangents, by each array, and last by `g`."""
-        raise NotOffered(self._no("second order"))
+        raise self._lacks(Ability.SECOND_ORDER)
 
     def forward_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
         """Derivative of the cotangents along the tangents."""
-        raise NotOffered(self._no("second order"))
+        raise self._lacks(Ability.SECOND_ORDER)
 
     def vmap(self, stacked: Arrays) -> Any:
         """Results for arrays with one more axis in front."""
-        raise NotOffered(self._no("vmap"))
+        raise self._lacks(Ability.VMAP)
 
     def jit(self, arrays: Arrays) -> Any:
         """The result when compiled."""
-        raise NotOffered(self._no("jit"))
+        raise self._lacks(Ability.JIT)
 
-    def _no(self, what: str) -> str:
-        return f"a function of {self.backend.name} has no {what}"
+    def _lacks(self, ability: Ability) -> Unsupported:
+        return Unsupported(NotSupported(Reason.LIBRARY, ability, self.backend.name))
 
-    def _offered(self, what: str, run: Callable[..., Any], *args: Any) -> Any:
-        """What `run` gives; `NotOffered` where its error says that there is no such thing, else its error."""
+    def _if_supported(self, ability: Ability, run: Callable[..., Any], *args: Any) -> Any:
+        """Return what `run` returns; raise `Unsupported` where its error says that there is no such thing, else its error."""
         try:
             return run(*args)
-        except NotOffered:
+        except Unsupported:
             raise
         except Exception as problem:
-            if is_unsupported(problem, what):
-                raise NotOffered(_first_line(what, problem)) from problem
+            if is_unsupported(problem, ability):
+                raise Unsupported(NotSupported(Reason.EXCEPTION, ability, exception=caught(problem))) from problem
             raise
 
 
 def guarded(ask: Callable[..., Any], dtype: str, ndim: int) -> Callable[..., Any]:
-    """A question whose answer is an array where it can be one, and that raises nothing that would end the checker.
+    """Return `ask` with results made arrays where they can be, and without exceptions that would end the checker.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ def guarded(ask: Callable[..., Any], dtype: str, ndim: int) -> Callable[..., Any
 
     def run(*args: Any) -> Any:
         try:
-            return taken(ask(*args), dtype, ndim)
+            return as_array(ask(*args), dtype, ndim)
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as problem:  # SystemExit, or pytest's own: of the same name, so that the report says which
@@ -136,8 +138,8 @@ def guarded(ask: Callable[..., Any], dtype: str, ndim: int) -> Callable[..., Any
     return run
 
 
-def taken(raw: Any, dtype: str, ndim: int) -> Any:
-    """A result that is an array in other clothes as that array: alone in a tuple, numbers in lists, in the other byte order."""
+def as_array(raw: Any, dtype: str, ndim: int) -> Any:
+    """Return the array that a result stands for: alone in a tuple, numbers in lists, or in the other byte order."""
     raw = _alone(raw)
     if isinstance(raw, np.ndarray) and not raw.dtype.isnative:
         return raw.astype(raw.dtype.newbyteorder("="))
@@ -147,11 +149,11 @@ def taken(raw: Any, dtype: str, ndim: int) -> Any:
     if not isinstance(first, (int, float, complex, np.number)) or not (depth >= 2 or 0 < depth == ndim):
         return raw
     try:
-        found = np.asarray(raw)
+        array = np.asarray(raw)
     except ValueError:  # lists of unequal lengths
         return raw
-    narrows = found.dtype.kind == "c" and not dtype.startswith("complex")
-    return found if narrows or found.dtype.kind not in "iufc" else found.astype(_numpy_dtype(dtype))
+    narrows = array.dtype.kind == "c" and dtype not in COMPLEX
+    return array if narrows or array.dtype.kind not in "iufc" else array.astype(_numpy_dtype(dtype))
 
 
 def as_numpy(result: Any) -> np.ndarray | None:
@@ -159,10 +161,10 @@ def as_numpy(result: Any) -> np.ndarray | None:
     if result is None or isinstance(result, (list, tuple, str, dict, bool, int, float, complex)):
         return None
     try:
-        found = to_numpy(result)
+        array = to_numpy(result)
     except Exception:  # noqa: BLE001
         return None
-    return found if found.dtype.kind in "iufc" or found.dtype.name == "bfloat16" else None
+    return array if array.dtype.kind in "iufc" or array.dtype.name == "bfloat16" else None
 
 
 def _alone(result: Any) -> Any:
@@ -174,7 +176,3 @@ def _alone(result: Any) -> Any:
 
 def _numpy_dtype(name: str) -> Any:
     return importlib.import_module("ml_dtypes").bfloat16 if name == "bfloat16" else np.dtype(name)
-
-
-def _first_line(what: str, problem: Exception) -> str:
-    return f"no {what}: {type(problem).__name__}: {one_line(problem)}"

@@ -1,4 +1,4 @@
-"""What is checked, however it is written: a function of JAX, torch, NumPy or any array library, or `Rules`."""
+"""Wrap a candidate, however it is written: a function of JAX, torch, NumPy or any array library, or `Rules`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS
-from triconv.checking import frameworks
-from triconv.checking.by_jax import ByJAX
-from triconv.checking.by_torch import ByTorch
-from triconv.checking.candidate import Arrays, Candidate, as_numpy, guarded
-from triconv.checking.unsupported import NotOffered
+from triconv.checking import framework_detection
+from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded
+from triconv.checking.findings import Ability, NotSupported, Reason
+from triconv.checking.jax_candidate import JaxCandidate
+from triconv.checking.torch_candidate import TorchCandidate
+from triconv.checking.unsupported import Unsupported
 from triconv.operators import derivatives
 
 __all__ = [
-    "ByJAX",
-    "ByRules",
-    "ByTorch",
-    "Candidate",
-    "NotOffered",
+    "CandidateFunction",
+    "JaxCandidate",
     "Rules",
+    "RulesCandidate",
+    "TorchCandidate",
+    "Unsupported",
     "as_candidate",
     "as_numpy",
     "framework_of",
@@ -34,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rules:
-    """A convolution given by its functions, with derivatives by hand; on NumPy, or on the framework that `check` is told.
+    """A convolution as its functions, with derivatives by hand; on NumPy, or on the `framework` of `check`.
 
     Parameters
     ----------
@@ -61,42 +62,41 @@ class Rules:
     bias_vjp: Callable[..., Any] | None = None
 
 
-class ByRules(Candidate):
+class RulesCandidate(CandidateFunction):
     """`Rules`."""
 
-    def __init__(self, rules: Rules, *args: Any, as_listed: bool) -> None:
+    def __init__(self, rules: Rules, *args: Any, is_notebook: bool) -> None:
         super().__init__(rules.forward, *args)
-        self.rules, self.as_listed = rules, as_listed
+        self.rules, self.is_notebook = rules, is_notebook
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """One of the functions, right after the forward on the same arrays: it may use what the forward remembers."""
         rule = (self.rules.input_vjp, self.rules.weight_vjp, self.rules.bias_vjp)[n]
         if rule is None:
-            msg = "not among the rules"
-            raise NotOffered(msg)
+            raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         moved = self.move(arrays)
-        (ct,) = self.move([g[..., None] if self.as_listed else g])
+        (ct,) = self.move([g[..., None] if self.is_notebook else g])
         others: tuple[tuple[Any, ...], ...] = ((ct, moved[1]), (ct, moved[0]), (ct,))
-        if self.as_listed:
+        if self.is_notebook:
             others = (others[0], (moved[0], ct), others[2])
         self.call(*self.move(arrays))
-        result = self._offered("derivative", rule, *others[n])
-        return _channels_last(result) if self.as_listed else result
+        result = self._if_supported(Ability.DERIVATIVE, rule, *others[n])
+        return _channels_last(result) if self.is_notebook else result
 
 
 def _channels_last(result: Any) -> Any:
     """A gradient as the notebook gives it, channels first, in the order of what it is the gradient of."""
-    found = as_numpy(result)
-    return result if found is None or found.ndim != 3 else np.moveaxis(found, 0, -1)
+    array = as_numpy(result)
+    return result if array is None or array.ndim != 3 else np.moveaxis(array, 0, -1)
 
 
-class ByOperator(Candidate):
+class OperatorCandidate(CandidateFunction):
     """An operator of triconv on a library without derivatives of its own: those of `triconv.vjp` and `triconv.jvp`."""
 
-    def __init__(self, given: Any, backend: Any, dtype: str, keywords: dict[str, Any]) -> None:
-        operator = given
-        if isinstance(given, functools.partial):
-            operator, keywords = given.func, {**given.keywords, **keywords}
+    def __init__(self, candidate: Any, backend: Any, dtype: str, keywords: dict[str, Any]) -> None:
+        operator = candidate
+        if isinstance(candidate, functools.partial):
+            operator, keywords = candidate.func, {**candidate.keywords, **keywords}
         super().__init__(operator, backend, dtype, keywords)
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
@@ -110,18 +110,18 @@ class ByOperator(Candidate):
         return derivatives.jvp(self.function, moved, along, **self.keywords)[1]
 
 
-def _is_operator(given: Any) -> bool:
-    if isinstance(given, functools.partial):
-        return not given.args and hasattr(given.func, "resolve")
-    return hasattr(given, "resolve")
+def _is_operator(candidate: Any) -> bool:
+    if isinstance(candidate, functools.partial):
+        return not candidate.args and hasattr(candidate.func, "resolve")
+    return hasattr(candidate, "resolve")
 
 
-KINDS: dict[str, type[Candidate]] = {"jax": ByJAX, "torch": ByTorch}
+KINDS: dict[str, type[CandidateFunction]] = {"jax": JaxCandidate, "torch": TorchCandidate}
 
 
 def as_candidate(
-    given: Any, *, framework: str | None, dtype: str, keywords: dict[str, Any], as_listed: bool
-) -> Candidate:
+    candidate: Any, *, framework: str | None, dtype: str, keywords: dict[str, Any], is_notebook: bool
+) -> CandidateFunction:
     """Wrap what the user wrote.
 
     Raises
@@ -131,10 +131,10 @@ def as_candidate(
     ValueError, ImportError
         If there is no such framework, or it is not installed.
     """
-    if not isinstance(given, Rules) and not callable(given):
-        msg = f"`candidate` must be a function, a module or triconv.Rules, got {type(given).__name__}"
+    if not isinstance(candidate, Rules) and not callable(candidate):
+        msg = f"`candidate` must be a function, a module or triconv.Rules, got {type(candidate).__name__}"
         raise TypeError(msg)
-    name = framework or framework_of(given)
+    name = framework or framework_of(candidate)
     if name not in BACKENDS:
         msg = f"`framework` must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}"
         raise ValueError(msg)
@@ -145,14 +145,15 @@ def as_candidate(
         msg = "`dtype` must be one that NumPy has, got 'bfloat16'; install what adds it with: python -m pip install ml_dtypes"
         raise ImportError(msg)
     backend = BACKENDS[name].load()
-    if isinstance(given, Rules):
-        return ByRules(given, backend, dtype, keywords, as_listed=as_listed)
-    kind = KINDS.get(name, ByOperator if _is_operator(given) else Candidate)
-    return kind(given, backend, dtype, keywords)
+    if isinstance(candidate, Rules):
+        return RulesCandidate(candidate, backend, dtype, keywords, is_notebook=is_notebook)
+    kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
+    return kind(candidate, backend, dtype, keywords)
 
 
-def framework_of(given: Any) -> str:
-    """The framework that something is written in; for `Rules`, that of its functions."""
-    if isinstance(given, Rules):
-        given = tuple(f for f in (given.forward, given.input_vjp, given.weight_vjp, given.bias_vjp) if f is not None)
-    return frameworks.framework_of(given)
+def framework_of(candidate: Any) -> str:
+    """Return the framework that something is written in; for `Rules`, that of its functions."""
+    if isinstance(candidate, Rules):
+        functions = (candidate.forward, candidate.input_vjp, candidate.weight_vjp, candidate.bias_vjp)
+        candidate = tuple(f for f in functions if f is not None)
+    return framework_detection.framework_of(candidate)

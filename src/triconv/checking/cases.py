@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from triconv.checking.loops import Numbers, output_size
+from triconv.checking.definition import AxisParameters, result_shape
 
 Ints = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A convolution: shapes of x and w in torch's order, parameters with one entry a spatial axis.
+    """A convolution: shapes of x and w in torch's order, parameters with one entry per spatial axis.
 
-    `why` says what would go unseen without it.
+    `why` says which mistake no other case would show.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Case:
     algorithm: str = "auto"
 
     @property
-    def axes(self) -> tuple[Numbers, ...]:
+    def axes(self) -> tuple[AxisParameters, ...]:
         """The plain numbers of each axis, for the oracle."""
         return tuple(
-            Numbers(i, k, s, d, e, lo, hi)
+            AxisParameters(i, k, s, d, e, lo, hi)
             for i, k, s, d, e, (lo, hi) in zip(
                 self.x[2:], self.w[2:], self.stride, self.dilation, self.input_dilation, self.padding, strict=True
             )
@@ -41,7 +41,7 @@ class Case:
     @property
     def g(self) -> Ints:
         """Shape of the result."""
-        return (self.x[0], self.w[0], *map(output_size, self.axes))
+        return result_shape(self.axes, self.groups, x=self.x, w=self.w)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Case:
 
 
 def _case(name: str, why: str, x: Ints, w: Ints, **params: Any) -> Case:
-    """Fill in what is not said: ones and zeros; an int serves all axes."""
+    """Fill in defaults: ones and zeros; an int serves all axes."""
     ndim = len(x) - 2
 
     def each(value: Any) -> Any:
@@ -138,8 +138,8 @@ GEOMETRIES = (
     _case("no input channel", "empty sums are zero", (2, 0, 9), (6, 0, 2)),
     _case("one of everything", "lengths of 1 must not broadcast wrongly", (1, 1, 1), (1, 1, 1)),
     _case("groups 2", "two convolutions side by side", X1, (6, 2, 2), groups=2),
-    _case("depthwise", "a group a channel", X1, (4, 1, 3), groups=4, padding=1),
-    _case("depthwise, multiplier 2", "two outputs a channel: k runs faster than the group", X1, (8, 1, 2), groups=4),
+    _case("depthwise", "one group per channel", X1, (4, 1, 3), groups=4, padding=1),
+    _case("depthwise, multiplier 2", "two outputs per channel: k runs faster than the group", X1, (8, 1, 2), groups=4),
     _case("groups and all steps", "the group must not move the geometry",
           X1, (6, 2, 2), groups=2, stride=2, dilation=2, input_dilation=3, padding=((1, 2),)),
     _case("plain 2-D", "two axes of different lengths, kernel 2 x 3", X2, W2),

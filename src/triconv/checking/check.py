@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,19 +13,43 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import arguments, devices, frameworks, loops
-from triconv.checking.candidates import ByJAX, ByRules, Candidate, Rules, as_candidate, framework_of, guarded
-from triconv.checking.convolution import Problem, Truth
-from triconv.checking.data import INTEGERS
-from triconv.checking.judge import Ask, Judge, Question, judge
-from triconv.checking.report import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
-from triconv.checking.shrink import medium, smallest, snippet
+from triconv.checking import arguments, definition, devices, framework_detection, wording
+from triconv.checking.candidates import (
+    CandidateFunction,
+    JaxCandidate,
+    Rules,
+    RulesCandidate,
+    as_candidate,
+    framework_of,
+)
+from triconv.checking.causes import Cause
+from triconv.checking.convolution import ConvolutionProblem
+from triconv.checking.counterexample_program import program
+from triconv.checking.dtypes import COMPLEX, INTEGERS
+from triconv.checking.findings import (
+    Advice,
+    NoDerivative,
+    NotSupported,
+    OnlyLater,
+    SentBetweenDevices,
+    WrongDtype,
+    WrongElements,
+    WrongShape,
+)
+from triconv.checking.judge import CheckContext, judge
+from triconv.checking.oracles import ask_oracles
+from triconv.checking.probes import probes
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Role, Transform
+from triconv.checking.report import Report
+from triconv.checking.report_data import ReportRow
+from triconv.checking.shrink import medium, smallest
 
 Array = Any
+OnProgress = Callable[[str], Any]
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", *INTEGERS)
-# positions that the loops visit, up to which every hypothesis is tried; beyond, on the smallest case alone
 QUICK = 3000
+"""Positions that the definition visits up to which every hypothesis is tried; beyond, on a smaller case alone."""
 PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
 
 
@@ -66,10 +91,10 @@ def check(
     progress : callable, optional
         Called with the name of each question before it is asked.
     mesh : jax.sharding.Mesh, optional
-        Devices over which the arrays are shared out, for a function of JAX. A sum over devices or a halo that is missing is
-        named then, and what the compiled programs send is counted.
+        Devices over which the arrays are sharded, for a function of JAX. The report then names a sum over devices or a halo
+        that is missing, and counts what the compiled programs send.
     specs : tuple of jax.sharding.PartitionSpec or None
-        How each array is shared out.
+        How each array is sharded.
     **params : Any
         Parameters of `like`.
 
@@ -89,8 +114,9 @@ def check(
     -----
     Three tests, none with a tolerance. *Exact*: integers so small that every partial sum is exact in the dtype; any difference
     is a fault. *Rounding*: random data, every element within ``(n + 1) u`` times the convolution of the absolute values, for
-    ``n`` terms and unit roundoff ``u`` [1]_; for algorithms that mix all elements, such as FFTs, within a norm-wise bound.
-    *Precision*: the fewest bits whose bound holds. The right answers are loops over the definition.
+    ``n`` terms and unit roundoff ``u`` [1]_ (``2 n u`` in double precision, in which the right answers are computed too); for
+    algorithms that mix all elements, such as FFTs, within a norm-wise bound. *Precision*: the fewest bits whose bound holds.
+    The right answers are loops over the definition.
 
     References
     ----------
@@ -118,209 +144,135 @@ def check(
         if value not in known:
             msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
             raise ValueError(msg)
-    problem = Problem.of(like, shapes, params)
+    problem = ConvolutionProblem.of(like, shapes, params)
     wrap = functools.partial(
         as_candidate,
         candidate,
         dtype=dtype,
         keywords=dict(params) if pass_params else {},
-        as_listed=like.__name__ == "conv2d_forward",  # the notebook's order and layouts
+        is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
     )
-    framework = framework or _framework_of_arrays(arrays) or _framework(candidate, wrap, shapes)
-    problem = replace(problem, conjugates=framework == "torch" and dtype.startswith("complex"))
+    framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes)
+    problem = replace(problem, conjugates=framework == "torch" and dtype in COMPLEX)
     wrapped = wrap(framework=framework)
     if mesh is not None or specs:
-        problem = replace(problem, shared=devices.shared_axes(problem, mesh, tuple(specs)))
-        _share_out(wrapped, problem, mesh, specs)
-    told = progress or (lambda _: None)
-    own = [to_numpy(a) for a in arrays] if arrays else None
+        problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
+        _put_on_mesh(wrapped, problem, mesh, specs)
+    on_progress = progress or (lambda _: None)
+    user_arrays = [to_numpy(a) for a in arrays] if arrays else None
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
-        rows = list(_rows(wrapped, Judge(problem, dtype, precision, seed, own, thorough), told))
+        context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
+        rows = list(_rows(wrapped, context, on_progress))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
-        counterexample, witnesses = "", ()  # type: str, tuple[str, ...]
+        counterexample = ""
         if failed is not None:
-            told("smallest counterexample")
-            small = smallest(wrapped, like, problem, params, dtype, seed, failed.what)
-            counterexample = snippet(candidate, wrapped, like, params, small, failed.what)
+            on_progress("smallest counterexample")
+            small = smallest(wrapped, like, problem, params, dtype, seed, failed.question)
+            counterexample = program(candidate, wrapped, like, params, small, failed.question)
             quicker = None if thorough else medium(problem, like, params)
             if quicker is not None:
-                again = {row.what: row for row in _rows(wrapped, Judge(quicker, dtype, precision, seed), told)}
-                rows = [_explained(row, again.get(row.what)) for row in rows]
-        if thorough:
-            beside = tuple(BACKENDS) if failed is not None else (framework,)
-            witnesses = tuple(_witnesses(problem, seed, beside))
-        if problem.shared:
-            witnesses += tuple(_sent(wrapped, problem))
-        rows = _only(rows)
-        rows += _value_alone(rows, wrapped, dtype)
-    versions = {name: BACKENDS[name].version() for name in dict.fromkeys(("numpy", framework)) if name in BACKENDS}
-    shown = dict(zip(problem.names, shapes, strict=True))
+                smaller_context = CheckContext(quicker, dtype, precision, seed)
+                smaller = {row.question: row for row in _rows(wrapped, smaller_context, on_progress)}
+                rows = [_explained(row, smaller.get(row.question)) for row in rows]
+        libraries = tuple(BACKENDS) if failed is not None else (framework,)
+        oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
+        sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
+        rows = _later_only(rows)
+        rows += _value_alone(rows, wrapped, Role(problem.result), dtype)
     return Report(
-        _name(candidate),
-        like.__name__,
-        shown,
-        params,
-        framework,
-        dtype,
-        tuple(rows),
-        witnesses,
-        counterexample,
-        versions,
-        seed,
+        candidate=_name(candidate),
+        like=like.__name__,
+        shapes=dict(zip(problem.names, shapes, strict=True)),
+        params=params,
+        framework=framework,
+        dtype=dtype,
+        rows=tuple(rows),
+        oracles=oracles,
+        sent=sent,
+        counterexample=counterexample,
+        versions=_versions(framework),
+        seed=seed,
     )
 
 
-def _rows(candidate: Candidate, judge_: Judge, told: Callable[[str], Any]) -> Iterator[Row]:
-    held: list[Row] = []
+def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnProgress) -> Iterator[ReportRow]:
+    held: list[ReportRow] = []
     is_right = True
-    for question in questions(candidate, judge_.problem, judge_.dtype):
-        told(question.what)
-        row = judge(judge_, question)
-        if question.what == "value":
+    for probe in probes(candidate, context.problem, context.dtype):
+        question = probe.question
+        on_progress(wording.question(question))
+        row = judge(context, probe)
+        if question.is_plain_value:
             is_right = row.verdict != WRONG
             held.append(row)
             if row.verdict == UNCHECKED:
                 yield row
                 return
             continue
-        if row.how == "raised" and row.verdict == UNCHECKED and is_right and question.what != "run to run":
-            # what the candidate does not have is told apart in `unsupported.py`: this it has, and it does not work
-            row = replace(row, verdict=WRONG, cause="raised")
+        if row.how == Proof.RAISED and row.verdict == UNCHECKED and is_right and question.kind != Kind.REPEAT:
+            # `unsupported.py` recognises what the candidate does not have: this it has, and it does not work
+            row = replace(row, verdict=WRONG, cause=Cause.RAISED)
         held.append(row)
-        # whether it is the same again comes before the value if it is not: nothing else says anything then
-        yield from held if row.verdict != WRONG or row.cause != "nondeterministic" else reversed(held)
+        # "run to run" comes before the value if it fails: no other answer means anything then
+        yield from held if row.verdict != WRONG or row.cause != Cause.NONDETERMINISTIC else reversed(held)
         held = []
     yield from held
 
 
-def _value_alone(rows: list[Row], candidate: Candidate, dtype: str) -> Iterator[Row]:
-    """A row that says so where the value is right and no derivative was judged."""
-    if dtype in INTEGERS or {row.verdict for row in rows} - {RIGHT, NOT_OFFERED}:
+def _value_alone(rows: list[ReportRow], candidate: CandidateFunction, result: Role, dtype: str) -> Iterator[ReportRow]:
+    """Yield a row that says so where the value is right and no derivative was judged."""
+    if dtype in INTEGERS or {row.verdict for row in rows} - {RIGHT, UNSUPPORTED}:
         return
-    derivatives = [row for row in rows if row.what.startswith(("VJP", "JVP", "second order"))]
+    derivatives = [row for row in rows if row.question.is_derivative]
     if any(row.verdict == RIGHT for row in derivatives):
         return
-    if isinstance(candidate, ByRules):
-        advice = "give triconv.Rules its input_vjp and weight_vjp too"
-    elif candidate.differentiates:
-        advice = next((row.detail for row in derivatives if row.detail), "it has none")
+    advice, reason = Advice.NONE, None
+    if isinstance(candidate, RulesCandidate):
+        advice = Advice.COMPLETE_RULES
+    elif not candidate.differentiates:
+        advice = Advice.USE_RULES
     else:
-        name = candidate.backend.name
-        advice = f"a function of {name} has none of its own; give triconv.Rules(forward, input_vjp, weight_vjp)"
-    yield Row("derivatives", UNCHECKED, "not asked", f"the value is right; no derivative was asked: {advice}")
+        reason = next((row.finding for row in derivatives if isinstance(row.finding, NotSupported)), None)
+    finding = NoDerivative(advice, candidate.backend.name, reason)
+    yield ReportRow(Question(Kind.DERIVATIVES, result), UNCHECKED, Proof.NOT_ASKED, finding)
 
 
-def _explained(row: Row, smaller: Row | None) -> Row:
-    """The row with the cause that was found for the smallest case."""
+def _explained(row: ReportRow, smaller: ReportRow | None) -> ReportRow:
+    """Return the row with the cause that was found for a smaller case."""
     if row.verdict != WRONG or smaller is None or smaller.evidence is None or not smaller.cause:
         return row
-    here = row.detail.rpartition("; at ")[2]
-    return replace(row, cause=smaller.cause, detail=f"{smaller.detail.rpartition('; at ')[0]}; at {here}")
+    return replace(row, cause=smaller.cause, finding=smaller.finding)
 
 
-def _only(rows: list[Row]) -> list[Row]:
-    """The rows with the cause of a wrong JVP or second order where nothing before it is wrong."""
-    out, wrong = [], False
+def _later_only(rows: list[ReportRow]) -> list[ReportRow]:
+    """Return the rows with the cause of a wrong JVP or second order where nothing before it is wrong."""
+    causes = {Kind.JVP: Cause.JVP_ONLY, Kind.SECOND_ORDER: Cause.SECOND_ORDER_ONLY}
+    out, is_wrong_before = [], False
     for row in rows:
-        later = "jvp only" if row.what == "JVP" else "second order only" if row.what.startswith("second") else ""
-        if row.verdict == WRONG and later and not wrong and row.cause not in ("not a number", "raised"):
-            words = {
-                "jvp only": "the VJPs are right, the JVP is not",
-                "second order only": "first order is right, second is not",
-            }
-            why = f" ({row.cause})" if row.cause else ""
-            row = replace(row, cause=later, detail=f"{words[later]}{why}: {row.detail}")  # noqa: PLW2901
-        wrong |= row.verdict == WRONG and not later
+        kind = row.question.kind
+        if row.verdict == WRONG and kind not in causes:
+            is_wrong_before = True
+        elif not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape | WrongDtype):
+            row = replace(row, cause=causes[kind], finding=OnlyLater(kind, row.cause, row.finding))  # noqa: PLW2901
         out.append(row)
     return out
 
 
-def _meetings(problem: Problem) -> int:
-    """Number of positions that the loops visit."""
-    return math.prod(map(loops.count_meetings, problem.facts.axes))
+def _meetings(problem: ConvolutionProblem) -> int:
+    """Return the number of positions that the definition visits."""
+    return math.prod(map(definition.count_meetings, problem.model.axes))
 
 
-def questions(candidate: Candidate, problem: Problem, dtype: str) -> Iterator[Question]:
-    """Everything that is asked of a candidate."""
-    p, names = problem, dict(zip(problem.roles, problem.names, strict=True))
-
-    def given(data: Any) -> list[np.ndarray]:
-        return [p.user(role, data.primals[role]) for role in p.roles]
-
-    def along(data: Any) -> list[np.ndarray]:
-        return [p.user(role, data.tangents[role]) for role in p.roles]
-
-    def g(data: Any) -> np.ndarray:
-        return p.user(p.result, data.g)
-
-    def value(data: Any) -> Any:
-        return candidate.value(given(data))
-
-    def vmap(n: int) -> Ask:
-        return lambda d: candidate.vmap([np.stack(pair) for pair in zip(given(d), along(d), strict=True)])[n]
-
-    def vjp(n: int) -> Ask:
-        return lambda d: candidate.vjp(given(d), g(d), n)
-
-    def second(ask: Callable[..., Any], n: int) -> Ask:
-        return lambda d: ask(given(d), g(d), along(d))[n]
-
-    def question(
-        what: str, role: str, ask: Ask, answer: Callable[[Truth], np.ndarray], kind: str = "result"
-    ) -> Question:
-        ndim = 1 if role == "bias" else len(p.result_shape(role))
-        return Question(what, role, guarded(ask, dtype, ndim), answer, kind)
-
-    yield question("value", p.result, value, Truth.value)
-    yield question("run to run", p.result, value, Truth.value, "repeat")
-    if "jit" in candidate.transforms:
-        yield question("value under jit", p.result, lambda d: candidate.jit(given(d)), Truth.value)
-    if "vmap" in candidate.transforms:
-        for n, answer in enumerate((Truth.value, Truth.of_tangents)):
-            yield question(f"vmap, sample {n}", p.result, vmap(n), answer)
-    if dtype in INTEGERS:
-        return
-    yield question(f"a NaN in {p.names[0]}", p.result, value, Truth.value, "nan")
-    yield question(f"an infinity in {p.names[0]}", p.result, value, Truth.value, "inf")
-    for n, role in enumerate(p.roles):
-        yield question(f"VJP of {names[role]}", role, vjp(n), functools.partial(Truth.vjp, role=role))
-    # a rule may compute another value than the function that it is the derivative of
-    with_vjp, with_jvp = candidate.value_with_vjp, candidate.value_with_jvp
-    if candidate.differentiates:
-        yield question("value with a VJP", p.result, lambda d: with_vjp(given(d), g(d)), Truth.value)
-    yield question("JVP", p.result, lambda d: candidate.jvp(given(d), along(d)), Truth.jvp)
-    if candidate.differentiates:
-        yield question("value with a JVP", p.result, lambda d: with_jvp(given(d), along(d)), Truth.value)
-    if dtype.startswith("complex"):
-        return
-    for name, ask in (
-        ("reverse over reverse", candidate.reverse_over_reverse),
-        ("forward over reverse", candidate.forward_over_reverse),
-    ):
-        for n, role in enumerate(p.operands):
-            answer = functools.partial(Truth.second, role=role)  # type: ignore[assignment]
-            yield question(f"second order of {names[role]} ({name})", role, second(ask, n), answer)
-    # the cotangents against the tangents are the JVP against g, which is linear in g: so its derivative by g is the JVP
-    by_g = second(candidate.reverse_over_reverse, -1)
-    yield question("second order of the cotangent (reverse over reverse)", p.result, by_g, Truth.jvp)
-
-
-def _framework_of_arrays(arrays: list[Any] | None) -> str | None:
-    """That of the arrays, if they are not NumPy's."""
-    named = (name for name in ("torch", "jax") if arrays and any(type(a).__module__.startswith(name) for a in arrays))
-    return next(named, None)
-
-
-def _framework(candidate: Any, wrap: Callable[..., Candidate], shapes: tuple[tuple[int, ...], ...]) -> str:
-    """That of the candidate's code, and of what it returns."""
+def _framework(candidate: Any, wrap: Callable[..., CandidateFunction], shapes: tuple[tuple[int, ...], ...]) -> str:
+    """Return the framework of the candidate's code, and of what it returns."""
 
     def call(name: str) -> Any:
         wrapped = wrap(framework=name)
         with wrapped.session():
             return wrapped.value([np.ones(shape) for shape in shapes])
 
-    return frameworks.settled(framework_of(candidate), call)
+    return framework_detection.settled(framework_of(candidate), call)
 
 
 def _name(candidate: Any) -> str:
@@ -330,71 +282,38 @@ def _name(candidate: Any) -> str:
     return getattr(inner, "__name__", None) or type(inner).__name__
 
 
-def _share_out(candidate: Candidate, problem: Problem, mesh: Any, specs: tuple[Any, ...]) -> None:
-    """Tell the candidate where its arrays are to lie."""
-    if not isinstance(candidate, ByJAX):
+def _versions(framework: str) -> dict[str, str]:
+    """Return the versions of triconv, Python, NumPy, of JAX and torch where they are imported, and of the framework."""
+    imported = [name for name in ("jax", "torch") if name in sys.modules]
+    libraries = dict.fromkeys(name for name in ("numpy", *imported, framework) if name in BACKENDS)
+    return {
+        "triconv": str(sys.modules["triconv"].__version__),  # an import of the root would be a cycle
+        "python": platform.python_version(),
+        **{name: BACKENDS[name].version() for name in libraries},
+    }
+
+
+def _put_on_mesh(candidate: CandidateFunction, problem: ConvolutionProblem, mesh: Any, specs: tuple[Any, ...]) -> None:
+    """Have the candidate put its arrays on the devices of a mesh."""
+    if not isinstance(candidate, JaxCandidate):
         msg = f"`mesh` must come with a function of JAX, got one of {candidate.backend.name}"
         raise TypeError(msg)
     from jax.sharding import NamedSharding, PartitionSpec
 
     every = [*specs, *[None] * (len(problem.shapes) - len(specs))]
-    candidate.places = tuple(
+    candidate.shardings = tuple(
         (NamedSharding(mesh, spec or PartitionSpec()), len(shape))
         for spec, shape in zip(every, problem.shapes, strict=True)
     )
 
 
-def _sent(candidate: Any, problem: Problem) -> Iterator[str]:
-    """What travels between devices, a sentence for the value and each VJP."""
+def _sent(candidate: JaxCandidate, problem: ConvolutionProblem) -> Iterator[SentBetweenDevices]:
+    """Yield what devices send each other for the value and for each VJP."""
     arrays = [np.zeros(shape) for shape in problem.shapes]
     try:
-        found = candidate.sent(arrays, np.zeros(problem.result_shape(problem.result)))
+        value, *vjps = candidate.sent(arrays, np.zeros(problem.result_shape(problem.result)))
     except Exception:  # noqa: BLE001 (a candidate that cannot be compiled, or has no VJP)
         return
-    names = {"value": "value"} | {f"VJP {n}": f"VJP of {name}" for n, name in enumerate(problem.names)}
-    for name, words in found.items():
-        yield f"{names[name]}: {words}"
-
-
-def _witnesses(problem: Problem, seed: int, beside: tuple[str, ...]) -> Iterator[str]:
-    """What lax and torch, if they are among these, say of the same problem, against the loops, in one sentence each."""
-    from triconv.checking import runners
-    from triconv.checking.cases import Case
-
-    if problem.call.contraction != "conv" or problem.facts.mode != "zeros":
-        return
-    axes = problem.facts.axes
-    shapes = {r: problem.torch_shape(r, problem.result_shape(r)) for r in problem.operands}
-    case = Case(
-        "",
-        "",
-        shapes["x"],
-        shapes["w"],
-        tuple(a.stride for a in axes),
-        tuple(a.dilation for a in axes),
-        tuple(a.input_dilation for a in axes),
-        tuple((a.pad_lo, a.pad_hi) for a in axes),
-        problem.facts.groups,
-    )
-    rng = np.random.default_rng(seed)
-    x, w, g = (rng.integers(-3, 4, shape).astype(np.float32) for shape in (case.x, case.w, case.g))
-    right = [
-        problem.facts.derivative(r, {o: a for o, a in zip("xwg", (x, w, g), strict=True) if o != r}) for r in "gxw"
-    ]
-    for oracle, (library, witness) in runners.WITNESSES.items():
-        if library not in beside or not BACKENDS[library].installed():
-            continue
-        importlib.import_module(library)
-        said = witness(case, x, w, g)
-        if said is None:
-            yield f"{oracle} cannot express this geometry"
-            continue
-        wrong = [
-            n
-            for n, a, b in zip(("value", "VJP of x", "VJP of w"), said, right, strict=True)
-            if not np.array_equal(a, b)
-        ]
-        if wrong:
-            yield f"{oracle} itself is wrong here, against the definition: {', '.join(wrong)}"
-        else:
-            yield f"{oracle} agrees with the definition: value and both VJPs, on integers, bit for bit"
+    yield SentBetweenDevices(Question(Kind.VALUE, Role(problem.result)), value)
+    for role, name, collectives in zip(problem.roles, problem.names, vjps, strict=True):
+        yield SentBetweenDevices(Question(Kind.VJP, Role(role), name, 1, Transform.VJP), collectives)

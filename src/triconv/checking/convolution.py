@@ -1,8 +1,9 @@
-"""The question that a check asks: an operator, shapes and parameters, and every right answer by loops over the definition.
+"""The problem that a check asks about: an operator, shapes and parameters, and every right answer by the definition.
 
 All three contractions are the derivatives of one number, ``T = sum of x * w * g`` over the meetings, by the tensor that
-they do not take. So one function, `Facts.derivative`, gives every value, VJP, JVP and second derivative, and the answers of
-every mistake that can be said as "the operands were changed first": a mistake is another `Facts`.
+they do not take. So one function, `ConvolutionModel.derivative`, gives every value, VJP, JVP and second derivative. It also
+gives the answers of every mistake of the kind "the operands were changed first": a mistake is another
+`ConvolutionModel`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from triconv.checking import loops
-from triconv.checking.loops import Numbers
+from triconv.checking import definition
+from triconv.checking.definition import AxisParameters
+from triconv.checking.protocol import Role
 from triconv.operators.layout import HEAD
 from triconv.operators.operation import Call
 from triconv.rules import ROLES
@@ -28,63 +30,72 @@ PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Plain numbers of a convolution, in torch's order, and changes of its tensors.
+class ConvolutionModel:
+    """A convolution, or a mistaken one: its plain numbers, in torch's order, and changes of its tensors.
 
     Parameters
     ----------
-    axes : tuple of Numbers
-        One a spatial axis.
+    axes : tuple of AxisParameters
+        One per spatial axis.
     groups : int
         Number of groups.
     mode, pads : str, tuple of (lo, hi)
-        How x is padded first; "zeros" for not.
+        How x is padded first; "zeros" if it is not.
     changes : dict of str to Change
         What happens to x, w or g before anything else; to a result, the adjoint happens.
     """
 
-    axes: tuple[Numbers, ...]
+    axes: tuple[AxisParameters, ...]
     groups: int = 1
     mode: str = "zeros"
     pads: tuple[tuple[int, int], ...] = ()
     changes: dict[str, Change] = field(default_factory=dict)
 
-    def derivative(self, role: str, given: dict[str, np.ndarray]) -> np.ndarray:
+    def derivative(self, role: str, others: dict[str, np.ndarray]) -> np.ndarray:
         """Derivative of ``T`` by the tensor `role`, for the two others."""
-        same: Change = (lambda a: a, lambda a: a)
-        given = {other: self.changes.get(other, same)[0](a) for other, a in given.items()}
-        if "x" in given:
-            given["x"] = self.pad(given["x"])
-        result = loops.contract(self.axes, self.groups, **given)
+        none: Change = (lambda a: a, lambda a: a)
+        changed = {other: self.changes.get(other, none)[0](a) for other, a in others.items()}
+        if "x" in changed:
+            changed["x"] = self.pad(changed["x"])
+        result = definition.contract(self.axes, self.groups, **changed)
         if role == "x":
             result = self.pad_adjoint(result)
-        return self.changes.get(role, same)[1](result)
+        return self.changes.get(role, none)[1](result)
 
-    def with_change(self, role: str, forth: Any, back: Any = None) -> Facts:
-        """The facts with a change of one tensor; its own adjoint unless `back` is given."""
+    def with_change(self, role: str, forth: Any, back: Any = None) -> ConvolutionModel:
+        """Return the model with a change of one tensor; `back` is the adjoint of the change, by default the change itself."""
         return replace(self, changes={**self.changes, role: (forth, back or forth)})
 
     def pad(self, x: np.ndarray) -> np.ndarray:
-        """Extend x by its borders, by `numpy.pad`."""
+        """Pad x in the padding mode, by `numpy.pad`."""
         if self.mode == "zeros":
             return x
         return np.pad(x, ((0, 0), (0, 0), *self.pads), mode=PAD_MODES[self.mode])  # type: ignore[call-overload]
 
     def pad_adjoint(self, gx: np.ndarray) -> np.ndarray:
-        """Adjoint of `pad`: every element is sent back to the index that it was copied from."""
+        """Adjoint of `pad`: every element is added to the index that it was copied from."""
         if self.mode == "zeros":
             return gx
         for axis, (lo, hi) in enumerate(self.pads, 2):
             source = np.pad(np.arange(gx.shape[axis] - lo - hi), (lo, hi), mode=PAD_MODES[self.mode])  # type: ignore[call-overload]
             shape = (*gx.shape[:axis], gx.shape[axis] - lo - hi, *gx.shape[axis + 1 :])
-            folded = np.zeros(shape, gx.dtype)
-            np.add.at(folded, (slice(None),) * axis + (source,), gx)
-            gx = folded
+            summed = np.zeros(shape, gx.dtype)
+            np.add.at(summed, (slice(None),) * axis + (source,), gx)
+            gx = summed
         return gx
 
 
+class ShardedTensorAxis(NamedTuple):
+    """An axis of a tensor, in torch's order, that is sharded in equal blocks over devices."""
+
+    role: Role
+    axis: int
+    devices: int
+    mesh_axes: tuple[str, ...]
+
+
 @dataclass(frozen=True)
-class Problem:
+class ConvolutionProblem:
     """A call of an operator, and its arrays in torch's order.
 
     Parameters
@@ -95,33 +106,35 @@ class Problem:
         What the operator calls its arrays.
     shapes : tuple of tuple of int
         Their shapes, as the operator takes them.
-    facts : Facts
-        The numbers.
+    model : ConvolutionModel
+        The convolution that it computes.
     conjugates : bool
         Whether cotangents are conjugated, as in torch.
-    shared : tuple of Shared
-        The axes that are shared out over devices, see `devices.py`.
+    sharded : tuple of ShardedTensorAxis
+        The axes that are sharded over devices.
     """
 
     call: Call
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    facts: Facts
+    model: ConvolutionModel
     conjugates: bool = False
-    shared: tuple[Any, ...] = ()
+    sharded: tuple[ShardedTensorAxis, ...] = ()
 
     @classmethod
-    def of(cls, like: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], params: dict[str, Any]) -> Problem:
+    def of(
+        cls, like: Callable[..., Any], shapes: tuple[tuple[int, ...], ...], params: dict[str, Any]
+    ) -> ConvolutionProblem:
         """Resolve the call, which raises for what makes no sense."""
         zeros = [np.broadcast_to(np.float32(0), shape) for shape in shapes]
         call, arrays = like.resolve(*zeros, **params)  # type: ignore[attr-defined]
         axes = tuple(
-            Numbers(a.input_size, a.kernel_size, a.stride, a.dilation, a.input_dilation, a.pad_lo, a.pad_hi)
+            AxisParameters(a.input_size, a.kernel_size, a.stride, a.dilation, a.input_dilation, a.pad_lo, a.pad_hi)
             for a in call.geometry.axes
         )
         names = tuple(inspect.signature(like).parameters)[: len(shapes)]
-        facts = Facts(axes, call.geometry.groups, call.mode, call.pads)
-        return cls(call, names, tuple(tuple(a.shape) for a in arrays), facts)
+        model = ConvolutionModel(axes, call.geometry.groups, call.mode, call.pads)
+        return cls(call, names, tuple(tuple(a.shape) for a in arrays), model)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -142,23 +155,14 @@ class Problem:
         """Shape of the tensor `role` as the user has it."""
         if role in self.roles:
             return self.shapes[self.roles.index(role)]
-        given = {
-            r: np.zeros(self.torch_shape(r, s)) for r, s in zip(self.roles, self.shapes, strict=True) if r != "bias"
-        }
-        return self.to_user(role, np.zeros(self._shape_of_result(given))).shape
-
-    def _shape_of_result(self, given: dict[str, np.ndarray]) -> tuple[int, ...]:
-        x, w, g = (given.get(role) for role in "xwg")
-        axes = self.facts.axes
-        if g is None:
-            assert x is not None
-            assert w is not None
-            return (x.shape[0], w.shape[0], *map(loops.output_size, axes))
-        if x is None:
-            assert w is not None
-            sizes = [a.input_size - sum(p) for a, p in zip(axes, self.facts.pads or ((0, 0),) * len(axes), strict=True)]
-            return (g.shape[0], w.shape[1] * self.facts.groups, *sizes)
-        return (g.shape[1], x.shape[1] // self.facts.groups, *(a.kernel_size for a in axes))
+        shapes = {r: self.torch_shape(r, s) for r, s in zip(self.roles, self.shapes, strict=True) if r != "bias"}
+        shape = definition.result_shape(self.model.axes, self.model.groups, **shapes)
+        if role == "x":  # before it is padded in the padding mode
+            sizes = (
+                size - sum(pad) for size, pad in zip(shape[2:], self.model.pads or ((0, 0),) * len(shape), strict=False)
+            )
+            shape = (*shape[:2], *sizes)
+        return self.to_user(role, np.broadcast_to(np.float32(0), shape)).shape
 
     def torch_shape(self, role: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a tensor in torch's order."""
@@ -190,33 +194,33 @@ class Problem:
         taps = int(np.prod(sizes["w"][2:]))
         if role == "w":
             return max(1, sizes["g"][0] * int(np.prod(sizes["g"][2:])))
-        channels = sizes["w"][1] if role == "g" else sizes["w"][0] // self.facts.groups
+        channels = sizes["w"][1] if role == "g" else sizes["w"][0] // self.model.groups
         return max(1, taps * channels) + ("bias" in self.roles)
 
 
 @dataclass(frozen=True)
-class Data:
+class InputArrays:
     """Arrays for one run: operands, cotangent and tangents in torch's order, by role ("bias" too)."""
 
     primals: dict[str, np.ndarray]
     g: np.ndarray
     tangents: dict[str, np.ndarray]
 
-    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Data:
-        """The data with a function of every array."""
-        return Data(
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> InputArrays:
+        """Apply a function to every array."""
+        return InputArrays(
             {role: function(a) for role, a in self.primals.items()},
             function(self.g),
             {role: function(a) for role, a in self.tangents.items()},
         )
 
 
-class Truth:
-    """Every right answer for some data, and for some facts, which may be those of a mistake; each computed once."""
+class Expectations:
+    """Every right answer for some arrays, or every answer of a mistaken model; each is computed once."""
 
-    def __init__(self, problem: Problem, data: Data, facts: Facts | None = None) -> None:
-        self.problem, self.data = problem, data
-        self.facts = facts or problem.facts
+    def __init__(self, problem: ConvolutionProblem, arrays: InputArrays, model: ConvolutionModel | None = None) -> None:
+        self.problem, self.arrays = problem, arrays
+        self.model = model or problem.model
         self._known: dict[str, np.ndarray] = {}
 
     def _once(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -226,14 +230,14 @@ class Truth:
 
     def value(self) -> np.ndarray:
         """The value."""
-        return self._once("value", lambda: self._plus_bias(self._linear(self.data.primals), self.data.primals))
+        return self._once("value", lambda: self._plus_bias(self._linear(self.arrays.primals), self.arrays.primals))
 
     def of_tangents(self) -> np.ndarray:
         """The value at the tangents."""
-        return self._once("tangents", lambda: self._plus_bias(self._linear(self.data.tangents), self.data.tangents))
+        return self._once("tangents", lambda: self._plus_bias(self._linear(self.arrays.tangents), self.arrays.tangents))
 
     def _linear(self, primals: dict[str, np.ndarray]) -> np.ndarray:
-        return self.facts.derivative(self.problem.result, {role: primals[role] for role in self.problem.operands})
+        return self.model.derivative(self.problem.result, {role: primals[role] for role in self.problem.operands})
 
     def _plus_bias(self, y: np.ndarray, primals: dict[str, np.ndarray]) -> np.ndarray:
         if "bias" not in primals:
@@ -242,18 +246,18 @@ class Truth:
 
     def without_bias(self, *, of_tangents: bool = False) -> np.ndarray:
         """The value, or that at the tangents, before the bias is added."""
-        return self._linear(self.data.tangents if of_tangents else self.data.primals)
+        return self._linear(self.arrays.tangents if of_tangents else self.arrays.primals)
 
     def vjp(self, role: str) -> np.ndarray:
         """The cotangent of one array."""
         if role == "bias":
-            return self.data.g.sum(axis=(0, *range(2, self.data.g.ndim)))
-        return self._once(f"VJP {role}", lambda: self._by(role, self.data.primals, self.data.g))
+            return self.arrays.g.sum(axis=(0, *range(2, self.arrays.g.ndim)))
+        return self._once(f"VJP {role}", lambda: self._by(role, self.arrays.primals, self.arrays.g))
 
     def _by(self, role: str, primals: dict[str, np.ndarray], g: np.ndarray) -> np.ndarray:
         (other,) = (r for r in self.problem.operands if r != role)
         partner = primals[other].conj() if self.problem.conjugates else primals[other]
-        return self.facts.derivative(role, {other: partner, self.problem.result: g})
+        return self.model.derivative(role, {other: partner, self.problem.result: g})
 
     def jvp(self) -> np.ndarray:
         """The tangent of the value."""
@@ -261,13 +265,13 @@ class Truth:
 
     def _jvp(self) -> np.ndarray:
         first, second = self.parts_of_jvp()
-        return self._plus_bias(first + second, self.data.tangents)
+        return self._plus_bias(first + second, self.arrays.tangents)
 
     def parts_of_jvp(self) -> list[np.ndarray]:
         """The two terms of the tangent: each operand's tangent in its place."""
-        primals, tangents = self.data.primals, self.data.tangents
+        primals, tangents = self.arrays.primals, self.arrays.tangents
         return [self._linear({**primals, role: tangents[role]}) for role in self.problem.operands]
 
     def second(self, role: str) -> np.ndarray:
         """The derivative by `role` of the other operand's cotangent, against that operand's tangent as its cotangent."""
-        return self._once(f"second {role}", lambda: self._by(role, self.data.tangents, self.data.g))
+        return self._once(f"second {role}", lambda: self._by(role, self.arrays.tangents, self.arrays.g))

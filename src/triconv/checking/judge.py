@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from triconv.checking import data as data_
-from triconv.checking import loops, rounding
-from triconv.checking.candidates import NotOffered, as_numpy
-from triconv.checking.convolution import Data, Problem, Truth
-from triconv.checking.data import INTEGERS, wrapped
-from triconv.checking.diagnosis import Symptom, diagnose
-from triconv.checking.report import NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Evidence, Row
-from triconv.checking.sentences import one_line
+from triconv.checking import definition, drawn_data, rounding
+from triconv.checking.candidates import Unsupported, as_numpy
+from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.comparison import WrongResult
+from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.diagnosis import diagnose
+from triconv.checking.dtypes import INTEGERS
+from triconv.checking.exception_text import caught
+from triconv.checking.findings import (
+    DoesNotReach,
+    EqualOnIntegers,
+    Evidence,
+    NoArray,
+    NotFinite,
+    NotRepeatable,
+    NotSupported,
+    Raised,
+    ReachesAll,
+    Reason,
+    Repeatable,
+    WrongDtype,
+    WrongElements,
+    WrongShape,
+)
+from triconv.checking.probes import Probe
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof
+from triconv.checking.report_data import ReportRow
 
-Ask = Callable[[Data], Any]
-
-
-class Question(NamedTuple):
-    """Something to ask of a candidate, and what the answer should be."""
-
-    what: str
-    role: str
-    ask: Ask
-    answer: Callable[[Truth], np.ndarray]
-    kind: str = "result"
-    """ "result", "repeat" (is it the same again?), "nan" or "inf" (does one go where it must?)."""
+POISON = {Kind.NAN: np.nan, Kind.INFINITY: np.inf}
+MOST_TAPS = 4096
+"""Taps that are listed for one element."""
 
 
 @dataclass
-class Judge:
-    """The data of a check and the right answers for them.
+class CheckContext:
+    """The arrays of a check and the right answers for them.
 
     Parameters
     ----------
-    problem : Problem
+    problem : ConvolutionProblem
         The problem.
     dtype : str
         Of the candidate's arrays.
@@ -45,266 +54,250 @@ class Judge:
         Of the products, if fewer bits than the dtype's are meant.
     seed : int
         Of the data.
-    own : list of numpy.ndarray, optional
-        The user's arrays, whose values are then used as they are, beside the integers of the exact test.
+    user_arrays : list of numpy.ndarray, optional
+        The user's arrays, which are then the operands of the rounding test.
+    thorough : bool
+        Whether to try the hypotheses that take a run of the definition each.
     """
 
-    problem: Problem
+    problem: ConvolutionProblem
     dtype: str
     precision: str | None
     seed: int
-    own: list[np.ndarray] | None = None
+    user_arrays: list[np.ndarray] | None = None
     thorough: bool = True
-    """Whether to try the hypotheses that take a run of the loops each."""
 
     def __post_init__(self) -> None:
-        _, self.exact, self.small, self.random = data_.draw(self.problem, self.dtype, self.seed, self.own)
-        self.truths = {name: Truth(self.problem, getattr(self, name)) for name in ("exact", "small", "random")}
+        _, exact, small, random = drawn_data.draw(self.problem, self.dtype, self.seed, self.user_arrays)
+        self.arrays = {"exact": exact, "small": small, "random": random}
+        self.expectations = {name: Expectations(self.problem, arrays) for name, arrays in self.arrays.items()}
 
 
-def judge(j: Judge, question: Question) -> Row:
-    """Ask, and give the verdict."""
-    what = question.what
-    if question.kind in SPOILED:
-        return _spoiled(j, question)
+def judge(context: CheckContext, probe: Probe) -> ReportRow:
+    """Ask the candidate, and return the verdict."""
+    question = probe.question
+    if question.kind in POISON:
+        return _poisoned(context, probe)
     results = {}
     for name in ("exact", "random"):
         try:
-            raw = question.ask(getattr(j, name))
-        except NotOffered as reason:
-            return Row(what, NOT_OFFERED, "", str(reason))
+            raw = probe.ask(context.arrays[name])
+        except Unsupported as unsupported:
+            return ReportRow(question, UNSUPPORTED, Proof.NONE, unsupported.finding)
         except Exception as problem:  # noqa: BLE001 (whatever the candidate raises is reported)
-            return Row(what, UNCHECKED, "raised", f"the candidate raised {type(problem).__name__}: {one_line(problem)}")
-        if isinstance(raw, NotOffered):
-            return Row(what, NOT_OFFERED, "", str(raw))
-        found = as_numpy(raw)
-        if found is None:
-            return Row(what, UNCHECKED, "no array", f"the candidate returned {_kind(raw)}, which is no array")
-        results[name] = found
-        if question.kind == "result":
-            row = _form(j, question, raw, found)
+            return ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem)))
+        result = as_numpy(raw)
+        if result is None:
+            return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, NoArray(type(raw).__name__))
+        results[name] = result
+        if question.kind != Kind.REPEAT:
+            row = _form(context, probe, raw, result)
             if row is not None:
                 return row
     try:
-        if question.kind == "repeat":
-            return _repeated(j, question, results)
-        return _numbers(j, question, {name: _torch(j, question.role, a) for name, a in results.items()})
-    except _Raised as again:
-        return Row(what, UNCHECKED, "raised", f"the candidate raised, asked again: {again}")
+        if question.kind == Kind.REPEAT:
+            return _repeated(context, probe, results)
+        return _numbers(context, probe, {name: _in_torch_order(context, probe, a) for name, a in results.items()})
+    except _RaisedAgainError as again:
+        return ReportRow(question, UNCHECKED, Proof.RAISED, again.finding)
 
 
-class _Raised(Exception):  # noqa: N818 (it is the candidate's)
-    """What a candidate raised that had given a result before."""
+class _RaisedAgainError(Exception):
+    """A candidate raised that had given a result before."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__(problem)
+        self.finding = Raised(caught(problem), again=True)
 
 
-def _again(question: Question, data: Data) -> np.ndarray | None:
+def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
     try:
-        return as_numpy(question.ask(data))
+        return as_numpy(probe.ask(arrays))
     except Exception as problem:
-        msg = f"{type(problem).__name__}: {one_line(problem)}"
-        raise _Raised(msg) from problem
+        raise _RaisedAgainError(problem) from problem
 
 
-def _form(j: Judge, question: Question, raw: Any, found: np.ndarray) -> Row | None:
-    """The row for a result of a wrong shape or dtype."""
-    shape = j.problem.result_shape(question.role) if question.role != "bias" else j.problem.shapes[-1]
-    if question.role == "bias" and found.shape != shape and tuple(n for n in found.shape if n != 1) == shape:
-        detail = f"its shape must be {shape}, got {found.shape}: the sum kept axes of length 1"
-        return Row(question.what, WRONG, "shape", detail, cause="kept axes")
-    if found.shape != shape:
-        symptom = _symptom(j, question, found)
-        told = diagnose(symptom, thorough=j.thorough) if symptom is not None else None
-        cause, why = (told.cause, told.sentence) if told is not None else ("shape", "")
-        detail = f"its shape must be {shape}, got {found.shape}" + (f": {why}" if why and cause != "shape" else "")
-        return Row(question.what, WRONG, "shape", detail, cause=cause or "shape")
-    dtype = str(getattr(raw, "dtype", found.dtype)).rpartition(".")[2]
-    if dtype != j.dtype:
-        return Row(
-            question.what,
-            WRONG,
-            "dtype",
-            f"its dtype must be {j.dtype}, as that of the arrays, got {dtype}",
-            cause="dtype",
-        )
+def _form(context: CheckContext, probe: Probe, raw: Any, result: np.ndarray) -> ReportRow | None:
+    """Return the row for a result of a wrong shape or dtype."""
+    question, shape, found = probe.question, _shape(context, probe), result.shape
+    if question.role == "bias" and found != shape and tuple(n for n in found if n != 1) == shape:
+        finding = WrongShape(shape, found, kept_axes=True)
+        return ReportRow(question, WRONG, Proof.SHAPE, finding, cause=Cause.KEPT_AXES)
+    if found != shape:
+        diagnosis = _explain_shape(context, probe, result)
+        cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
+        shown = diagnosis if cause != Cause.SHAPE else None
+        return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, diagnosis=shown), cause=cause)
+    dtype = _dtype_name(raw, result)
+    if dtype != context.dtype:
+        return ReportRow(question, WRONG, Proof.DTYPE, WrongDtype(context.dtype, dtype), cause=Cause.DTYPE)
     return None
 
 
-def _numbers(j: Judge, question: Question, found: dict[str, np.ndarray]) -> Row:
-    """The row for a result of the right form."""
-    with np.errstate(all="ignore"):  # given arrays may overflow, and hold what is not finite
-        right = {name: question.answer(j.truths[name]) for name in ("exact", "random")}
-    if j.dtype in INTEGERS:
+def _dtype_name(raw: Any, result: np.ndarray) -> str:
+    """Return the name of a dtype without its library: torch's is "torch.float32"."""
+    return str(getattr(raw, "dtype", result.dtype)).split(".")[-1]
+
+
+def _shape(context: CheckContext, probe: Probe) -> tuple[int, ...]:
+    """Return the shape that the result should have, as the user has it."""
+    role = probe.question.role
+    return context.problem.shapes[-1] if role == "bias" else context.problem.result_shape(role)
+
+
+def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Diagnosis | None:
+    """Explain a result of a wrong shape, if it has the right number of axes."""
+    try:
+        arranged = _in_torch_order(context, probe, result)
+    except ValueError:
+        return None
+    return _explain(context, probe, "exact", arranged, probe.answer(context.expectations["exact"]))
+
+
+def _explain(
+    context: CheckContext,
+    probe: Probe,
+    name: str,
+    found: np.ndarray,
+    expected: np.ndarray,
+    wrong: np.ndarray | None = None,
+) -> Diagnosis:
+    """Explain a wrong result for the arrays of this name."""
+    role = probe.question.role
+    result = WrongResult(
+        context.problem,
+        context.expectations[name],
+        probe.answer,
+        role,
+        found,
+        expected,
+        probe.question.is_value,
+        wrong,
+    )
+    return diagnose(result, thorough=context.thorough)
+
+
+def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) -> ReportRow:
+    """Return the row for a result of the right form."""
+    question, role = probe.question, probe.question.role
+    with np.errstate(all="ignore"):  # the user's arrays may overflow, and hold what is not finite
+        right = {name: probe.answer(context.expectations[name]) for name in ("exact", "random")}
+    if context.dtype in INTEGERS:
         for name in ("exact", "random"):
-            right[name] = wrapped(right[name], j.dtype)
+            right[name] = drawn_data.wrapped(right[name], context.dtype)
             if not np.array_equal(found[name], right[name]):
-                return _wrong(j, question, name, found[name], right[name])
-        return Row(question.what, RIGHT, "exact", "equal on integers, bit for bit")
+                return _wrong(context, probe, name, found[name], right[name])
+        return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False))
     if not np.isfinite(found["exact"]).all():
-        return _wrong(j, question, "exact", found["exact"], right["exact"])
-    test = rounding.Test.of(j.problem, j.dtype, question.role, question.answer, j.truths["random"], found["random"])
-    if (row := rounding.not_finite(question.what, test)) is not None:
+        return _wrong(context, probe, "exact", found["exact"], right["exact"])
+    test = rounding.RoundingTest.of(
+        context.problem, context.dtype, role, probe.answer, context.expectations["random"], found["random"]
+    )
+    if (row := rounding.not_finite(question, test)) is not None:
         return row
     exact = bool(np.array_equal(found["exact"], right["exact"]))
     near = exact or bool(np.all(np.abs(found["exact"] - right["exact"]) < 0.25))
 
-    def small() -> bool:
-        again = _torch(j, question.role, _again(question, j.small))
-        return bool(np.array_equal(again, question.answer(j.truths["small"])))
+    def is_exact_in_8_bits() -> bool:
+        again = _in_torch_order(context, probe, _ask_again(probe, context.arrays["small"]))
+        return bool(np.array_equal(again, probe.answer(context.expectations["small"])))
 
-    row = rounding.verdict(question.what, test, exact, near, small, j.precision, drawn=j.own is None)
+    drawn = context.user_arrays is None
+    row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=drawn)
     if row is not None:
         return row
     if not exact:
-        return _wrong(j, question, "exact", found["exact"], right["exact"], test.ratio)
-    return _wrong(j, question, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+        return _wrong(context, probe, "exact", found["exact"], right["exact"], test.ratio)
+    return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
 
 
-def _repeated(j: Judge, question: Question, first: dict[str, np.ndarray]) -> Row:
-    """The row for the same question again: equal, different by rounding, or random."""
-    again = [a for _ in range(2) if (a := _again(question, j.random)) is not None]
+def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
+    """Return the row for the same question again: equal, different by rounding, or random."""
+    question, role = probe.question, probe.question.role
+    again = [a for _ in range(2) if (a := _ask_again(probe, context.arrays["random"])) is not None]
     if all(np.array_equal(a, first["random"], equal_nan=True) for a in again):
-        return Row(question.what, RIGHT, "exact", "three runs give the same bits")
+        return ReportRow(question, RIGHT, Proof.EXACT, Repeatable(0.0))
     if any(a.shape != first["random"].shape for a in again):
-        return Row(
-            question.what, WRONG, "random", "the shape is not the same from run to run", cause="nondeterministic"
-        )
-    arrays = [_torch(j, question.role, a) for a in (first["random"], *again)]
+        return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(None), cause=Cause.NONDETERMINISTIC)
+    arrays = [_in_torch_order(context, probe, a) for a in (first["random"], *again)]
     spread = max(float(np.abs(np.nan_to_num(a - arrays[0])).max(initial=0)) for a in arrays[1:])
-    is_rounding = False
-    if j.dtype not in INTEGERS:
-        test = rounding.Test.of(j.problem, j.dtype, question.role, question.answer, j.truths["random"], arrays[0])
-        is_rounding = spread <= 2 * float(test.allowed.max(initial=0))
-    if is_rounding:
-        return Row(
-            question.what,
-            RIGHT,
-            "rounding",
-            f"runs differ by up to {spread:.2g}, which is rounding: sums in another order",
+    if context.dtype not in INTEGERS:
+        test = rounding.RoundingTest.of(
+            context.problem, context.dtype, role, probe.answer, context.expectations["random"], arrays[0]
         )
-    return Row(
-        question.what,
-        WRONG,
-        "random",
-        f"the result is not the same from run to run: it differs by up to {spread:.2g}",
-        cause="nondeterministic",
-    )
+        if spread <= 2 * float(test.allowed.max(initial=0)):
+            return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
+    return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(spread), cause=Cause.NONDETERMINISTIC)
 
 
-SPOILED = {"nan": np.nan, "inf": np.inf}
+def _poisoned(context: CheckContext, probe: Probe) -> ReportRow:
+    """Return the row for one NaN or infinity in the first array: it must reach what it meets.
 
-
-def _spoiled(j: Judge, question: Question) -> Row:
-    """The row for one NaN or infinity in the first array: it must reach what it meets, and may reach more, as in an FFT."""
-    what, role = question.what, j.problem.operands[0]
-    primals = dict(j.small.primals)
-    spoiled = np.ones_like(primals[role])
-    if not spoiled.size:
-        return Row(what, NOT_OFFERED, "", "the array is empty")
-    middle = tuple(size // 2 for size in spoiled.shape)
-    spoiled[middle] = SPOILED[question.kind]
-    mark = np.zeros_like(primals[role])
-    mark[middle] = 1
-    ones = {r: np.ones_like(a) for r, a in primals.items()}
+    It may reach more, as in an FFT.
+    """
+    question, problem, small = probe.question, context.problem, context.arrays["small"]
+    role = problem.operands[0]
+    ones = {r: np.ones_like(a) for r, a in small.primals.items()}
+    poisoned, mark = np.ones_like(small.primals[role]), np.zeros_like(small.primals[role])
+    if not poisoned.size:
+        return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.EMPTY))
+    middle = tuple(size // 2 for size in poisoned.shape)
+    poisoned[middle], mark[middle] = POISON[question.kind], 1
     try:
-        with np.errstate(all="ignore"):  # what NumPy would warn of is what is asked
-            raw = question.ask(Data({**ones, role: spoiled}, j.small.g, j.small.tangents))
-    except Exception as problem:  # noqa: BLE001 (to refuse such an input is no fault)
-        return Row(what, NOT_OFFERED, "", f"the candidate raised {type(problem).__name__}: {one_line(problem)}")
+        with np.errstate(all="ignore"):  # NumPy would warn of just what is asked
+            raw = probe.ask(InputArrays({**ones, role: poisoned}, small.g, small.tangents))
+    except Exception as problem_:  # noqa: BLE001 (to refuse such an array is no fault)
+        refused = NotSupported(Reason.REFUSED, exception=caught(problem_))
+        return ReportRow(question, UNSUPPORTED, Proof.NONE, refused)
     result = as_numpy(raw)
-    if result is None or result.shape != j.problem.result_shape(question.role):
-        return Row(what, NOT_OFFERED, "", "the result has another shape")
-    found = ~np.isfinite(_torch(j, question.role, result))
-    linear = {r: a for r, a in {**ones, role: mark}.items() if r in j.problem.operands}
-    must = j.problem.facts.derivative(j.problem.result, linear) != 0
-    if (must & ~found).any():
-        n = int((must & ~found).sum())
-        return Row(
-            what,
-            WRONG,
-            "not finite",
-            f"it does not reach {n} of {must.sum()} elements that it meets",
-            cause="not a number",
-        )
-    more = int((found & ~must).sum())
-    detail = (
-        "it reaches what it meets and nothing else"
-        if not more
-        else f"it reaches what it meets, and {more} elements more"
-    )
-    return Row(what, RIGHT, "not finite", detail)
+    if result is None or result.shape != _shape(context, probe):
+        return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.OTHER_SHAPE))
+    reached = ~np.isfinite(_in_torch_order(context, probe, result))
+    linear = {r: a for r, a in {**ones, role: mark}.items() if r in problem.operands}
+    must = problem.model.derivative(problem.result, linear) != 0
+    if missing := int((must & ~reached).sum()):
+        finding = DoesNotReach(missing, int(must.sum()))
+        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=Cause.NOT_A_NUMBER)
+    return ReportRow(question, RIGHT, Proof.NOT_FINITE, ReachesAll(int((reached & ~must).sum())))
 
 
 def _wrong(
-    j: Judge,
-    question: Question,
+    context: CheckContext,
+    probe: Probe,
     name: str,
     found: np.ndarray,
-    right: np.ndarray,
+    expected: np.ndarray,
     ratio: float | None = None,
     out_of_bound: np.ndarray | None = None,
-) -> Row:
-    """The row for a wrong result of the data of this name: where, and why."""
-    truth, bad = j.truths[name], ~np.isfinite(found)
-    mask = bad if bad.any() else found != right if out_of_bound is None else out_of_bound
+) -> ReportRow:
+    """Return the row for a wrong result for the arrays of this name: where, and why."""
+    question, bad = probe.question, ~np.isfinite(found)
+    mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
     wrong = np.argwhere(mask)
     index = tuple(map(int, wrong[0]))
-    evidence = Evidence(
-        index,
-        right[index],
-        found[index],
-        len(wrong),
-        found.size,
-        taps_at(j.problem, question.role, index),
-        right,
-        found,
-    )
-    is_, must = _told_apart(found[index], right[index])
-    where = f"at {index} it is {is_}, must be {must}; {len(wrong)} of {found.size} elements are wrong"
+    taps = taps_at(context.problem, question.role, index)
+    evidence = Evidence(index, expected[index], found[index], len(wrong), found.size, taps, expected, found)
     if bad.any():
-        return Row(question.what, WRONG, "not finite", f"{where}, of finite data", ratio, "not a number", evidence)
-    is_value = question.what.startswith(("value", "vmap"))
-    symptom = Symptom(j.problem, truth, question.answer, question.role, found, right, is_value, mask)
-    cause, sentence = diagnose(symptom, thorough=j.thorough)
-    return Row(question.what, WRONG, "exact", f"{sentence}; {where}", ratio, cause, evidence)
+        finding = NotFinite(len(wrong))
+        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
+    diagnosis = _explain(context, probe, name, found, expected, mask)
+    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
 
 
-def _told_apart(a: Any, b: Any) -> tuple[str, str]:
-    """Two numbers with as many digits as it takes to see that they differ."""
-    if a.dtype.kind in "iu":
-        return str(a), str(b)
-    pairs = ((f"{a:.{digits}g}", f"{b:.{digits}g}") for digits in (6, 9, 17))
-    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{a:.17g}", f"{b:.17g}"))
-
-
-def _symptom(j: Judge, question: Question, found: np.ndarray) -> Symptom | None:
-    """For a result of a wrong shape, which may still have the right number of axes."""
-    right = question.answer(j.truths["exact"])
-    try:
-        arranged = _torch(j, question.role, found)
-    except ValueError:
-        return None
-    is_value = question.what.startswith(("value", "vmap"))
-    return Symptom(j.problem, j.truths["exact"], question.answer, question.role, arranged, right, is_value, None)
-
-
-def taps_at(problem: Problem, role: str, index: tuple[int, ...]) -> tuple[Any, ...]:
-    """The ``(input, output, tap)`` positions that meet in an element of the derivative by `role`."""
+def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the ``(input, output, tap)`` positions that meet in an element of the derivative by `role`."""
     if role == "bias":
         return ()
-    position = index[2:]
     which = {"x": 0, "g": 1, "w": 2}[role]
-    axes = [loops.meetings_at(a, which, at) for a, at in zip(problem.facts.axes, position, strict=True)]
-    found: list[Any] = [()]
-    for meetings in axes:
-        found = [(*before, m) for before in found for m in meetings][:4096]
-    return tuple(tuple(tuple(m[k] for m in at) for k in range(3)) for at in found)
+    combined: list[Any] = [()]
+    for axis, position in zip(problem.model.axes, index[2:], strict=True):
+        meetings = definition.meetings_at(axis, which, position)
+        combined = [(*before, m) for before in combined for m in meetings][:MOST_TAPS]
+    return tuple(tuple(tuple(m[k] for m in at) for k in range(3)) for at in combined)
 
 
-def _torch(j: Judge, role: str, a: Any) -> np.ndarray:
-    """A result in torch's order, in the dtype in which the definition is computed."""
-    wide = data_.widened(np.asarray(a), j.dtype)
-    return wide if role == "bias" else j.problem.to_torch(role, wide)
-
-
-def _kind(raw: Any) -> str:
-    return f"a {type(raw).__name__}"
+def _in_torch_order(context: CheckContext, probe: Probe, a: Any) -> np.ndarray:
+    """Return a result in torch's order, in the dtype in which the definition is computed."""
+    role = probe.question.role
+    wide = drawn_data.widened(np.asarray(a), context.dtype)
+    return wide if role == "bias" else context.problem.to_torch(role, wide)

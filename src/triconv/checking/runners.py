@@ -1,4 +1,4 @@
-"""How each library computes a case's contractions, by the road its users take.
+"""How each library computes a case's contractions through its public API.
 
 Each runner takes a case and NumPy arrays ``x w g`` and gives ``y gx gw`` as NumPy arrays. On NumPy and array-api-strict the
 VJPs come from `triconv.vjp`, under jit from `jax.vjp` and on torch from autograd, so that the rule table and its binding are
@@ -22,7 +22,7 @@ Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three]
 
 
 def runners(name: str) -> dict[str, Runner]:
-    """Return the ways to run a backend, by the names they have in the table."""
+    """Return the runners of a backend, by the names they have in the table."""
     lib = BACKENDS[name].load()
 
     def plain(case: Case, x: Any, w: Any, g: Any) -> Three:
@@ -111,7 +111,7 @@ def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> T
 
 
 # the frameworks' own gradients, and the library each needs
-WITNESSES = {"lax": ("jax", lax), "torch": ("torch", torch_autograd)}
+ORACLES = {"lax": ("jax", lax), "torch": ("torch", torch_autograd)}
 
 
 def _numpy(lib: Standard, *arrays: Any) -> Three:

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS
-from triconv.checking import loops, runners
-from triconv.checking.bounds import over_bound
+from triconv.checking import bounds, definition, runners
 from triconv.checking.cases import GEOMETRIES, LAYERS, Case
+from triconv.checking.dtypes import ARITHMETIC
 from triconv.operators.registry import OPERATORS
 
 CONTRACTIONS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 ORACLES = ("loops", "adjoint", "lax", "torch")
 
 DTYPE = np.float32
-UNIT_ROUNDOFF = 2.0**-24
 
 NOTEBOOK: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("conv2d_forward", ([[[1], [2]], [[3], [4]]], [[[10]], [[2]]]), [[16, 28]]),
@@ -42,8 +41,8 @@ NOTEBOOK_CONTRACTION = dict(
 )
 
 
-class Word(StrEnum):
-    """What an oracle says of a result."""
+class Agreement(StrEnum):
+    """Whether a result agrees with an oracle."""
 
     AGREES = "agrees"
     DIFFERS = "differs"
@@ -55,21 +54,21 @@ class Word(StrEnum):
 class Result:
     """One contraction of one case on one backend.
 
-    `checks` has the word of each oracle that applies; `worst` is the largest error over its bound.
+    `checks` has the agreement with each oracle that applies; `worst` is the largest error over its bound.
     """
 
     case: str
     why: str
     contraction: str
     backend: str
-    checks: dict[str, Word]
+    checks: dict[str, Agreement]
     worst: float | None = None
     error: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether every oracle agrees and nothing was raised."""
-        return not self.error and Word.DIFFERS not in self.checks.values()
+        return not self.error and Agreement.DIFFERS not in self.checks.values()
 
 
 def count() -> int:
@@ -87,7 +86,7 @@ def run(backends: list[str], seed: int = 0, algorithm: str = "auto") -> Iterator
     seed : int
         Of the random data.
     algorithm : str
-        The kernel that is to compute the cases; by default what the planner picks, which for most is `direct`.
+        The kernel that is to compute the cases; by default the one that the planner picks, which for most is `direct`.
 
     Yields
     ------
@@ -96,12 +95,12 @@ def run(backends: list[str], seed: int = 0, algorithm: str = "auto") -> Iterator
     """
     for example in NOTEBOOK:
         yield [result for name in backends for result in _notebook(name, *example)]
-    ways = {label: runner for name in backends for label, runner in runners.runners(name).items()}
-    witnesses = {oracle: witness for oracle, (library, witness) in runners.WITNESSES.items() if library in backends}
+    labelled = {label: runner for name in backends for label, runner in runners.runners(name).items()}
+    oracles = {name: oracle for name, (library, oracle) in runners.ORACLES.items() if library in backends}
 
     def check(number: int, case: Case) -> list[Result]:
-        truth = _Truth(case, np.random.default_rng([seed, number]), witnesses)
-        return [result for label, runner in ways.items() for result in truth.judge(label, runner)]
+        expected = _CaseOracles(case, np.random.default_rng([seed, number]), oracles)
+        return [result for label, runner in labelled.items() for result in expected.judge(label, runner)]
 
     # most of the time goes into compiling, which lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -109,10 +108,10 @@ def run(backends: list[str], seed: int = 0, algorithm: str = "auto") -> Iterator
         yield from pool.map(check, *zip(*enumerate(cases), strict=True))
 
 
-class _Truth:
-    """Data of a case and what every oracle says of it."""
+class _CaseOracles:
+    """Arrays of a case, and what every oracle computes for them."""
 
-    def __init__(self, case: Case, rng: np.random.Generator, witnesses: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, case: Case, rng: np.random.Generator, oracles: dict[str, Callable[..., Any]]) -> None:
         self.case = case
         shapes = (case.x, case.w, case.g)
         # products of at most 16, so that sums of less than 2^20 of them are exact in float32
@@ -122,7 +121,7 @@ class _Truth:
         self.absolute = _by_loops(case, [np.abs(a).astype(np.float64) for a in self.randoms])
         self.rounded = _by_loops(case, [a.astype(np.float64) for a in self.randoms])
         self.inner = int(np.sum(self.integers[2] * self.exact[0]))
-        self.said = {oracle: witness(case, *self.randoms) for oracle, witness in witnesses.items()}
+        self.of_oracles = {name: oracle(case, *self.randoms) for name, oracle in oracles.items()}
 
     def judge(self, label: str, runner: runners.Runner) -> list[Result]:
         case = self.case
@@ -137,17 +136,17 @@ class _Truth:
             worst = self._over_bound(position, rounded[position], self.rounded[position])
             exactly = _equal(exact[position], self.exact[position]) and worst <= 1
             checks = {
-                "loops": _word(exactly),
-                "adjoint": _word(self._inner(position, exact[position]) == self.inner),
+                "loops": _agreement(exactly),
+                "adjoint": _agreement(self._inner(position, exact[position]) == self.inner),
             }
-            for oracle, said in self.said.items():
-                if said is None:
+            for oracle, theirs in self.of_oracles.items():
+                if theirs is None:
                     continue
-                if self._over_bound(position, said[position], self.rounded[position]) > 1:
-                    checks[oracle] = Word.IS_WRONG
+                if self._over_bound(position, theirs[position], self.rounded[position]) > 1:
+                    checks[oracle] = Agreement.IS_WRONG
                     continue
-                ratio = self._over_bound(position, rounded[position], said[position])
-                checks[oracle] = _word(ratio <= 1)
+                ratio = self._over_bound(position, rounded[position], theirs[position])
+                checks[oracle] = _agreement(ratio <= 1)
                 worst = max(worst, ratio)
             results.append(Result(case.name, case.why, contraction, label, checks, worst))
         return results
@@ -163,38 +162,40 @@ class _Truth:
         if ours.shape != theirs.shape:
             return float("inf")
         terms = self.case.terms(CONTRACTIONS[position])
-        return over_bound(ours, theirs, self.absolute[position], terms, UNIT_ROUNDOFF)
+        error = np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
+        allowed = bounds.of_difference(self.absolute[position], terms, ARITHMETIC["float32"])
+        return bounds.over(error, allowed)
 
 
 def _by_loops(case: Case, arrays: list[np.ndarray]) -> list[np.ndarray]:
     x, w, g = arrays
     pairs: tuple[dict[str, np.ndarray], ...] = ({"x": x, "w": w}, {"g": g, "w": w}, {"g": g, "x": x})
-    return [loops.contract(case.axes, case.groups, **pair) for pair in pairs]
+    return [definition.contract(case.axes, case.groups, **pair) for pair in pairs]
 
 
 def _notebook(name: str, function: str, arguments: tuple[Any, ...], expected: Any) -> Iterator[Result]:
     lib = BACKENDS[name].load()
     operator = OPERATORS[function]
-    ways = {name: operator}
+    labelled = {name: operator}
     if name == "jax":
         import jax
 
-        ways["jax.jit"] = jax.jit(operator)
+        labelled["jax.jit"] = jax.jit(operator)
     why = "the notebook's own example"
-    for label, way in ways.items():
+    for label, call in labelled.items():
         try:
-            # int32, since JAX narrows int64 unless told not to
-            got = lib.to_numpy(way(*(lib.asarray(np.asarray(a, np.int32)) for a in arguments)))
+            # int32, since JAX narrows int64 by default
+            result = lib.to_numpy(call(*(lib.asarray(np.asarray(a, np.int32)) for a in arguments)))
         except Exception as problem:  # noqa: BLE001
             error = f"{type(problem).__name__}: {problem}"
             yield Result(function, why, NOTEBOOK_CONTRACTION[function], label, {}, error=error)
         else:
-            words = {"loops": _word(_equal(got, np.asarray(expected)))}
-            yield Result(function, why, NOTEBOOK_CONTRACTION[function], label, words)
+            checks = {"loops": _agreement(_equal(result, np.asarray(expected)))}
+            yield Result(function, why, NOTEBOOK_CONTRACTION[function], label, checks)
 
 
-def _word(agrees: bool) -> Word:
-    return Word.AGREES if agrees else Word.DIFFERS
+def _agreement(agrees: bool) -> Agreement:
+    return Agreement.AGREES if agrees else Agreement.DIFFERS
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

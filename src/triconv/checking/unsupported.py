@@ -1,4 +1,4 @@
-"""Whether a candidate has no such derivative or transform, or has one that raises: told by what JAX and torch say.
+"""Tell a derivative or transform that a candidate does not have from one that raises, by the messages of JAX and torch.
 
 The first is no fault, the second is. So each entry is a whole phrase of the library that nothing else contains, with the
 exception that it comes in; an error that is in no entry is one of the candidate.
@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-# of JAX 0.10 to 0.12, beside NotImplementedError: a primitive without a rule, "Differentiation rule for 'f' not implemented"
+from triconv.checking.findings import Ability, NotSupported
+
+# of JAX 0.10 to 0.12; also NotImplementedError: a primitive without a rule, "Differentiation rule for 'f' not implemented"
 JAX: tuple[tuple[type[Exception], str], ...] = (
     (TypeError, r"can't apply forward-mode (autodiff|differentiation) \(jvp\) to a custom_vjp function"),
     (ValueError, r"(Pure|IO|Buffer) callbacks do not support (JVP|transpose)"),
@@ -28,7 +30,7 @@ JAX_TRACED = (
     "ConcretizationTypeError",
     "NonConcreteBooleanIndexError",
 )
-# of torch 2.11 to 2.13, beside NotImplementedError: "You must implement the jvp function for custom autograd.Function"
+# of torch 2.11 to 2.13; also NotImplementedError: "You must implement the jvp function for custom autograd.Function"
 TORCH: tuple[tuple[type[Exception], str], ...] = (
     (RuntimeError, r"must override the setup_context staticmethod"),
     (RuntimeError, r"does not have vmap support\. Please override and implement the vmap staticmethod"),
@@ -47,21 +49,25 @@ TORCH: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-class NotOffered(Exception):  # noqa: N818 (it is no error)
-    """The candidate has no such derivative or transform; its words say why."""
+class Unsupported(Exception):  # noqa: N818 (it is no error)
+    """The candidate has no such derivative or transform; `finding` says why."""
+
+    def __init__(self, finding: NotSupported) -> None:
+        super().__init__(finding)
+        self.finding = finding
 
 
-def is_unsupported(problem: Exception, transform: str) -> bool:
+def is_unsupported(problem: Exception, ability: Ability) -> bool:
     """Whether an error says that there is no such derivative or transform.
 
     Parameters
     ----------
     problem : Exception
         What the candidate raised when it was asked for one.
-    transform : str
-        What it was asked for: "vmap" or anything else.
+    ability : Ability
+        What it was asked for.
     """
-    if isinstance(problem, (NotOffered, NotImplementedError)):
+    if isinstance(problem, (Unsupported, NotImplementedError)):
         return True
     text = str(problem)
     if any(isinstance(problem, kind) and re.search(phrase, text) for kind, phrase in (*JAX, *TORCH)):
@@ -75,14 +81,14 @@ def is_unsupported(problem: Exception, transform: str) -> bool:
             return True
     # code that writes into a buffer of its own cannot be batched by torch, whose words are those of any wrong shape;
     # a batching rule of the candidate's is another thing
-    return transform == "vmap" and torch is not None and _is_torchs(problem) and not _in_own_vmap(problem)
+    return ability == Ability.VMAP and torch is not None and _is_from_torch(problem) and not _in_vmap_rule(problem)
 
 
-def _is_torchs(problem: Exception) -> bool:
+def _is_from_torch(problem: Exception) -> bool:
     return any(re.search(r"torch[/\\]_functorch[/\\]", file) for file, _ in _frames(problem))
 
 
-def _in_own_vmap(problem: Exception) -> bool:
+def _in_vmap_rule(problem: Exception) -> bool:
     """Whether a batching rule of the candidate's was running."""
     return any(name in ("custom_function_call_vmap_helper", "register_vmap") for _, name in _frames(problem))
 

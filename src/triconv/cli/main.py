@@ -68,20 +68,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE:NAME",
         help="a function or triconv.Rules: path/to/file.py:name or package.module:name",
     )
-    own = check.add_argument_group("for a target")
-    own.add_argument("--like", metavar="OPERATOR", help="the operator that it should agree with, such as conv2d")
-    own.add_argument(
+    of_target = check.add_argument_group("for a target")
+    of_target.add_argument("--like", metavar="OPERATOR", help="the operator that it should agree with, such as conv2d")
+    of_target.add_argument(
         "--shape", action="append", type=_ints, metavar="N,C,H,W", help="of each array of the operator, in their order"
     )
-    _add_parameters(own)
-    own.add_argument(
+    _add_parameters(of_target)
+    of_target.add_argument(
         "--framework", help="whose arrays it takes, if that is not to be found out: numpy, jax, torch, ..."
     )
-    own.add_argument("--dtype", help="of the arrays (default: float32)")
-    own.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
-    own.add_argument("--pass-params", action="store_true", help="hand it the parameters as keywords")
-    own.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
-    own.add_argument("--json", metavar="PATH", help="write the report as JSON")
+    of_target.add_argument("--dtype", help="of the arrays (default: float32)")
+    of_target.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
+    of_target.add_argument("--pass-params", action="store_true", help="hand it the parameters as keywords")
+    of_target.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
+    of_target.add_argument("--json", metavar="PATH", help="write the report as JSON")
     itself = check.add_argument_group("without a target")
     itself.add_argument(
         "--backend",
@@ -97,22 +97,22 @@ def _parser() -> argparse.ArgumentParser:
         help="check this kernel; by default what the planner picks, which for these small cases is nearly always direct. "
         "(The error of fft is bounded norm by norm, and vendor is not triconv's own: the test suite checks them.)",
     )
-    itself.add_argument("--full", action="store_true", help="a row for each case, contraction and backend")
+    itself.add_argument("--full", action="store_true", help="one row per case, contraction and backend")
     itself.add_argument(
         "--optimize",
         action="store_true",
         help="let XLA optimize its machine code, as it does for you (slower: compiling is most of the time)",
     )
-    shared = check.add_argument_group("arrays that are shared out over devices (JAX)")
-    shared.add_argument(
+    sharded = check.add_argument_group("arrays that are sharded over devices (JAX)")
+    sharded.add_argument(
         "--mesh",
         type=_ints,
         metavar="4,2",
         help="sizes of the mesh, whose axes are a, b, ...; devices that are not there are made of the CPU. Without a target, "
         "check triconv.jax.conv_sharded",
     )
-    shared.add_argument(
-        "--spec", action="append", metavar="a,-,b", help="of each array, an entry an axis: -, a, or a+b (default: -)"
+    sharded.add_argument(
+        "--spec", action="append", metavar="a,-,b", help="of each array, one entry per axis: -, a, or a+b (default: -)"
     )
     check.set_defaults(run=_check)
 
@@ -184,9 +184,11 @@ def _check(arguments: argparse.Namespace) -> int:
         return _check_target(arguments, {"mesh": mesh_check.mesh_of(sizes), "specs": specs})
     if arguments.target is not None:
         return _check_target(arguments)
-    given = [name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None]
-    if given:
-        msg = f"`--{given[0]}` must come with a target, FILE:NAME"
+    for_target = [
+        name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None
+    ]
+    if for_target:
+        msg = f"`--{for_target[0]}` must come with a target, FILE:NAME"
         raise ValueError(msg)
     quick = not arguments.optimize and "XLA_FLAGS" not in os.environ
     if quick:  # before JAX is first imported; half of the time would go into optimizing code that runs once
@@ -204,7 +206,7 @@ def _check(arguments: argparse.Namespace) -> int:
     return RIGHT if all(result.ok for result in results) else WRONG
 
 
-def _check_target(arguments: argparse.Namespace, shared: dict[str, Any] | None = None) -> int:
+def _check_target(arguments: argparse.Namespace, sharding: dict[str, Any] | None = None) -> int:
     """Check somebody's function."""
     from triconv.cli import targets
 
@@ -219,7 +221,7 @@ def _check_target(arguments: argparse.Namespace, shared: dict[str, Any] | None =
             "precision": arguments.precision,
             "pass_params": arguments.pass_params,
             "seed": arguments.seed,
-            **(shared or {}),
+            **(sharding or {}),
         },
         html=arguments.html,
         json=arguments.json,
@@ -237,14 +239,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     if any(size < 0 for shape in shapes for size in shape):
         msg = f"`--shape` must be sizes from 0 on, got {', '.join(map(str, shapes))}"
         raise ValueError(msg)
-    given = {
+    params = {
         name: value
         for name, value in vars(arguments).items()
         if name not in ("operator", "shape", "run", "backend") and value is not None
     }
     bound = triconv.use(arguments.backend)
     arrays = [bound.xp.zeros(shape, dtype=bound.xp.float32) for shape in shapes]
-    print(triconv.explain(OPERATORS[arguments.operator], *arrays, **given))
+    print(triconv.explain(OPERATORS[arguments.operator], *arrays, **params))
     return RIGHT
 
 

@@ -1,4 +1,4 @@
-"""``triconv check --mesh``: arrays that are shared out over devices, and `triconv.jax.conv_sharded` itself."""
+"""``triconv check --mesh``: make a mesh of devices, and check `triconv.jax.conv_sharded` itself on it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 import triconv
-from triconv.checking.report import EXIT_STATUS, RIGHT
+from triconv.checking import wording
+from triconv.checking.protocol import EXIT_STATUS, RIGHT
 
 NAMES = "abcdefgh"
 HOST_DEVICES = "--xla_force_host_platform_device_count"
 
-# what is shared out: shapes, parameters, and specs of x and w, where a is the first axis of the mesh and b the second
+# which axes are sharded: shapes, parameters, and specs of x and w, where a is the first axis of the mesh and b the second
 CASES: dict[str, tuple[Any, Any, dict[str, Any], tuple[str, ...]]] = {
     "batch": ((8, 3, 9), (2, 3, 3), {"padding": 1}, ("a",)),
     "input channels": ((2, 8, 9), (3, 8, 3), {"padding": 1}, ("-,a", "-,a")),
@@ -60,7 +61,7 @@ def mesh_of(sizes: tuple[int, ...]) -> Any:
 
 
 def spec_of(text: str) -> Any:
-    """A spec such as ``a,-,b``: an entry an axis, - for none, a+b for both.
+    """A spec such as ``a,-,b``: one entry per axis, - for none, a+b for both.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def spec_of(text: str) -> Any:
 
     entries = text.split(",")
     if not all(re.fullmatch(r"-|[a-h](\+[a-h])*", entry) for entry in entries):
-        msg = f"`--spec` must be an entry an axis, such as a,-,b or a+b, got {text!r}"
+        msg = f"`--spec` must be one entry per axis, such as a,-,b or a+b, got {text!r}"
         raise ValueError(msg)
     return PartitionSpec(*(None if entry == "-" else tuple(entry.split("+")) for entry in entries))
 
@@ -80,7 +81,7 @@ def check_itself(sizes: tuple[int, ...], seed: int) -> int:
     """Check `triconv.jax.conv_sharded` on a mesh, print a table, and return the exit status."""
     mesh, worst = mesh_of(sizes), RIGHT
     table = Table(title=f"triconv.jax.conv_sharded on {int(np.prod(sizes))} devices ({' x '.join(map(str, sizes))})")
-    for name in ("shared out", "verdict", "sent: value", "VJP of x", "VJP of w"):
+    for name in ("sharded", "verdict", "sent: value", "VJP of x", "VJP of w"):
         table.add_column(name)
     for name, (x, w, params, texts) in CASES.items():
         used = set("".join(texts)) & set(NAMES)
@@ -91,8 +92,7 @@ def check_itself(sizes: tuple[int, ...], seed: int) -> int:
         report = triconv.check(
             candidate, triconv.conv, x, w, framework="jax", mesh=mesh, specs=specs, seed=seed, **params
         )
-        sent = dict(line.split(": ", 1) for line in report.witnesses if line.startswith(("value: ", "VJP of ")))
-        table.add_row(name, report.verdict, *(sent.get(what, "") for what in ("value", "VJP of x", "VJP of w")))
+        table.add_row(name, report.verdict, *(wording.collectives(record.collectives) for record in report.sent))
         worst = worst if report.verdict == RIGHT else report.verdict
         if report.verdict != RIGHT:
             table.add_row("", report.summary)

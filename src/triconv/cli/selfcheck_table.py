@@ -1,4 +1,4 @@
-"""What ``triconv check`` and ``triconv info`` print."""
+"""The tables that ``triconv check`` and ``triconv info`` print."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.text import Text
 
 import triconv
 from triconv.backends import BACKENDS
-from triconv.checking.selfcheck import CONTRACTIONS, ORACLES, Result, Word
+from triconv.checking.selfcheck import CONTRACTIONS, ORACLES, Agreement, Result
 
 MARKS = {
-    Word.AGREES: Text("yes", style="green"),
-    Word.DIFFERS: Text("NO", style="bold red"),
-    Word.IS_WRONG: Text("*", style="yellow"),
+    Agreement.AGREES: Text("yes", style="green"),
+    Agreement.DIFFERS: Text("NO", style="bold red"),
+    Agreement.IS_WRONG: Text("*", style="yellow"),
     None: Text("-", style="dim"),
 }
 
@@ -26,7 +26,8 @@ LEGEND = (
     "adjoint: <g, y> = <gx, x> = <gw, w>, exactly.\n"
     "lax, torch: jax.vjp of lax.conv_general_dilated, and torch.autograd, within the rounding bound; "
     "- cannot express the case.\n"
-    "error/bound: worst |error| over gamma_n * conv(|x|, |w|); up to 1 it is rounding, by proof (Higham, section 3.1)."
+    "error/bound: worst |error| over 2 (n + 1) u conv(|x|, |w|), by which two rounded sums of n terms may differ;\n"
+    "up to 1 it is rounding, by proof (Jeannerod and Rump 2013)."
 )
 
 
@@ -65,9 +66,9 @@ def with_progress(lists: Iterator[list[Result]], total: int) -> list[Result]:
     results: list[Result] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        for some in lists:
-            results += some
-            progress.update(task, advance=1, description=some[0].case)
+        for of_case in lists:
+            results += of_case
+            progress.update(task, advance=1, description=of_case[0].case)
     return results
 
 
@@ -80,7 +81,12 @@ def show(results: list[Result], backends: list[str], *, full: bool) -> None:
     console.print(_summary(results))
     console.print(LEGEND, style="dim", highlight=False)
     wrong_oracles = sorted(
-        {(o, r.case, r.contraction) for r in results for o, word in r.checks.items() if word is Word.IS_WRONG}
+        {
+            (o, r.case, r.contraction)
+            for r in results
+            for o, agreement in r.checks.items()
+            if agreement is Agreement.IS_WRONG
+        }
     )
     for oracle, case, contraction in wrong_oracles:
         console.print(
@@ -129,7 +135,7 @@ def show_backends() -> None:
 
 
 def _table(results: list[Result], *, merge: bool) -> Table:
-    """Return one row a case; if its contractions or backends differ in a word, a row for each that does."""
+    """Return one row per case; if its contractions or backends differ in a mark, one row for each that does."""
     table = Table(title="Every case", title_justify="left", header_style="bold")
     table.add_column("case", no_wrap=True)
     table.add_column("why it is here", overflow="fold")
@@ -146,7 +152,7 @@ def _table(results: list[Result], *, merge: bool) -> Table:
         for number, group in enumerate(groups.values()):
             marks = [MARKS[group[0].checks.get(oracle)] for oracle in ORACLES]
             if group[0].error:
-                marks = [MARKS[Word.DIFFERS]] * len(ORACLES)
+                marks = [MARKS[Agreement.DIFFERS]] * len(ORACLES)
             contractions = _names((r.contraction for r in group), set(CONTRACTIONS), "all three")
             ways = _names((r.backend for r in group), every, f"all {len(every)}")
             title = ("", "") if number and merge else (case, group[0].why)
@@ -155,7 +161,7 @@ def _table(results: list[Result], *, merge: bool) -> Table:
 
 
 def _summary(results: list[Result]) -> Table:
-    """Return one row a contraction and backend, over all cases."""
+    """Return one row per contraction and backend, over all cases."""
     table = Table(title="All cases", title_justify="left", header_style="bold")
     for heading in ("contraction", "backend"):
         table.add_column(heading)
@@ -166,11 +172,11 @@ def _summary(results: list[Result]) -> Table:
         group = [r for r in results if (r.contraction, r.backend) == (contraction, backend)]
         cells = []
         for oracle in ORACLES:
-            words = [r.checks[oracle] for r in group if oracle in r.checks]
-            right = sum(word is Word.AGREES for word in words)
-            judged = sum(word is not Word.IS_WRONG for word in words)
-            style = "dim" if not words else "green" if right == judged else "bold red"
-            cells.append(Text(f"{right}/{judged}" if words else "-", style=style))
+            marks = [r.checks[oracle] for r in group if oracle in r.checks]
+            right = sum(mark is Agreement.AGREES for mark in marks)
+            judged = sum(mark is not Agreement.IS_WRONG for mark in marks)
+            style = "dim" if not marks else "green" if right == judged else "bold red"
+            cells.append(Text(f"{right}/{judged}" if marks else "-", style=style))
         table.add_row(contraction, backend, *cells, _worst(group))
     return table
 

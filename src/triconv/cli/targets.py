@@ -1,4 +1,4 @@
-"""``triconv check FILE:NAME``: find what is to be checked, check it, print and save the report."""
+"""``triconv check FILE:NAME``: find the candidate, check it, print and save the report."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import triconv
-from triconv.checking import terminal
-from triconv.checking.report import EXIT_STATUS, UNCHECKED
-from triconv.checking.sentences import one_line
+from triconv.checking import text_report
+from triconv.checking.exception_text import one_line
+from triconv.checking.protocol import EXIT_STATUS, UNCHECKED
 from triconv.operators.registry import OPERATORS
 
 
@@ -52,12 +52,12 @@ def check(
             candidate,
             OPERATORS[like],
             *(shape if isinstance(shape, tuple) else (shape,) for shape in shapes),
-            progress=lambda what: progress.update(task, description=what),
+            progress=lambda question: progress.update(task, description=question),
             **options,
             **params,
         )
     out = Console()
-    terminal.show(report, out if out.is_terminal else Console(width=140))
+    text_report.show(report, out if out.is_terminal else Console(width=140))
     for path, write in ((html, report.to_html), (json, report.to_json)):
         if path is not None:
             try:
@@ -78,18 +78,18 @@ def find(target: str) -> Any:
     ValueError, ImportError
         If there is no such file, module or name, or running the file raises.
     """
-    where, _, name = target.rpartition(":")
-    if not where or not name:
+    place, _, name = target.rpartition(":")
+    if not place or not name:
         msg = f"`target` must be path/to/file.py:name or package.module:name, got {target!r}"
         raise ValueError(msg)
-    module = _load(where)
-    found: Any = module
+    module = _load(place)
+    thing: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            msg = f"`target`: there is no {part!r} in {where}"
+        if not hasattr(thing, part):
+            msg = f"`target`: there is no {part!r} in {place}"
             raise ValueError(msg)
-        found = getattr(found, part)
-    return found
+        thing = getattr(thing, part)
+    return thing
 
 
 def _load(where: str) -> Any:

@@ -12,27 +12,28 @@ import pytest
 
 import triconv
 from triconv.backends import BACKENDS
-from triconv.checking import bounds, loops, runners, selfcheck
+from triconv.checking import bounds, definition, runners, selfcheck
 from triconv.checking.cases import GEOMETRIES, LAYERS
-from triconv.checking.selfcheck import Word
+from triconv.checking.dtypes import ARITHMETIC
+from triconv.checking.selfcheck import Agreement
 from triconv.cli import main, selfcheck_table
 
 CASE = next(case for case in GEOMETRIES if case.name == "all steps")
 
 
-def truth(case=CASE, witnesses=None):
-    return selfcheck._Truth(case, np.random.default_rng(0), witnesses or {})
+def expected(case=CASE, oracles=None):
+    return selfcheck._CaseOracles(case, np.random.default_rng(0), oracles or {})
 
 
-def judge(spoil, position, case=CASE, witnesses=None):
-    """Judge NumPy's results after one of them is spoiled."""
+def judge(corrupt, position, case=CASE):
+    """Judge NumPy's results after one of them is corrupted."""
 
     def runner(case, x, w, g):
         results = list(runners.runners("numpy")["numpy"](case, x, w, g))
-        results[position] = spoil(results[position])
+        results[position] = corrupt(results[position])
         return tuple(results)
 
-    return truth(case, witnesses).judge("spoiled", runner)
+    return expected(case).judge("corrupted", runner)
 
 
 def one_element(a):
@@ -41,7 +42,7 @@ def one_element(a):
     return b
 
 
-SPOILED = {
+CORRUPTIONS = {
     "sign": np.negative,
     "flipped": lambda a: np.ascontiguousarray(a[..., ::-1]),
     "channels flipped": lambda a: np.ascontiguousarray(a[:, ::-1]),
@@ -56,18 +57,18 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-@pytest.mark.parametrize("spoil", SPOILED)
-def test_what_is_wrong_is_found(spoil, position):
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_every_corruption_is_found_and_nothing_else(corruption, position):
     case = next(case for case in GEOMETRIES if case.name == "asymmetric padding")
-    results = judge(SPOILED[spoil], position, case)
+    results = judge(CORRUPTIONS[corruption], position, case)
     for number, result in enumerate(results):
         assert result.ok == (number != position)
-    assert results[position].checks["loops"] is Word.DIFFERS
+    assert results[position].checks["loops"] is Agreement.DIFFERS
 
 
 def test_the_adjoint_identity_alone_finds_a_sign():
     results = judge(np.negative, 1)
-    assert results[1].checks["adjoint"] is Word.DIFFERS
+    assert results[1].checks["adjoint"] is Agreement.DIFFERS
 
 
 def test_a_rounding_error_is_no_alarm_and_a_lost_bit_is():
@@ -78,42 +79,82 @@ def test_a_rounding_error_is_no_alarm_and_a_lost_bit_is():
     assert not judge(jitter(2.0**-10), 0)[0].ok  # TF32
 
 
-def test_a_witness_that_is_wrong_is_named_and_not_believed():
+def test_an_oracle_that_is_wrong_is_named_and_not_believed():
     def liar(case, x, w, g):
         y, gx, gw = runners.runners("numpy")["numpy"](case, x, w, g)
         return y, gx * 2, gw
 
-    results = truth(witnesses={"lax": liar}).judge("numpy", runners.runners("numpy")["numpy"])
+    results = expected(oracles={"lax": liar}).judge("numpy", runners.runners("numpy")["numpy"])
     assert all(result.ok for result in results)
-    assert [result.checks["lax"] for result in results] == [Word.AGREES, Word.IS_WRONG, Word.AGREES]
+    assert [result.checks["lax"] for result in results] == [Agreement.AGREES, Agreement.IS_WRONG, Agreement.AGREES]
 
 
-def test_what_raises_is_wrong():
+def test_a_runner_that_raises_is_wrong():
     def raising(*_):
         msg = "no"
         raise RuntimeError(msg)
 
-    results = truth().judge("raising", raising)
+    results = expected().judge("raising", raising)
     assert [result.ok for result in results] == [False] * 3
     assert results[0].error == "RuntimeError: no"
 
 
-def test_the_bound_is_highams():
-    assert bounds.gamma(10, 2.0**-24) == pytest.approx(10 * 2.0**-24, rel=1e-5)
-    one, none = np.ones(1), np.zeros(1)
-    assert bounds.over_bound(one, one, none, 1, 2.0**-24) == 0
-    assert bounds.over_bound(one, none, none, 1, 2.0**-24) == np.inf
-    assert bounds.over_bound(one * np.nan, one, one, 1, 2.0**-24) == np.inf
-    assert bounds.over_bound(one, one * (1 + 2.0**-23), one, 1, 2.0**-24) == pytest.approx(1, rel=1e-5)
+SINGLE = ARITHMETIC["float32"]
+
+
+def test_the_bound_is_n_plus_1_roundings_in_single_precision():
+    one = np.ones(1)
+    for terms in (1, 10, 2**20):
+        assert bounds.of_sums(one, terms, SINGLE)[0] == pytest.approx((terms + 1) * 2.0**-24, rel=1e-6)
+        assert bounds.of_difference(one, terms, SINGLE)[0] == 2 * bounds.of_sums(one, terms, SINGLE)[0]
+
+
+def test_the_bound_counts_the_rounding_of_the_definition():
+    """In double precision both sides are rounded alike; in single precision the definition is off by n 2^-53."""
+    one, terms = np.ones(1), 2**30
+    assert bounds.of_sums(one, 10, ARITHMETIC["float64"])[0] == pytest.approx(2 * 10 * 2.0**-53)
+    assert bounds.of_sums(one, terms, SINGLE)[0] == pytest.approx(terms * (2.0**-24 + 2.0**-53), rel=1e-12)
+
+
+def test_the_bound_holds_where_that_of_higham_does_not_exist():
+    """For n u > 1, gamma_n = n u / (1 - n u) is negative; n u is still a bound."""
+    terms = 2**25
+    bound = bounds.of_sums(np.ones(1), terms, SINGLE)[0]
+    assert 2 < bound < 2.0001
+
+
+def test_the_bound_holds_for_sums_in_any_order():
+    """In float16 with float16 sums, whose roundoff is large: forwards, backwards, and from the largest on."""
+    rng = np.random.default_rng(0)
+    arithmetic = SINGLE._replace(unit=2.0**-11, sums=2.0**-11, tiny=2.0**-24)
+    worst = 0
+    for _ in range(50):
+        a, b = (rng.uniform(0.5, 1, 300).astype(np.float16) for _ in "ab")
+        exact = np.sum(a.astype(float) * b.astype(float))
+        products = a * b
+        for order in (slice(None), slice(None, None, -1), np.argsort(-products)):
+            total = np.float16(0)
+            for product in products[order]:
+                total = np.float16(total + product)
+            error = np.abs(np.asarray([total - exact]))
+            worst = max(worst, bounds.over(error, bounds.of_sums(np.asarray([exact]), 300, arithmetic)))
+    assert 0.005 < worst <= 1
+
+
+def test_an_error_over_no_bound_is_infinite():
+    one, zero = np.ones(1), np.zeros(1)
+    assert bounds.over(zero, zero) == 0
+    assert bounds.over(one, zero) == np.inf
+    assert bounds.over(one * np.nan, one) == np.inf
 
 
 def test_the_oracle_by_hand():
     """Stride 2, padding (1, 0), dilation 2, input dilation 3: the equation 3 i + 1 = 2 o + 2 t, solved on paper."""
-    axis = loops.Numbers(3, 2, 2, 2, 3, 1, 0)
-    assert loops.output_size(axis) == 3
-    assert loops.meetings(axis) == [(1, 1, 1), (1, 2, 0)]
+    axis = definition.AxisParameters(3, 2, 2, 2, 3, 1, 0)
+    assert definition.output_size(axis) == 3
+    assert definition.meetings(axis) == [(1, 1, 1), (1, 2, 0)]
     x, w = np.array([[[1, 10, 100]]]), np.array([[[2, 3]]])
-    np.testing.assert_array_equal(loops.contract((axis,), 1, x=x, w=w), [[[0, 30, 20]]])
+    np.testing.assert_array_equal(definition.contract((axis,), 1, x=x, w=w), [[[0, 30, 20]]])
 
 
 def test_cases_have_names_reasons_and_the_grid_is_whole():
@@ -137,18 +178,18 @@ def test_every_case_on_every_backend(lib):
     every = (*GEOMETRIES, *LAYERS)
     ways = runners.runners(lib.name)
     for number, case in enumerate(every[::9] if lib.name == "jax" else every):
-        judged = selfcheck._Truth(case, np.random.default_rng(number), {})
+        judged = selfcheck._CaseOracles(case, np.random.default_rng(number), {})
         for label, runner in ways.items():
             for result in judged.judge(label, runner):
                 assert result.ok, result
 
 
 @pytest.mark.parametrize("name", ["lax", "torch"])
-def test_witnesses_agree(name, request):
-    library, witness = runners.WITNESSES[name]
+def test_the_oracles_agree_with_the_definition(name, request):
+    library, oracle = runners.ORACLES[name]
     request.getfixturevalue(library)
     for case in GEOMETRIES[:: 5 if name == "lax" else 1]:
-        for result in truth(case, {name: witness}).judge("numpy", runners.runners("numpy")["numpy"]):
+        for result in expected(case, {name: oracle}).judge("numpy", runners.runners("numpy")["numpy"]):
             assert result.ok, result
 
 

@@ -6,33 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.convolution import Data, Problem
+from triconv.checking.convolution import ConvolutionProblem, InputArrays
+from triconv.checking.dtypes import BITS, COMPLEX, INTEGERS
 
-# bits of the significand, and of the numbers that an integer dtype has
-BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8, "complex128": 53, "complex64": 24}
-BITS |= {"float8_e4m3": 4, "float8_e5m2": 3}
-INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
-BITS |= {name: bits - (name[0] != "u") for name, bits in INTEGERS.items()}
 # by which power of two every other sample is smaller, so that what rounds to a fixed step shows: as far as the dtype reaches
 SMALLER = {"float16": 3}
 
 
 def draw(
-    p: Problem, dtype: str, seed: int, own: list[np.ndarray] | None
-) -> tuple[dict[str, tuple[int, ...]], Data, Data, Data]:
+    p: ConvolutionProblem, dtype: str, seed: int, user_arrays: list[np.ndarray] | None
+) -> tuple[dict[str, tuple[int, ...]], InputArrays, InputArrays, InputArrays]:
     """The shapes of the operator's arrays in torch's order, and three sets of data.
 
     Returns
     -------
     shapes : dict of str to tuple of int
         By role.
-    exact : Data
+    exact : InputArrays
         Integers whose sums of products are exact in `dtype`, in any order.
-    small : Data
+    small : InputArrays
         Integers whose sums are exact in 8 bits.
-    random : Data
+    random : InputArrays
         For floats, numbers that have to be rounded, every other sample much smaller; for integers, integers that span the
-        dtype. With the user's arrays `own`, if there are any.
+        dtype. With `user_arrays`, if there are any, as operands.
     """
     rng = np.random.default_rng(seed)
     shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
@@ -45,26 +41,31 @@ def draw(
 
         def normal(shape: tuple[int, ...]) -> np.ndarray:
             a = rng.standard_normal(shape)
-            if dtype.startswith("complex"):
+            if dtype in COMPLEX:
                 a = a + 1j * rng.standard_normal(shape)
             return rounded(a, dtype)
 
         primals = {r: normal(s) for r, s in shapes.items()}
         first = p.operands[0]
         primals[first][1::2] *= 2.0 ** -SMALLER.get(dtype, 10)
-        random = Data(primals, normal(shape_of_g), {r: normal(s) for r, s in shapes.items()})
-    if own is not None:
-        given = zip(p.roles, own, strict=True)
-        primals = {r: rounded(p.to_torch(r, a) if r != "bias" else a, dtype) for r, a in given}
+        random = InputArrays(primals, normal(shape_of_g), {r: normal(s) for r, s in shapes.items()})
+    if user_arrays is not None:
+        arrays = zip(p.roles, user_arrays, strict=True)
+        primals = {r: rounded(p.to_torch(r, a) if r != "bias" else a, dtype) for r, a in arrays}
         if dtype in INTEGERS:  # the user's may be small, so that sums in a narrower dtype would be right
             exact = random
-        random = Data(primals, random.g, random.tangents)
+        random = InputArrays(primals, random.g, random.tangents)
     return shapes, exact, small, random
 
 
 def integers(
-    p: Problem, shapes: dict[str, Any], shape_of_g: tuple[int, ...], dtype: str, rng: np.random.Generator, bits: int
-) -> Data:
+    p: ConvolutionProblem,
+    shapes: dict[str, Any],
+    shape_of_g: tuple[int, ...],
+    dtype: str,
+    rng: np.random.Generator,
+    bits: int,
+) -> InputArrays:
     """Small integers whose sums of products are exact in so many bits, in any order; sparse where there are many terms."""
     terms = max(p.terms(role) for role in "xwg")
     most = 3 if terms * 2 * 9 < 2.0**bits else 1
@@ -75,19 +76,19 @@ def integers(
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         a = rng.integers(least, most + 1, shape)
-        if dtype.startswith("complex"):
+        if dtype in COMPLEX:
             a = a + 1j * rng.integers(-most, most + 1, shape)
         a = a * (rng.random(shape) < density)
         return a.astype(_wide(dtype))
 
-    return Data(
+    return InputArrays(
         {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
     )
 
 
 def _spanning(
-    p: Problem, shapes: dict[str, Any], shape_of_g: tuple[int, ...], dtype: str, rng: np.random.Generator
-) -> Data:
+    p: ConvolutionProblem, shapes: dict[str, Any], shape_of_g: tuple[int, ...], dtype: str, rng: np.random.Generator
+) -> InputArrays:
     """Integers whose sums of products fit into the dtype, and into no narrower one where there are not too many terms."""
     terms = max(p.terms(role) for role in "xwg")
     most = max(1, int((2.0 ** BITS[dtype] / (4 * terms)) ** 0.5))
@@ -96,7 +97,7 @@ def _spanning(
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return rng.integers(least, most + 1, shape).astype(_wide(dtype))
 
-    return Data(
+    return InputArrays(
         {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
     )
 
@@ -113,7 +114,7 @@ def rounded(a: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def wrapped(a: np.ndarray, dtype: str) -> np.ndarray:
-    """What is left of integers in an integer dtype, modulo 2 to the power of its bits, as integers of 64 bits."""
+    """Return integers modulo 2 to the power of the bits of an integer dtype, as integers of 64 bits."""
     return a.astype(dtype).astype(_wide(dtype))
 
 
@@ -128,4 +129,4 @@ def _wide(dtype: str) -> type[np.generic]:
     """The dtype in which the definition is computed: modulo 2^64 for integers."""
     if dtype in INTEGERS:
         return np.uint64 if dtype == "uint64" else np.int64
-    return np.complex128 if dtype.startswith("complex") else np.float64
+    return np.complex128 if dtype in COMPLEX else np.float64

@@ -21,13 +21,18 @@ PACKAGES = {
 }
 # what says nothing of the framework, however much of it these name inside
 NEUTRAL = sys.stdlib_module_names | {"numpy", "scipy", "triconv", "array_api_compat", "ml_dtypes", "pytest"}
-MOST = 300
-"""Functions and objects that are looked at."""
+MOST_OBJECTS = 300
+"""Functions and objects that are inspected."""
 
 
-def framework_of(given: Any) -> str:
+def framework_of(candidate: Any) -> str:
     """The framework that something is written in; NumPy if nothing says otherwise."""
-    return next((name for thing in reach(given) if (name := _own(thing))), "numpy")
+    return next((name for thing in reach(candidate) if (name := _framework_of_one(thing))), "numpy")
+
+
+def of_arrays(arrays: list[Any] | None) -> str | None:
+    """The framework of arrays, if they are not NumPy's."""
+    return next((name for a in arrays or () if (name := _framework_of_one(a)) in ("jax", "torch")), None)
 
 
 def settled(name: str, call: Callable[[str], Any]) -> str:
@@ -48,13 +53,13 @@ def settled(name: str, call: Callable[[str], Any]) -> str:
     """
     result = _tried(call, name)
     if result is not None:
-        returned = _own(result)
+        returned = _framework_of_one(result)
         return returned if returned in ("jax", "torch") and BACKENDS[returned].installed() else name
     if name != "numpy":  # it may convert NumPy's arrays by itself
         result = _tried(call, "numpy")
-        return "numpy" if result is not None and _own(result) is None else name
+        return "numpy" if result is not None and _framework_of_one(result) is None else name
     others = (other for other in ("torch", "jax") if other in sys.modules)
-    return next((other for other in others if _own(_tried(call, other)) == other), name)
+    return next((other for other in others if _framework_of_one(_tried(call, other)) == other), name)
 
 
 def _tried(call: Callable[[str], Any], name: str) -> Any:
@@ -68,9 +73,9 @@ def _tried(call: Callable[[str], Any], name: str) -> Any:
     return result[0] if isinstance(result, (tuple, list)) and len(result) == 1 else result
 
 
-def goes_through_numpy(given: Any) -> bool:
+def goes_through_numpy(candidate: Any) -> bool:
     """Whether the code takes arrays out of their framework: names NumPy, or methods that give Python's numbers."""
-    for thing in reach(given):
+    for thing in reach(candidate):
         if inspect.ismodule(thing) and thing.__name__.partition(".")[0] in ("numpy", "scipy"):
             return True
         code = getattr(thing, "__code__", None)
@@ -79,18 +84,18 @@ def goes_through_numpy(given: Any) -> bool:
     return False
 
 
-def reach(given: Any) -> Iterator[Any]:
+def reach(candidate: Any) -> Iterator[Any]:
     """A candidate, and all that its code names, the nearest first."""
-    level: list[Any] = [given]
+    level: list[Any] = [candidate]
     seen: dict[int, Any] = {}  # keeps each, so that no other gets its id
-    while level and len(seen) < MOST:
+    while level and len(seen) < MOST_OBJECTS:
         new = list({id(thing): thing for thing in level if id(thing) not in seen}.values())
         seen |= {id(thing): thing for thing in new}
         yield from new
         level = [deeper for thing in new for deeper in _inside(thing)]
 
 
-def _own(thing: Any) -> str | None:
+def _framework_of_one(thing: Any) -> str | None:
     """The framework that an object, function, class or module belongs to itself."""
     if inspect.ismodule(thing):
         modules = [thing.__name__]

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.candidate import Array, Arrays, Candidate
-from triconv.checking.frameworks import goes_through_numpy
-from triconv.checking.unsupported import NotOffered
+from triconv.checking.candidate import Array, Arrays, CandidateFunction
+from triconv.checking.findings import Ability, NotSupported, Reason
+from triconv.checking.framework_detection import goes_through_numpy
+from triconv.checking.unsupported import Unsupported
 
 
-class ByTorch(Candidate):
+class TorchCandidate(CandidateFunction):
     """A function of torch, a module, or what an autograd function does."""
 
     transforms = ("vmap",)
@@ -36,7 +37,7 @@ class ByTorch(Candidate):
         def run() -> Any:
             return self._pulled_back(self._leaves(arrays), self.move([g])[0], create_graph=False)
 
-        return self._offered("derivative", run)
+        return self._if_supported(Ability.DERIVATIVE, run)
 
     def _leaves(self, arrays: Arrays) -> list[Array]:
         return [a.requires_grad_() for a in self.move(arrays)]
@@ -47,8 +48,7 @@ class ByTorch(Candidate):
 
         y = self.call(*arrays)
         if not isinstance(y, torch.Tensor):
-            msg = f"no derivative: the result is no tensor, but of {type(y).__module__}"
-            raise NotOffered(msg)
+            raise Unsupported(NotSupported(Reason.NO_TENSOR, Ability.DERIVATIVE, type(y).__module__))
         return y
 
     def _pulled_back(self, leaves: list[Array], g: Array, *, create_graph: bool) -> tuple[Array, list[Any]]:
@@ -56,16 +56,15 @@ class ByTorch(Candidate):
 
         y = self._tensor(*(a.clone() for a in leaves))  # no leaves, for it may write into them
         if not y.requires_grad:
-            self._refuse_numpy("derivative")
+            self._refuse_numpy(Ability.DERIVATIVE)
             return y, [torch.zeros_like(a) for a in leaves]
-        found = torch.autograd.grad(y, leaves, g.to(y.dtype), create_graph=create_graph, allow_unused=True)
-        return y.detach(), [torch.zeros_like(a) if f is None else f for f, a in zip(found, leaves, strict=True)]
+        gradients = torch.autograd.grad(y, leaves, g.to(y.dtype), create_graph=create_graph, allow_unused=True)
+        return y.detach(), [torch.zeros_like(a) if f is None else f for f, a in zip(gradients, leaves, strict=True)]
 
-    def _refuse_numpy(self, what: str) -> None:
+    def _refuse_numpy(self, ability: Ability) -> None:
         """Where nothing has a graph: a candidate that computes in NumPy has no derivative; another has detached it."""
         if goes_through_numpy(self.function):
-            msg = f"no {what}: the result has no graph, for the code takes its numbers out of torch"
-            raise NotOffered(msg)
+            raise Unsupported(NotSupported(Reason.LEAVES_TORCH, ability))
 
     def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `torch.func.jvp`."""
@@ -81,13 +80,12 @@ class ByTorch(Candidate):
         def run() -> Any:
             y, tangent = torch.func.jvp(self._tensor, tuple(self.move(arrays)), tuple(self.move(tangents)))
             if not torch.any(tangent):
-                self._refuse_numpy("forward mode")
+                self._refuse_numpy(Ability.FORWARD_MODE)
                 if names := self._custom_operators(arrays):
-                    msg = f"no forward mode: torch gives zeros for the operator {names[0]}, without a word"
-                    raise NotOffered(msg)
+                    raise Unsupported(NotSupported(Reason.CUSTOM_OPERATOR, Ability.FORWARD_MODE, names[0]))
             return y, tangent
 
-        return self._offered("forward mode", run)
+        return self._if_supported(Ability.FORWARD_MODE, run)
 
     def _custom_operators(self, arrays: Arrays) -> list[str]:
         """Names of the operators that are not torch's own, in the order of the calls."""
@@ -117,15 +115,14 @@ class ByTorch(Candidate):
             inner = sum((f * t).sum() for f, t in zip(first, self.move(tangents), strict=True))
             every = [*leaves, ct]
             if not inner.requires_grad:
-                self._refuse_numpy("second order")
+                self._refuse_numpy(Ability.SECOND_ORDER)
                 return [torch.zeros_like(a) for a in every]
             if _is_once_only(inner.grad_fn):
-                msg = "no second order: it is marked with @once_differentiable"
-                raise NotOffered(msg)
-            found = torch.autograd.grad(inner, every, allow_unused=True)
-            return [torch.zeros_like(a) if f is None else f for f, a in zip(found, every, strict=True)]
+                raise Unsupported(NotSupported(Reason.ONCE_DIFFERENTIABLE, Ability.SECOND_ORDER))
+            gradients = torch.autograd.grad(inner, every, allow_unused=True)
+            return [torch.zeros_like(a) if f is None else f for f, a in zip(gradients, every, strict=True)]
 
-        return list(self._offered("second order", run))
+        return list(self._if_supported(Ability.SECOND_ORDER, run))
 
     def forward_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
         """By `torch.func.jvp` of `torch.func.vjp`."""
@@ -140,13 +137,13 @@ class ByTorch(Candidate):
         def run() -> Any:
             return torch.func.jvp(pulled_back, tuple(self.move(arrays)), tuple(self.move(tangents)))[1]
 
-        return list(self._offered("forward over reverse", run))
+        return list(self._if_supported(Ability.FORWARD_OVER_REVERSE, run))
 
     def vmap(self, stacked: Arrays) -> Any:
         """By `torch.func.vmap`."""
         import torch
 
-        return self._offered("vmap", lambda: torch.func.vmap(self._tensor)(*self.move(stacked)))
+        return self._if_supported(Ability.VMAP, lambda: torch.func.vmap(self._tensor)(*self.move(stacked)))
 
 
 def _is_once_only(node: Any) -> bool:

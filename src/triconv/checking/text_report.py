@@ -1,10 +1,9 @@
-"""A `Report` in words: `show` prints it in colour, `text` gives the same without."""
+"""A report as text: `show` prints it in colour, `text` returns the same without."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -12,9 +11,11 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from triconv.checking.report import IMPRECISE, NOT_OFFERED, RIGHT, UNCHECKED, WRONG, Report, Row
+from triconv.checking import wording
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG
+from triconv.checking.report_data import ReportData, ReportRow
 
-STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", NOT_OFFERED: "dim"}
+STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", UNSUPPORTED: "dim"}
 WIDTH = 120
 MOST_TAPS = 6
 PROGRAM = "A program that shows it, without triconv:"
@@ -22,10 +23,10 @@ PROGRAM = "A program that shows it, without triconv:"
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~])?")
 
 
-def text(report: Report) -> str:
+def text(report: ReportData) -> str:
     """Return what `show` prints, 120 columns wide, without colours."""
     file = io.StringIO()
-    # each is said here, or rich would ask the environment: FORCE_COLOR, a notebook, an old Windows
+    # each is given here, or rich would ask the environment: FORCE_COLOR, a notebook, an old Windows
     plain = Console(
         file=file, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
     )
@@ -33,69 +34,58 @@ def text(report: Report) -> str:
     return file.getvalue()
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: ReportData, console: Console) -> None:
     """Print the title, the table, where it is wrong, the witnesses, the program that shows it, and the verdict."""
-    _say(console, title(report), "bold")
+    _print(console, title(report), "bold")
     console.print(_table(report))
-    failed = next((row for row in report.rows if row.verdict == WRONG and row.evidence is not None), None)
+    failed = report.first_failed
     if failed is not None:
-        _say(console, f"{failed.what}:", "bold")
+        _print(console, f"{failed.what}:", "bold")
         for sentence in where(failed):
-            _say(console, f"  {sentence}")
+            _print(console, f"  {sentence}")
         console.print()
     for witness in report.witnesses:
-        _say(console, witness)
+        _print(console, witness)
     if report.witnesses:
         console.print()
     if report.counterexample:
-        _say(console, PROGRAM, "bold")
+        _print(console, PROGRAM, "bold")
         # a segment is neither wrapped nor are its tabs expanded: the program can be copied
         program = Segment(report.counterexample.rstrip("\n") + "\n")
         console.print(Segments([program]), soft_wrap=True, end="")
         console.print()
-    _say(console, made_with(report), "dim")
-    _say(console, report.summary, STYLES.get(report.verdict, ""))
+    _print(console, made_with(report), "dim")
+    _print(console, report.summary, STYLES.get(report.verdict, ""))
 
 
-def title(report: Report) -> str:
+def title(report: ReportData) -> str:
     """Return one line: what was checked, like what, and on which data."""
     return f"{report.candidate} like {report.like}: {data(report)}"
 
 
-def data(report: Report) -> str:
-    """Return the shapes, the parameters, and whose arrays of which dtype."""
+def data(report: ReportData) -> str:
+    """Return the shapes, the parameters, the library and the dtype."""
     shapes = ", ".join(f"{name} {shape}" for name, shape in report.shapes.items())
     params = ", ".join(f"{name}={value}" for name, value in report.params.items())
     return "; ".join(part for part in (shapes, params, f"{report.framework} {report.dtype}") if part)
 
 
-def made_with(report: Report) -> str:
+def made_with(report: ReportData) -> str:
     """Return one line: the versions of the libraries, and the seed of the data."""
     return ", ".join([*(f"{name} {version}" for name, version in report.versions.items()), f"seed {report.seed}"])
 
 
-def error_over_bound(row: Row) -> str:
+def error_over_bound(row: ReportRow) -> str:
     """Return the error over its bound to two digits, or '-'."""
     return "-" if row.error is None else f"{row.error:.2g}"
 
 
-def value(number: Any) -> str:
-    """Return a number with all its digits; a whole one without '.0'."""
-    return str(number).removesuffix(".0")
-
-
-def where(row: Row) -> list[str]:
-    """Return sentences on the first wrong element: its index, the two values, how many there are, what meets there."""
+def where(row: ReportRow) -> list[str]:
+    """Return sentences on the first wrong element, and the first taps that meet there."""
     e = row.evidence
     if e is None:
         return []
-    # results of a bias have one axis, whose order needs no word
-    order = ", axes in torch's order" if len(e.index) > 1 else ""
-    sentences = [
-        f"first wrong element: {e.index}{order}",
-        f"expected {value(e.expected_value)}, found {value(e.found_value)}",
-        f"{e.wrong_elements} of {e.elements} elements {'is' if e.wrong_elements == 1 else 'are'} wrong",
-    ]
+    sentences = wording.where(e)
     if e.taps:
         sentences.append("taps that meet there:")
         sentences += [f"  tap {tap}: input {i}, output {o}" for i, o, tap in e.taps[:MOST_TAPS]]
@@ -111,13 +101,13 @@ def without_escapes(words: str) -> str:
     return ESCAPES.sub("", words)
 
 
-def _say(console: Console, words: str, style: str = "") -> None:
+def _print(console: Console, words: str, style: str = "") -> None:
     """Print words as they are: brackets are no markup, numbers are not coloured."""
     console.print(Text(without_escapes(words), style), overflow="fold")
 
 
-def _table(report: Report) -> Table:
-    """Return the table, one row a question."""
+def _table(report: ReportData) -> Table:
+    """Return the table, one row per question."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("question", overflow="fold")
     table.add_column("verdict", overflow="fold")

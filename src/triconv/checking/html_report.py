@@ -1,4 +1,4 @@
-"""A `Report` as HTML: `page`, one file that needs no network, and `fragment`, for notebooks."""
+"""A report as HTML: `page` is one file that needs no network, `fragment` is for notebooks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triconv.checking.report import WRONG, Evidence, Report, Row
-from triconv.checking.terminal import PROGRAM, data, error_over_bound, made_with, title, value, where, without_escapes
+from triconv.checking import wording
+from triconv.checking.findings import Evidence
+from triconv.checking.protocol import WRONG
+from triconv.checking.report_data import ReportData, ReportRow
+from triconv.checking.text_report import (
+    PROGRAM,
+    data,
+    error_over_bound,
+    made_with,
+    title,
+    where,
+    without_escapes,
+)
 
 # elements of a slice that are shown along an axis, and columns up to which the cells have room for numbers
 MOST, FEW = 32, 8
@@ -20,13 +31,13 @@ SWATCH = 14
 STYLE = """
 .triconv {
   --paper: #fff; --ink: #1f2328; --dim: #656d76; --line: #d0d7de; --shade: #f6f8fa; --below: #1f5fae; --above: #c2410c;
-  --right: #1a7f37; --imprecise: #8a5a00; --wrong: #cf222e; --unchecked: #a8328f; --not-offered: #656d76;
+  --right: #1a7f37; --imprecise: #8a5a00; --wrong: #cf222e; --unchecked: #a8328f; --unsupported: #656d76;
   color: var(--ink); background: var(--paper); font: 15px/1.45 system-ui, "Segoe UI", Roboto, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
   .triconv {
     --paper: #0d1117; --ink: #e6edf3; --dim: #9198a1; --line: #3d444d; --shade: #161b22; --below: #58a6ff; --above: #ff8a50;
-    --right: #3fb950; --imprecise: #d29922; --wrong: #ff6b63; --unchecked: #e085cf; --not-offered: #9198a1;
+    --right: #3fb950; --imprecise: #d29922; --wrong: #ff6b63; --unchecked: #e085cf; --unsupported: #9198a1;
   }
 }
 .triconv .about, .triconv .note { color: var(--dim); overflow-wrap: anywhere; }
@@ -36,7 +47,7 @@ STYLE = """
 }
 .triconv .right { color: var(--right); } .triconv .imprecise { color: var(--imprecise); }
 .triconv .wrong { color: var(--wrong); font-weight: 600; } .triconv .unchecked { color: var(--unchecked); }
-.triconv .not-offered { color: var(--not-offered); }
+.triconv .unsupported { color: var(--unsupported); }
 .triconv table { border-collapse: collapse; width: 100%; margin: 1em 0; font-size: 14px; }
 .triconv table th, .triconv table td {
   text-align: left; vertical-align: top; padding: .35em .9em .35em 0; border-bottom: 1px solid var(--line);
@@ -80,7 +91,7 @@ h1 { font-size: 1.4em; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1
 """
 
 
-def page(report: Report) -> str:
+def page(report: ReportData) -> str:
     """Return the report as one HTML file."""
     name = _escape(f"{report.candidate} like {report.like}")
     parts = [_verdict(report), _table(report), _bars(report.rows), *map(_section, report.rows), _rest(report)]
@@ -104,7 +115,7 @@ def page(report: Report) -> str:
 """
 
 
-def fragment(report: Report) -> str:
+def fragment(report: ReportData) -> str:
     """Return the verdict and the table, as a part of a page."""
     inner = f'<p class="about">{_escape(title(report))}</p>\n{_verdict(report)}{_table(report)}'
     return f'<div class="triconv" style="padding: 2px 10px">\n<style>{STYLE}</style>\n{inner}</div>\n'
@@ -115,7 +126,7 @@ def _escape(words: object) -> str:
     return html.escape(without_escapes(str(words)))
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: ReportData) -> str:
     """Return the verdict in one sentence."""
     return f'<p class="verdict {_class(report.verdict)}">{_escape(report.summary)}</p>\n'
 
@@ -125,14 +136,14 @@ def _class(verdict: str) -> str:
     return _escape(verdict.replace(" ", "-"))
 
 
-def _table(report: Report) -> str:
-    """Return the table, one row a question."""
+def _table(report: ReportData) -> str:
+    """Return the table, one row per question."""
     classes = {"question": "", "verdict": "", "proof": "", "error/bound": "number", "detail": ""}
     head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in classes.items())
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(map(_line, report.rows))}</tbody>\n</table>\n"
 
 
-def _line(row: Row) -> str:
+def _line(row: ReportRow) -> str:
     """Return one row of the table."""
     cells = (
         f'<th scope="row">{_escape(row.what)}</th>',
@@ -144,7 +155,7 @@ def _line(row: Row) -> str:
     return f"<tr>{''.join(cells)}</tr>\n"
 
 
-def _bars(rows: tuple[Row, ...]) -> str:
+def _bars(rows: tuple[ReportRow, ...]) -> str:
     """Return the errors over their bounds as bars on a log scale, with the bound marked."""
     errors = [(row, float(row.error)) for row in rows if row.error is not None]
     if not errors:
@@ -169,7 +180,7 @@ def _bars(rows: tuple[Row, ...]) -> str:
     return f'<h2>Error over its bound</h2>\n<p class="note">{note}</p>\n<div class="bars">\n{"".join(lines)}</div>\n'
 
 
-def _section(row: Row) -> str:
+def _section(row: ReportRow) -> str:
     """Return where a wrong row is wrong, in words and in pictures; "" for all others."""
     if row.verdict != WRONG or row.evidence is None:
         return ""
@@ -177,12 +188,12 @@ def _section(row: Row) -> str:
     return f'<h2>{_escape(row.what)}: where it is wrong</h2>\n<p class="where">{words}</p>\n{_maps(row.evidence)}'
 
 
-def _rest(report: Report) -> str:
+def _rest(report: ReportData) -> str:
     """Return the witnesses, the program that shows it, and the versions."""
     parts = []
     if report.witnesses:
-        said = "".join(f"<li>{_escape(witness)}</li>" for witness in report.witnesses)
-        parts.append(f"<h2>Witnesses</h2>\n<ul>{said}</ul>\n")
+        items = "".join(f"<li>{_escape(witness)}</li>" for witness in report.witnesses)
+        parts.append(f"<h2>Witnesses</h2>\n<ul>{items}</ul>\n")
     if report.counterexample:
         parts.append(f"<h2>{PROGRAM}</h2>\n<pre>{html.escape(report.counterexample)}</pre>\n")
     return "".join(parts) + f'<p class="note">{_escape(made_with(report))}</p>'
@@ -238,10 +249,10 @@ def _caption(e: Evidence, rows: range, columns: range, is_complex: bool) -> str:
     sizes = (1, *e.expected.shape)[-2:]
     cut = [":" if len(r) == n else f"{r.start}:{r.stop}" for r, n in zip((rows, columns), sizes, strict=True)]
     elements = [*map(str, e.index[:-2]), *cut][-e.expected.ndim :]
-    said = f"Elements [{', '.join(elements)}] of shape {e.expected.shape}; the first wrong one is outlined."
+    caption = f"Elements [{', '.join(elements)}] of shape {e.expected.shape}; the first wrong one is outlined."
     if set(cut) != {":"}:
-        said += f" Cut to {len(rows)} x {len(columns)} around it."
-    return said + (" Colours and numbers are absolute values of complex ones." if is_complex else "")
+        caption += f" Cut to {len(rows)} x {len(columns)} around it."
+    return caption + (" Colours and numbers are absolute values of complex ones." if is_complex else "")
 
 
 def _svg(panels: list[Panel], index: tuple[int, ...], rows: range, columns: range) -> str:
@@ -264,8 +275,10 @@ def _panel(panel: Panel, index: tuple[int, ...], rows: range, columns: range, ce
     for (r, c), shown in np.ndenumerate(panel.shown):
         x, y = c * cell, LABEL + r * cell
         full = (*index[:-2], rows[r], columns[c])[-len(index) :]
-        told = f"<title>{_escape(f'{full}: {value(panel.values[r, c])}')}</title>"
-        parts.append(f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" {_fill(shown, panel.most)}>{told}</rect>\n')
+        tooltip = f"<title>{_escape(f'{full}: {wording.value(panel.values[r, c])}')}</title>"
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" {_fill(shown, panel.most)}>{tooltip}</rect>\n'
+        )
         if len(columns) <= FEW:
             parts.append(f'<text class="in-cell" x="{x + cell / 2:g}" y="{y + cell / 2 + 4:g}">{shown:.3g}</text>\n')
     width, height = cell * len(columns), cell * len(rows)

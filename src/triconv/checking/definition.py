@@ -1,4 +1,4 @@
-"""The oracle: the three contractions by their definition, in a loop over the taps and all meetings of each.
+"""The definition in plain loops, the oracle of every check: the three contractions, tap by tap and meeting by meeting.
 
 Written for independence: it shares no code with the library. Positions are found by trying every output and tap in the
 incidence equation. With integers it is exact, modulo 2^64 if they are NumPy's.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Numbers(NamedTuple):
+class AxisParameters(NamedTuple):
     """The plain numbers of a convolution along one axis."""
 
     input_size: int
@@ -27,7 +27,7 @@ class Numbers(NamedTuple):
     pad_hi: int
 
 
-def output_size(axis: Numbers) -> int:
+def output_size(axis: AxisParameters) -> int:
     """Count the windows that fit into the padded input, by the positions where one may start."""
     padded = axis.pad_lo + axis.pad_hi + (axis.input_dilation * (axis.input_size - 1) + 1 if axis.input_size else 0)
     window = axis.dilation * (axis.kernel_size - 1) + 1 if axis.kernel_size else 0
@@ -35,59 +35,78 @@ def output_size(axis: Numbers) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def by_tap(axis: Numbers) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def by_tap(axis: AxisParameters) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """The input and the output positions that meet, for each tap: every output is tried in the incidence equation.
 
-    The right side, ``stride * o + dilation * t - pad_lo``, is a multiple of `input_dilation` for some; of these the quotient
-    is a position of the input for some.
+    An output meets the tap if ``stride * o + dilation * t - pad_lo`` is a multiple of `input_dilation`, and the quotient is a
+    position of the input.
     """
     outputs = np.arange(output_size(axis))
-    found = []
+    pairs = []
     for t in range(axis.kernel_size):
         at = axis.stride * outputs + axis.dilation * t - axis.pad_lo
         i, rest = np.divmod(at, axis.input_dilation)
         meets = (rest == 0) & (i >= 0) & (i < axis.input_size)
-        found.append((i[meets], outputs[meets]))
-    return tuple(found)
+        pairs.append((i[meets], outputs[meets]))
+    return tuple(pairs)
 
 
-def meetings(axis: Numbers) -> list[tuple[int, int, int]]:
+def meetings(axis: AxisParameters) -> list[tuple[int, int, int]]:
     """Every ``(i, o, t)`` that satisfies the incidence equation, in this order."""
     return sorted(
         (i, o, t) for t, pair in enumerate(by_tap(axis)) for i, o in zip(*(side.tolist() for side in pair), strict=True)
     )
 
 
-def meetings_at(axis: Numbers, which: int, position: int) -> list[tuple[int, int, int]]:
-    """Those of one input (`which` 0), output (1) or tap (2)."""
-    found = []
+def meetings_at(axis: AxisParameters, which: int, position: int) -> list[tuple[int, int, int]]:
+    """Return the meetings of one input (`which` 0), output (1) or tap (2)."""
+    triples = []
     for t, pair in enumerate(by_tap(axis)):
         if which == 2 and t != position:
             continue
         here = slice(None) if which == 2 else pair[which] == position
-        found += [(i, o, t) for i, o in zip(pair[0][here].tolist(), pair[1][here].tolist(), strict=True)]
-    return found
+        triples += [(i, o, t) for i, o in zip(pair[0][here].tolist(), pair[1][here].tolist(), strict=True)]
+    return triples
 
 
-def count_meetings(axis: Numbers) -> int:
-    """How many meetings there are."""
+def count_meetings(axis: AxisParameters) -> int:
+    """Return the number of meetings."""
     return sum(len(i) for i, _ in by_tap(axis))
 
 
+def result_shape(
+    axes: tuple[AxisParameters, ...],
+    groups: int,
+    *,
+    x: tuple[int, ...] | None = None,
+    w: tuple[int, ...] | None = None,
+    g: tuple[int, ...] | None = None,
+) -> tuple[int, ...]:
+    """Shape of the array that `contract` computes from two others of these shapes, in torch's order."""
+    if g is None:
+        assert x is not None
+        assert w is not None
+        return (x[0], w[0], *map(output_size, axes))
+    if x is None:
+        assert w is not None
+        return (g[0], w[1] * groups, *(a.input_size for a in axes))
+    return (g[1], x[1] // groups, *(a.kernel_size for a in axes))
+
+
 def contract(
-    axes: tuple[Numbers, ...],
+    axes: tuple[AxisParameters, ...],
     groups: int,
     *,
     x: np.ndarray | None = None,
     w: np.ndarray | None = None,
     g: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Derivative of ``T = sum of x * w * g`` by the one array that is not given.
+    """Derivative of ``T = sum of x * w * g`` by the one array that is missing.
 
     Parameters
     ----------
-    axes : tuple of Numbers
-        One a spatial axis.
+    axes : tuple of AxisParameters
+        One per spatial axis.
     groups : int
         Number of groups.
     x, w, g : numpy.ndarray, optional
@@ -144,7 +163,7 @@ def _sizes(x: np.ndarray | None, w: np.ndarray | None, g: np.ndarray | None) -> 
     return n, c, k
 
 
-def _meeting_slices(axes: tuple[Numbers, ...]) -> Iterator[tuple[tuple[int, ...], Any, Any]]:
+def _meeting_slices(axes: tuple[AxisParameters, ...]) -> Iterator[tuple[tuple[int, ...], Any, Any]]:
     """Every tap with the slices of the input and of the output positions that meet there."""
     taps = [
         [(t, _slice(i), _slice(o)) for t, (i, o) in enumerate(by_tap(axis)) if len(i)] for axis in axes

@@ -7,39 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.candidate import Array, Arrays, Candidate
+from triconv.checking.candidate import Array, Arrays, CandidateFunction
+from triconv.checking.collectives import traffic
+from triconv.checking.findings import Ability, Collective
 
 
-class ByJAX(Candidate):
+class JaxCandidate(CandidateFunction):
     """A function of JAX: plain, `custom_vjp`, `custom_jvp`, jitted, a kernel."""
 
-    transforms = ("jit", "vmap")
+    transforms = (Ability.JIT, "vmap")
     differentiates = True
-    places: tuple[Any, ...] = ()
-    """Where the arrays lie, if they are sharded."""
+    shardings: tuple[Any, ...] = ()
+    """Sharding and number of axes of each array, if they are sharded."""
 
     def move(self, arrays: Arrays) -> list[Array]:
-        """As the plain one; the operator's arrays, where they are sharded."""
+        """Copy the arrays, and put the operator's own on their devices."""
         import jax
 
         moved = super().move(arrays)
-        if not self.places or len(moved) != len(self.places) or moved[0].ndim != self.places[0][1]:
+        if not self.shardings or len(moved) != len(self.shardings) or moved[0].ndim != self.shardings[0][1]:
             return moved
-        return [jax.device_put(a, place) for a, (place, _) in zip(moved, self.places, strict=True)]
+        return [jax.device_put(a, sharding) for a, (sharding, _) in zip(moved, self.shardings, strict=True)]
 
-    def sent(self, arrays: Arrays, g: np.ndarray) -> dict[str, str]:
-        """What the devices send each other for the value and the VJPs, in words."""
+    def sent(self, arrays: Arrays, g: np.ndarray) -> list[tuple[Collective, ...]]:
+        """Return the collectives of the compiled value, and of each compiled VJP."""
         import jax
-
-        from triconv.checking.collectives import sentence, traffic
 
         moved, (ct,) = self.move(arrays), self.move([g])
 
         def vjp(n: int) -> Callable[..., Any]:
             return lambda g, *a: jax.vjp(lambda b: self.call(*a[:n], b, *a[n + 1 :]), a[n])[1](g)
 
-        asked = {"value": lambda _, *a: self.call(*a)} | {f"VJP {n}": vjp(n) for n in range(len(moved))}
-        return {name: sentence(traffic(jax.jit(f).lower(ct, *moved).compile())) for name, f in asked.items()}
+        functions = [lambda _, *a: self.call(*a), *map(vjp, range(len(moved)))]
+        return [tuple(traffic(jax.jit(f).lower(ct, *moved).compile()).values()) for f in functions]
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """By `jax.vjp`."""
@@ -50,7 +50,7 @@ class ByJAX(Candidate):
         return self._value_and_vjps(arrays, g)[0]
 
     def _value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> Any:
-        return self._compiled("derivative", self._pulled_back, self.move(arrays), self.move([g])[0])
+        return self._compiled(Ability.DERIVATIVE, self._pulled_back, self.move(arrays), self.move([g])[0])
 
     def _pulled_back(self, arrays: Any, g: Any) -> Any:
         import jax
@@ -72,7 +72,7 @@ class ByJAX(Candidate):
         def run(a: Any, t: Any) -> Any:
             return jax.jvp(self.call, tuple(a), tuple(t))
 
-        return self._compiled("forward mode", run, self.move(arrays), self.move(tangents))
+        return self._compiled(Ability.FORWARD_MODE, run, self.move(arrays), self.move(tangents))
 
     def reverse_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> list[Any]:
         """By `jax.vjp` of `jax.vjp`."""
@@ -82,7 +82,7 @@ class ByJAX(Candidate):
             return jax.vjp(lambda g, *a: self._pulled_back(a, g)[1], g, *a)[1](tuple(t))
 
         by_g, *by_arrays = self._compiled(
-            "second order", run, self.move(arrays), self.move([g])[0], self.move(tangents)
+            Ability.SECOND_ORDER, run, self.move(arrays), self.move([g])[0], self.move(tangents)
         )
         return [*by_arrays, by_g]
 
@@ -94,27 +94,27 @@ class ByJAX(Candidate):
             return jax.jvp(lambda *a: self._pulled_back(a, g)[1], tuple(a), tuple(t))[1]
 
         moved, (ct,), along = self.move(arrays), self.move([g]), self.move(tangents)
-        return list(self._compiled("forward over reverse", run, moved, ct, along))
+        return list(self._compiled(Ability.FORWARD_OVER_REVERSE, run, moved, ct, along))
 
     def vmap(self, stacked: Arrays) -> Any:
         """By `jax.vmap`."""
         import jax
 
-        return self._compiled("vmap", lambda a: jax.vmap(self.call)(*a), self.move(stacked))
+        return self._compiled(Ability.VMAP, lambda a: jax.vmap(self.call)(*a), self.move(stacked))
 
     def jit(self, arrays: Arrays) -> Any:
         """By `jax.jit`."""
         import jax
 
-        return self._offered("jit", lambda: jax.jit(self.call)(*self.move(arrays)))
+        return self._if_supported(Ability.JIT, lambda: jax.jit(self.call)(*self.move(arrays)))
 
-    def _compiled(self, what: str, run: Callable[..., Any], *args: Any) -> Any:
+    def _compiled(self, ability: Ability, run: Callable[..., Any], *args: Any) -> Any:
         """Compiled, which is quicker for many small steps; as it is where it cannot be compiled."""
         import jax
 
-        if what not in self._programs:
-            self._programs[what] = jax.jit(run)
+        if ability not in self._programs:
+            self._programs[ability] = jax.jit(run)
         try:
-            return self._programs[what](*args)
+            return self._programs[ability](*args)
         except Exception:  # noqa: BLE001 (the candidate may not be traceable)
-            return self._offered(what, run, *args)
+            return self._if_supported(ability, run, *args)

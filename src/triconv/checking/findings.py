@@ -1,0 +1,295 @@
+"""What was found for a question, as data: one frozen class for each kind of answer. `wording.py` makes the sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.protocol import Kind, PlainEnum, Question
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtException:
+    """The type and the first line of an exception."""
+
+    type: str
+    message: str
+
+
+# ---- answers that are right
+
+
+@dataclass(frozen=True, slots=True)
+class EqualOnIntegers:
+    """Every element is equal on integers, and, if `random`, within the bound of its rounding on random data."""
+
+    random: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WithinNormWiseBound:
+    """Within the bound of an FFT or of a Winograd algorithm, but not element by element."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """Runs give the same result: equal if `spread` is 0, else different by rounding, by up to `spread`."""
+
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReachesAll:
+    """One NaN or infinity reaches every element that it meets, and `more` others."""
+
+    more: int
+
+
+# ---- right with fewer bits
+
+
+class Level(PlainEnum):
+    """The arithmetic that a result with fewer bits than its dtype was computed in."""
+
+    FLOAT32 = "float32"
+    TF32 = "tf32"
+    BFLOAT16 = "bfloat16"
+    FLOAT8_E4M3 = "float8_e4m3"
+    FLOAT8_E5M2 = "float8_e5m2"
+    NARROW_SUMS = "sums"
+    """Sums, not products, are taken in 8 to 11 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FewerBits:
+    """A result with about `bits` bits of the `dtype_bits` of its dtype; `declared` is the precision that allows it."""
+
+    level: Level
+    bits: int
+    dtype_bits: int
+    declared: str | None = None
+
+
+# ---- wrong answers
+
+
+@dataclass(frozen=True, slots=True)
+class WrongElements:
+    """Elements differ from the definition, for the reason of the diagnosis; the evidence says where."""
+
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """`elements` are not finite, of finite data."""
+
+    elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoesNotReach:
+    """What is not finite in the arrays does not reach `missing` elements that it meets, of `total` if that is known."""
+
+    missing: int
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotRepeatable:
+    """Runs differ by up to `spread`; None if not even the shape is the same."""
+
+    spread: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongShape:
+    """Another shape than the definition's; `kept_axes` if the difference is axes of length 1."""
+
+    expected: Shape
+    found: Shape
+    kept_axes: bool = False
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongDtype:
+    """Another dtype than that of the arrays."""
+
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyLater:
+    """A wrong JVP or second order, of this cause by itself, where everything before it is right."""
+
+    kind: Kind
+    cause: Cause
+    finding: WrongElements | WrongShape | WrongDtype
+
+
+# ---- no answer
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The candidate raised; `again` if it had given a result before."""
+
+    exception: CaughtException
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoArray:
+    """The candidate returned something of this type, which is no array."""
+
+    type: str
+
+
+class Reason(PlainEnum):
+    """Why a question has no answer that could be right or wrong."""
+
+    LIBRARY = "the library has none"
+    RULES = "not among the rules"
+    EXCEPTION = "an exception says so"
+    NO_TENSOR = "the result is no tensor"
+    LEAVES_TORCH = "the code takes its numbers out of torch"
+    CUSTOM_OPERATOR = "torch gives zeros for a custom operator"
+    ONCE_DIFFERENTIABLE = "marked with @once_differentiable"
+    EMPTY = "the array is empty"
+    OTHER_SHAPE = "the result has another shape"
+    REFUSED = "the candidate refuses such an array"
+
+
+class Ability(PlainEnum):
+    """What a candidate may lack."""
+
+    DERIVATIVE = "derivative"
+    FORWARD_MODE = "forward mode"
+    SECOND_ORDER = "second order"
+    FORWARD_OVER_REVERSE = "forward over reverse"
+    VMAP = "vmap"
+    JIT = "jit"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSupported:
+    """The candidate has no such derivative or transform, which is no fault.
+
+    Parameters
+    ----------
+    reason : Reason
+        How that is known.
+    ability : Ability, optional
+        What it lacks.
+    name : str, optional
+        The library, the module of the result's type, or the operator that the reason is about.
+    exception : CaughtException, optional
+        What was raised.
+    """
+
+    reason: Reason
+    ability: Ability | None = None
+    name: str | None = None
+    exception: CaughtException | None = None
+
+
+class Advice(PlainEnum):
+    """How a candidate without a derivative gets one."""
+
+    COMPLETE_RULES = "give Rules the other functions"
+    USE_RULES = "write Rules"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NoDerivative:
+    """The value is right, and no derivative was judged; `reason` is why the first one was not."""
+
+    advice: Advice
+    library: str
+    reason: NotSupported | None = None
+
+
+Finding = (
+    EqualOnIntegers
+    | WithinNormWiseBound
+    | Repeatable
+    | ReachesAll
+    | FewerBits
+    | WrongElements
+    | NotFinite
+    | DoesNotReach
+    | NotRepeatable
+    | WrongShape
+    | WrongDtype
+    | OnlyLater
+    | Raised
+    | NoArray
+    | NotSupported
+    | NoDerivative
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a result is wrong: the first index, what was expected and found there, and the arrays for a picture.
+
+    `expected` and `found` are in torch's order, of integer data unless only random data shows it; `taps` are the
+    ``(input, output, tap)`` positions that meet in the element.
+    """
+
+    index: tuple[int, ...]
+    expected_value: Any
+    found_value: Any
+    wrong_elements: int
+    elements: int
+    taps: tuple[tuple[tuple[int, ...], ...], ...]
+    expected: np.ndarray = field(repr=False, compare=False)
+    found: np.ndarray = field(repr=False, compare=False)
+
+
+# ---- in addition to the questions
+
+
+class OracleStatus(PlainEnum):
+    """What a framework's own convolution says of the same data, against the definition."""
+
+    AGREES = "agrees"
+    WRONG = "wrong"
+    CANNOT_EXPRESS = "cannot express"
+
+
+@dataclass(frozen=True, slots=True)
+class OracleResult:
+    """A framework's own convolution and its gradients, against the definition; `wrong` are those that differ."""
+
+    oracle: str
+    status: OracleStatus
+    wrong: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """The collectives of one kind in a compiled program.
+
+    `bytes` is the size of their results on one device, which is about what each device receives.
+    """
+
+    kind: str
+    number: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentBetweenDevices:
+    """What the devices send each other for the value or for one VJP."""
+
+    question: Question
+    collectives: tuple[Collective, ...]

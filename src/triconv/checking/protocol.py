@@ -1,0 +1,136 @@
+"""What a check asks, and the enums of its answers. Data only: the sentences are in `wording.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PlainEnum(StrEnum):
+    """Strings with a fixed set of values, which show as plain strings wherever a user prints them."""
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class Verdict(PlainEnum):
+    """The verdict on one answer or on the whole candidate."""
+
+    RIGHT = "right"
+    IMPRECISE = "imprecise"
+    WRONG = "wrong"
+    UNCHECKED = "unchecked"
+    UNSUPPORTED = "unsupported"
+    """Of one answer: the candidate has no such derivative or transform, which is no fault."""
+
+
+RIGHT, IMPRECISE, WRONG = Verdict.RIGHT, Verdict.IMPRECISE, Verdict.WRONG
+UNCHECKED, UNSUPPORTED = Verdict.UNCHECKED, Verdict.UNSUPPORTED
+
+EXIT_STATUS: dict[str, int] = {RIGHT: 0, IMPRECISE: 1, WRONG: 1, UNCHECKED: 2}
+
+
+class Proof(PlainEnum):
+    """The test that decides a verdict."""
+
+    NONE = ""
+    EXACT = "exact"
+    ROUNDING = "rounding"
+    NORM_WISE = "norm-wise"
+    PRECISION = "precision"
+    RANDOM = "random"
+    NOT_FINITE = "not finite"
+    SHAPE = "shape"
+    DTYPE = "dtype"
+    RAISED = "raised"
+    NO_ARRAY = "no array"
+    NOT_ASKED = "not asked"
+
+
+class Kind(PlainEnum):
+    """What kind of result a question asks for."""
+
+    VALUE = "value"
+    REPEAT = "repeat"
+    """The value again: is it the same from run to run?"""
+    VMAP = "vmap"
+    NAN = "nan"
+    """The value for one NaN in the first array: does it reach what it meets?"""
+    INFINITY = "infinity"
+    VJP = "vjp"
+    JVP = "jvp"
+    SECOND_ORDER = "second order"
+    DERIVATIVES = "derivatives"
+    """Not asked of the candidate: the row that says that no derivative was judged."""
+
+
+class Transform(PlainEnum):
+    """The transform of its library under which a candidate computes the result."""
+
+    JIT = "jit"
+    VMAP = "vmap"
+    VJP = "vjp"
+    JVP = "jvp"
+
+
+class Mode(PlainEnum):
+    """How a second derivative is taken."""
+
+    REVERSE_OVER_REVERSE = "reverse over reverse"
+    FORWARD_OVER_REVERSE = "forward over reverse"
+
+
+class Role(PlainEnum):
+    """A tensor of the convolution ``T = sum of x * w * g``, or the bias."""
+
+    X = "x"
+    W = "w"
+    G = "g"
+    BIAS = "bias"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a check.
+
+    Parameters
+    ----------
+    kind : Kind
+        What kind of result is asked for.
+    role : Role
+        Which tensor the result is.
+    name : str, optional
+        The operator's name of the array that the question is about: what is differentiated by, or what holds the NaN. None
+        for the cotangent, and where there is no such array.
+    order : int
+        Order of the derivative; 0 for a value.
+    transform : Transform, optional
+        Under which transform a value is computed, or which one makes the derivative.
+    mode : Mode, optional
+        How a second derivative is taken.
+    sample : int, optional
+        Which sample of a batch of `vmap`.
+    """
+
+    kind: Kind
+    role: Role
+    name: str | None = None
+    order: int = 0
+    transform: Transform | None = None
+    mode: Mode | None = None
+    sample: int | None = None
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the result is a value, under whatever transform."""
+        return self.kind in (Kind.VALUE, Kind.VMAP)
+
+    @property
+    def is_plain_value(self) -> bool:
+        """Whether the candidate itself is asked for its value, under no transform."""
+        return self.kind == Kind.VALUE and self.transform is None
+
+    @property
+    def is_derivative(self) -> bool:
+        """Whether the result is a derivative."""
+        return self.order > 0

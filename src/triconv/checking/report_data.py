@@ -1,0 +1,137 @@
+"""The content of a report, before it is printed or drawn: its rows, one per question, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from triconv.checking import wording
+from triconv.checking.causes import Cause
+from triconv.checking.findings import Evidence, Finding, OracleResult, SentBetweenDevices
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Proof, Question, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One question and its answer.
+
+    Parameters
+    ----------
+    question : Question
+        What was asked.
+    verdict : Verdict
+        "right", "imprecise", "wrong", "unchecked", or "unsupported".
+    how : Proof
+        What proves it: "exact", "rounding", "norm-wise", "precision", "shape", "dtype", "raised", ...
+    finding : Finding
+        What was found.
+    error : float, optional
+        Largest error of random data over the bound of its rounding, where that was asked.
+    cause : Cause
+        Name of the hypothesis that explains a wrong result; "" if none does.
+    evidence : Evidence, optional
+        Where it is wrong.
+    """
+
+    question: Question
+    verdict: Verdict
+    how: Proof
+    finding: Finding
+    error: float | None = None
+    cause: Cause = Cause.NONE
+    evidence: Evidence | None = None
+
+    @property
+    def what(self) -> str:
+        """What was asked, in words: "value", "VJP of x", "second order of w (reverse over reverse)"."""
+        return wording.question(self.question)
+
+    @property
+    def detail(self) -> str:
+        """The finding in a sentence."""
+        return wording.detail(self.finding, self.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """All that a check found.
+
+    Parameters
+    ----------
+    candidate, like : str
+        Names of what was checked and of the operator that it was compared with.
+    shapes : dict of str to tuple of int
+        Shapes of the arrays, by their names.
+    params : dict
+        Parameters of the operator.
+    framework, dtype : str
+        Whose arrays the candidate was given, and of which dtype.
+    rows : tuple of ReportRow
+        One per question.
+    oracles : tuple of OracleResult
+        What the frameworks' own gradients say of the same data.
+    sent : tuple of SentBetweenDevices
+        What devices send each other, for a candidate on a mesh.
+    counterexample : str
+        A program that shows the fault without triconv; "" if there is none.
+    versions : dict of str to str
+        Of triconv, Python and the libraries.
+    seed : int
+        Of the data.
+    """
+
+    candidate: str
+    like: str
+    shapes: dict[str, tuple[int, ...]]
+    params: dict[str, Any]
+    framework: str
+    dtype: str
+    rows: tuple[ReportRow, ...]
+    oracles: tuple[OracleResult, ...] = ()
+    sent: tuple[SentBetweenDevices, ...] = ()
+    counterexample: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """One of "right", "imprecise", "wrong" and "unchecked"."""
+        verdicts = {row.verdict for row in self.rows}
+        order = (WRONG, UNCHECKED, IMPRECISE, RIGHT)
+        return next((verdict for verdict in order if verdict in verdicts), UNCHECKED)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is "right"."""
+        return self.verdict == RIGHT
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def cause(self) -> Cause:
+        """Name of the hypothesis that explains the first wrong row; "" if there is none."""
+        return next((row.cause for row in self.rows if row.verdict == WRONG), Cause.NONE)
+
+    @property
+    def first_failed(self) -> ReportRow | None:
+        """The first wrong row that has evidence."""
+        return next((row for row in self.rows if row.verdict == WRONG and row.evidence is not None), None)
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence."""
+        row = next((row for row in self.rows if row.verdict == self.verdict), None)
+        return wording.summary(
+            self.verdict,
+            self.candidate,
+            self.like,
+            asked=sum(row.verdict == RIGHT for row in self.rows),
+            first=row.what if row is not None else "",
+            first_detail=row.detail if row is not None else "",
+        )
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """What the frameworks' own gradients say of the same data, and what devices send each other, in sentences."""
+        return (*map(wording.oracle, self.oracles), *map(wording.sent, self.sent))

@@ -1,8 +1,6 @@
 """The benchmark: ``python -m bench``, from the root of the repository.
 
-It runs the convolutions of ``workloads.toml`` in one process, the implementations in turn. Each result is checked against the
-others before it is timed. Only the ratios within a run can be compared. Read in this order: `workloads` (the grid),
-`implementations` (what is compared), `measure` (checks and times), `report` (tables and a plot).
+``README.md`` beside this file says how it measures, what was measured, and in which order to read the modules.
 """
 
 import os

@@ -23,6 +23,9 @@ DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
 # the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
 XLA_TEXT = "0.10.2"
 
+# the doctests of README.md and of these packages' own docstrings show JAX and torch side by side
+SHOWN_WITH_BOTH = ("triconv.checking", "triconv.jax")
+
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
@@ -61,7 +64,7 @@ def pytest_collection_modifyitems(config, items):
     jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
     text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
-    bare = pytest.mark.skip(reason="README.md and docs show JAX and torch; not both are among the backends of this run")
+    bare = pytest.mark.skip(reason="it shows JAX and torch; not both are among the backends of this run")
     gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
     for item in items:
         if "gpu" in item.keywords and DEVICE != "gpu":
@@ -70,7 +73,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(text)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)
-        if item.path.suffix == ".md" and not {"jax", "torch"} <= set(NAMES):
+        if (item.path.name == "README.md" or item.name in SHOWN_WITH_BOTH) and not {"jax", "torch"} <= set(NAMES):
             item.add_marker(bare)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import implementations, measure, report, workloads
+from . import fit, implementations, measure, report, workloads
 
 HERE = Path(__file__).parent
 VARIANTS = [
@@ -59,11 +59,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--passes", type=int, default=None, help="over the grid; by default 3 on a CPU, whose speed drifts, else 1"
     )
+    parser.add_argument(
+        "--fit", nargs="*", default=None, help="vary the planner's constants, or those whose names contain one of these"
+    )
     parser.add_argument("--default-malloc", action="store_true", help="leave the C library's memory to its defaults")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
     arguments = parser.parse_args(argv)
     if not arguments.default_malloc:
         keep_memory()
+    if arguments.fit is not None:
+        for library in arguments.libraries or ["jax", "numpy"]:
+            works = workloads.load(arguments.only, batch=arguments.sizes or "cpu")
+            print(f"{library}\n{fit.table(list(fit.fit(works, library, arguments.fit, arguments.seconds)))}")
+        return 0
     versions = _versions()
     on_gpu = versions["platform"] != "cpu"
     sizes = arguments.sizes or ("gpu" if on_gpu else "cpu")

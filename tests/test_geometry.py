@@ -47,13 +47,13 @@ def meetings_of(axis):
 
 @given(axes(most_taps=6))
 @settings(max_examples=1000)
-def test_the_mirrored_axis_has_the_same_meetings(drawn):
+def test_the_transposed_axis_has_the_same_meetings(drawn):
     axis = Axis(*numbers(drawn))
     if not (axis.input_size and axis.kernel_size and axis.output_size):
         return
-    mirrored = axis.mirrored()
-    assert mirrored.output_size == axis.input_size
-    exchanged = sorted((o, i, axis.kernel_size - 1 - t) for i, o, t in meetings_of(mirrored))
+    transposed = axis.transposed()
+    assert transposed.output_size == axis.input_size
+    exchanged = sorted((o, i, axis.kernel_size - 1 - t) for i, o, t in meetings_of(transposed))
     assert exchanged == meetings_of(axis)
 
 

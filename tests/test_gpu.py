@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from conftest import Library
 from triconv.backends import BACKENDS
 from triconv.geometry import Geometry
 from triconv.kernels.problem import Problem
+from triconv.kernels.target import TARGETS
 from triconv.planning import planner
 
 # operator, x, w, parameters; the contractions whose kernel is the framework's own convolution
@@ -161,9 +163,10 @@ def three(x, w, g, **params):
 
 def test_a_plan_is_for_the_device_of_the_array(jax):
     """Rates of a GPU for what is on one, whatever else the machine has."""
-    lib, geometry = BACKENDS["jax"].load(), Geometry.of((56, 56), (3, 3), padding=1, stride=1)
-    on = {device: Problem("conv", geometry, 1, 256, 64, 64, device=device) for device in ("cpu", "gpu")}
-    assert {device: planner.plan(problem, lib).algorithm for device, problem in on.items()} == {
+    geometry = Geometry.of((56, 56), (3, 3), padding=1, stride=1)
+    problem = Problem("conv", geometry, 1, 256, 64, 64)
+    on = {device: replace(TARGETS["compiled", device], vendor_axes=range(4)) for device in ("cpu", "gpu")}
+    assert {device: planner.plan(problem, target).algorithm for device, target in on.items()} == {
         "cpu": "gemm",
         "gpu": "vendor",
     }

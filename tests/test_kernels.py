@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -15,35 +16,45 @@ import triconv
 from conftest import Library
 from geometries import cases, integers
 from test_exact import by_loops, by_triconv, check
+from triconv import contractions
 from triconv.backends import BACKENDS
 from triconv.checking.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, depthwise, fft, gemm, placing, tap_loops
+from triconv.kernels import blocks, col2im, fft, gemm
 from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import PhaseSchedule, Schedule
+from triconv.kernels.target import changed, target_of
 from triconv.planning import planner
+from triconv.rules import ROLES
 
 EXACT = ["gemm", "depthwise"]
 CASE = next(case for case in GEOMETRIES if case.name == "groups and all steps")
 drawn = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(params=["whole", "in pieces"])
-def small_blocks(request, monkeypatch):
-    """As it is, and with blocks of some samples, groups, rows and taps even for small arrays."""
-    if request.param == "in pieces":
-        monkeypatch.setattr(blocks, "BLOCK", 100)
-        monkeypatch.setattr(gemm, "LOOPED", 100)
-        monkeypatch.setattr(gemm, "CALLED", 100)
-        monkeypatch.setattr(gemm, "WHOLE", 200)
-        monkeypatch.setattr(placing, "PLACED", 200)
-        monkeypatch.setattr(depthwise, "FUSED", 200)
-        monkeypatch.setattr(depthwise, "WHOLE", 200)
-        monkeypatch.setattr(depthwise, "CALLED", 200)
-        monkeypatch.setattr(depthwise, "CHAIN", 2)
-        monkeypatch.setattr(fft, "BLOCK", 500)
-        monkeypatch.setattr(fft, "SPAN", 1)
-        for name, value in (("UNROLLED", 3), ("WEIGHT_UNROLLED", 3), ("STEP", 2)):
-            monkeypatch.setattr(tap_loops, name, value)
+# blocks of some samples, groups, rows and taps even for small arrays
+SMALL = {
+    "block_bytes": 100,
+    "unfold_bytes": 100,
+    "row_bytes": 100,
+    "sample_bytes": 200,
+    "scatter_bytes": 200,
+    "depthwise_bytes": 200,
+    "depthwise_whole_bytes": 200,
+    "chained_taps": 2,
+    "spectrum_bytes": 500,
+    "fft_span": 1,
+    "unrolled_taps": 3,
+    "unrolled_sums": 3,
+    "taps_per_step": 2,
+}
+
+
+@pytest.fixture(params=["whole", "in blocks"])
+def small_blocks(request):
+    """The constants as they are, and `SMALL`."""
+    with changed(**SMALL if request.param == "in blocks" else {}):
+        yield
 
 
 @pytest.mark.parametrize("algorithm", EXACT)
@@ -110,23 +121,76 @@ def test_a_nan_stays_where_it_belongs(lib, algorithm):
     np.testing.assert_array_equal(np.isnan(y), where)
 
 
+@st.composite
+def phase_schedules(draw, kernel, form, geometry):
+    """Any rows, steps and row axes."""
+    first, last = geometry.axes[0], geometry.axes[-1]
+    if kernel == "gemm" and form == gemm.UNFOLD:
+        most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
+        taps = draw(st.sampled_from(["row axes", "step", "layers"]))
+        return PhaseSchedule(
+            row_axes=draw(st.integers(0, most)) if taps == "row axes" else 0,
+            step=draw(st.integers(1, last.kernel_size)) if taps == "step" else 0,
+            layers=taps == "layers" and all(axis.dilation == 1 for axis in geometry.axes),
+            rows=draw(st.integers(0, 3)),
+            split_k=draw(st.integers(1, 3)),
+        )
+    if kernel == "depthwise":
+        flags = {name: draw(st.booleans()) for name in ("pads_in_place", "by_kernel_rows")}
+        return PhaseSchedule(step=draw(st.integers(0, last.kernel_size)), **flags)
+    return PhaseSchedule(rows=draw(st.integers(0, first.output_size)) if kernel == "fft" else 0)
+
+
+@st.composite
+def schedules(draw, kernel, asked):
+    """What a kernel proposes, with any blocks, rows, steps and row axes in it."""
+    proposed = draw(
+        st.sampled_from(list(planner.KERNELS[kernel].schedules(asked, target_of(BACKENDS["numpy"].load()))))
+    )
+    samples, groups = draw(st.sampled_from([(0, 0), (1, 0), (min(2, asked.n), 0), (1, 1)]))
+    phases = []
+    for phase, _ in proposed.by_phases():
+        phases.append(draw(phase_schedules(kernel, proposed.form, phase.geometry)))
+    return dataclasses.replace(proposed, samples=samples, groups=groups, phases=tuple(phases))
+
+
+@pytest.mark.parametrize("kernel", ["gemm", "depthwise", "fft"])
+@given(data=st.data(), case=cases(most_axes=3, most_taps=5))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+def test_any_schedule_gives_the_same_numbers(kernel, data, case):
+    """A schedule says how, never what."""
+    assume(len(case.x) > 2 and case.x[0] * math.prod(case.g) * math.prod(case.x) * math.prod(case.w))
+    x, w, g = integers(case, np.random.default_rng(0), np.float32)
+    lib, params = BACKENDS["numpy"].load(), {name: value for name, value in case.params.items() if name != "algorithm"}
+    geometry = Geometry.of(x.shape[2:], w.shape[2:], **params)
+    x, g = (np.moveaxis(a.reshape(a.shape[0], geometry.groups, -1, *a.shape[2:]), 1, 0) for a in (x, g))
+    w = w.reshape(geometry.groups, -1, *w.shape[1:])
+    assume(geometry.count_meetings())
+    for name, operands in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
+        asked = planner.problem_of(name, *operands, geometry, lib, np.float32)
+        schedule = data.draw(schedules(kernel, asked))
+        result = getattr(planner.KERNELS[kernel], name)(*operands, schedule, lib)
+        truth = getattr(contractions, name)(*operands, geometry=geometry, algorithm="direct")
+        np.testing.assert_allclose(result, truth, rtol=0, atol=1e-4 if kernel == "fft" else 0, err_msg=str(schedule))
+
+
 # each way that a kernel can go, by a geometry that goes it
 WAYS = {
-    "windows that tile": ((2, 3, 9, 8), (4, 3, 3, 2), {"stride": (3, 2)}),
+    "windows side by side": ((2, 3, 9, 8), (4, 3, 3, 2), {"stride": (3, 2)}),
     "windows with gaps": ((2, 3, 9, 8), (4, 3, 2, 1), {"stride": (3, 2), "padding": [(1, 0), (0, -1)]}),
-    "tiles that are placed": ((2, 3, 4, 3), (2, 3, 3, 2), {"input_dilation": (3, 2), "padding": [(2, 2), (1, 1)]}),
-    "tiles of whole cache lines": (
+    "passes side by side": ((2, 3, 4, 3), (2, 3, 3, 2), {"input_dilation": (3, 2), "padding": [(2, 2), (1, 1)]}),
+    "passes side by side, with groups": (
         (2, 6, 3, 2),
         (4, 3, 3, 16),
         {"input_dilation": (3, 16), "padding": [(2, 1), (15, 9)], "groups": 2},
     ),
-    "tiles in layers": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
+    "passes that overlap": ((2, 3, 4, 3), (2, 3, 7, 5), {"input_dilation": (6, 3), "padding": [(4, 2), (1, 3)]}),
     "few output channels": ((2, 9, 5, 6), (2, 9, 3, 2), {"input_dilation": (2, 1), "padding": 2}),
     "phases": ((2, 2, 5, 4), (3, 2, 4, 3), {"input_dilation": (3, 2), "stride": (2, 1), "padding": 3}),
     "rows of each sample": ((3, 2, 21, 6), (5, 2, 3, 3), {"stride": (2, 1), "padding": 1}),
-    "a leading axis": ((2, 3, 7, 5), (4, 3, 3, 3), {"padding": [(2, 0), (1, 1)]}),
-    "leading axes": ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": [(1, 0), (0, 2), (1, 1)], "dilation": (2, 1, 3)}),
-    "a leading axis before a strided one": (
+    "a row axis": ((2, 3, 7, 5), (4, 3, 3, 3), {"padding": [(2, 0), (1, 1)]}),
+    "row axes": ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": [(1, 0), (0, 2), (1, 1)], "dilation": (2, 1, 3)}),
+    "a row axis before a strided one": (
         (2, 3, 6, 7),
         (2, 3, 4, 3),
         {"stride": (1, 2), "padding": [(-1, 2), (1, 0)]},
@@ -174,7 +238,7 @@ def test_each_way(lib, small_blocks, algorithm, way):
         ),  # three times the input and three times the output, not nine times the input
         (32, 32, (3, 3, 3), {"padding": 1}, 1),
         (3, 64, (3, 3), {"padding": 1}, 0),
-        (64, 3, (3, 3), {"padding": 1}, 2),
+        (64, 3, (3, 3), {"padding": 1}, col2im.BY_TAPS),
         (64, 64, (3, 3), {"stride": 2}, 0),  # the products would be taken at all inputs
         (64, 64, (3, 3), {"stride": (1, 2)}, 1),
         (64, 64, (8, 8), {"stride": 8}, 0),
@@ -182,8 +246,11 @@ def test_each_way(lib, small_blocks, algorithm, way):
     ],
 )
 def test_which_axes_are_unfolded(c, k, kernel, params, expected):
-    sizes = (16,) * len(kernel)
-    assert gemm._leading(c, k, Geometry.of(sizes, kernel, **params)) == expected
+    lib = BACKENDS["numpy"].load()
+    (schedule,) = gemm.schedules(
+        problem("conv", (1, c, *(16,) * len(kernel)), (k, c, *kernel), **params), target_of(lib)
+    )
+    assert (schedule.phases[0].row_axes if schedule.form == gemm.UNFOLD else schedule.form) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
@@ -270,36 +337,51 @@ def problem(contraction, x, w, itemsize=4, **params):
 )
 def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
     lib = BACKENDS["jax"].load()
-    plans = [planner.plan(problem(contraction, x, w, **params), lib) for _ in range(2)]
+    plans = [planner.plan(problem(contraction, x, w, **params), target_of(lib)) for _ in range(2)]
     assert plans[0] == plans[1]
     assert plans[0].algorithm == expected
 
 
 @pytest.mark.parametrize(("channels", "whole"), [(16, (True, True)), (24, (True, False)), (64, (False, False))])
 def test_samples_of_doubles_are_twice_as_large(channels, whole):
-    lib, geometry = BACKENDS["numpy"].load(), Geometry.of((200, 200), (3, 3), padding=1)
-    samples = [np.zeros((1, 1, channels, 200, 200), dtype) for dtype in ("float32", "float64")]
-    assert tuple(gemm._rows_of_conv(x, channels, geometry, lib) == 200 for x in samples) == whole
+    target, shapes = target_of(BACKENDS["numpy"].load()), ((1, channels, 200, 200), (channels, channels, 3, 3))
+    problems = [problem("conv", *shapes, itemsize, padding=1) for itemsize in (4, 8)]
+    schedules = [next(gemm.schedules(each, target)) for each in problems]
+    assert tuple(schedule.phases[0].rows == 0 for schedule in schedules) == whole
 
 
 def test_integers_are_never_transformed():
     lib = BACKENDS["numpy"].load()
     long = problem("conv", (2, 64, 4096), (64, 1, 4096), padding="causal", groups=64)
-    assert planner.plan(long, lib).algorithm == "fft"
+    assert planner.plan(long, target_of(lib)).algorithm == "fft"
     integers_ = Problem(**{name: getattr(long, name) for name in long.__slots__} | {"kind": "integer"})
-    plan = planner.plan(integers_, lib)
+    plan = planner.plan(integers_, target_of(lib))
     assert plan.algorithm not in ("fft", "direct")
     assert {c.algorithm: c.obstacle for c in plan.candidates}["fft"] == "a Fourier transform of integers is not exact"
 
 
 @pytest.mark.parametrize("name", ["conv", "conv_input_vjp", "conv_weight_vjp"])
-def test_the_cost_of_each_kernel_is_finite_and_of_no_surprise(name):
-    lib = BACKENDS["numpy"].load()
-    plan = planner.plan(problem(name, (4, 16, 40, 40), (16, 16, 3, 3), padding=1, stride=2), lib)
-    costs = [candidate.seconds for candidate in plan.candidates]
-    assert costs == sorted(costs)
-    assert 0 < costs[0] < math.inf
-    assert plan.algorithm == plan.candidates[0].algorithm
+def test_the_cheapest_schedule_is_chosen(name):
+    """By what the model says of each kernel's own schedule, be it asked for or not."""
+    target = target_of(BACKENDS["numpy"].load())
+    asked = problem(name, (4, 16, 40, 40), (16, 16, 3, 3), padding=1, stride=2)
+    plan, seconds = planner.plan(asked, target), {}
+    for candidate in plan.candidates:
+        if not candidate.obstacle:
+            cost = planner.KERNELS[candidate.algorithm].cost(candidate.schedule, asked, target)
+            seconds[candidate.algorithm] = candidate.seconds
+            assert cost == candidate.cost
+            assert planner.plan(asked, target, candidate.algorithm).schedule == candidate.schedule
+    assert plan.algorithm == min(seconds, key=seconds.get) == "gemm"
+    assert plan.schedule == plan.candidates[0].schedule
+
+
+def test_a_constant_changes_the_cost_of_what_it_says():
+    lib, asked = BACKENDS["numpy"].load(), problem("conv", (4, 16, 40, 40), (16, 16, 3, 3), padding=1)
+    before = {c.algorithm: c.seconds for c in planner.plan(asked, target_of(lib)).candidates}
+    with changed(rates=target_of(lib).rates._replace(matrix=target_of(lib).rates.matrix / 2)):
+        after = {c.algorithm: c.seconds for c in planner.plan(asked, target_of(lib)).candidates}
+    assert {name for name in before if before[name] != after[name]} == {"direct", "gemm"}
 
 
 @pytest.mark.parametrize("params", [{"padding": 1}, {"padding": 1, "stride": 2}, {"padding": 2, "dilation": 2}])
@@ -320,38 +402,6 @@ def test_more_channels_a_group_pad_once(jax, channels, outputs):
 
 
 @pytest.mark.xla_text
-def test_rows_of_many_taps_are_whole_vectors(jax):
-    w = np.ones((8, 1, 5, 5), np.float32)
-    for width, loops in ((28, 32), (32, 32), (22, 24), (12, 12)):
-        x = np.ones((2, 8, 32, width), np.float32)
-        conv = jax.jit(lambda x, w: triconv.conv(x, w, padding=2, groups=8, algorithm="depthwise"))
-        text = conv.lower(x, w).compile().as_text()
-        assert (" while(" in text) == (loops > width)  # what keeps the crop out of the loop
-        assert f"32,{loops}]" in text
-        np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=2, groups=8))
-
-
-@pytest.mark.xla_text
-@pytest.mark.parametrize(
-    "kernel", [(16, 1, 3, 3), (2, 4, 3, 3)]
-)  # whose axes are unfolded, and whose first is a leading one
-def test_rows_of_each_sample_are_one_loop(jax, monkeypatch, kernel):
-    """Not one in another, for which XLA copies each sample and its result."""
-    monkeypatch.setattr(gemm, "WHOLE", 10_000)
-    monkeypatch.setattr(gemm, "LOOPED", 5_000)
-    k, c, *taps_ = kernel
-    x, w, g = (np.ones(shape, np.float32) for shape in ((3, c, 64, 8), kernel, (3, k, 64, 8)))
-    conv = jax.jit(lambda x, w: triconv.conv(x, w, padding=1, algorithm="gemm"))
-    vjp = jax.jit(lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=taps_, padding=1, algorithm="gemm"))
-    programs = [vjp.lower(g, x)] if k < c else [conv.lower(x, w), vjp.lower(g, x)]
-    for program in programs:
-        assert program.compile().as_text().count(" while(") == 1
-    np.testing.assert_array_equal(conv(x, w), triconv.conv(x, w, padding=1, algorithm="direct"))
-    truth = triconv.conv_weight_vjp(g, x, kernel_size=taps_, padding=1, algorithm="direct")
-    np.testing.assert_array_equal(vjp(g, x), truth)
-
-
-@pytest.mark.xla_text
 def test_axes_are_unfolded_one_after_the_other(jax):
     """In a loop an axis: not one a tap, whose results are then copied into one array."""
     x, w = np.ones((1, 3, 32, 32), np.float32), np.ones((8, 3, 7, 7), np.float32)
@@ -361,18 +411,18 @@ def test_axes_are_unfolded_one_after_the_other(jax):
     assert text.count(" fusion(") < 10
 
 
-@pytest.mark.parametrize(("size", "pieces"), [(110, 1), (112, 24)])
-def test_a_small_product_of_long_rows_is_made_in_pieces(jax, size, pieces):
+@pytest.mark.parametrize(("size", "parts"), [(110, 1), (112, 24)])
+def test_a_small_product_of_long_rows_is_split(jax, size, parts):
     """For as many threads, which XLA gives to independent products only."""
     rng = np.random.default_rng(0)
     x, g = (rng.integers(-3, 4, (1, c, size, size)).astype(np.float32) for c in (3, 8))
     params = {"kernel_size": (3, 3), "padding": 1}
     gw = jax.jit(lambda g, x: triconv.conv_weight_vjp(g, x, algorithm="gemm", **params))
-    assert gw.lower(g, x).as_text().count("dot_general") == pieces
+    assert gw.lower(g, x).as_text().count("dot_general") == parts
     np.testing.assert_array_equal(gw(g, x), triconv.conv_weight_vjp(g, x, algorithm="direct", **params))
 
 
-def test_what_is_shared_out_among_devices_is_not_looped_over(jax):
+def test_what_is_sharded_is_not_looped_over(jax):
     from jax.sharding import NamedSharding, PartitionSpec
 
     mesh = jax.make_mesh((2,), ("n",))
@@ -477,14 +527,16 @@ def test_blocks_of_primes_are_as_many_as_those_of_their_neighbours(samples, grou
         calls.append(x.shape)
         return (g * x).sum(1)
 
-    most = 60  # ten samples, of one group
+    target, view = target_of(lib), problem("conv", (samples, groups, 6), (groups, 1, 1), groups=groups)
+    counts = blocks.block_of(view, 6, 60, target)  # ten samples, of one group
+    schedule = Schedule("gemm", "", "conv", view.geometry, samples=counts[0], groups=counts[1])
     least = -(-samples // max(1, 10 // groups)) if groups <= 10 else samples * -(-groups // 10)
-    np.testing.assert_array_equal(blocks.each(scaled, x, [w], 6, lib, most), x * w[:, None])
+    np.testing.assert_array_equal(blocks.map_samples(scaled, x, [w], schedule, lib), x * w[:, None])
     assert len(calls) <= 2 * least
     if groups == 1 or samples == 1:
         assert len(calls) == least
     calls.clear()
-    np.testing.assert_array_equal(blocks.total(summed, x, x, 6, lib, most), (x * x).sum(1))
+    np.testing.assert_array_equal(blocks.sum_samples(summed, x, x, schedule, lib), (x * x).sum(1))
     assert len(calls) <= 2 * least
     assert all(shape[0] * shape[1] <= 10 for shape in calls)
 
@@ -494,7 +546,7 @@ def test_blocks_of_primes_are_as_many_as_those_of_their_neighbours(samples, grou
 )
 def test_blocks_are_even(number, most, expected):
     assert blocks.even(number, most) == expected
-    assert blocks.block(number, most, BACKENDS["numpy"].load()) == expected
+    assert blocks.even_block(number, most, target_of(BACKENDS["numpy"].load())) == expected
 
 
 NASTY = {  # x, w and parameters of lax, of many phases or taps
@@ -510,7 +562,7 @@ NASTY = {  # x, w and parameters of lax, of many phases or taps
     "cropped": ((1, 2, 40), (3, 2, 300), {"padding": [(-5, -7)], "input_dilation": 64, "stride": 3, "dilation": 2}),
     "few of many places": ((1, 2, 5), (3, 2, 3), {"padding": 2, "input_dilation": 1000, "dilation": 2}),
     "pytorch#2233": ((1, 3, 120, 60), (2, 3, 16, 27), {"stride": (24, 11)}),
-    "tiles in layers": ((1, 3, 30, 31), (2, 3, 12, 13), {"stride": 6, "padding": [(3, 2), (0, 5)]}),
+    "passes over windows": ((1, 3, 30, 31), (2, 3, 12, 13), {"stride": 6, "padding": [(3, 2), (0, 5)]}),
     "gaps before overlaps": ((1, 3, 60, 31), (2, 3, 2, 9), {"stride": (24, 3), "dilation": (5, 1)}),
 }
 
@@ -578,12 +630,14 @@ def test_rows_that_a_stride_skips_are_not_unfolded():
 )
 def test_choices_for_torch_are_not_those_for_a_compiler(torch, x, w, params, expected):
     lib = BACKENDS["torch"].load()
-    assert planner.plan(problem("conv", x, w, **params), lib).algorithm == expected
+    assert planner.plan(problem("conv", x, w, **params), target_of(lib)).algorithm == expected
 
 
 def test_a_depthwise_weight_gradient_is_not_left_to_torch(torch):
     lib = BACKENDS["torch"].load()
-    plan = planner.plan(problem("conv_weight_vjp", (4, 96, 28, 28), (96, 1, 7, 7), padding=3, groups=96), lib)
+    plan = planner.plan(
+        problem("conv_weight_vjp", (4, 96, 28, 28), (96, 1, 7, 7), padding=3, groups=96), target_of(lib)
+    )
     assert plan.algorithm == "gemm"
 
 
@@ -611,7 +665,24 @@ def test_a_huge_stride_is_planned_at_once_and_does_not_reach_torch(torch):
     """torch 2.13's backward function of a convolution ends the process at such strides."""
     lib = BACKENDS["torch"].load()
     geometry = Geometry.of((2 * 10**6 + 3,), (3,), stride=10**6)
-    plan = planner.plan(Problem("conv_input_vjp", geometry, 1, 1, 1, 1), lib)
+    plan = planner.plan(Problem("conv_input_vjp", geometry, 1, 1, 1, 1), target_of(lib))
     assert plan.algorithm == "direct"
     y = triconv.conv_transpose1d(torch.ones(1, 1, 3), torch.ones(1, 1, 3), stride=10**6)
     assert (y.shape[-1], int(y.sum())) == (2 * 10**6 + 3, 9)
+
+
+@pytest.mark.parametrize("contraction", ["conv", "conv_input_vjp", "conv_weight_vjp"])
+def test_a_problem_has_the_memory_order_of_each_array(lib, contraction):
+    """That of the operands; the result is to be as the first operand."""
+    if lib.name not in ("numpy", "torch"):
+        pytest.skip(f"{lib} does not tell the order of an array")
+    geometry, shape = Geometry.of((5, 6), (5, 6)), (1, 2, 3, 5, 6)
+    first = lib.array(np.ones(shape, np.float32))
+    last = lib.array(np.ones((1, 2, 5, 6, 3), np.float32))
+    last = lib.xp.permute_dims(last, (0, 1, 4, 2, 3)) if lib.name == "numpy" else last.permute(0, 1, 4, 2, 3)
+    roles = ROLES[contraction]
+    for a, b in ((first, last), (last, first), (last, last), (first, first)):
+        asked = planner.problem_of(contraction, a, b, geometry, lib.backend, first.dtype)
+        orders = dict(zip("xwg", asked.orders, strict=True))
+        expected = ["last" if operand is last else "first" for operand in (a, b, a)]
+        assert [orders[role] for role in (*roles.operands, roles.result)] == expected

@@ -232,7 +232,7 @@ def test_check_says_when_it_is_wrong(capsys, monkeypatch):
 def test_check_takes_a_kernel(capsys, monkeypatch):
     from triconv.kernels import gemm
 
-    monkeypatch.setattr(gemm, "conv", lambda x, w, geometry, lib: lib.zeros(geometry.output_size, x))
+    monkeypatch.setattr(gemm, "conv", lambda x, w, schedule, lib: lib.zeros(schedule.geometry.output_size, x))
     monkeypatch.setattr(selfcheck, "GEOMETRIES", GEOMETRIES[:3])
     monkeypatch.setattr(selfcheck, "LAYERS", ())
     assert main.main(["check", "--backend", "numpy", "--algorithm", "gemm"]) == 1

@@ -1,4 +1,4 @@
-"""The three contractions on canonical arrays, not yet differentiable: pick a kernel, run it.
+"""The three contractions on canonical arrays, not yet differentiable: plan, then run the kernel by its schedule.
 
 Canonical arrays have torch's order with the group in front, and channels counted within a group::
 
@@ -10,15 +10,13 @@ with JAX and with torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from triconv import rules
+from triconv import padding_modes, rules
 from triconv.backends import Standard, backend_of
 from triconv.geometry import Geometry
-from triconv.kernels import padding_modes
 from triconv.planning import planner
 
 Array = Any
@@ -55,12 +53,12 @@ def conv_weight_vjp(g: Array, x: Array, **params: Any) -> Array:
 
 
 def pad(x: Array, *, mode: str, pads: Any) -> Array:
-    """`triconv.kernels.padding_modes.pad` in the plain binding."""
+    """`triconv.padding_modes.pad` in the plain binding."""
     return padding_modes.pad(x, mode=mode, pads=pads, xp=array_namespace(x))
 
 
 def pad_adjoint(g: Array, *, mode: str, pads: Any) -> Array:
-    """`triconv.kernels.padding_modes.pad_adjoint` in the plain binding; adds in the accumulator's dtype."""
+    """`triconv.padding_modes.pad_adjoint` in the plain binding; adds in the accumulator's dtype."""
     xp = array_namespace(g)
     wide = xp.astype(g, backend_of(xp).accumulator(g.dtype), copy=False)
     gx = padding_modes.pad_adjoint(wide, mode=mode, pads=pads, lib=backend_of(xp))
@@ -98,19 +96,24 @@ def _contract(
     lib = backend_of(xp)
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
     wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
-    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib, wide), lib, algorithm)
+    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib, wide), planner.target_of(lib, a), algorithm)
     own = lib.product_dtype(both, a) if plan.algorithm == "vendor" else wide
     a, b = (xp.astype(operand, own if own == dtype else wide, copy=False) for operand in (a, b))
-    kernel = getattr(plan.kernel, name)
     with lib.precision(precision):
-        result = _by_sample(name, kernel, a, b, geometry, lib) if plan.by_sample else kernel(a, b, geometry, lib)
+        result = (_by_sample if plan.by_sample else _at_once)(name, plan, a, b, lib)
     return xp.astype(result, dtype, copy=False)
 
 
-def _by_sample(name: str, kernel: Callable[..., Array], a: Array, b: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`kernel` on one sample at a time, in a loop."""
+def _at_once(name: str, plan: planner.Plan, a: Array, b: Array, lib: Standard) -> Array:
+    """The kernel, by its schedule."""
+    return getattr(plan.kernel, name)(a, b, plan.schedule, lib)
+
+
+def _by_sample(name: str, plan: planner.Plan, a: Array, b: Array, lib: Standard) -> Array:
+    """The kernel on one sample at a time, in a loop."""
     a = lib.xp.moveaxis(a, 1, 0)
     if name == "conv_weight_vjp":
         b = lib.xp.moveaxis(b, 1, 0)
-        return lib.total(lambda g, x: kernel(g[:, None, ...], x[:, None, ...], geometry, lib), a, b)
-    return lib.xp.moveaxis(lib.each(lambda a: kernel(a[:, None, ...], b, geometry, lib)[:, 0, ...], a), 0, 1)
+        return lib.sum_blocks(lambda g, x: _at_once(name, plan, g[:, None, ...], x[:, None, ...], lib), a, b)
+    y = lib.map_blocks(lambda a: _at_once(name, plan, a[:, None, ...], b, lib)[:, 0, ...], a)
+    return lib.xp.moveaxis(y, 0, 1)

@@ -71,5 +71,5 @@ LETTERS = {
     "g": ("group", "n", "k"),
 }
 
-# padding with a mode, and its adjoint (see kernels/padding_modes.py)
+# padding with a mode, and its adjoint (see `triconv.padding_modes`)
 ADJOINT = {"pad": "pad_adjoint", "pad_adjoint": "pad"}

@@ -2,7 +2,7 @@
 
 To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` first, then the
 libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. For torch, `torch_internals` has
-all uses of private names, `torch_order` the memory order, `torch_products` the precision, `torch_symbolic` symbolic sizes.
+all uses of private names, `torch_order` the memory order, `torch_products` the precision.
 """
 
 from __future__ import annotations

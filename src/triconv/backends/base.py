@@ -1,4 +1,4 @@
-"""What a library that follows the array API standard needs beside it: almost nothing."""
+"""The operations that a library needs in addition to the array API standard; here, in terms of the standard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -121,10 +120,6 @@ class Standard:
         """Whether a size is symbolic, to be known when a traced program runs, and its own convolution takes such sizes."""
         return False
 
-    def symbolic(self) -> Any:
-        """The module that computes with symbolic sizes, where `varies` may be true."""
-        raise NotImplementedError
-
     def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
         """A result in the order of memory that users expect: that of its axes, or that of the operands, where it is usual."""
         return a
@@ -183,20 +178,20 @@ class Standard:
         return False
 
     def is_partitioned(self) -> bool:
-        """Whether a compiler may share out the arrays among devices."""
+        """Whether a compiler may shard the arrays over devices."""
+        return False
+
+    def is_sharded(self, arrays: Iterable[Array]) -> bool:
+        """Whether one of the arrays is sharded over devices, so that a compiler partitions what is computed on it."""
         return False
 
     def keeps_positions_whole(self) -> bool:
-        """Whether `whole_positions` can, where a compiler may share out the arrays."""
+        """Whether `whole_positions` can, where a compiler may shard the arrays."""
         return False
 
     def whole_positions(self, array: Array) -> Array:
-        """A canonical array whose positions are whole on every device, however a compiler shares out its other axes."""
+        """A canonical array whose positions are whole on every device, however a compiler shards its other axes."""
         return array
-
-    def lanes(self, array: Array) -> int:
-        """Elements of a row that a loop takes at a time, if it matters whether they divide the row."""
-        return 1
 
     def element(self, dtype: Any) -> tuple[int, str]:
         """Bytes and kind ("integer", "real" or "complex") of an element of a dtype."""
@@ -205,14 +200,6 @@ class Standard:
         size = max(1, self.xp.finfo(dtype).bits // 8)
         return (2 * size, "complex") if self.xp.isdtype(dtype, "complex floating") else (size, "real")
 
-    def pieces(self, size: int, inner: int, array: Array) -> int:
-        """How many products to sum for one of `inner` terms with `size` elements, if one does not occupy all processors."""
-        return 1
-
-    def stored(self, array: Array) -> Array:
-        """The array, computed by itself: a compiler does not fuse what comes before it with what comes after."""
-        return array
-
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)
@@ -220,7 +207,7 @@ class Standard:
         return a
 
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
-        """`a` with zeros before and after its last axes, one pair an axis; a negative number crops."""
+        """`a` with zeros before and after its last axes, one pair per axis; a negative number crops."""
         front = a.ndim - len(pads)
         for axis, (lo, hi) in enumerate(pads, front):
             if max(lo, hi) > 0:
@@ -242,23 +229,20 @@ class Standard:
         return a[(..., *(slice(int(start), int(start) + size) for start, size in zip(starts, sizes, strict=True)))]
 
     def positions(self, rows: Sequence[Any]) -> Array:
-        """Where `window` starts, to go over by `each` and `total`: on the host, but where a compiled program goes over them."""
+        """Where `window` starts, to loop over: on the host, but where a compiled program loops over them."""
         return np.asarray(rows)
 
-    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+    def map_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """``f(a[i], b[i], ...)`` for every ``i`` of their first axes, stacked: one block of work at a time."""
         return self.xp.stack([f(*block) for block in zip(*map(_blocks, arrays), strict=True)])
 
-    def total(self, f: Callable[..., Array], *arrays: Array) -> Array:
+    def sum_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """The same, summed."""
         return functools.reduce(operator.add, (f(*block) for block in zip(*map(_blocks, arrays), strict=True)))
 
-    def joined(self, f: Callable[[Any], Array], counts: dict[int, int]) -> Array:
-        """Put ``f(0)``, ``f(1)``, ... together: `counts` of them along some axes, first the ones along the last."""
-        parts = [f(number) for number in range(math.prod(counts.values()))]
-        for axis, count in reversed(counts.items()):
-            parts = [self.xp.concat(parts[i : i + count], axis=axis) for i in range(0, len(parts), count)]
-        return parts[0]
+    def write_blocks(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
+        """Put ``f(0)``, ``f(1)``, ... together: `count` of them along an axis."""
+        return self.xp.concat([f(number) for number in range(count)], axis=axis)
 
     def place(self, array: Array) -> Any:
         """Return what two arrays must have in common to be computed on together: their device."""
@@ -328,6 +312,16 @@ class Standard:
     def to_numpy(self, array: Array) -> np.ndarray:
         """An array of this library as a NumPy array."""
         return np.asarray(array)
+
+
+def order_of(array: Array) -> str:
+    """Where the channels of a canonical array stand in memory: "first", before the positions, or "last", after them.
+
+    "first" where no strides are known, as in a traced program.
+    """
+    strides: Sequence[Any] = array.stride() if hasattr(array, "stride") else getattr(array, "strides", ())
+    known = len(strides) > 3 and isinstance(strides[2], int) and isinstance(strides[-1], int)
+    return "last" if known and strides[2] < strides[-1] else "first"
 
 
 def permute_dims(a: Array, order: Sequence[int], xp: Any) -> Array:

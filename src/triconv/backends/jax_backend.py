@@ -8,8 +8,7 @@ import functools
 import importlib.util
 import itertools
 import math
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import array_api_compat
@@ -19,13 +18,9 @@ from triconv.backends.base import Array, Standard, permute_dims, to_native
 from triconv.geometry import Axis, Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
-SMALL = 64
-# elements of a product, up to which it is small, and terms of each, from which they are many; products that are not few
-SHORT, LONG, PIECES = 64 * 64, 12 * 2**10, 24
-# elements of a cache line
-LINE = 16
-# bytes of a vector that XLA's loops on a CPU compute with
-VECTOR = 32
+FUSED_MATRIX = 64
+# places for parts, those that stay empty among them, up to which they are stacked
+STACKED = 64
 
 
 # the kind of device, whether there are several, and their mesh if it is known, of the program that is being compiled
@@ -93,9 +88,13 @@ class JAX(Standard):
         return self.device_kind(array) == "gpu"
 
     def is_partitioned(self) -> bool:
-        """Whether XLA may share out the arrays of the program that is being compiled among devices."""
+        """Whether XLA may shard the arrays of the program that is being compiled over devices."""
         known = TARGET.get()
         return known is not None and known[1]
+
+    def is_sharded(self, arrays: Iterable[Array]) -> bool:
+        """Whether one is on several devices."""
+        return any(len(getattr(getattr(a, "sharding", None), "device_set", ())) > 1 for a in arrays)
 
     def keeps_positions_whole(self) -> bool:
         """If the mesh is known."""
@@ -114,32 +113,6 @@ class JAX(Standard):
             return array
         spec = jax.P(*[jax.P.UNCONSTRAINED] * 3, *[None] * (array.ndim - 3))
         return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known[2], spec))
-
-    def lanes(self, array: Array) -> int:
-        """Those of a vector on a CPU: for rows of, say, seven halves of a vector, all vectors are halves."""
-        return VECTOR // array.dtype.itemsize if self.device_kind(array) == "cpu" else 1
-
-    def pieces(self, size: int, inner: int, array: Array) -> int:
-        """XLA computes a small product on one thread of a CPU, and several on as many threads if they are not few."""
-        return PIECES if self.device_kind(array) == "cpu" and size <= SHORT and inner >= LONG else 1
-
-    def stored(self, array: Array) -> Array:
-        """By a loop that puts the first element back in its place: XLA drops a barrier before it fuses, but not that.
-
-        On a CPU, a loop of many multiply-adds runs on one thread if it is fused with writing to a part of a larger array,
-        and its rows are as long as those that are read, if it is fused with reading a part.
-        """
-        import jax
-
-        if self.device_kind(array) != "cpu":
-            return array
-
-        def again(number: Array, a: Array) -> Array:
-            first = jax.lax.slice(a, (0,) * a.ndim, (1,) * a.ndim)
-            first = self.xp.where(number < 2, first, self.xp.zeros_like(first))  # which XLA does not see through
-            return jax.lax.dynamic_update_slice(a, first, (0,) * a.ndim)
-
-        return jax.lax.fori_loop(0, 2, again, array)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""
@@ -162,8 +135,10 @@ class JAX(Standard):
         return jax.lax.pad(a, self.xp.zeros((), a.dtype), config)
 
     def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
-        """By stacking: a sum of padded parts would look at every part for every element."""
+        """By stacking, but of very many parts: a sum of padded parts would look at every part for every element."""
         front, steps = parts[0].ndim - len(sizes), [s.step for s in places[0]]
+        if math.prod(steps) > STACKED:
+            return super().interleave(parts, places, sizes)
         lengths = [-(-size // step) for size, step in zip(sizes, steps, strict=True)]
         given = {tuple(s.start for s in slices): part for part, slices in zip(parts, places, strict=True)}
         nothing = self.xp.zeros((*parts[0].shape[:front], *lengths), parts[0].dtype)
@@ -213,14 +188,14 @@ class JAX(Standard):
         """Of the compiled program."""
         return self.xp.asarray(rows)
 
-    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+    def map_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """A loop in the compiled program."""
         import jax
 
         body = _flat(f, arrays)
         return jax.lax.map(lambda block: body(*block), [a.reshape(a.shape[0], -1) for a in arrays])
 
-    def total(self, f: Callable[..., Array], *arrays: Array) -> Array:
+    def sum_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """A loop in the compiled program that carries the sum."""
         import jax
 
@@ -229,21 +204,17 @@ class JAX(Standard):
         flat = [a.reshape(a.shape[0], -1) for a in arrays]
         return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
 
-    def joined(self, f: Callable[[Any], Array], counts: dict[int, int]) -> Array:
+    def write_blocks(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
         """A loop in the compiled program that writes each in its place."""
         import jax
 
         like = _type_of(f, 0)
-        shape = [size * counts.get(axis, 1) for axis, size in enumerate(like.shape)]
+        shape = [size * (count if number == axis else 1) for number, size in enumerate(like.shape)]
 
         def write(number: Any, whole: Array) -> Array:
-            part, starts = f(number), [0] * like.ndim
-            for axis, count in reversed(counts.items()):
-                number, place = divmod(number, count)
-                starts[axis] = place * like.shape[axis]
-            return jax.lax.dynamic_update_slice(whole, part, starts)
+            return jax.lax.dynamic_update_slice_in_dim(whole, f(number), number * like.shape[axis], axis)
 
-        return jax.lax.fori_loop(0, math.prod(counts.values()), write, _zeros(tuple(shape), like))
+        return jax.lax.fori_loop(0, count, write, _zeros(tuple(shape), like))
 
     def device_name(self, device: Any) -> Any:
         """A device by its platform and its number there, so that a process finds its own."""
@@ -290,14 +261,8 @@ class JAX(Standard):
         import jax
 
         if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
-            matrices, inner = [m.reshape(m.shape[-2:]) for m in (a, b)], a.shape[-1]
-            pieces = self.pieces(a.shape[-2] * b.shape[-2], inner, a)
-            ends = [*(inner * number // pieces // LINE * LINE for number in range(pieces)), inner]
-            products = [
-                jax.lax.dot_general(*(m[:, start:end] for m in matrices), (((1,), (1,)), ((), ())))
-                for start, end in itertools.pairwise(ends)
-            ]
-            product = functools.reduce(operator.add, products)
+            matrices = [m.reshape(m.shape[-2:]) for m in (a, b)]
+            product = jax.lax.dot_general(*matrices, (((1,), (1,)), ((), ())))
             return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
         return self.xp.einsum("...ij,...kj->...ik", a, b)
 
@@ -383,7 +348,7 @@ class JAX(Standard):
         return self.xp.asarray(obj, dtype=dtype, device=device)
 
 
-def _is_few(number: Any, few: int = SMALL) -> bool:
+def _is_few(number: Any, few: int = FUSED_MATRIX) -> bool:
     """Whether it is at most `few`; a symbol is not."""
     return isinstance(number, int) and number <= few
 

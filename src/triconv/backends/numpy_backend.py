@@ -82,7 +82,7 @@ class NumPy(Standard):
         kept = (slice(max(0, -lo), size - max(0, -hi)) for size, (lo, hi) in zip(a.shape[front:], pads, strict=True))
         return a[(..., *kept)]
 
-    def each(self, f: Callable[..., Array], *arrays: Array) -> Array:
+    def map_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """As the standard one, without a second copy."""
         first = f(*(a[0, ...] for a in arrays))
         out = np.empty((arrays[0].shape[0], *first.shape), first.dtype)

@@ -90,12 +90,6 @@ class Torch(Standard):
 
         return any(isinstance(size, torch.SymInt) for size in sizes)
 
-    def symbolic(self) -> Any:
-        """Torch's own convolution, with symbolic sizes."""
-        from triconv.backends import torch_symbolic
-
-        return torch_symbolic
-
     def contiguous(self, a: Array, like: Sequence[Array], *, channels_first: bool) -> Array:
         """Contiguous; but with channels last in memory if torch's own convolution would return it so."""
         from triconv.backends import torch_order

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triconv.checking import html_report, text_report
 from triconv.checking.json_report import as_dict
 from triconv.checking.report_data import ReportData
 
@@ -45,10 +44,16 @@ class Report(ReportData):
 
     def to_html(self, path: Any) -> None:
         """Write it as one HTML file, which needs no network."""
+        from triconv.checking import html_report  # which loads rich: only where something is shown
+
         Path(path).write_text(html_report.page(self), encoding="utf-8")
 
     def _repr_html_(self) -> str:
+        from triconv.checking import html_report
+
         return html_report.fragment(self)
 
     def __str__(self) -> str:
+        from triconv.checking import text_report
+
         return text_report.text(self)

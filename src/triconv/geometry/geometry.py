@@ -118,9 +118,9 @@ class Geometry:
                 tuple(o for _, _, o in combination),
             )
 
-    def mirrored(self) -> Geometry:
+    def transposed(self) -> Geometry:
         """The transposed (adjoint) geometry: its `conv` is this one's input VJP and vice versa, with the taps reversed."""
-        return Geometry(tuple(axis.mirrored() for axis in self.axes), self.groups)
+        return Geometry(tuple(axis.transposed() for axis in self.axes), self.groups)
 
     def phases(self) -> Iterator[Phase]:
         """The polyphase decomposition: convolutions without input dilation that share no output and no tap."""

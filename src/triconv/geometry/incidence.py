@@ -142,7 +142,7 @@ class Axis:
         start = self.dilation * t
         return slice(start, start + self.stride * (self.output_size - 1) + 1, self.stride)
 
-    def mirrored(self) -> Axis:
+    def transposed(self) -> Axis:
         """The transposed (adjoint) axis: the same meetings with input and output exchanged, and the taps in reverse.
 
         With ``t' = kernel_size - 1 - t`` the incidence equation reads::

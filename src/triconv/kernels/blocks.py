@@ -1,4 +1,4 @@
-"""Blocks of samples, groups and rows whose working set stays in cache."""
+"""Loops over blocks of samples, groups and rows whose working set stays in cache."""
 
 from __future__ import annotations
 
@@ -8,121 +8,71 @@ from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Schedule
+from triconv.kernels.target import Target
 
 Array = Any
 
-# bytes of the working set of a block: of the order of a core's second-level cache
-BLOCK = 2 * 2**20
-# the same on an accelerator, where each block is a call and cache is no matter: what memory allows
-CALL = 64 * 2**20
 
+def map_samples(f: Callable[..., Array], x: Array, weights: list[Array], schedule: Schedule, lib: Standard) -> Array:
+    """``f(x, *weights)``, of shape (groups, n, ...), for an `f` that treats samples and groups alike, block by block.
 
-def most(size: float, a: Array, lib: Standard) -> float:
-    """Elements of a block that works on `a`: `size` bytes of them, where that is about the caches of a CPU."""
-    itemsize, _ = lib.element(a.dtype)
-    return size / itemsize if lib.device_kind(a) == "cpu" else max(CALL / itemsize, 2 * math.prod(a.shape))
-
-
-def each(f: Callable[..., Array], x: Array, weights: list[Array], size: float, lib: Standard, most: float) -> Array:
-    """``f(x, *weights)`` for an `f` that treats samples and groups alike, block by block.
-
-    Parameters
-    ----------
-    f : callable
-        Takes x of shape (groups, n, ...) and arrays of shape (groups, ...), gives one of shape (groups, n, ...).
-    x : array, shape (groups, n, ...)
-        The samples.
-    weights : list of array, shape (groups, ...)
-        What all samples share.
-    size : float
-        Elements of the working set of `f` for one sample of one group.
-    lib : Standard
-        The arrays' library.
-    most : float
-        Elements of the working set of a block.
-
-    Returns
-    -------
-    array, shape (groups, n, ...)
+    `x` has the shape (groups, n, ...), and the weights, which all samples share, (groups, ...).
     """
-    groups, n = x.shape[:2]
-    samples, width = _counts(groups, n, size, most, lib)
-    if (samples, width) == (n, groups):
+    samples, width = schedule.samples, schedule.groups
+    if not (samples or width):
         return f(x, *weights)
     x = _exchanged(x, lib)  # (n, groups, ...): the samples stand first in what users have
-    if width == groups:
-        y = _each_in_blocks(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), [x], samples, lib)
+    if not width:
+        y = _map_in_blocks(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), [x], samples, lib)
         return _exchanged(y, lib)
 
     def sample(x: Array) -> Array:  # (groups, ...)
-        return _each_in_blocks(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], [x, *weights], width, lib)
+        return _map_in_blocks(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], [x, *weights], width, lib)
 
-    return _exchanged(_loop(lib.each, sample, x), lib)
+    return _exchanged(_loop(lib.map_blocks, sample, x), lib)
 
 
-def total(f: Callable[..., Array], g: Array, x: Array, size: float, lib: Standard, most: float) -> Array:
-    """``f(g, x)``, of shape (groups, ...), for an `f` that sums over the samples; otherwise as `each`."""
-    groups, n = x.shape[:2]
-    samples, width = _counts(groups, n, size, most, lib)
-    if (samples, width) == (n, groups):
+def sum_samples(f: Callable[..., Array], g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
+    """``f(g, x)``, of shape (groups, ...), for an `f` that sums over the samples; otherwise as `map_samples`."""
+    samples, width = schedule.samples, schedule.groups
+    if not (samples or width):
         return f(g, x)
+    n = x.shape[1]
     g, x = _exchanged(g, lib), _exchanged(x, lib)
-    if width == groups:
-        return _total_in_blocks(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), [g, x], samples, lib)
+    if not width:
+        return _sum_in_blocks(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), [g, x], samples, lib)
 
     def sample(g: Array, x: Array) -> Array:  # (groups, ...)
-        return _each_in_blocks(lambda g, x: f(g[:, None, ...], x[:, None, ...]), [g, x], width, lib)
+        return _map_in_blocks(lambda g, x: f(g[:, None, ...], x[:, None, ...]), [g, x], width, lib)
 
-    return lib.total(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
+    return lib.sum_blocks(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
 
 
-def each_rows(
-    f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard, *, by_sample: bool = False
-) -> Array:
-    """``f(x, geometry)``, a convolution by windows, for some outputs (`rows`) of the first spatial axis at a time.
-
-    Of all samples, or `by_sample`, where there is one group: then a loop over the samples has no other within, for which XLA
-    would copy each sample and its result.
-    """
-    count, geometry_, x = _rows(x, geometry, rows, lib)
-    if count == 1:
-        return f(x, geometry_)
-    samples = x.shape[1] if by_sample else 1
-    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], samples, lib)
-    y = lib.joined(lambda number: f(x_rows(number // count, number % count), geometry_), {1: samples, 3: count})
+def map_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+    """``f(x, geometry)``, a convolution by windows, for `rows` outputs of the first axis at a time; 0 for all at once."""
+    if not rows:
+        return f(x, geometry)
+    count, part, x = _rows(x, geometry, rows, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], lib)
+    y = lib.write_blocks(lambda number: f(x_rows(number), part), count, 3)
     return y[:, :, :, : geometry.output_size[0], ...]
 
 
-def total_rows(
-    f: Callable[..., Array],
-    g: Array,
-    x: Array,
-    geometry: Geometry,
-    rows: int,
-    lib: Standard,
-    *,
-    by_sample: bool = False,
-) -> Array:
-    """``f(g, x, geometry)``, which sums over the outputs; otherwise as `each_rows`."""
-    count, geometry_, x = _rows(x, geometry, rows, lib)
-    if count == 1:
-        return f(g, x, geometry_)
-    samples = x.shape[1] if by_sample else 1
+def sum_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+    """``f(g, x, geometry)``, which sums over the outputs, likewise."""
+    if not rows:
+        return f(g, x, geometry)
+    count, part, x = _rows(x, geometry, rows, lib)
     g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
-    g_rows = _reader(g, rows, rows, samples, lib)
-    x_rows = _reader(x, rows * geometry.axes[0].stride, geometry_.input_size[0], samples, lib)
-
-    def block(number: Array) -> Array:
-        place = number // count, number % count
-        return f(g_rows(*place), x_rows(*place), geometry_)
-
-    return lib.total(block, lib.positions(range(samples * count)))
+    g_rows = _reader(g, rows, rows, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], lib)
+    return lib.sum_blocks(lambda number: f(g_rows(number), x_rows(number), part), lib.positions(range(count)))
 
 
 def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:
     """The number of blocks, the geometry of each, and x with what padding all of them need."""
-    if not geometry.axes or rows >= geometry.axes[0].output_size:
-        return 1, geometry, x
     axis, *others = geometry.axes
     count = -(-axis.output_size // rows)
     extent = (rows - 1) * axis.stride + axis.dilated_kernel
@@ -132,39 +82,39 @@ def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, 
     return count, Geometry((block, *others), geometry.groups), x
 
 
-def _reader(a: Array, step: int, size: int, samples: int, lib: Standard) -> Callable[[Any, Any], Array]:
-    """What a block of a sample reads: `size` positions of the first spatial axis, a `step` further for each block.
+def _reader(a: Array, step: int, size: int, lib: Standard) -> Callable[[Any], Array]:
+    """What a block reads: `size` positions of the first spatial axis, a `step` further for each block.
 
-    The other axes are merged meanwhile: to loop over an array with axes of length 1, XLA may copy it.
+    The other axes are merged: to loop over an array with axes of length 1, XLA may copy it.
     """
-    front = (samples,) if samples > 1 else ()
-    merged = lib.xp.reshape(a, (*front, math.prod(a.shape[:3]) // samples, a.shape[3], math.prod(a.shape[4:])))
-    shape = (a.shape[0], a.shape[1] // samples, a.shape[2], size, *a.shape[4:])
+    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
 
-    def read(sample: Any, number: Any) -> Array:
-        starts = (*[sample] * len(front), 0, number * step, 0)
-        return lib.xp.reshape(
-            lib.window(merged, starts, (*[1] * len(front), merged.shape[-3], size, merged.shape[-1])), shape
-        )
+    def read(number: Any) -> Array:
+        sizes = (merged.shape[0], size, merged.shape[2])
+        return lib.xp.reshape(lib.window(merged, (0, number * step, 0), sizes), (*a.shape[:3], size, *a.shape[4:]))
 
     return read
 
 
-def _counts(groups: int, n: int, size: float, most: float, lib: Standard) -> tuple[int, int]:
-    """How many samples, and how many groups, a block has: some samples of all groups, or some groups of one sample.
+def block_of(view: Problem, size: float, most: float, target: Target) -> tuple[int, int]:
+    """How many samples, and how many groups, a block has whose working set is `most` elements, if a sample's is `size`.
 
-    Samples come first, since they stand first in what users have.
+    Some samples of all groups, or some groups of one sample; 0 for all. Samples come first, since they stand first in what
+    users have.
     """
-    samples = block(n, most / max(size * groups, 1), lib)
-    return samples, groups if samples > 1 else block(groups, most / max(size, 1), lib)
+    samples = even_block(view.n, most / max(size * view.groups, 1), target)
+    width = view.groups if samples > 1 else even_block(view.groups, most / max(size, 1), target)
+    if (samples, width) == (view.n, view.groups):
+        return 0, 0
+    return samples, width if width < view.groups else 0
 
 
-def block(number: int, most: float, lib: Standard) -> int:
+def even_block(number: int, most: float, target: Target) -> int:
     """How many of a `number` to take at a time, up to `most` and at least 1: as many in each block, or a few less in the last.
 
     A compiler has a program for what is left over, so there it is nothing if blocks need not be much smaller for that.
     """
-    exact = divisor(number, most) if lib.compiles else 0
+    exact = divisor(number, most) if target.compiled else 0
     return exact if exact and 2 * exact >= min(most, number) else even(number, most)
 
 
@@ -182,18 +132,18 @@ def divisor(number: int, most: float) -> int:
     return max((d for d in (*small, *(number // d for d in small)) if d <= most), default=1)
 
 
-def _each_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
+def _map_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
     """``f(*arrays)`` for an `f` that treats what is along their first axes alike, `count` of it at a time."""
     heads, tails = _split(arrays, count, lib)
-    y = _loop(lib.each, f, *heads)
+    y = _loop(lib.map_blocks, f, *heads)
     y = lib.xp.reshape(y, (y.shape[0] * y.shape[1], *y.shape[2:]))
     return lib.xp.concat([y, f(*tails)], axis=0) if tails else y
 
 
-def _total_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
+def _sum_in_blocks(f: Callable[..., Array], arrays: list[Array], count: int, lib: Standard) -> Array:
     """The same for an `f` that sums over it."""
     heads, tails = _split(arrays, count, lib)
-    y = lib.total(f, *heads)
+    y = lib.sum_blocks(f, *heads)
     return y + f(*tails) if tails else y
 
 

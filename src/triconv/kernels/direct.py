@@ -1,25 +1,29 @@
-"""The definition: one matrix product a tap, between the slices that meet there.
+"""The definition: one matrix product per tap, between the slices that meet there.
 
 No padded copy, no inserted zeros, no flipped kernel. The taps are unrolled, so under a compiler it is meant for kernels
-of at most some hundred taps. Each contraction takes `geometry.count_meetings()` multiply-adds a sample, group and pair of
+of at most some hundred taps. Each contraction takes `geometry.count_meetings()` multiply-adds per sample, group and pair of
 channels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from triconv.backends.base import Standard
-from triconv.geometry import Geometry
-from triconv.kernels.problem import Problem, Work
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Cost, Schedule
+from triconv.kernels.target import Target
 
 Array = Any
 
+RATIONALE = "the smallest program"
 
-def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+
+def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y[o] += w[t] x[i]`` at every meeting."""
-    groups, n, k = x.shape[0], x.shape[1], w.shape[1]
+    groups, n, k, geometry = x.shape[0], x.shape[1], w.shape[1], schedule.geometry
     y = lib.zeros((groups, n, k, *geometry.output_size), x)
     for tap in geometry.taps():
         y_o = lib.matmul(_matrix(w, tap.index), _columns(x, tap.input, lib))
@@ -27,9 +31,9 @@ def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     return y
 
 
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gx[i] += w[t]^T g[o]`` at every meeting."""
-    groups, n, c = g.shape[0], g.shape[1], w.shape[2]
+    groups, n, c, geometry = g.shape[0], g.shape[1], w.shape[2], schedule.geometry
     gx = lib.zeros((groups, n, c, *geometry.input_size), g)
     for tap in geometry.taps():
         w_t = lib.xp.matrix_transpose(_matrix(w, tap.index))
@@ -38,9 +42,9 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Arr
     return gx
 
 
-def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw[t] += g[o] x[i]^T``, summed over the samples, at every meeting."""
-    groups, k, c = g.shape[0], g.shape[2], x.shape[2]
+    groups, k, c, geometry = g.shape[0], g.shape[2], x.shape[2], schedule.geometry
     gw = lib.zeros((groups, k, c, *geometry.kernel_size), g)
     for tap in geometry.taps():
         x_i = lib.xp.matrix_transpose(_columns(x, tap.input, lib))
@@ -60,8 +64,13 @@ def _columns(a: Array, slices: tuple[slice, ...], lib: Standard) -> Array:
     return lib.xp.reshape(part, (*part.shape[:3], math.prod(part.shape[3:])))
 
 
-def work(problem: Problem) -> Work:
-    """One product a tap, each added to the result."""
-    kind = "matrix" if min(problem.c, problem.k) > 4 else "vector"
+def schedules(problem: Problem, _target: Target) -> Iterator[Schedule]:
+    """The only one."""
+    yield Schedule("direct", "one product per tap", problem.contraction, problem.geometry)
+
+
+def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
+    """One product per tap, each added to the result: read, padded, added and written."""
+    kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
     moved = 4 * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
-    return Work(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, "the least to compile")
+    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps)

@@ -6,7 +6,7 @@ correlation of any length ``N >= E`` (no wrapped product reaches a window that i
     y[o] = ifft(fft(x) * conj(fft(w*)))[stride * o]        gw[t] = ifft(fft(x) * conj(fft(g*)))[dilation * t]
 
 where ``fft(a*) = conj(fft(conj(a)))`` conjugates a complex factor twice, so that nothing is. A signal much longer than the
-kernel goes in overlapping segments (overlap-save [1]_). About ``E * log2(E)`` operations a sample and channel instead of
+kernel goes in overlapping segments (overlap-save [1]_). About ``E * log2(E)`` operations per sample and channel instead of
 ``kernel * output``.
 
 The error is bounded norm by norm, not element by element: about ``log2(N) * u`` times the product of the 2-norms of the
@@ -23,52 +23,36 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
-from triconv.geometry import Geometry, Phase
+from triconv.geometry import Geometry
 from triconv.geometry.integers import dilated
 from triconv.kernels import blocks, polyphase
-from triconv.kernels.problem import Problem, Work
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
+from triconv.kernels.target import Target
 
 Array = Any
 
-# bytes of the spectra of a block
-BLOCK = 8 * 2**20
-# kernels that a segment of a long signal spans
-SPAN = 4
+RATIONALE = "a long kernel"
 
 
-def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """Correlate along the input, one phase at a time."""
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    parts = list(geometry.phases())
-
-    def block(x: Array, *kernels: Array) -> Array:
-        outputs = [_conv(x, w, part.geometry, lib) for part, w in zip(parts, kernels, strict=True)]
-        return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
-
-    kernels = [w[(..., *part.taps)] for part in parts]
-    return blocks.each(block, x, kernels, _size(x, w.shape[1], parts, lib), lib, blocks.most(BLOCK, x, lib))
+    return polyphase.conv(_conv, x, polyphase.kernels_of(w, schedule), schedule, lib)
 
 
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of the mirrored geometry."""
-    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
+def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    """`conv` of the transposed geometry."""
+    return conv(g, polyphase.transposed(w, lib), schedule, lib)
 
 
-def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """Correlate the input with the cotangent; the sum over samples is taken of the spectra."""
-    if polyphase.are_exchanged(geometry):
-        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    parts = list(geometry.phases())
-
-    def block(g: Array, x: Array) -> Array:
-        kernels = [_weight_vjp(g[(..., *part.output)], x, part.geometry, lib) for part in parts]
-        return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
-
-    return blocks.total(block, g, x, _size(x, g.shape[2], parts, lib), lib, blocks.most(BLOCK, x, lib))
+    return polyphase.conv_weight_vjp(_weight_vjp, g, x, schedule, lib)
 
 
 def fast_length(least: int) -> int:
@@ -90,53 +74,48 @@ def sizes(geometry: Geometry) -> tuple[int, ...]:
     return tuple(fast_length(axis.stride * (axis.output_size - 1) + axis.dilated_kernel) for axis in geometry.axes)
 
 
-def segment(geometry: Geometry) -> int:
-    """How many outputs of the first axis to compute at a time: all, or what a few kernels span if it is far shorter."""
+def segment(geometry: Geometry, span: int) -> int:
+    """How many outputs of the first axis to compute at a time: what a few kernels span, or 0 if that is most of the signal."""
     axis = geometry.axes[0]
-    rows = -(-SPAN * axis.dilated_kernel // axis.stride)
-    return rows if 2 * rows < axis.output_size else axis.output_size
+    rows = -(-span * axis.dilated_kernel // axis.stride)
+    return rows if 2 * rows < axis.output_size else 0
 
 
-def _size(x: Array, k: int, parts: list[Phase], lib: Standard) -> float:
-    """Elements of x that take as many bytes as the spectra of one sample of one group."""
-    most, (itemsize, _) = max(math.prod(sizes(part.geometry)) for part in parts), lib.element(x.dtype)
-    return 8 * most * (x.shape[2] + k) / itemsize
-
-
-def _conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """`conv` of one phase and block."""
-    return blocks.each_rows(lambda x, part: _correlated(x, w, part, lib), x, geometry, segment(geometry), lib)
+
+    def correlated(x: Array, part: Geometry) -> Array:
+        keep = [slice(0, axis.stride * (axis.output_size - 1) + 1, axis.stride) for axis in part.axes]
+        return _correlated(x, w, part, [axis.dilation for axis in part.axes], keep, lib)
+
+    return blocks.map_rows(correlated, x, geometry, how.rows, lib)
 
 
-def _correlated(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    shape, steps = sizes(geometry), [axis.dilation for axis in geometry.axes]
-    keep = [slice(0, axis.stride * (axis.output_size - 1) + 1, axis.stride) for axis in geometry.axes]
+def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """`conv_weight_vjp` of one phase and block: the sum over the samples is one over channels, once the two are exchanged."""
+
+    def correlated(g: Array, x: Array, part: Geometry) -> Array:
+        keep = [slice(0, axis.dilation * (axis.kernel_size - 1) + 1, axis.dilation) for axis in part.axes]
+        x, g = _exchanged(x, lib), _exchanged(g, lib)
+        return _exchanged(_correlated(x, g, part, [axis.stride for axis in part.axes], keep, lib), lib)
+
+    return blocks.sum_rows(correlated, g, x, geometry, how.rows, lib)
+
+
+def _exchanged(a: Array, lib: Standard) -> Array:
+    """Samples and channels exchanged."""
+    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
+
+
+def _correlated(x: Array, a: Array, geometry: Geometry, steps: list[int], keep: list[slice], lib: Standard) -> Array:
+    """``sum over c of x[n, c] * a[k, c]``, with the elements of `a` `steps` apart, at the places to keep."""
+    shape = sizes(geometry)
     with lib.wide():
         wide = _wide(x, lib)
         fx = _transformed(lib.xp.astype(x, wide), geometry, shape, lib)
-        fw = _conjugate(lib.xp.astype(w, wide), steps, shape, lib)
-        y = _inverse(_products(fw, fx, lib), x, shape, lib)
+        fa = _conjugate(lib.xp.astype(a, wide), steps, shape, lib)
+        y = _inverse(_products(fa, fx, lib), x, shape, lib)
         return lib.xp.astype(y[(..., *keep)], x.dtype)
-
-
-def _weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv_weight_vjp` of one phase and block."""
-    rows = segment(geometry)
-    return blocks.total_rows(lambda g, x, part: _correlated_taps(g, x, part, lib), g, x, geometry, rows, lib)
-
-
-def _correlated_taps(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    shape, steps = sizes(geometry), [axis.stride for axis in geometry.axes]
-    keep = [slice(0, axis.dilation * (axis.kernel_size - 1) + 1, axis.dilation) for axis in geometry.axes]
-    with lib.wide():
-        wide = _wide(x, lib)
-        fx = _transformed(lib.xp.astype(x, wide), geometry, shape, lib)
-        fg = _conjugate(lib.xp.astype(g, wide), steps, shape, lib)
-        # sum over the samples: the groups, channels of g, channels of x
-        fg, fx = (permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp) for a in (fg, fx))
-        gw = _inverse(_products(fg, fx, lib), x, shape, lib)
-        gw = permute_dims(gw, (0, 2, 1, *range(3, gw.ndim)), lib.xp)
-        return lib.xp.astype(gw[(..., *keep)], x.dtype)
 
 
 def _wide(x: Array, lib: Standard) -> Any:
@@ -186,28 +165,47 @@ def _inverse(y: Array, like: Array, shape: tuple[int, ...], lib: Standard) -> Ar
     return lib.xp.fft.irfftn(y, s=shape, axes=axes)
 
 
-def obstacle(problem: Problem, _backend: type[Standard]) -> str | None:
+# ---- schedules
+
+
+def obstacle(problem: Problem, _target: Target) -> str | None:
     """Return why it cannot compute a problem, if so."""
     if problem.kind == "integer":
         return "a Fourier transform of integers is not exact"
     return None if problem.geometry.axes else "there is no spatial axis to transform"
 
 
-def work(problem: Problem) -> Work:
+def caution(problem: Problem, target: Target) -> str | None:
+    """Return why it is not chosen unless it is asked for, if so."""
+    is_short = problem.taps < target.fft_taps
+    return "its error bound is norm by norm, which a short kernel is not worth" if is_short else None
+
+
+def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
+    """One: in segments where the signal is far longer than the kernel."""
+    schedule, view = by_phases("fft", "spectra", problem, target)
+    parts = [geometry for geometry, _ in counted(view.geometry)]
+    phases = tuple(PhaseSchedule(rows=segment(geometry, target.fft_span)) for geometry in parts)
+    size = 8 * max(math.prod(sizes(geometry)) for geometry in parts) * (view.c + view.k) / view.itemsize
+    most = target.elements(target.spectrum_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)
+    samples, groups = blocks.block_of(view, size, most, target)
+    yield replace(schedule, phases=phases, samples=samples, groups=groups)
+
+
+def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Transforms of the three tensors, and their products."""
-    windows = problem.by_phases()
-    pairs, points, amount = windows.n * (windows.c + windows.k) + windows.c * windows.k, 0.0, 0.0
-    for part, count in polyphase.counted(windows.geometry):
-        first, *others = part.axes
-        rows = min(segment(part), first.output_size)
+    view = replace(problem.by_windows(), geometry=schedule.geometry)
+    pairs, points, amount = view.n * (view.c + view.k) + view.c * view.k, 0.0, 0.0
+    for geometry, count, how in schedule.counted():
+        first, *others = geometry.axes
+        rows = how.rows or first.output_size
         segments = -(-first.output_size // rows)
         length = fast_length(first.stride * (rows - 1) + first.dilated_kernel)
-        size = length * math.prod(
-            fast_length(axis.stride * (axis.output_size - 1) + axis.dilated_kernel) for axis in others
-        )
+        size = length * math.prod(sizes(Geometry(tuple(others))))
         points += count * segments * size * problem.groups
         amount += count * segments * size * math.log2(max(2, size)) * pairs * problem.groups
-    products = 4 * points * windows.n * windows.c * windows.k / 16
-    # a compiler takes long over each transform: one loop of segments is worth it, one a phase is not
-    operations = 40 if windows.phases == 1 else 300 * windows.phases
-    return Work("transform", amount + products, 16.0 * points * pairs, 8 * BLOCK, operations, "a long kernel")
+    products = 4 * points * view.n * view.c * view.k / 16
+    # a compiler takes long over each transform: one loop of segments is worth it, one per phase is not
+    alone, per_phase = target.fft_operations
+    operations = alone if view.phases == 1 else per_phase * view.phases
+    return Cost("transform", amount + products, 16.0 * points * pairs, 8 * target.spectrum_bytes, operations)

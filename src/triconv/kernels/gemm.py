@@ -1,308 +1,149 @@
-"""Unfold and multiply: windows become columns of a matrix, and the taps one matrix product.
+"""Unfold and multiply (im2col): windows become columns of a matrix, and the taps one matrix product.
 
 Axes are of two kinds. The windows of the trailing axes are unfolded, so that their taps ``t`` stand as channels; samples are
-one more position. The taps ``s`` of the leading axes stand as rows of the product, each added where it belongs::
+one more position. The taps ``s`` of the leading axes stay rows of the product (`PhaseSchedule.row_axes`), and each row is
+scatter-added where it belongs::
 
     u[t, c, n, i.., o] = x[n, c, i.., stride * o + dilation * t]
 
     y[k, n, o.., o] = sum over s of  (w @ u)[s, k, n, i.., o]      where i.. and o.. meet at s
     gw[k, c, s, t]  = sum over n, i.., o of  v[s, k, n, i.., o] * u[t, c, n, i.., o]
 
-and ``v`` is the cotangent, unfolded along the leading axes of the mirrored geometry. A leading axis has no stride, since its
-products are taken at all inputs. Of 3x3 taps, unfolding both axes would write nine times the input, and one of each three
-times the input and three times the output; `_leading` takes what writes the least. Windows that do not overlap are a mere
-change of shape. For far fewer output than input channels in a convolution with input dilation, all axes are leading ones.
+and ``v`` is the cotangent, unfolded along the leading axes of the transposed geometry. A row axis has no stride, since its
+products are taken at all inputs. Of 3x3 taps, unfolding both axes would write nine times the input, and one of each three times
+the input and three times the output. Windows that do not overlap are a mere change of shape (`patches`). Where a convolution
+widens its input, all axes are row axes (`col2im`); where a compiler shards arrays over devices, nothing is merged (`spmd`).
 
-Otherwise an input dilation (and so the input VJP of a strided convolution) goes by `Geometry.phases`: no zero is inserted.
 The multiply-adds are those of `direct`, and those with the padding.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
-from triconv.geometry import Axis, Geometry, Phase
-from triconv.kernels import blocks, placing, polyphase, spmd, tap_loops, tiles
-from triconv.kernels.placing import FEW, exchanged
-from triconv.kernels.problem import Problem, Work
+from triconv.geometry import Axis, Geometry
+from triconv.kernels import blocks, col2im, patches, polyphase, spmd, tap_loops
+from triconv.kernels.col2im import samples_last, scattered
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
+from triconv.kernels.target import Target
 
 Array = Any
 
-# bytes of the unfolded input, and of the products of leading taps, of a block: in a compiled loop, which starts the next at no
-# cost and so leaves half of a shared cache to others; and where a block is a dozen calls
-LOOPED, CALLED = 5 * 2**20, 10 * 2**20
-# the same of a sample that is taken whole: rows of it, one block after the other, are read and written once more; but what is
-# larger than 32 MiB, the C library asks the system for in each call, and that takes longer
-WHOLE = 30 * 2**20
-# the same of rows whose product is made in pieces, with the copies that those are
-PIECED = 12 * 2**20
-# bytes of the input of all samples that is padded at once
-PADDED = 30 * 2**20
-# elements of one sample's products of leading taps, which stand in memory
-PRODUCTS = 8 * 2**20
-# multiply-adds that take as long as writing an element
-WRITTEN = 50
-# share of rows of zeros that a product may have
-ZEROS = 0.25
+RATIONALE = "matrix products of unfolded blocks"
+UNFOLD, SPMD = "unfold", "sharded"
+# elements of a cache line, at which the parts of a split-K product start
+LINE = 16
 
 
-def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y = w @ unfold(x)``."""
-    if not lib.is_partitioned() and placing.serves(x.shape[2], w.shape[1], geometry):
-        return placing.conv(x, w, geometry, lib)
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    if lib.is_partitioned():
-        return spmd.conv(x, w, geometry, lib)
-    parts = list(geometry.phases())
-    kernels = [w[(..., *part.taps)] for part in parts]
-    is_long = [_is_long(part.geometry) for part in parts]
-    # a short kernel is brought into a matrix once, not once a block
-    kernels = [k if long else _matrix(k, p.geometry, lib) for k, p, long in zip(kernels, parts, is_long, strict=True)]
-
-    def block(x: Array, *kernels: Array) -> Array:
-        outputs = [
-            (_conv_long if long else _conv_windows)(x, kernel, part.geometry, lib)
-            for part, kernel, long in zip(parts, kernels, is_long, strict=True)
-        ]
-        return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
-
-    if _is_by_rows(parts, x, w.shape[1], lib):
-        return block(x, *kernels)
-    size = sum(_size(x.shape[2], w.shape[1], part.geometry) for part in parts)
-    return blocks.each(block, x, kernels, size, lib, _most(x, w.shape[1], geometry, lib))
+    if schedule.form in (col2im.BY_PASSES, col2im.BY_TAPS):
+        return col2im.conv(x, w, schedule, lib)
+    kernels = polyphase.kernels_of(w, schedule)
+    if schedule.form == SPMD:
+        return polyphase.conv(spmd.conv, x, kernels, schedule, lib)
+    # a short kernel is brought into a matrix once, not once per block
+    kernels = [
+        w if how.step or how.layers else _matrix(w, how.row_axes, lib)
+        for w, (_, how) in zip(kernels, schedule.by_phases(), strict=True)
+    ]
+    return polyphase.conv(_conv, x, kernels, schedule, lib)
 
 
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of the mirrored geometry."""
-    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
+def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    """`conv` of the transposed geometry."""
+    return conv(g, polyphase.transposed(w, lib), schedule, lib)
 
 
-def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
-    if polyphase.are_exchanged(geometry):
-        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    if lib.is_partitioned():
-        return spmd.conv_weight_vjp(g, x, geometry, lib)
-    parts = list(geometry.phases())
-
-    def block(g: Array, x: Array) -> Array:
-        kernels = [
-            (_weight_vjp_long if _is_long(part.geometry) else _weight_vjp_windows)(
-                g[(..., *part.output)], x, part.geometry, lib
-            )
-            for part in parts
-        ]
-        return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
-
-    if _is_by_rows(parts, x, g.shape[2], lib, g):
-        return block(g, x)
-    size = sum(_size(x.shape[2], g.shape[2], part.geometry) for part in parts)
-    most = _most(x, g.shape[2], geometry, lib)
-    if _is_in_pieces(g, x, geometry, lib):
-        most = blocks.most(_block(lib), x, lib)  # a block of tiles would be too short for pieces
-        size = max(size, (2 * size + math.prod(g.shape[2:])) * most / blocks.most(WHOLE, x, lib))
-    return blocks.total(block, g, x, size, lib, most)
+    one_phase = spmd.conv_weight_vjp if schedule.form == SPMD else _weight_vjp
+    return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
 
 
-def _leading(c: int, k: int, geometry: Geometry) -> int:
-    """How many leading axes are not unfolded but have their taps in the product: what costs the least."""
-    if tiles.is_tiling(geometry) or _is_long(geometry):
-        return 0
-    most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
-
-    def cost(lead: int) -> float:
-        unfolded, products = _elements(c, k, geometry, lead)
-        if lead and products > PRODUCTS:
-            return math.inf
-        multiply_adds = products * c * math.prod(axis.kernel_size for axis in geometry.axes[lead:])
-        return multiply_adds + WRITTEN * (unfolded + products)
-
-    return min(range(most + 1), key=cost)
-
-
-def _elements(c: int, k: int, geometry: Geometry, lead: int) -> tuple[int, int]:
-    """Elements of the unfolded input and of the products of one sample."""
-    leading, trailing = geometry.axes[:lead], geometry.axes[lead:]
-    positions = math.prod(axis.input_size for axis in leading) * math.prod(axis.output_size for axis in trailing)
-    return (
-        c * positions * math.prod(axis.kernel_size for axis in trailing),
-        k * positions * math.prod(axis.kernel_size for axis in leading),
-    )
-
-
-def _size(c: int, k: int, geometry: Geometry) -> float:
-    """Elements of the unfolded input of one sample and group, and of the products that are not yet the output."""
-    lead = _leading(c, k, geometry)
-    unfolded, products = _elements(c, k, geometry, lead)
-    if _is_long(geometry):
-        counts = tiles.counts(geometry)
-        return unfolded / math.prod(counts) if counts else unfolded * tap_loops.STEP / math.prod(geometry.kernel_size)
-    return unfolded + (products if lead else 0)
-
-
-def _most(x: Array, k: int, geometry: Geometry, lib: Standard) -> float:
-    """Elements of a block: a large one makes large products, but where nothing is unfolded a sample is one as it is.
-
-    Unless the kernel is larger, which a product brings in order once a block.
-    """
-    size = _block(lib)
-    if lib.compiles and tiles.is_tiling(geometry):
-        kernel = k * x.shape[2] * math.prod(geometry.kernel_size)
-        return min(blocks.most(size, x, lib), max(blocks.most(blocks.BLOCK, x, lib), kernel))
-    return blocks.most(size, x, lib)
-
-
-def _block(lib: Standard) -> int:
-    """Bytes of a block on a CPU."""
-    return LOOPED if lib.compiles else CALLED
-
-
-def _rows(whole: float, size: float, block: int, x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
-    """How many positions of a sample's first axis to take at a time: all, unless that is far too much.
-
-    `whole` elements for all at once, and `size` of them for what then has to fit into a `block`.
-    """
-    if not geometry.axes:
-        return 1
-    axis = geometry.axes[0]
-    rows = axis.input_size if _leading(x.shape[2], k, geometry) else axis.output_size
-    if whole <= blocks.most(WHOLE, x, lib):
-        return rows
-    most = max(1, int(rows * blocks.most(block, x, lib) / size))
-    exact = blocks.divisor(rows, most)  # such that nothing has to be padded
-    return exact if 2 * exact >= most else blocks.even(rows, most)
-
-
-def _rows_of_conv(x: Array, k: int, geometry: Geometry, lib: Standard) -> int:
-    """`_rows` of `conv`. In a loop over samples, the result of each stands in memory before it is copied to its place."""
-    size = _size(x.shape[2], k, geometry)
-    result = k * math.prod(geometry.output_size) if x.shape[1] > 1 else 0
-    block = (
-        CALLED if _leading(x.shape[2], k, geometry) else _block(lib)
-    )  # products are read once more when all are there
-    return _rows(size + result, size, block, x, k, geometry, lib)
-
-
-def _rows_of_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> int:
-    """`_rows` of `conv_weight_vjp`. Where a product is made in pieces, those are copies of both operands."""
-    size, block, k = _size(x.shape[2], g.shape[2], geometry), _block(lib), g.shape[2]
-    if _is_in_pieces(g, x, geometry, lib):
-        size, block = 2 * size + math.prod(g.shape[2:]), PIECED
-    return _rows(size, size, block, x, k, geometry, lib)
-
-
-def _is_by_rows(parts: list[Phase], x: Array, k: int, lib: Standard, g: Array | None = None) -> bool:
-    """Whether to loop over the rows of all samples, one after the other: padded before, their input should not be large.
-
-    In `conv`, or in `conv_weight_vjp` with a cotangent `g`.
-    """
-    if len(parts) != 1 or x.shape[0] > 1 or not x.shape[3:] or _is_long(geometry := parts[0].geometry):
-        return False
-    lead = _leading(x.shape[2], k, geometry)
-    if g is None:
-        rows, padded = _rows_of_conv(x, k, geometry, lib), x
-    else:
-        rows, padded = _rows_of_weight_vjp(g, x, geometry, lib), g if lead else x
-    if lead and g is None:  # all of the products stand in memory
-        return False
-    all_rows = (geometry.input_size if lead else geometry.output_size)[0]
-    return rows < all_rows and math.prod(padded.shape) <= blocks.most(PADDED, x, lib)
-
-
-def _is_in_pieces(g: Array, x: Array, geometry: Geometry, lib: Standard) -> bool:
-    """Whether the product of a weight VJP would be made in pieces, if it were a single one."""
-    k, c = g.shape[2], x.shape[2]
-    return lib.pieces(k * c * math.prod(geometry.kernel_size), math.prod(g.shape[1:]) // k, x) > 1
-
-
-def _is_long(geometry: Geometry) -> bool:
-    """Whether the taps are too many to be unfolded at once."""
-    return math.prod(geometry.kernel_size) > tap_loops.UNROLLED and not tiles.is_tiling(geometry)
-
-
-def _matrix(w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One matrix for all taps, shape (groups, leading taps * k, trailing taps * c)."""
+def _matrix(w: Array, row_axes: int, lib: Standard) -> Array:
+    """One matrix for all taps, shape (groups, taps of row axes * k, other taps * c)."""
     groups, k, c, *kernel = w.shape
-    lead = _leading(c, k, geometry)
-    w = permute_dims(w, (0, *range(3, 3 + lead), 1, *range(3 + lead, w.ndim), 2), lib.xp)
-    return lib.xp.reshape(w, (groups, math.prod(kernel[:lead]) * k, math.prod(kernel[lead:]) * c))
+    w = permute_dims(w, (0, *range(3, 3 + row_axes), 1, *range(3 + row_axes, w.ndim), 2), lib.xp)
+    return lib.xp.reshape(w, (groups, math.prod(kernel[:row_axes]) * k, math.prod(kernel[row_axes:]) * c))
 
 
-def _conv_long(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of one phase and block whose taps are many: in a few layers of tiles, or else in a loop over them."""
+def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """`conv` of one phase and block: all taps at once, in passes over non-overlapping windows, or in a loop over them."""
 
-    def some(x: Array, w: Array, part: Geometry, lib: Standard) -> Array:
-        return _conv_windows(x, _matrix(w, part, lib), part, lib)
+    def part(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+        return _conv_at_once(x, _matrix(w, 0, lib), geometry, how, lib)
 
-    if tiles.counts(geometry):
-        layers = (some(x, w[(..., *layer.taps)], layer.geometry, lib) for layer in tiles.layers(geometry))
-        return functools.reduce(operator.add, layers)
-    return tap_loops.total(some, x, w, geometry, lib)
+    if how.layers:
+        terms = (part(x, w[(..., *p.taps)], p.geometry, how, lib) for p in patches.passes(geometry))
+        return functools.reduce(operator.add, terms)
+    return tap_loops.sum_taps(part if how.step else _conv_at_once, x, w, geometry, how, lib)
 
 
-def _weight_vjp_long(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """`conv_weight_vjp` likewise."""
-    if tiles.counts(geometry):
-        kernels = [_weight_vjp_windows(g, x, layer.geometry, lib) for layer in tiles.layers(geometry)]
-        return tiles.joined(kernels, geometry, lib)
-    return tap_loops.each(_weight_vjp_windows, g, x, geometry, lib)
+    if how.layers:
+        kernels = [_weight_vjp_at_once(g, x, p.geometry, how, lib) for p in patches.passes(geometry)]
+        return patches.joined(kernels, geometry, lib)
+    return tap_loops.map_taps(_weight_vjp_at_once, g, x, geometry, how, lib)
 
 
-def _conv_windows(x: Array, matrix: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv` of one phase and block."""
-    c = x.shape[2]
-    k = matrix.shape[1] * matrix.shape[2] // (math.prod(geometry.kernel_size) * c)
-    lead, rows = _leading(c, k, geometry), _rows_of_conv(x, k, geometry, lib)
+def _conv_at_once(x: Array, matrix: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """``y = matrix @ unfold(x)`` in rows of the first axis, then the row axes are scatter-added."""
+    lead = how.row_axes
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(x: Array, part: Geometry) -> Array:
-        u = _unfold(exchanged(x, lib), part.axes, lib)
+        u = _unfold(samples_last(x, lib), part.axes, lib)
         y = lib.matmul(matrix, lib.xp.reshape(u, (*u.shape[:2], -1)))
-        return exchanged(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
+        return samples_last(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
 
-    y = blocks.each_rows(block, x, trailing, rows, lib, by_sample=x.shape[0] == 1)
-    if lead:
-        y = exchanged(y, lib)
-        products = lib.xp.reshape(y, (y.shape[0], *geometry.kernel_size[:lead], k, *y.shape[2:]))
-        y = exchanged(placing.placed(products, Geometry(geometry.axes[:lead]), lib), lib)
-    return y
+    y = blocks.map_rows(block, x, trailing, how.rows, lib)
+    if not lead:
+        return y
+    y, taps = samples_last(y, lib), geometry.kernel_size[:lead]
+    products = lib.xp.reshape(y, (y.shape[0], *taps, y.shape[1] // math.prod(taps), *y.shape[2:]))
+    return samples_last(scattered(products, Geometry(geometry.axes[:lead]), lib), lib)
 
 
-def _weight_vjp_windows(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """`conv_weight_vjp` of one phase and block."""
-    (groups, _, c), k = x.shape[:3], g.shape[2]
-    lead, rows = _leading(c, k, geometry), _rows_of_weight_vjp(g, x, geometry, lib)
-    leading = Geometry((*geometry.mirrored().axes[:lead], *map(_whole, geometry.output_size[lead:])))
+def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """``gw = unfold(g) @ unfold(x)^T`` in rows of the first axis, which is an axis of x or of g."""
+    (groups, _, c), k, lead = x.shape[:3], g.shape[2], how.row_axes
+    leading = Geometry((*geometry.transposed().axes[:lead], *map(_whole, geometry.output_size[lead:])))
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
-    lanes = lib.lanes(x)
-    tile = 2 * lanes if lanes > 1 else 1
-
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(exchanged(a, lib), part.axes, lib, tile) for a, part in ((g, leading), (x, trailing)))
-        return lib.matmul_transposed(*(lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u)))
-
-    def in_rows_of_x(x: Array, g: Array, part: Geometry) -> Array:
-        return block(g, x, part, _rows_of(trailing, x))
-
-    def in_rows_of_g(g: Array, x: Array, part: Geometry) -> Array:
-        return block(g, x, _rows_of(leading, g), part)
+        v, u = (_unfold(samples_last(a, lib), part.axes, lib) for a, part in ((g, leading), (x, trailing)))
+        v, u = (lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u))
+        return _split_product(v, u, how.split_k, lib)
 
     if lead:
-        gw = blocks.total_rows(in_rows_of_x, x, g, leading, rows, lib, by_sample=x.shape[0] == 1)
+        rows_of_x = lambda x, g, part: block(g, x, part, _rows_of(trailing, x))  # noqa: E731
+        gw = blocks.sum_rows(rows_of_x, x, g, leading, how.rows, lib)
     else:
-        gw = blocks.total_rows(in_rows_of_g, g, x, trailing, rows, lib, by_sample=x.shape[0] == 1)
+        gw = blocks.sum_rows(lambda g, x, part: block(g, x, _rows_of(leading, g), part), g, x, trailing, how.rows, lib)
     sizes = geometry.kernel_size
-    gw = gw[:, : k * math.prod(sizes[:lead]), : c * math.prod(sizes[lead:])]  # without the rows of zeros
     gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))
-    gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw  # the mirrored geometry's taps are in reverse
+    # the transposed geometry's taps are in reverse
+    gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw
     last = gw.ndim - 1
     return permute_dims(gw, (0, 1 + lead, last, *range(1, 1 + lead), *range(2 + lead, last)), lib.xp)
+
+
+def _split_product(v: Array, u: Array, split_k: int, lib: Standard) -> Array:
+    """``v @ u^T``, as a sum of so many independent products."""
+    inner = v.shape[2]
+    ends = [*(inner * number // split_k // LINE * LINE for number in range(split_k)), inner]
+    products = (lib.matmul_transposed(*(a[:, :, start:end] for a in (v, u))) for start, end in itertools.pairwise(ends))
+    return functools.reduce(operator.add, products) if split_k > 1 else lib.matmul_transposed(v, u)
 
 
 def _whole(size: int) -> Axis:
@@ -315,25 +156,19 @@ def _rows_of(geometry: Geometry, a: Array) -> Geometry:
     return Geometry((*map(_whole, a.shape[3:4]), *geometry.axes[1:]))
 
 
-def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, rows: int = 1) -> Array:
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output).
 
-    One axis after the other, the last first: so its steps are taken once a tap of its own, not once a tap of all axes, and XLA
-    writes each array in one loop, which it does for up to eight windows. Rows of zeros may follow, such that there are a
-    multiple of so many `rows`: few long rows are fastest so.
+    One axis after the other, the last first: so its steps are taken once per tap of its own, not once per tap of all axes, and
+    XLA writes each array in one loop, which it does for up to eight windows.
     """
-    if tiles.is_tiling(Geometry(axes)):
-        return tiles.unfolded(a, axes, lib)
-    count = a.shape[1] * math.prod(axis.kernel_size for axis in axes)
-    missing = -count % rows
+    if patches.are_apart(Geometry(axes)):
+        return patches.unfolded(a, axes, lib)
     a, axes = _without_gaps(a, axes, lib)
-    numbered = enumerate(axes, a.ndim - len(axes))
-    moving = [(number, axis) for number, axis in numbered if (axis.kernel_size, axis.stride) != (1, 1)]
-    for number, axis in reversed(moving):
-        windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
-        if number == moving[0][0] and 0 < missing <= ZEROS * count:
-            windows.append(lib.zeros((a.shape[0], missing, *windows[0].shape[2:]), a))
-        a = lib.xp.concat(windows, axis=1)
+    for number, axis in reversed([*enumerate(axes, a.ndim - len(axes))]):
+        if (axis.kernel_size, axis.stride) != (1, 1):
+            windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
+            a = lib.xp.concat(windows, axis=1)
     return a
 
 
@@ -349,48 +184,151 @@ def _without_gaps(a: Array, axes: tuple[Axis, ...], lib: Standard) -> tuple[Arra
     a, left = lib.pad(a, [*pads, (last.pad_lo, last.pad_hi)]), []
     for number, (axis, gap) in enumerate(zip(others, gaps, strict=True), a.ndim - len(axes)):
         if gap:
-            before, behind, taps_ = a.shape[:number], a.shape[number + 1 :], axis.kernel_size
-            a = lib.xp.reshape(a, (*before, axis.output_size, axis.stride, *behind))
+            before, after, taps = a.shape[:number], a.shape[number + 1 :], axis.kernel_size
+            a = lib.xp.reshape(a, (*before, axis.output_size, axis.stride, *after))
             a = a[(*[slice(None)] * (number + 1), slice(0, axis.dilated_kernel, axis.dilation), ...)]
-            a = lib.xp.reshape(a, (*before, axis.output_size * taps_, *behind))
-            axis = Axis(axis.output_size * taps_, taps_, taps_)  # noqa: PLW2901
+            a = lib.xp.reshape(a, (*before, axis.output_size * taps, *after))
+            axis = Axis(axis.output_size * taps, taps, taps)  # noqa: PLW2901
         left.append(axis)
     return a, (*left, last)
 
 
-def work(problem: Problem) -> Work:
+# ---- schedules
+
+
+def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
+    """Sharded einsums, a scatter-add, or else unfolding."""
+    schedule, view = by_phases("gemm", UNFOLD, problem, target)
+    if target.partitioned:
+        yield replace(schedule, form=SPMD, phases=spmd.phases(view, target))
+        return
+    if schedule.contraction == "conv" and (scatter := next(col2im.schedules(problem.by_windows(), target), None)):
+        yield scatter
+        return
+    inputs = view.bytes_of["x"] // view.itemsize
+    parts = [(geometry, count, _phase(view, geometry, target)) for geometry, count in counted(view.geometry)]
+    size = sum(count * _working_set(view, geometry, how, target) for geometry, count, how in parts)
+    most = target.elements(target.unfold_bytes, view.itemsize, inputs)
+    splits = schedule.contraction == "conv_weight_vjp" and _split_k(view, view.geometry, view.n, target) > 1
+    if splits:
+        whole = target.elements(target.sample_bytes, view.itemsize, inputs)
+        size = max(size, (2 * size + view.k * math.prod(view.geometry.output_size)) * most / whole)
+    elif target.compiled and patches.are_apart(view.geometry):
+        # nothing is unfolded, so a sample is a block as it is; but a product brings a large kernel in order once per block
+        most = min(most, max(target.elements(target.block_bytes, view.itemsize, inputs), view.k * view.c * view.taps))
+    samples, groups = blocks.block_of(view, size, most, target)
+    in_block = replace(view, n=samples or view.n, groups=groups or view.groups)
+    phases = tuple(_in_rows(in_block, geometry, how, target, inputs) for geometry, _, how in parts)
+    yield replace(schedule, phases=phases, samples=samples, groups=groups)
+
+
+def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
+    """How the taps of a phase are taken."""
+    if patches.are_apart(geometry):
+        return PhaseSchedule()
+    if math.prod(geometry.kernel_size) > target.unrolled_taps:
+        layers = bool(patches.counts(geometry, target.largest_layers))
+        return PhaseSchedule(layers=layers, step=0 if layers else tap_loops.step_of(geometry, target.taps_per_step))
+    most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
+
+    def weight(row_axes: int) -> float:
+        unfolded, products = _elements(view, geometry, row_axes)
+        if row_axes and products > target.largest_products:
+            return math.inf
+        multiply_adds = products * view.c * math.prod(geometry.kernel_size[row_axes:])
+        return multiply_adds + target.written_multiply_adds * (unfolded + products)
+
+    return PhaseSchedule(row_axes=min(range(most + 1), key=weight))
+
+
+def _in_rows(view: Problem, geometry: Geometry, how: PhaseSchedule, target: Target, inputs: int) -> PhaseSchedule:
+    """The same for a block, with the rows of a sample that are taken at a time, and the parts of each product."""
+    if how.step or how.layers:
+        at_once = tap_loops.one_step(geometry, how.step) if how.step else patches.passes(geometry)[0].geometry
+    else:
+        at_once = geometry
+    if not geometry.axes:
+        return how
+    size = whole = _working_set(view, at_once, replace(how, step=0, layers=False), target)
+    block = target.unfold_bytes
+    if view.contraction == "conv":
+        # in a loop over samples, the result of each stands in memory before it is copied to its place
+        whole += view.k * math.prod(geometry.output_size) if view.n > 1 else 0
+        block = target.row_bytes if how.row_axes else block
+    elif _split_k(view, at_once, view.n, target) > 1:
+        # a split product copies both operands
+        size = whole = 2 * size + view.k * math.prod(geometry.output_size)
+        block = target.split_k_bytes
+    axis = at_once.axes[0]
+    rows = axis.input_size if how.row_axes else axis.output_size
+    if whole > target.elements(target.sample_bytes, view.itemsize, inputs):
+        most = max(1, int(rows * target.elements(block, view.itemsize, inputs) / size))
+        exact = blocks.divisor(rows, most)  # such that nothing has to be padded
+        taken = exact if 2 * exact >= most else blocks.even(rows, most)
+        how = replace(how, rows=taken if taken < rows else 0)
+    if view.contraction == "conv_weight_vjp":
+        samples = view.n * (how.rows or rows) / rows
+        how = replace(how, split_k=_split_k(view, at_once, samples, target))
+    return how
+
+
+def _elements(view: Problem, geometry: Geometry, row_axes: int) -> tuple[int, int]:
+    """Elements of the unfolded input and of the products of one sample and group."""
+    leading, trailing = geometry.axes[:row_axes], geometry.axes[row_axes:]
+    positions = math.prod(axis.input_size for axis in leading) * math.prod(axis.output_size for axis in trailing)
+    return (
+        view.c * positions * math.prod(axis.kernel_size for axis in trailing),
+        view.k * positions * math.prod(axis.kernel_size for axis in leading),
+    )
+
+
+def _working_set(view: Problem, geometry: Geometry, how: PhaseSchedule, target: Target) -> float:
+    """Elements of the unfolded input of one sample and group, and of the products that are not yet the output."""
+    unfolded, products = _elements(view, geometry, how.row_axes)
+    if how.layers:
+        return unfolded / math.prod(patches.counts(geometry, target.largest_layers))
+    if how.step:
+        return unfolded * target.taps_per_step / math.prod(geometry.kernel_size)
+    return unfolded + (products if how.row_axes else 0)
+
+
+def _split_k(view: Problem, geometry: Geometry, samples: float, target: Target) -> int:
+    """Parts of the product of a weight VJP: several where it is small, of a single group, and its sum is long."""
+    elements = view.k * view.c * math.prod(geometry.kernel_size)
+    terms = samples * math.prod(geometry.output_size)
+    is_split = view.groups == 1 and elements <= target.split_k_elements and terms >= target.split_k_terms
+    return target.split_k if is_split and target.kind == "cpu" else 1
+
+
+def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Matrix products with the unfolded input; few rows or columns make them slower."""
-    windows = problem.by_windows()
-    if windows.contraction == "conv" and placing.serves(windows.c, windows.k, windows.geometry):
-        return placing.work(problem)
-    windows = problem.by_phases()
-    geometry, item = windows.geometry, problem.itemsize
-    each = problem.groups * problem.n * item
-    if tiles.is_tiling(geometry):
-        amount = windows.padded_multiply_adds * (1 + 12 / windows.k) * (1 + 12 / (windows.c * windows.taps))
-        temporary = min(2 * problem.bytes_of["x"], 4 * CALLED) + 2 * problem.bytes_of["w"]
-        why = "windows that do not overlap: a change of shape"
-        return Work("matrix", amount, problem.bytes_of["x"], temporary, 16, why)
+    if schedule.form in (col2im.BY_PASSES, col2im.BY_TAPS):
+        return col2im.cost(schedule, problem, target)
+    view, item = replace(problem.by_windows(), geometry=schedule.geometry), problem.itemsize
+    copies, is_weight_vjp = problem.groups * problem.n * item, schedule.contraction == "conv_weight_vjp"
+    if schedule.form == SPMD or patches.are_apart(view.geometry):
+        amount = view.padded_multiply_adds * (1 + target.ramp / view.k) * (1 + target.ramp / (view.c * view.taps))
+        temporary = min(2 * problem.bytes_of["x"], 4 * target.row_bytes) + 2 * problem.bytes_of["w"]
+        return Cost("matrix", amount, problem.bytes_of["x"], temporary, 16)
     amount, moved, most = 0.0, 0.0, 0.0
-    # blocks stay in cache, unless they are rows of a sample; but the columns of a weight VJP are long, and a product has to
-    # bring them in order
-    passes = 2.0 if problem.device == "gpu" else 0.8 if windows.contraction == "conv_weight_vjp" else 0.5
-    for part, count in polyphase.counted(geometry):
-        lead = _leading(windows.c, windows.k, part)
-        unfolded, summed = _elements(windows.c, windows.k, part, lead)
-        rows = windows.k * math.prod(part.kernel_size[:lead])
-        columns = windows.c * math.prod(part.kernel_size[lead:])
-        amount += count * each / item * summed * columns * (1 + 12 / rows) * (1 + 12 / columns)
-        if windows.contraction == "conv_weight_vjp" and problem.groups == 1 and columns < FEW:
-            passes = 1.2  # a product with few long rows does little else
-        if _is_long(part) and tiles.counts(part):
-            passes = 2.0  # rows of a tile are short
-        in_rows = item * (unfolded + (summed if lead else 0)) > WHOLE
-        steps = 2 if len(part.axes) == 1 and part.axes[0].stride > 1 else 1  # read one by one
-        moved += count * (max(passes, 0.8) if in_rows else passes) * each * (steps * unfolded + summed)
-        most = max(most, min(each * unfolded, WHOLE) + 2 * item * summed)
-    if windows.phases > 1:
-        moved += 2 * windows.bytes_of["w" if windows.contraction == "conv_weight_vjp" else "g"]
+    passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
+    for geometry, count, how in schedule.counted():
+        unfolded, products = _elements(view, geometry, how.row_axes)
+        rows = view.k * math.prod(geometry.kernel_size[: how.row_axes])
+        columns = view.c * math.prod(geometry.kernel_size[how.row_axes :])
+        amount += count * copies / item * products * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
+        if is_weight_vjp and problem.groups == 1 and columns < target.few_columns:
+            passes = target.few_columns_passes
+        if how.layers:
+            passes = target.layer_passes
+        in_rows = item * (unfolded + (products if how.row_axes else 0)) > target.sample_bytes
+        steps = 2 if len(geometry.axes) == 1 and geometry.axes[0].stride > 1 else 1  # read one by one
+        moved += (
+            count * (max(passes, target.row_passes) if in_rows else passes) * copies * (steps * unfolded + products)
+        )
+        most = max(most, min(copies * unfolded, target.sample_bytes) + 2 * item * products)
+    if view.phases > 1:
+        moved += 2 * view.bytes_of["w" if is_weight_vjp else "g"]
     most += 2 * problem.bytes_of["w"]
-    operations = 16 + windows.phases * min(windows.taps, 64)
-    return Work("matrix", amount, moved, most, operations, "matrix products of unfolded blocks")
+    operations = 16 + view.phases * min(view.taps, target.unrolled_taps)
+    return Cost("matrix", amount, moved, most, operations)

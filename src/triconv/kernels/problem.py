@@ -1,56 +1,39 @@
-"""What a contraction is, and what a kernel would do to compute it: the facts that the planner weighs."""
+"""The problem: one contraction without its arrays, as all kernels and the planner see it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from triconv.geometry import Geometry
-from triconv.kernels import polyphase
+from triconv.rules import LETTERS
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A contraction without its arrays.
+    """A contraction without its arrays."""
 
-    Parameters
-    ----------
-    contraction : {"conv", "conv_input_vjp", "conv_weight_vjp"}
-        Which of the three.
-    geometry : Geometry
-        Its geometry.
-    groups, n, c, k : int
-        Groups, samples, and input and output channels of a group.
-    itemsize : int
-        Bytes of an element.
-    kind : {"real", "complex", "integer"}
-        What the elements are.
-    device : {"cpu", "gpu"}
-        Where it is to be computed.
-    compiled : bool
-        Whether as a part of a compiled program, not by one call after the other.
-    """
-
-    contraction: str
+    contraction: str  # which of the three
     geometry: Geometry
     groups: int
-    n: int
-    c: int
-    k: int
-    itemsize: int = 4
-    kind: str = "real"
-    device: str = "cpu"
-    compiled: bool = False
+    n: int  # samples
+    c: int  # input channels per group
+    k: int  # output channels per group
+    itemsize: int = 4  # bytes per element
+    kind: str = "real"  # of the elements: "real", "complex" or "integer"
+    orders: tuple[str, ...] = ("first", "first", "first")  # where the channels of x, w and g stand in memory, or "last"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Canonical shapes of x, w and g."""
+        letters = {"group": self.groups, "n": self.n, "c": self.c, "k": self.k}
+        sizes = {"x": self.geometry.input_size, "w": self.geometry.kernel_size, "g": self.geometry.output_size}
+        return {role: (*(letters[letter] for letter in LETTERS[role]), *sizes[role]) for role in sizes}
 
     @property
     def bytes_of(self) -> dict[str, int]:
         """Bytes of x, w and g."""
-        return {
-            "x": self.itemsize * self.groups * self.n * self.c * math.prod(self.geometry.input_size),
-            "w": self.itemsize * self.groups * self.k * self.c * math.prod(self.geometry.kernel_size),
-            "g": self.itemsize * self.groups * self.n * self.k * math.prod(self.geometry.output_size),
-        }
+        return {role: self.itemsize * math.prod(shape) for role, shape in self.shapes.items()}
 
     @property
     def bytes(self) -> int:
@@ -64,54 +47,40 @@ class Problem:
 
     @property
     def padded_multiply_adds(self) -> int:
-        """The same with those of the padding: every output with every tap of its phase."""
-        axes = math.prod(axis.count_windows() for axis in self.geometry.axes)
-        return axes * self.groups * self.n * self.c * self.k
+        """The same, with those of the padding: every output with every tap of its phase."""
+        meetings = math.prod(axis.count_windows() for axis in self.geometry.axes)
+        return meetings * self.groups * self.n * self.c * self.k
 
     @property
     def taps(self) -> int:
-        """Taps of the kernel."""
+        """Number of taps of the kernel."""
         return math.prod(self.geometry.kernel_size)
 
     @property
     def phases(self) -> int:
-        """How many convolutions without input dilation it is."""
+        """Number of convolutions without input dilation that it is made of."""
         return self.geometry.count_phases()
 
-    def by_windows(self) -> Problem:
-        """The problem as kernels see it that think in windows.
+    @property
+    def is_swapped(self) -> bool:
+        """Whether it is a weight VJP that has fewer phases with x and g exchanged, as that of a transposed convolution."""
+        return (
+            self.contraction == "conv_weight_vjp"
+            and self.geometry.transposed().count_phases() < self.geometry.count_phases()
+        )
 
-        An input VJP is the convolution of the mirrored geometry, and a weight VJP has its operands exchanged where that leaves
-        fewer phases.
-        """
-        if self.contraction == "conv" or (
-            self.contraction == "conv_weight_vjp" and not polyphase.are_exchanged(self.geometry)
-        ):
-            return self
+    def transposed(self) -> Problem:
+        """The same in the transposed geometry: input and output exchanged, so are their channels and memory orders."""
         contraction = "conv" if self.contraction == "conv_input_vjp" else self.contraction
-        return replace(self, contraction=contraction, geometry=self.geometry.mirrored(), c=self.k, k=self.c)
+        return replace(
+            self,
+            contraction=contraction,
+            geometry=self.geometry.transposed(),
+            c=self.k,
+            k=self.c,
+            orders=self.orders[::-1],
+        )
 
-    def by_phases(self) -> Problem:
-        """The same, with the zeros written that a compiled program needs for its phases to be few."""
-        windows = self.by_windows()
-        return replace(windows, geometry=polyphase.few(windows.geometry)) if self.compiled else windows
-
-
-class Work(NamedTuple):
-    """What a kernel does for a problem.
-
-    Its `kind` is "matrix" or "vector" (multiply-adds), "sum" (multiply-adds into few numbers), "transform" (points times the
-    logarithm of their number) or "vendor" (multiply-adds); a device does so many of each a second.
-    """
-
-    kind: str
-    amount: float
-    """How much of it."""
-    moved: float
-    """Bytes written and read again beside the operands and the result."""
-    temporary: float
-    """Bytes of memory beside the operands and the result."""
-    operations: int
-    """Operations to compile, or to call one by one."""
-    why: str
-    """What speaks for it."""
+    def by_windows(self) -> Problem:
+        """The problem as kernels see it that think in windows: a "conv", or a "conv_weight_vjp" with the fewer phases."""
+        return self.transposed() if self.contraction == "conv_input_vjp" or self.is_swapped else self

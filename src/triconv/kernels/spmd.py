@@ -1,13 +1,13 @@
-"""`gemm` for arrays that a compiler shares out among devices: contractions in which no two axes are merged or looped over.
+"""Contractions that a compiler shards over devices: no two axes are merged, and none is looped over.
 
 A partitioner follows each axis through them, so that batch, channels and groups stay where they are. Where channels may be
-shared out, a sum over them should be one sum over devices: one contraction, with the windows ``u`` of some taps in memory, on
-each device those of its part of x. Of more taps than `TAPS` there are several::
+sharded, a sum over them should be one sum over devices: one contraction, with the windows ``u`` of some taps in memory, on each
+device those of its part of x. Of more taps than `Target.taps_per_step` there are several::
 
     y[g, n, k, o] = sum over c, t of  w[g, k, c, t] * u[t, g, n, c, o]      gw[g, k, c, t] = the same sum over n, o
 
-With groups it is they that are shared out, so nothing is summed over devices and no windows need to stand in memory: a loop
-adds one tap after the other.
+With groups it is they that are sharded, so nothing is summed over devices and no windows need to stand in memory: a loop adds
+one tap after the other.
 """
 
 from __future__ import annotations
@@ -22,35 +22,37 @@ from typing import Any
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Geometry
 from triconv.kernels import polyphase
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import PhaseSchedule, counted
+from triconv.kernels.target import Target
 
 Array = Any
 
 POSITIONS = "opqrsabdefhijlmuvwxyzABCDEF"
-# taps whose windows stand in memory together
-TAPS = 32
 
 
-def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One contraction a phase, or a loop over its taps."""
-    one_phase = _tap_by_tap if geometry.groups > 1 else _at_once
-    outputs, places = [], []
-    for part in geometry.phases():
-        outputs.append(one_phase(x, w[(..., *part.taps)], part.geometry, lib))
-        places.append(part.output)
-    return polyphase.join(outputs, places, geometry.output_size, lib)
+def conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """`conv` of one phase: one contraction, or a loop over its taps."""
+    return (_tap_by_tap if how.step == 1 else _at_once)(x, w, geometry, how.step, lib)
 
 
-def _at_once(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """The same; in a loop, each sample by itself, so that there is one sum over the devices that hold the samples."""
+    gw = (_weight_vjp_tap_by_tap if how.step == 1 else _weight_vjp_at_once)(g, x, geometry, how.step, lib)
+    return lib.xp.reshape(gw, (*gw.shape[:3], *geometry.kernel_size))
+
+
+def _at_once(x: Array, w: Array, geometry: Geometry, step: int, lib: Standard) -> Array:
     o = POSITIONS[: len(geometry.axes)]
     taps = lib.xp.reshape(w, (*w.shape[:3], math.prod(w.shape[3:])))
     products = (
-        lib.einsum(f"gkct,tgnc{o}->gnk{o}", taps[..., first : first + TAPS], u)
-        for first, u in _windows(x, geometry, lib)
+        lib.einsum(f"gkct,tgnc{o}->gnk{o}", taps[..., first : first + step], u)
+        for first, u in _windows(x, geometry, step, lib)
     )
     return functools.reduce(operator.add, products)
 
 
-def _tap_by_tap(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def _tap_by_tap(x: Array, w: Array, geometry: Geometry, _step: int, lib: Standard) -> Array:
     o = POSITIONS[: len(geometry.axes)]
     window, count = _reader(permute_dims(x, (0, 2, 1, *range(3, x.ndim)), lib.xp), geometry, lib)
     w = lib.xp.reshape(w, (*w.shape[:3], count))
@@ -58,7 +60,7 @@ def _tap_by_tap(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
     def product(number: Array) -> Array:
         return lib.einsum(f"gkc,gcn{o}->gkn{o}", lib.window(w, [number], [1])[..., 0], window(number))
 
-    y = lib.total(product, lib.xp.arange(count))
+    y = lib.sum_blocks(product, lib.xp.arange(count))
     return permute_dims(y, (0, 2, 1, *range(3, y.ndim)), lib.xp)
 
 
@@ -77,34 +79,33 @@ def _reader(x: Array, geometry: Geometry, lib: Standard) -> tuple[Callable[[Arra
     return window, math.prod(geometry.kernel_size)
 
 
-def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same; in a loop, each sample's part by itself, so that there is one sum over the devices that share the samples."""
-    kernels, places = [], []
-    for part in geometry.phases():
-        # such a part is to be less than the windows that it saves
-        is_small = g.shape[2] <= math.prod(part.geometry.output_size)
-        one_phase = _weight_vjp_tap_by_tap if geometry.groups > 1 and is_small else _weight_vjp_at_once
-        gw = one_phase(g[(..., *part.output)], x, part.geometry, lib)
-        kernels.append(lib.xp.reshape(gw, (*gw.shape[:3], *part.geometry.kernel_size)))
-        places.append(part.taps)
-    return polyphase.join(kernels, places, geometry.kernel_size, lib)
-
-
-def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, step: int, lib: Standard) -> Array:
     o = POSITIONS[: len(geometry.axes)]
-    taps = [lib.einsum(f"gnk{o},tgnc{o}->gkct", g, u) for _, u in _windows(x, geometry, lib)]
+    taps = [lib.einsum(f"gnk{o},tgnc{o}->gkct", g, u) for _, u in _windows(x, geometry, step, lib)]
     return lib.xp.concat(taps, axis=-1)
 
 
-def _weight_vjp_tap_by_tap(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
+def _weight_vjp_tap_by_tap(g: Array, x: Array, geometry: Geometry, _step: int, lib: Standard) -> Array:
     o = POSITIONS[: len(geometry.axes)]
     window, count = _reader(x, geometry, lib)
-    gw = lib.each(lambda number: lib.einsum(f"gnk{o},gnc{o}->gnkc", g, window(number)), lib.xp.arange(count))
+    gw = lib.map_blocks(lambda number: lib.einsum(f"gnk{o},gnc{o}->gnkc", g, window(number)), lib.xp.arange(count))
     return permute_dims(lib.xp.sum(gw, axis=2), (1, 2, 3, 0), lib.xp)
 
 
-def _windows(x: Array, geometry: Geometry, lib: Standard) -> Iterator[tuple[int, Array]]:
-    """What meets some taps at a time, shape (taps, groups, n, c, *output), with the number of the first."""
+def _windows(x: Array, geometry: Geometry, step: int, lib: Standard) -> Iterator[tuple[int, Array]]:
+    """What meets `step` taps at a time, shape (taps, groups, n, c, *output), with the number of the first."""
     windows = [window for _, window in polyphase.windows(x, geometry.axes, lib)]
-    for first in range(0, len(windows), TAPS):
-        yield first, lib.xp.stack(windows[first : first + TAPS])
+    for first in range(0, len(windows), step):
+        yield first, lib.xp.stack(windows[first : first + step])
+
+
+def phases(view: Problem, target: Target) -> tuple[PhaseSchedule, ...]:
+    """Tap by tap with groups; in a weight VJP, only where the part of a sample is less than the windows that it saves."""
+
+    def is_looped(geometry: Geometry) -> bool:
+        is_small = view.contraction == "conv" or view.k <= math.prod(geometry.output_size)
+        return geometry.groups > 1 and is_small
+
+    return tuple(
+        PhaseSchedule(step=1 if is_looped(geometry) else target.taps_per_step) for geometry, _ in counted(view.geometry)
+    )

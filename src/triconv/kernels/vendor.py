@@ -10,60 +10,67 @@ multiply-adds are those of `direct` and those with the padding.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry, Pads
-from triconv.kernels import polyphase, tap_loops, tiles
-from triconv.kernels.problem import Problem, Work
+from triconv.kernels import patches, polyphase
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, few_phases
+from triconv.kernels.target import Target
 
 Array = Any
 
-# outputs of a convolution from which a CPU is busy whatever their channels are
-LARGE = 3e6
+RATIONALE = "the library's own"
+BY_PHASES, TRANSPOSED, DILATED = "one call per phase", "its transposed convolution", "one call, which dilates the input"
 
 
-def conv(x: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One convolution a phase, or a transposed one."""
-    if lib.transposes(x) and _is_mirrored(geometry):
-        return conv_input_vjp(x, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
-    if _dilates(geometry, type(lib)):
-        return lib.vendor_conv(geometry, x, w)
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    parts = list(geometry.phases())
-    outputs = [lib.vendor_conv(*_cropped(x, part.geometry, lib), w[(..., *part.taps)]) for part in parts]
-    return polyphase.join(outputs, [part.output for part in parts], geometry.output_size, lib)
+def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    """One convolution per phase, or a transposed one."""
+    if schedule.form == TRANSPOSED:
+        return _transposed(x, polyphase.transposed(w, lib), schedule.geometry, lib)
+    return _conv(x, w, schedule, lib)
 
 
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
-    """A transposed convolution, or `conv` of the mirrored geometry."""
-    if lib.transposes(g) and all(axis.input_dilation == 1 for axis in geometry.axes):
-        whole, pads = _uncropped(geometry)
-        return lib.pad(lib.vendor_input_vjp(whole, g, w), [(-lo, -hi) for lo, hi in pads])
-    return conv(g, polyphase.mirrored(w, lib), geometry.mirrored(), lib)
+def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    """A transposed convolution, or `conv` of the transposed geometry."""
+    if schedule.form == TRANSPOSED:
+        return _transposed(g, w, schedule.geometry, lib)
+    return _conv(g, polyphase.transposed(w, lib), schedule, lib)
 
 
-def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, lib: Standard) -> Array:
-    """One weight gradient a phase."""
-    if polyphase.are_exchanged(geometry):
-        return polyphase.mirrored(conv_weight_vjp(x, g, geometry.mirrored(), lib), lib)
-    if _dilates(geometry, type(lib)):
-        return lib.vendor_weight_vjp(geometry, x, g)
-    x, geometry = polyphase.with_few(x, geometry, lib)
-    parts = list(geometry.phases())
-    kernels = [lib.vendor_weight_vjp(*_cropped(x, part.geometry, lib), g[(..., *part.output)]) for part in parts]
-    return polyphase.join(kernels, [part.taps for part in parts], geometry.kernel_size, lib)
+def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
+    """One weight gradient per phase."""
+
+    def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+        return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g)
+
+    if schedule.form != DILATED:
+        return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
+    g, x = (x, g) if schedule.swapped else (g, x)
+    gw = lib.vendor_weight_vjp(schedule.geometry, x, g)
+    return polyphase.transposed(gw, lib) if schedule.swapped else gw
 
 
-def _dilates(geometry: Geometry, backend: type[Standard]) -> bool:
-    """Whether the framework is to dilate the input, by the zeros, since phases would be too many; not where it crops."""
-    is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes)
-    return backend.vendor_dilates and not is_cropped and geometry.count_phases() > polyphase.MOST
+def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+        return lib.vendor_conv(*_cropped(x, geometry, lib), w)
+
+    if schedule.form == DILATED:
+        return lib.vendor_conv(schedule.geometry, x, w)
+    return polyphase.conv(one_phase, x, polyphase.kernels_of(w, schedule), schedule, lib)
 
 
-def _is_mirrored(geometry: Geometry) -> bool:
-    """Whether the input is dilated and the mirrored geometry is a plain one."""
+def _transposed(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+    """The input VJP of a geometry, by the framework's own."""
+    whole, pads = _uncropped(geometry)
+    return lib.pad(lib.vendor_input_vjp(whole, g, w), [(-lo, -hi) for lo, hi in pads])
+
+
+def _is_plain_transposed(geometry: Geometry) -> bool:
+    """Whether the input is dilated and the transposed geometry is a plain one."""
     dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
     return dilated and all(axis.stride == 1 for axis in geometry.axes)
 
@@ -84,77 +91,71 @@ def _cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Arr
     return whole, lib.pad(x, pads)
 
 
-def obstacle(problem: Problem, backend: type[Standard]) -> str | None:
+# ---- schedules
+
+
+def obstacle(problem: Problem, target: Target) -> str | None:
     """Return why it cannot compute a problem, if so."""
-    if backend.vendor_axes is None:
-        return f"{backend.name} has no convolution of its own"
+    if target.vendor_axes is None:
+        return f"{target.vendor_name} has no convolution of its own"
     steps = (step for axis in problem.geometry.axes for step in (axis.stride, axis.dilation, axis.input_dilation))
-    if backend.vendor_steps is not None and max(steps, default=1) > backend.vendor_steps:
-        return f"the framework's own convolution was seen to fail at steps above {backend.vendor_steps:,}"
+    if target.vendor_steps is not None and max(steps, default=1) > target.vendor_steps:
+        return f"the framework's own convolution was seen to fail at steps above {target.vendor_steps:,}"
     if problem.kind != "real":
         return "the framework's own convolution is for real floats"
     return (
-        None if len(problem.geometry.axes) in backend.vendor_axes else "the framework's own convolution has other axes"
+        None if len(problem.geometry.axes) in target.vendor_axes else "the framework's own convolution has other axes"
     )
 
 
-def work(problem: Problem) -> Work:
-    """One convolution a phase: fast for many channels, and without groups."""
-    if problem.device == "gpu":
-        return _work_on_gpu(problem)
-    if not problem.compiled:
-        return _work_called(problem)
-    windows = problem.by_phases()
-    amount = windows.padded_multiply_adds * (1 + 2 / windows.c) * (1 + 2 / windows.k)
-    is_weight_vjp = windows.contraction == "conv_weight_vjp"
-    if windows.taps > tap_loops.UNROLLED and not tiles.is_tiling(windows.geometry):
-        amount /= 1 + 2 / windows.c  # its products sum over the taps too, and those are many
+def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
+    """A transposed convolution where that is fast, one call that dilates where phases are too many, or one call per phase."""
+    geometry = problem.geometry
+    if target.vendor_transposes:
+        is_dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
+        if problem.contraction == "conv_input_vjp" and not is_dilated:
+            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry)
+            return
+        if problem.contraction == "conv" and _is_plain_transposed(geometry):
+            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry.transposed())
+            return
+    view = problem.by_windows()
+    is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in view.geometry.axes)
+    if target.vendor_dilates and not is_cropped and view.phases > target.largest_phases:
+        yield Schedule("vendor", DILATED, view.contraction, view.geometry, swapped=problem.is_swapped)
+        return
+    schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
+    yield replace(schedule, phases=(PhaseSchedule(),))
+
+
+def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
+    """As fast as the library's own is at its best, or slower by the factors of `VendorModel`."""
+    model, view = target.vendor, problem.by_windows()
+    view = replace(view, geometry=few_phases(view.geometry, target))
+    is_weight_vjp, ndim = problem.contraction == "conv_weight_vjp", len(view.geometry.axes)
+    computed = view if target.compiled and schedule.form != TRANSPOSED else problem
+    amount = computed.padded_multiply_adds * (1 + model.channels / view.c) * (1 + model.channels / view.k)
+    if model.long and view.taps > target.unrolled_taps and not patches.are_apart(view.geometry):
+        amount /= 1 + model.channels / view.c  # its products sum over the taps too, and those are many
         if is_weight_vjp:  # but the weight VJP's over the outputs, at as many places as there are taps
-            amount *= max(1, (64 / windows.k) ** 2)
-    outputs = windows.n * windows.k * math.prod(windows.geometry.output_size) / windows.phases
-    is_large = not is_weight_vjp and outputs >= LARGE
-    if len(windows.geometry.axes) == 1:
-        amount *= 0.85 * (1 + min(0.5, (10 if is_large else 40) / windows.k))
+            amount *= max(1, (model.long_channels / view.k) ** 2)
+    outputs = view.n * view.k * math.prod(view.geometry.output_size) / view.phases
+    is_large = not is_weight_vjp and outputs >= target.many_outputs
+    if ndim == 1:
+        amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:
-        amount *= (1 + min(1, (16 if is_large else 80) / windows.k)) * (1.25 if is_weight_vjp else 1)
-    if len(windows.geometry.axes) > 2:
-        amount *= 5
-    if len(windows.geometry.axes) > 1 and windows.phases > 2:
-        amount *= 2
-    if all(axis.kernel_size <= axis.stride for axis in windows.geometry.axes):
-        amount *= 2
+        amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
+        amount *= model.weight_vjp if is_weight_vjp else 1
+        amount *= model.strided if ndim > 1 and view.phases > 2 else 1
+    amount *= model.volume if ndim > 2 else 1
+    amount *= model.patches if all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) else 1
+    amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1:
-        amount *= 50
-    if problem.itemsize == 8:  # neither XLA nor torch has kernels of their own for doubles
-        amount *= 2.5
-    moved = 1.0 * windows.bytes_of["x"] + windows.bytes_of["g"]  # channels last and back
-    return Work("vendor", amount, moved, problem.bytes, 8 * windows.phases, "the framework's own")
-
-
-def _work_called(problem: Problem) -> Work:
-    """One call of a library with kernels for most layers.
-
-    Each is as fast as the machine multiplies; slower, as measured, are groups of few channels (the weight VJPs above all, of
-    groups of one), and doubles.
-    """
-    is_weight_vjp = problem.contraction == "conv_weight_vjp"
-    is_plain = all(axis.input_dilation == 1 for axis in problem.geometry.axes) or _is_mirrored(problem.geometry)
-    amount = 1.0 * problem.padded_multiply_adds
-    if problem.groups > 1:
-        amount *= 35 if is_weight_vjp and problem.c == 1 else 1 + 2 * min(1, 16 / min(problem.c, problem.k))
-    if problem.itemsize == 8:
-        amount *= 2.5
-    calls = 1 if is_plain else problem.by_phases().phases
-    return Work("vendor", amount, 0.0, problem.bytes, 2 * calls, "the library's own")
-
-
-def _work_on_gpu(problem: Problem) -> Work:
-    """By tiles of channels; XLA makes a weight VJP cuDNN's own unless its taps are dilated or there are groups."""
-    axes = problem.geometry.axes
-    amount = problem.padded_multiply_adds * (1 + 4 / problem.c) * (1 + 4 / problem.k)
-    if problem.groups > 1:
-        amount *= 16
-    if problem.contraction == "conv_weight_vjp" and (problem.groups > 1 or any(axis.dilation > 1 for axis in axes)):
-        amount *= 16
-    is_plain = all(axis.input_dilation == 1 for axis in axes) or _is_mirrored(problem.geometry)
-    return Work("vendor", amount, 0.0, problem.bytes, 8 * (1 if is_plain else problem.phases), "the framework's own")
+        few = 1 + model.narrow_groups * min(1, 16 / min(problem.c, problem.k))
+        is_depthwise = is_weight_vjp and problem.c == 1 and model.depthwise_weight_vjp > 1
+        amount *= model.groups * (model.depthwise_weight_vjp if is_depthwise else few)
+    if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
+        amount *= model.dilated_weight_vjp
+    moved = model.copies * (view.bytes_of["x"] + view.bytes_of["g"])
+    calls = 1 if schedule.form != BY_PHASES else view.phases
+    return Cost("vendor", amount, moved, problem.bytes, model.operations * calls)

@@ -15,9 +15,10 @@ from triconv import contractions
 from triconv.backends import backend_of
 from triconv.geometry.integers import shown
 from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Schedule
 from triconv.operators.derivatives import resolve_call
 from triconv.planning import planner
-from triconv.rules import LETTERS, ROLES
+from triconv.rules import ROLES
 
 Array = Any
 
@@ -36,6 +37,8 @@ class Row(NamedTuple):
     """All kernels, the cheapest first, with what they would do; empty if the kernel was asked for."""
     measured: dict[str, float]
     """Seconds of a run of each candidate, if they were measured."""
+    schedule: Schedule
+    """What the kernel does."""
 
 
 class Explanation(NamedTuple):
@@ -52,17 +55,18 @@ class Explanation(NamedTuple):
             lines.append(
                 f"  {row.contraction:<16} {row.algorithm:<9} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
             )
+            lines.append(f"    {row.schedule}")
             lines += [_line(candidate, row.measured.get(candidate.algorithm)) for candidate in row.candidates]
         return "\n".join(lines)
 
 
 def _line(candidate: planner.Candidate, measured: float | None) -> str:
     name = f"    {candidate.algorithm:<9}"
-    if candidate.work is None or candidate.obstacle:
+    if candidate.cost is None or candidate.obstacle:
         return f"{name} not used: {candidate.obstacle}"
-    work = candidate.work
-    line = f"{name} {candidate.seconds * 1e3:>9.3f} ms by the model: {work.amount:.2g} {work.kind} operations"
-    line += f", {work.moved / 2**20:.0f} MiB moved, {work.temporary / 2**20:.0f} MiB temporary, {work.operations} to compile"
+    cost = candidate.cost
+    line = f"{name} {candidate.seconds * 1e3:>9.3f} ms by the model: {cost.amount:.2g} {cost.kind} operations"
+    line += f", {cost.moved / 2**20:.0f} MiB moved, {cost.temporary / 2**20:.0f} MiB temporary, {cost.operations} to compile"
     return line if measured is None else f"{line}; {measured * 1e3:.3f} ms measured"
 
 
@@ -117,35 +121,31 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     inputs = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
     call, arrays = resolve_call(op, tuple(inputs), params)
     lib = backend_of(array_namespace(*arrays))
-    letters: dict[str, int] = {}
-    for role, a in zip(call.roles, arrays, strict=True):
-        if role != "bias":
-            empty = np.broadcast_to(np.float32(0), tuple(a.shape))
-            canonical = call.layout.to_canonical(role, empty, call.geometry.groups, np)
-            letters |= zip(LETTERS[role], canonical.shape, strict=False)
+    first, second = (
+        call.layout.to_canonical(role, np.broadcast_to(np.float32(0), tuple(a.shape)), call.geometry.groups, np)
+        for role, a in zip(call.roles, arrays, strict=False)
+        if role != "bias"
+    )
     dtype = lib.accumulator(lib.result_type(*arrays))
-    itemsize, kind = lib.element(dtype)
-    groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
-    any_problem = Problem("conv", call.geometry, groups, n, c, k, itemsize, kind, lib.device_kind(arrays[0]))
-    rows = []
+    any_problem = planner.problem_of(call.contraction, first, second, call.geometry, lib, dtype)
+    target, rows = planner.target_of(lib, arrays[0]), []
+    if lib.is_sharded(arrays):
+        target = replace(target, partitioned=True, positions_whole=True)
     for name in ROLES:
         problem = replace(any_problem, contraction=name)
-        plan = planner.plan(problem, lib, call.algorithm)
+        plan = planner.plan(problem, target, call.algorithm)
         measured = _measured(problem, plan, dtype, lib, call.precision) if measure else {}
-        rows.append(Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured))
+        rows.append(
+            Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured, plan.schedule)
+        )
     return Explanation(op.__name__, call.geometry, tuple(rows))
 
 
 def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:
     """Seconds per run of each candidate that can compute the problem."""
-    rng, geometry = np.random.default_rng(0), problem.geometry
-    spatial = {"x": geometry.input_size, "w": geometry.kernel_size, "g": geometry.output_size}
-    letters = {"group": problem.groups, "n": problem.n, "c": problem.c, "k": problem.k}
+    rng = np.random.default_rng(0)
     operands = [
-        lib.asarray(
-            rng.integers(-4, 5, (*(letters[letter] for letter in LETTERS[role]), *spatial[role])).astype(np.float32),
-            dtype=dtype,
-        )
+        lib.asarray(rng.integers(-4, 5, problem.shapes[role]).astype(np.float32), dtype=dtype)
         for role in ROLES[problem.contraction].operands
     ]
     names = [candidate.algorithm for candidate in plan.candidates if not candidate.obstacle] or [plan.algorithm]

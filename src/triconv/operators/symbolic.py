@@ -17,6 +17,7 @@ from triconv import rules
 from triconv.backends import backend_of
 from triconv.geometry.integers import as_int, one_per_axis
 from triconv.geometry.padding import resolve_padding
+from triconv.operators import torch_symbolic
 from triconv.operators.layout import Layout
 
 Array = Any
@@ -65,14 +66,14 @@ class SymbolicCall:
         """Run forward: sum and add the bias in the accumulator's dtype, then round the result once."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
-        symbolic, dtype = lib.symbolic(), xp.result_type(*arrays)
+        dtype = xp.result_type(*arrays)
         wide = lib.product_dtype(dtype, arrays[0])
         by_role = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
         a, b = (self.layout.to_torch_order(role, by_role[role], xp) for role in rules.ROLES[self.contraction].operands)
         if self.mode != "zeros":
-            a = symbolic.pad(a, self.mode, self.pads)
+            a = torch_symbolic.pad(a, self.mode, self.pads)
         with lib.precision(self.precision):
-            result = symbolic.contract(self.contraction, a, b, by_role.get("bias"), self.spec)
+            result = torch_symbolic.contract(self.contraction, a, b, by_role.get("bias"), self.spec)
         result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)
         return lib.contiguous(
             xp.astype(result, dtype, copy=False), arrays[:2], channels_first=self.layout.is_channels_first
@@ -80,7 +81,7 @@ class SymbolicCall:
 
     def pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
         """Cotangents of `arrays`, by the framework's own rules."""
-        return backend_of(array_namespace(*arrays)).symbolic().pullback(self.run, arrays, g)
+        return torch_symbolic.pullback(self.run, arrays, g)
 
     def pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """Tangent of the result: each array's tangent in its place, one at a time, summed."""
@@ -107,7 +108,6 @@ def resolve_symbolic(
     precision: str,
 ) -> tuple[SymbolicCall, str | None]:
     """Resolve; also say why the framework's own convolution cannot compute the call, or None. See `validation.resolve`."""
-    symbolic = backend_of(array_namespace(*arrays.values())).symbolic()
     ndim, roles = len(layout.spatial), rules.ROLES[contraction]
     sizes: dict[str, Any] = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
     if roles.result != "g":
@@ -116,7 +116,7 @@ def resolve_symbolic(
     strides = one_per_axis(stride, ndim, "stride", least=1)
     dilations = one_per_axis(dilation, ndim, "dilation", least=1)
     input_dilations = one_per_axis(input_dilation, ndim, "input_dilation", least=1)
-    spec = symbolic.Spec(
+    spec = torch_symbolic.Spec(
         () if roles.result == "g" else sizes[roles.result],
         strides,
         [(0, 0)] * ndim,
@@ -125,16 +125,16 @@ def resolve_symbolic(
         as_int(groups, "groups", least=1),
     )
     if isinstance(padding, str) and padding.lower() in ("same", "same_lower"):
-        pads = symbolic.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
+        pads = torch_symbolic.same_pads(sizes["x"], sizes["w"], spec, lower=padding.lower() == "same_lower")
     else:
         ones = [1] * ndim  # only the extent of the kernel matters, and it is no longer than the input
         pads = resolve_padding(padding, ones, sizes["w"], strides, dilations, ones)
     if mode == "zeros":
         spec = spec._replace(pads=pads)
-    obstacle = symbolic.obstacle(contraction, spec)
+    obstacle = torch_symbolic.obstacle(contraction, spec)
     if algorithm not in ("auto", "vendor"):
         obstacle = f"`algorithm` {algorithm!r} needs sizes that are numbers"
-    if obstacle is None and roles.result != "g" and not symbolic.fits(sizes["x"], sizes["w"], sizes["g"], spec):
+    if obstacle is None and roles.result != "g" and not torch_symbolic.fits(sizes["x"], sizes["w"], sizes["g"], spec):
         msg = (
             f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
             f"got {sizes['g']} for an input of {sizes['x']} and a kernel of {sizes['w']}"

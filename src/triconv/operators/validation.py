@@ -10,10 +10,10 @@ from triconv.backends import backend_of
 from triconv.geometry import Geometry
 from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
-from triconv.kernels.padding_modes import MODES, check_padding_mode
 from triconv.operators.layout import Layout
 from triconv.operators.operation import Call
 from triconv.operators.symbolic import resolve_symbolic
+from triconv.padding_modes import MODES, check_padding_mode
 from triconv.planning import planner
 from triconv.rules import ROLES, Roles
 

@@ -1,1 +1,1 @@
-"""Which kernel computes a contraction: what each would cost, and the choice."""
+"""The choice of a schedule: what the schedules of each kernel cost on a target, and which is taken."""

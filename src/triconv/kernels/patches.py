@@ -1,10 +1,10 @@
-"""Windows that do not overlap tile the input, and to unfold them is a mere change of shape; long ones that do, in layers.
+"""Non-overlapping windows: to unfold them is a mere change of shape. Windows that overlap are unfolded in several passes.
 
-A layer has as many taps as the stride, and its windows tile. So a kernel of many taps is a sum of a few products::
+A pass takes as many taps as the stride, so its windows do not overlap. A kernel of many taps is a sum of a few products::
 
-    y[o] = sum over layers of  w[layer] @ tiles(x shifted by the layer)[o]         gw[layer] = g @ tiles(x shifted)^T
+    y[o] = sum over passes of  w[pass] @ windows(x shifted by the pass)[o]         gw[pass] = g @ windows(x shifted)^T
 
-in which each layer reads every input once.
+and each pass reads every input once.
 """
 
 from __future__ import annotations
@@ -18,38 +18,35 @@ from triconv.geometry import Axis, Geometry
 
 Array = Any
 
-# layers of tiles that a program may have
-LAYERS = 16
 
-
-class Layer(NamedTuple):
-    """Taps whose windows tile, and the geometry that they make."""
+class Pass(NamedTuple):
+    """Taps whose windows do not overlap, and the geometry that they make."""
 
     taps: tuple[slice, ...]
     geometry: Geometry
 
 
-def is_tiling(geometry: Geometry) -> bool:
+def are_apart(geometry: Geometry) -> bool:
     """Whether no two windows have an input in common."""
     return all(axis.input_dilation == axis.dilation == 1 and axis.kernel_size <= axis.stride for axis in geometry.axes)
 
 
-def counts(geometry: Geometry) -> list[int]:
-    """How many layers the taps of each axis make; nothing if taps stand apart, or layers would be many."""
+def counts(geometry: Geometry, largest: int) -> list[int]:
+    """How many passes the taps of each axis make; nothing if taps stand apart, or there would be more than `largest`."""
     if any(axis.dilation > 1 for axis in geometry.axes):
         return []
     numbers = [-(-axis.kernel_size // axis.stride) for axis in geometry.axes]
-    return numbers if math.prod(numbers) <= LAYERS else []
+    return numbers if math.prod(numbers) <= largest else []
 
 
-def layers(geometry: Geometry) -> list[Layer]:
-    """All layers, those of the last axis first."""
+def passes(geometry: Geometry) -> list[Pass]:
+    """All passes, those of the last axis first."""
     per_axis = [
         [(t, min(t + axis.stride, axis.kernel_size)) for t in range(0, axis.kernel_size, axis.stride)]
         for axis in geometry.axes
     ]
     return [
-        Layer(
+        Pass(
             tuple(slice(*block) for block in blocks),
             Geometry(
                 tuple(axis.block_of_taps(*block) for axis, block in zip(geometry.axes, blocks, strict=True)),
@@ -61,9 +58,10 @@ def layers(geometry: Geometry) -> list[Layer]:
 
 
 def joined(parts: list[Array], geometry: Geometry, lib: Standard) -> Array:
-    """One kernel, of those of its layers."""
-    for axis, count in reversed([*enumerate(counts(geometry), 3)]):
-        parts = [lib.xp.concat(parts[i : i + count], axis=axis) for i in range(0, len(parts), count)]
+    """One kernel, of those of its passes."""
+    for number, axis in reversed([*enumerate(geometry.axes, 3)]):
+        count = -(-axis.kernel_size // axis.stride)
+        parts = [lib.xp.concat(parts[i : i + count], axis=number) for i in range(0, len(parts), count)]
     return parts[0]
 
 

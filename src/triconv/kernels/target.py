@@ -1,0 +1,229 @@
+"""The target: what a schedule is made for, and every constant that a kernel or the cost model has.
+
+Each constant has its unit and its reason here, and nowhere else. Sizes and model factors are of the order of a small machine's
+and a large accelerator's: only ratios matter. ``python -m bench --fit`` fits them again: it varies one after the other,
+times the workloads, and prints which values are faster on the machine at hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from triconv.backends.base import Standard
+
+MIB = 2**20
+
+
+class Rates(NamedTuple):
+    """How fast a library does what kernels do on a kind of device."""
+
+    matrix: float  # multiply-adds per second in matrix products
+    vector: float  # multiply-adds per second, element by element
+    sum: float  # multiply-adds per second into few sums
+    transform: float  # points of a Fourier transform, times the logarithm of their number, per second
+    vendor: float  # multiply-adds per second in the library's own convolution, at its best
+    integer: float  # multiply-adds per second in matrix products of integers
+    bandwidth: float  # bytes per second
+    overhead: float  # seconds per operation: to call it, or to compile it, amortized over 1,000 calls
+    margin: float = (
+        1.0  # how many times as long the library's own convolution may take before another kernel is preferred
+    )
+
+
+class VendorModel(NamedTuple):
+    """By which factors the library's own convolution takes longer per multiply-add than at its best."""
+
+    channels: float = 0.0  # ``1 + channels / c`` for few input channels ``c``; the same for output channels
+    line: float = 1.0  # one spatial axis
+    # the same by ``1 + min(0.5, line_channels / k)``: output channels keep the threads busy, and so do many outputs
+    # (`Target.many_outputs`), for which the second number stands
+    line_channels: tuple[float, float] = (0.0, 0.0)
+    plane_channels: tuple[float, float] = (0.0, 0.0)  # more axes: ``1 + min(1, plane_channels / k)``, likewise
+    weight_vjp: float = 1.0  # weight VJPs of two and more axes
+    volume: float = 1.0  # three axes
+    strided: float = 1.0  # more than two phases of two and more axes: each reads with a stride
+    patches: float = 1.0  # kernels no longer than the stride
+    groups: float = 1.0  # groups
+    narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
+    depthwise_weight_vjp: float = 1.0  # weight VJPs of groups with one input channel
+    dilated_weight_vjp: float = 1.0  # weight VJPs with dilated taps or groups
+    double: float = 1.0  # elements of eight bytes
+    # whether kernels of many taps sum over the taps too; their weight VJPs are slow, at as many places as there are taps
+    long: bool = False
+    long_channels: int = (
+        64  # such a weight VJP takes ``(long_channels / k) ** 2`` times as long for fewer output channels
+    )
+    copies: float = 0.0  # how many times x and g are written in another order before and after
+    operations: int = 8  # operations per call of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity, at no cost: `target_of` makes one of each
+class Target:
+    """What a schedule is made for.
+
+    Sizes in bytes are those of a working set, unless it says otherwise; on a GPU, where each block is a call and the cache is
+    no matter, blocks have `call_bytes`, or twice the input if that is more.
+    """
+
+    rates: Rates
+    vendor: VendorModel
+    kind: str = "cpu"  # kind of device, "cpu" or "gpu"
+    compiled: bool = False  # whether it is a part of a compiled program, not one call after the other
+    partitioned: bool = False  # whether a compiler may shard the arrays over devices
+    positions_whole: bool = (
+        False  # whether the positions of an array can be kept whole on each device where it is sharded
+    )
+    vendor_name: str = ""  # the library, as messages name it
+    vendor_axes: range | None = None  # how many spatial axes its own convolution takes, if it has one
+    vendor_steps: int | None = None  # the longest stride or dilation that it takes, if there is a limit
+    vendor_dilates: bool = (
+        False  # whether it takes a dilated input, so that any geometry is one call of it and needs no phases
+    )
+    vendor_transposes: bool = (
+        False  # whether its transposed convolution is fast: it inserts no zeros, and needs no phases
+    )
+
+    # ---- blocks
+    call_bytes: int = 64 * MIB  # a block on a GPU: what memory allows
+    block_bytes: int = 2 * MIB  # a block whose operands are read once: of the order of a core's second-level cache
+    # unfolded input, and products of row axes, of a block. A compiled loop starts the next block at no cost, and so leaves half
+    # of a shared cache to others; where a block is a dozen calls, it is larger.
+    unfold_bytes: int = 10 * MIB
+    # the same of rows of one sample whose products stand in memory: they are read again when all are there
+    row_bytes: int = 10 * MIB
+    # unfolded bytes up to which a sample is taken whole: its rows, block by block, are read and written once more; but what is
+    # larger than 32 MiB, the C library asks the system for in each call, which takes longer
+    sample_bytes: int = 30 * MIB
+    split_k_bytes: int = 12 * MIB  # unfolded rows, with the copies that a split-K product makes of both operands
+    scatter_bytes: int = 16 * MIB  # products of all samples that are scatter-added at once
+    depthwise_bytes: int = 2 * MIB  # input and output of a block of `depthwise`
+    # temporary memory up to which a compiled `depthwise` has no blocks: for more, an allocator gives new pages each time
+    depthwise_whole_bytes: int = 0
+    cached_bytes: int = (
+        16 * MIB
+    )  # input and output of a sample that stay in cache while `depthwise` goes over its channels
+    spectrum_bytes: int = 8 * MIB  # spectra of a block of `fft`
+    largest_products: int = 8 * MIB  # elements of one sample's products of row axes, which stand in memory
+
+    # ---- programs
+    unrolled_taps: int = 64  # taps up to which a kernel is unrolled; of more taps, a loop takes a few at a time
+    unrolled_sums: int = 32  # the same of a weight VJP that is made of sums, one per tap
+    taps_per_step: int = 32  # how many of them, along the last axis
+    largest_layers: int = 16  # passes over non-overlapping windows that stand for a loop over taps
+    largest_scatter_layers: int = 64  # passes of scatter-adds over non-overlapping windows that stand for phases
+    largest_phases: int = 16  # phases of a compiled program; where there are more, zeros are written
+    # taps of one channel up to which a compiler makes one loop that pads as it reads, and writes no padded copy
+    fused_padding_taps: int = 12
+    chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
+    largest_operations: int = 1024  # operations of a program
+    memory: int = 64 * MIB  # bytes of temporary memory beside twice the operands and the result
+    batch: int = 16  # samples that a batch of unknown size is planned for
+
+    # ---- products
+    # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
+    split_k: int = 1
+    split_k_elements: int = 64 * 64  # elements of a product up to which it is small
+    split_k_terms: int = 12 * 2**10  # terms from which its sum is long
+    # multiply-adds that take as long as writing an element: weighs unfolded input against products
+    written_multiply_adds: int = 50
+    # a product of ``m`` rows takes ``1 + ramp / m`` times as long per multiply-add; of ``m`` columns, too
+    ramp: float = 12.0
+    few_columns: int = 96  # columns up to which a product over long rows is bound by reading them
+    # how many times the unfolded input is moved: blocks stay in cache, but for rows of a sample; columns of a weight VJP are
+    # long, and a product has to bring them in order; with few columns it does little else; rows of a pass are short
+    unfold_passes: float = 0.5
+    row_passes: float = 0.8
+    weight_vjp_passes: float = 0.8
+    few_columns_passes: float = 1.2
+    layer_passes: float = 2.0
+    scatter_channels: int = (
+        4  # how many times as many input as output channels make scatter-adding cheaper than unfolding
+    )
+
+    # ---- choices
+    small: int = 2**16  # multiply-adds up to which nothing is to be gained
+    long_taps: int = 128  # taps from which `direct` is no longer a smaller program than others
+    fused_channels: int = 64  # products of channels up to which a compiler fuses the terms of all taps into one loop
+    vector_channels: int = 4  # channels up to which products are of vectors
+    # input channels per group from which `depthwise` reads them from memory once for each output channel
+    many_channels: int = 8
+    uncached: float = 3.0  # how many times as long that takes
+    # outputs of a convolution from which the library's own keeps all threads busy, whatever the channels are
+    many_outputs: float = 3e6
+    fft_taps: int = 256  # taps from which a Fourier transform, whose error is bounded norm by norm alone, is considered
+    fft_span: int = 4  # kernels that a segment of a long signal spans
+    # operations that compiling transforms takes as long as: of one phase, and for each of several
+    fft_operations: tuple[int, int] = (40, 300)
+
+    def elements(self, size: float, itemsize: int, inputs: int) -> float:
+        """Elements of a block of `size` bytes, for a contraction of so many `inputs` (elements of x)."""
+        return size / itemsize if self.kind == "cpu" else max(self.call_bytes / itemsize, 2 * inputs)
+
+
+XLA_CPU = VendorModel(
+    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.25, volume=5.0, strided=2.0,
+    patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+)  # fmt: skip
+ONEDNN = VendorModel(narrow_groups=2.0, depthwise_weight_vjp=35.0, double=2.5, operations=2)
+CUDNN = VendorModel(channels=4.0, groups=16.0, dilated_weight_vjp=16.0)
+
+FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_whole_bytes": 32 * MIB, "split_k": 24}
+UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}
+
+TARGETS = {
+    ("compiled", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6), XLA_CPU, **FUSED),
+    ("called", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN),
+    # GPUs: of the order of their data sheets, not measured
+    ("compiled", "gpu"): Target(Rates(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
+    ("called", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
+}
+
+_CHANGES: contextvars.ContextVar[tuple[tuple[str, Any], ...]] = contextvars.ContextVar("changes", default=())
+
+
+@contextlib.contextmanager
+def changed(**constants: Any) -> Iterator[None]:
+    """Within it, targets have other constants: for tests, and to fit them.
+
+    A program that JAX has traced before keeps what it was planned with.
+    """
+    token = _CHANGES.set((*_CHANGES.get(), *constants.items()))
+    try:
+        yield
+    finally:
+        _CHANGES.reset(token)
+
+
+def target_of(lib: Standard, array: Any = None) -> Target:
+    """The target of a library: where an array is, or would be by default."""
+    known = lib.is_partitioned(), lib.keeps_positions_whole(), lib.transposes(array)
+    return _target(type(lib), lib.device_kind(array), *known, _CHANGES.get())  # type: ignore[arg-type] # a class is hashable
+
+
+@functools.lru_cache(256)
+def _target(
+    backend: type[Standard],
+    kind: str,
+    partitioned: bool,
+    positions_whole: bool,
+    transposes: bool,
+    changes: tuple[tuple[str, Any], ...],
+) -> Target:
+    return replace(
+        TARGETS["compiled" if backend.compiles else "called", kind],
+        kind=kind,
+        compiled=backend.compiles,
+        partitioned=partitioned,
+        positions_whole=positions_whole,
+        vendor_name=backend.name,
+        vendor_axes=backend.vendor_axes,
+        vendor_steps=backend.vendor_steps,
+        vendor_dilates=backend.vendor_dilates,
+        vendor_transposes=transposes,
+        **dict(changes),
+    )

@@ -403,7 +403,7 @@ def test_more_channels_a_group_pad_once(jax, channels, outputs):
 
 @pytest.mark.xla_text
 def test_axes_are_unfolded_one_after_the_other(jax):
-    """In a loop an axis: not one a tap, whose results are then copied into one array."""
+    """In a loop per axis, not per tap: the results of those would then be copied into one array."""
     x, w = np.ones((1, 3, 32, 32), np.float32), np.ones((8, 3, 7, 7), np.float32)
     conv = jax.jit(lambda x, w: triconv.conv(x, w, stride=2, padding=3, algorithm="gemm"))
     text = conv.lower(x, w).compile().as_text()
@@ -460,7 +460,7 @@ def test_large_kernels_do_not_unroll(jax, x, w, params, dtype):
 
 
 def test_the_vendor_has_no_inserted_zeros(jax):
-    """A transposed convolution by lax is plain convolutions, one a phase."""
+    """A transposed convolution by lax is plain convolutions, one per phase."""
     x, w = np.ones((2, 3, 9), np.float32), np.ones((3, 2, 4), np.float32)
     conv = lambda x, w: triconv.conv_transpose1d(x, w, None, 2, algorithm="vendor")  # noqa: E731
     text = jax.jit(lambda x, w: jax.vjp(conv, x, w)[1](conv(x, w))).lower(x, w).as_text()

@@ -122,7 +122,7 @@ def test_weak_scaling_sends_the_same_from_each_device():
         scale(Geometry.of((64 * side,) * 3, (3,) * 3, padding=1), (side,) * 3, c=32, k=32) for side in (4, 8, 16, 64)
     ]
     assert len({(layer.held, layer.sent["conv"], layer.multiply_adds) for layer in found}) == 1
-    # two faces an axis, each with the edges of the axes before it
+    # two faces per axis, each with the edges of the axes before it
     assert found[0].sent["conv"] == 4 * 32 * 2 * (64 * 64 + 66 * 64 + 66 * 66)
 
 

@@ -153,7 +153,7 @@ class Standard:
         raise NotImplementedError
 
     def inner(self, a: Array, others: list[Array]) -> Array:
-        """Sums of ``a * b`` over all axes but the first, one an array ``b`` of `others`, side by side."""
+        """Sums of ``a * b`` over all axes but the first, one per array ``b`` of `others`, side by side."""
         axes = tuple(range(1, a.ndim))
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 

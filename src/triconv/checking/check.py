@@ -153,7 +153,7 @@ def check(
         is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
     )
     framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes)
-    problem = replace(problem, conjugates=framework == "torch" and dtype in COMPLEX)
+    problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     wrapped = wrap(framework=framework)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))

@@ -153,8 +153,8 @@ def check(
         is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
     )
     framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes)
-    problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     wrapped = wrap(framework=framework)
+    problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
         _put_on_mesh(wrapped, problem, mesh, specs)

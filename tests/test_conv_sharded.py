@@ -243,7 +243,10 @@ def test_only_halos_travel(jax, shared):
         ("conv_transpose2d", ((2, 2, 8, 9), (2, 3, 4, 4)), {"stride": 2, "padding": 1}, (None, None, "a", "b")),
         ("conv1d", ((2, 2, 40), (3, 2, 4), (3,)), {"stride": 2, "dilation": 3, "padding": 4}, (None, None, ("a", "b"))),
         ("conv2d", ((2, 10, 9), (3, 2, 3, 3)), {"padding": "same"}, (None, "b", "a")),
-        ("conv3d", ((1, 2, 6, 5, 8), (3, 2, 3, 3, 3)), {"padding": 1}, (None, None, "a", None, "b")),
+        pytest.param(
+            *("conv3d", ((1, 2, 6, 5, 8), (3, 2, 3, 3, 3)), {"padding": 1}, (None, None, "a", None, "b")),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_operator_has_every_derivative(jax, op, shapes, params, spec):

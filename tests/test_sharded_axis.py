@@ -126,7 +126,7 @@ def test_weak_scaling_sends_the_same_from_each_device():
     assert found[0].sent["conv"] == 4 * 32 * 2 * (64 * 64 + 66 * 64 + 66 * 66)
 
 
-@pytest.mark.parametrize("devices", [8, 64, 512, 4096])
+@pytest.mark.parametrize("devices", [8, 64, 512, pytest.param(4096, marks=pytest.mark.slow)])
 def test_a_sequence_sends_what_its_kernel_reaches(devices):
     causal = Geometry.of((2**30,), (2,), dilation=512, padding=[(512, 0)])
     found = scale(causal, (devices,), c=64, k=128)

@@ -100,7 +100,10 @@ def test_compilations_are_as_few_as_torchs(torch, name):
     assert count_compilations(torch, CONTRACTIONS[name], arrays, True) == 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bfloat16", "float16"])
+SLOW = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float64", "int32")]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", *SLOW])
 def test_weight_vjps_with_dynamic_sizes_are_exact(torch, dtype):
     x, w = (integers(torch, *s, dtype=getattr(torch, dtype)) for s in ((2, 4, 9, 8), (4, 2, 3, 2)))
     for params in ({"stride": 2, "padding": 1}, {"input_dilation": (2, 3), "dilation": 2, "padding": [(1, 2), (3, 0)]}):

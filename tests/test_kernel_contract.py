@@ -15,7 +15,7 @@ import pytest
 import triconv
 from conftest import NAMES, Library
 from triconv import contractions
-from triconv.checking import loops
+from triconv.checking import definition
 from triconv.checking.cases import Case
 from triconv.geometry import Axis, Geometry
 from triconv.planning import planner
@@ -99,7 +99,7 @@ def by_definition(sizes, arrays):
     }
     found = {}
     for name, roles in ROLES.items():
-        result = loops.contract(case.axes, groups, **{role: torchs[role] for role in roles.operands})
+        result = definition.contract(case.axes, groups, **{role: torchs[role] for role in roles.operands})
         if roles.result == "w":
             found[name] = result.reshape(arrays["w"].shape)
         else:

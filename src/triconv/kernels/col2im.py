@@ -20,6 +20,7 @@ from typing import Any
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Geometry
 from triconv.kernels import blocks, patches, polyphase
+from triconv.kernels.polyphase import samples_last
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
 from triconv.kernels.target import Target
@@ -85,11 +86,6 @@ def _added_by_passes(products: Array, geometry: Geometry, lib: Standard) -> Arra
         sizes = zip(starts, geometry.output_size, y.shape[3:], strict=True)
         passes.append(lib.pad(y, [(lo, size - whole - lo) for lo, size, whole in sizes]))
     return functools.reduce(operator.add, passes)
-
-
-def samples_last(a: Array, lib: Standard) -> Array:
-    """Samples and channels exchanged."""
-    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
 
 
 def schedules(view: Problem, target: Target) -> Iterator[Schedule]:

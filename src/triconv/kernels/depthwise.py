@@ -34,9 +34,7 @@ RATIONALE = "few channels per group"
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
-    return polyphase.conv(
-        functools.partial(tap_loops.sum_taps, _conv), x, polyphase.kernels_of(w, schedule), schedule, lib
-    )
+    return polyphase.conv(functools.partial(tap_loops.sum_taps, _conv), x, w, schedule, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:

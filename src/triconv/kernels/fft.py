@@ -31,6 +31,7 @@ from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Geometry
 from triconv.geometry.integers import dilated
 from triconv.kernels import blocks, polyphase
+from triconv.kernels.polyphase import samples_last
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
 from triconv.kernels.target import Target
@@ -42,7 +43,7 @@ RATIONALE = "a long kernel"
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """Correlate along the input, one phase at a time."""
-    return polyphase.conv(_conv, x, polyphase.kernels_of(w, schedule), schedule, lib)
+    return polyphase.conv(_conv, x, w, schedule, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -96,15 +97,10 @@ def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib:
 
     def correlated(g: Array, x: Array, part: Geometry) -> Array:
         keep = [slice(0, axis.dilation * (axis.kernel_size - 1) + 1, axis.dilation) for axis in part.axes]
-        x, g = _exchanged(x, lib), _exchanged(g, lib)
-        return _exchanged(_correlated(x, g, part, [axis.stride for axis in part.axes], keep, lib), lib)
+        x, g = samples_last(x, lib), samples_last(g, lib)
+        return samples_last(_correlated(x, g, part, [axis.stride for axis in part.axes], keep, lib), lib)
 
     return blocks.sum_rows(correlated, g, x, geometry, how.rows, lib)
-
-
-def _exchanged(a: Array, lib: Standard) -> Array:
-    """Samples and channels exchanged."""
-    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
 
 
 def _correlated(x: Array, a: Array, geometry: Geometry, steps: list[int], keep: list[slice], lib: Standard) -> Array:

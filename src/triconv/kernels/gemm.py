@@ -30,7 +30,8 @@ from typing import Any
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks, col2im, patches, polyphase, spmd, tap_loops
-from triconv.kernels.col2im import samples_last, scattered
+from triconv.kernels.col2im import scattered
+from triconv.kernels.polyphase import samples_last
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
 from triconv.kernels.target import Target
@@ -47,15 +48,9 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y = w @ unfold(x)``."""
     if schedule.form in (col2im.BY_PASSES, col2im.BY_TAPS):
         return col2im.conv(x, w, schedule, lib)
-    kernels = polyphase.kernels_of(w, schedule)
     if schedule.form == SPMD:
-        return polyphase.conv(spmd.conv, x, kernels, schedule, lib)
-    # a short kernel is brought into a matrix once, not once per block
-    kernels = [
-        w if how.step or how.layers else _matrix(w, how.row_axes, lib)
-        for w, (_, how) in zip(kernels, schedule.by_phases(), strict=True)
-    ]
-    return polyphase.conv(_conv, x, kernels, schedule, lib)
+        return polyphase.conv(spmd.conv, x, w, schedule, lib)
+    return polyphase.conv(_conv, x, w, schedule, lib, _prepared)
 
 
 def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -67,6 +62,11 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
     one_phase = spmd.conv_weight_vjp if schedule.form == SPMD else _weight_vjp
     return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
+
+
+def _prepared(w: Array, how: PhaseSchedule, lib: Standard) -> Array:
+    """The kernel of a phase: one matrix, unless its taps are taken a few at a time."""
+    return w if how.step or how.layers else _matrix(w, how.row_axes, lib)
 
 
 def _matrix(w: Array, row_axes: int, lib: Standard) -> Array:

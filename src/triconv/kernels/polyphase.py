@@ -21,13 +21,23 @@ Array = Any
 OnePhase = Callable[[Array, Array, Geometry, PhaseSchedule, Standard], Array]
 
 
-def conv(one_phase: OnePhase, x: Array, kernels: list[Array], schedule: Schedule, lib: Standard) -> Array:
+def conv(
+    one_phase: OnePhase,
+    x: Array,
+    w: Array,
+    schedule: Schedule,
+    lib: Standard,
+    prepare: Callable[[Array, PhaseSchedule, Standard], Array] | None = None,
+) -> Array:
     """``y``, of shape (groups, n, k, *output), block by block and phase by phase.
 
-    `one_phase` gives the outputs of a phase; it takes x, the phase's kernel (groups, ...) from `kernels`, its geometry, its
-    schedule, and `lib`.
+    `one_phase` gives the outputs of a phase; it takes x, the phase's kernel, its geometry, its schedule, and `lib`. The kernel
+    is brought into another shape, (groups, ...), by `prepare`, once and not once per block.
     """
     parts = list(schedule.by_phases())
+    kernels = [w[(..., *phase.taps)] for phase, _ in parts]
+    if prepare:
+        kernels = [prepare(kernel, how, lib) for kernel, (_, how) in zip(kernels, parts, strict=True)]
 
     def block(x: Array, *kernels: Array) -> Array:
         outputs = [one_phase(x, w, phase.geometry, how, lib) for (phase, how), w in zip(parts, kernels, strict=True)]
@@ -50,15 +60,15 @@ def conv_weight_vjp(one_phase: OnePhase, g: Array, x: Array, schedule: Schedule,
     return transposed(gw, lib) if schedule.swapped else gw
 
 
-def kernels_of(w: Array, schedule: Schedule) -> list[Array]:
-    """The kernel of each phase."""
-    return [w[(..., *phase.taps)] for phase, _ in schedule.by_phases()]
-
-
 def transposed(w: Array, lib: Standard) -> Array:
     """The kernel of the transposed geometry: its taps in reverse, its input and output channels exchanged."""
     axes = tuple(range(3, w.ndim))
     return permute_dims(lib.xp.flip(w, axis=axes) if axes else w, (0, 2, 1, *axes), lib.xp)
+
+
+def samples_last(a: Array, lib: Standard) -> Array:
+    """Samples and channels exchanged."""
+    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
 
 
 def spread(x: Array, schedule: Schedule, lib: Standard) -> Array:

@@ -54,14 +54,14 @@ def _at_once(x: Array, w: Array, geometry: Geometry, step: int, lib: Standard) -
 
 def _tap_by_tap(x: Array, w: Array, geometry: Geometry, _step: int, lib: Standard) -> Array:
     o = POSITIONS[: len(geometry.axes)]
-    window, count = _reader(permute_dims(x, (0, 2, 1, *range(3, x.ndim)), lib.xp), geometry, lib)
+    window, count = _reader(polyphase.samples_last(x, lib), geometry, lib)
     w = lib.xp.reshape(w, (*w.shape[:3], count))
 
     def product(number: Array) -> Array:
         return lib.einsum(f"gkc,gcn{o}->gkn{o}", lib.window(w, [number], [1])[..., 0], window(number))
 
     y = lib.sum_blocks(product, lib.xp.arange(count))
-    return permute_dims(y, (0, 2, 1, *range(3, y.ndim)), lib.xp)
+    return polyphase.samples_last(y, lib)
 
 
 def _reader(x: Array, geometry: Geometry, lib: Standard) -> tuple[Callable[[Array], Array], int]:

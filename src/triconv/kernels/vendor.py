@@ -60,7 +60,7 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
 
     if schedule.form == DILATED:
         return lib.vendor_conv(schedule.geometry, x, w)
-    return polyphase.conv(one_phase, x, polyphase.kernels_of(w, schedule), schedule, lib)
+    return polyphase.conv(one_phase, x, w, schedule, lib)
 
 
 def _transposed(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:

@@ -36,7 +36,7 @@ class SymbolicCall:
     layout : Layout
         The layout.
     spec : Any
-        The parameters, as the `contract` of the backend's `Standard.symbolic` takes them.
+        The parameters, as `torch_symbolic.contract` takes them.
     mode : str
         The padding mode; unless "zeros", x is padded by `pads` first.
     pads : sequence of (lo, hi)

@@ -77,8 +77,9 @@ def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standa
         letters |= zip(LETTERS[role], operand.shape, strict=False)
     itemsize, kind = lib.element(dtype)
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
-    known = dict(zip(ROLES[contraction].operands, map(order_of, (a, b)), strict=True))
-    orders = tuple(known.get(role, order_of(a)) for role in "xwg")  # the result is to be as the first operand
+    first = order_of(a)
+    known = dict(zip(ROLES[contraction].operands, (first, order_of(b)), strict=True))
+    orders = tuple(known.get(role, first) for role in "xwg")  # the result is to be as the first operand
     return Problem(contraction, geometry, groups, n, c, k, itemsize, kind, orders)
 
 
@@ -109,11 +110,11 @@ def _of_unknown(problem: Problem, target: Target, algorithm: str) -> Plan:
                 f"{algorithm!r} for {unknown}; export the program with the channels as numbers"
             )
             raise ValueError(msg)
-        obstacle = _obstacle("vendor", problem, target)
-        if algorithm == "vendor" and obstacle:
-            msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
-            raise ValueError(msg)
-        name = algorithm if algorithm != "auto" else "direct" if obstacle else "vendor"
+        if algorithm == "auto":
+            name = "direct" if _obstacle("vendor", problem, target) else "vendor"
+        else:
+            name = algorithm
+            _require(name, problem, target)
         schedule = next(KERNELS[name].schedules(problem, target))
         return Plan(schedule, "channels that are not known yet", ())
     batch = _plan(replace(problem, n=target.batch), target, algorithm)
@@ -129,9 +130,7 @@ def _plan(problem: Problem, target: Target, algorithm: str) -> Plan:
     if algorithm == "auto" and problem.multiply_adds:
         return _partitioned(problem, target) if target.partitioned else _cheapest(problem, target)
     name, reason = (algorithm, "asked for") if problem.multiply_adds else ("direct", "nothing meets")
-    if obstacle := _obstacle(name, problem, target):
-        msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {algorithm!r}: {obstacle}"
-        raise ValueError(msg)
+    _require(name, problem, target)
     return Plan(_candidate(name, problem, target).schedule, reason, ())  # type: ignore[arg-type] # there is no obstacle
 
 
@@ -172,6 +171,13 @@ def _obstacle(name: str, problem: Problem, target: Target) -> str | None:
     """Why a kernel cannot compute a problem, if so; one that can compute all has nothing to say."""
     ask = getattr(KERNELS[name], "obstacle", None)
     return ask(problem, target) if ask else None
+
+
+def _require(name: str, problem: Problem, target: Target) -> None:
+    """Raise `ValueError` if the kernel that is asked for cannot compute a problem."""
+    if obstacle := _obstacle(name, problem, target):
+        msg = f"`algorithm` must be one that can compute this {problem.contraction}, got {name!r}: {obstacle}"
+        raise ValueError(msg)
 
 
 def _candidate(name: str, problem: Problem, target: Target) -> Candidate:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
+import triconv
 from triconv import contractions
 from triconv.backends import backend_of
 from triconv.geometry import Geometry
@@ -39,14 +42,46 @@ def test_any_geometry_is_one_call_and_exact(jax, number):
             (groups, n, k, *geometry.output_size),
         )
     )
+    orders = tuple(map(str, rng.choice(["first", "last"], 3)))
     a = {name: jax.numpy.asarray(array) for name, array in (("x", x), ("w", w), ("g", g))}
-    np.testing.assert_array_equal(lib.vendor_conv(geometry, a["x"], a["w"]), contractions.conv(x, w, geometry=geometry))
     np.testing.assert_array_equal(
-        lib.vendor_input_vjp(geometry, a["g"], a["w"]), contractions.conv_input_vjp(g, w, geometry=geometry)
+        lib.vendor_conv(geometry, a["x"], a["w"], orders), contractions.conv(x, w, geometry=geometry)
     )
     np.testing.assert_array_equal(
-        lib.vendor_weight_vjp(geometry, a["x"], a["g"]), contractions.conv_weight_vjp(g, x, geometry=geometry)
+        lib.vendor_input_vjp(geometry, a["g"], a["w"], orders), contractions.conv_input_vjp(g, w, geometry=geometry)
     )
+    np.testing.assert_array_equal(
+        lib.vendor_weight_vjp(geometry, a["x"], a["g"], orders), contractions.conv_weight_vjp(g, x, geometry=geometry)
+    )
+
+
+@pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_it_is_called_in_the_layout_of_the_user_without_a_transpose(jax, layout, groups):
+    """Forward, the program is lax's own, but for reshapes; a kernel of an input VJP is transposed, and nothing else."""
+    shapes = {
+        "NCHW": (2, 4, 9, 8),
+        "OIHW": (6, 4 // groups, 3, 3),
+        "NHWC": (2, 9, 8, 4),
+        "HWIO": (3, 3, 4 // groups, 6),
+    }
+    names, _ = layout.split("->")
+    x, w = (jax.numpy.ones(shapes[name], "float32") for name in names.split(","))
+    op = functools.partial(triconv.conv, layout=layout, groups=groups, algorithm="vendor")
+    forward = jax.jit(op).lower(x, w).compile().as_text()
+    lax = functools.partial(
+        jax.lax.conv_general_dilated, window_strides=(1, 1), padding="VALID", feature_group_count=groups
+    )
+    numbers = tuple(layout.replace("->", ",").split(","))
+    theirs = jax.jit(functools.partial(lax, dimension_numbers=numbers)).lower(x, w).compile().as_text()
+    assert forward.count(" transpose(") == theirs.count(" transpose(")
+    assert forward.count(" copy(") == theirs.count(" copy(")
+
+
+def test_the_layout_says_the_memory_orders_where_arrays_have_no_strides(jax):
+    x, w = jax.numpy.ones((1, 5, 5, 2)), jax.numpy.ones((2, 3, 3, 3))
+    jaxpr = jax.make_jaxpr(functools.partial(triconv.conv, layout="NHWC,IHWO->NHWC"))(x, w)
+    assert "orders=('last', 'first', 'last')" in str(jaxpr)
 
 
 def test_windows_of_padding_alone_are_left_out(jax):
@@ -55,5 +90,5 @@ def test_windows_of_padding_alone_are_left_out(jax):
     rng = np.random.default_rng(0)
     g = rng.integers(-3, 4, (2, 2, 3, *geometry.output_size)).astype(np.float32)
     w = rng.integers(-3, 4, (2, 3, 2, 1, 3)).astype(np.float32)
-    ours = backend_of(jax.numpy).vendor_input_vjp(geometry, *map(jax.numpy.asarray, (g, w)))
+    ours = backend_of(jax.numpy).vendor_input_vjp(geometry, *map(jax.numpy.asarray, (g, w)), ("first",) * 3)
     np.testing.assert_array_equal(ours, contractions.conv_input_vjp(g, w, geometry=geometry))

@@ -134,6 +134,7 @@ def phase_schedules(draw, kernel, form, geometry):
             layers=taps == "layers" and all(axis.dilation == 1 for axis in geometry.axes),
             rows=draw(st.integers(0, 3)),
             split_k=draw(st.integers(1, 3)),
+            split_line=draw(st.integers(1, 3)),
         )
     if kernel == "depthwise":
         flags = {name: draw(st.booleans()) for name in ("pads_in_place", "by_kernel_rows")}

@@ -17,6 +17,7 @@ from array_api_compat import array_namespace
 from triconv import padding_modes, rules
 from triconv.backends import Standard, backend_of
 from triconv.geometry import Geometry
+from triconv.kernels.problem import FIRST
 from triconv.planning import planner
 
 Array = Any
@@ -33,7 +34,7 @@ def conv(x: Array, w: Array, **params: Any) -> Array:
         The kernel.
     **params : Any
         ``geometry``, a `Geometry`; ``algorithm`` and ``precision`` as in `triconv.conv`; ``dtype``, that of the result, by
-        default that of `x`.
+        default that of `x`; ``orders``, where the channels of x, w and g stand in memory, for arrays that have no strides.
 
     Returns
     -------
@@ -90,13 +91,16 @@ def _contract(
     algorithm: str = "auto",
     precision: str = "highest",
     dtype: Any = None,
+    orders: tuple[str, ...] = FIRST,
 ) -> Array:
     """Pick the kernel and run it, in the dtype in which sums are taken, unless it takes them so in a narrower one."""
     xp = array_namespace(a, b)
     lib = backend_of(xp)
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
     wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
-    plan = planner.plan(planner.problem_of(name, a, b, geometry, lib, wide), planner.target_of(lib, a), algorithm)
+    plan = planner.plan(
+        planner.problem_of(name, a, b, geometry, lib, wide, orders), planner.target_of(lib, a), algorithm
+    )
     own = lib.product_dtype(both, a) if plan.algorithm == "vendor" else wide
     a, b = (xp.astype(operand, own if own == dtype else wide, copy=False) for operand in (a, b))
     with lib.precision(precision):

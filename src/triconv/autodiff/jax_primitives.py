@@ -39,7 +39,7 @@ from triconv.backends.jax_backend import target
 
 Array = Any
 
-STATIC = ("geometry", "algorithm", "precision", "dtype", "mode", "pads", "axis", "names", "halo", "sent")
+STATIC = ("geometry", "algorithm", "precision", "dtype", "orders", "mode", "pads", "axis", "names", "halo", "sent")
 THIS = sys.modules[__name__]
 
 

@@ -173,6 +173,8 @@ def _read(text: str) -> MappingProxyType[str, Any]:
         params["geometry"] = Geometry(tuple(Axis(*numbers) for numbers in axes), groups)
     if params.get("dtype") is not None:
         params["dtype"] = getattr(torch, params["dtype"])
+    if "orders" in params:
+        params["orders"] = tuple(params["orders"])
     if "pads" in params:
         params["pads"] = tuple(map(tuple, params["pads"]))
     return MappingProxyType(params)

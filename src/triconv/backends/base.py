@@ -18,6 +18,7 @@ from triconv.geometry import Geometry
 from triconv.geometry.integers import shown
 
 Array = Any
+Orders = tuple[str, ...]
 
 # names of dtypes
 NUMBERS = (
@@ -157,15 +158,18 @@ class Standard:
         axes = tuple(range(1, a.ndim))
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 
-    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
-        """Its own convolution, for a geometry without cropping; with input dilation only where `vendor_dilates`."""
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
+        """Its own convolution, for a geometry without cropping; with input dilation only where `vendor_dilates`.
+
+        It is called in the memory orders of x, w and g, so that nothing is copied only to be transposed.
+        """
         raise NotImplementedError
 
-    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
         """The input gradient of the same."""
         raise NotImplementedError
 
-    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
         """The weight gradient of the same."""
         raise NotImplementedError
 
@@ -314,14 +318,15 @@ class Standard:
         return np.asarray(array)
 
 
-def order_of(array: Array) -> str:
+def order_of(array: Array) -> str | None:
     """Where the channels of a canonical array stand in memory: "first", before the positions, or "last", after them.
 
-    "first" where no strides are known, as in a traced program.
+    None where no strides are known, as in a program of JAX.
     """
     strides: Sequence[Any] = array.stride() if hasattr(array, "stride") else getattr(array, "strides", ())
-    known = len(strides) > 3 and isinstance(strides[2], int) and isinstance(strides[-1], int)
-    return "last" if known and strides[2] < strides[-1] else "first"
+    if len(strides) < 4 or not (isinstance(strides[2], int) and isinstance(strides[-1], int)):
+        return None
+    return "last" if strides[2] < strides[-1] else "first"
 
 
 def permute_dims(a: Array, order: Sequence[int], xp: Any) -> Array:

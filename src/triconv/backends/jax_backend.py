@@ -14,7 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import Array, Standard, permute_dims, to_native
+from triconv.backends.base import Array, Orders, Standard, permute_dims, to_native
 from triconv.geometry import Axis, Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
@@ -266,16 +266,13 @@ class JAX(Standard):
             return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
         return self.xp.einsum("...ij,...kj->...ik", a, b)
 
-    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
-        """`lax.conv_general_dilated`, channels first."""
-        x, w = self.whole_positions(x), self.whole_positions(w)
-        (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
-        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
-        y = _conv(geometry, x, w.reshape(groups * k, c, *geometry.kernel_size), groups)
-        y = y.reshape(n, groups, k, *geometry.output_size)
-        return self.whole_positions(permute_dims(y, (1, 0, *range(2, y.ndim)), self.xp))
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
+        """`lax.conv_general_dilated`, in dimension numbers that say the memory orders."""
+        groups, n, k = x.shape[0], x.shape[1], w.shape[1]
+        y = _conv(geometry, self._merged(x, orders[0]), self._merged_kernel(w, orders[1]), groups, orders)
+        return self._split(y, (groups, n, k, *geometry.output_size), orders[2])
 
-    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
         """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows.
 
         Without the outputs whose windows have only padding: a transpose would crop them, which XLA's CPU compiler does wrong
@@ -283,10 +280,10 @@ class JAX(Standard):
         """
         import jax
 
-        g, w = self.whole_positions(g), self.whole_positions(w)
+        groups, n, c = g.shape[0], g.shape[1], w.shape[2]
         meet = [_outputs_that_meet(axis) for axis in geometry.axes]
         if any(first >= last for first, last in meet):
-            return self.zeros((*g.shape[:2], w.shape[2], *geometry.input_size), g)
+            return self.zeros((groups, n, c, *geometry.input_size), g)
         g = g[(..., *(slice(first, last) for first, last in meet))]
         geometry = Geometry(
             tuple(
@@ -295,40 +292,65 @@ class JAX(Standard):
             ),
             geometry.groups,
         )
-        (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
-        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
-        w = w.reshape(groups * k, c, *geometry.kernel_size)
-        like = jax.ShapeDtypeStruct((n, groups * c, *geometry.input_size), g.dtype)
-        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, w, groups), like)(g)
-        gx = gx.reshape(n, groups, c, *geometry.input_size)
-        return self.whole_positions(permute_dims(gx, (1, 0, *range(2, gx.ndim)), self.xp))
+        kernel, shape = self._merged_kernel(w, orders[1]), (groups, n, c, *geometry.input_size)
+        like = jax.eval_shape(lambda: self._merged(self.xp.zeros(shape, g.dtype), orders[0]))
+        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, kernel, groups, orders), like)(
+            self._merged(g, orders[2])
+        )
+        return self._split(gx, shape, orders[0])
 
-    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
-        """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged."""
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
+        """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged: as `jax.vjp` does it."""
         import jax
 
-        x, g = self.whole_positions(x), self.whole_positions(g)
-        groups, n, k = g.shape[:3]
-        c = x.shape[2]
-        x = permute_dims(x, (1, 0, *range(2, x.ndim)), self.xp).reshape(n, groups * c, *geometry.input_size)
-        g = permute_dims(g, (1, 0, *range(2, g.ndim)), self.xp).reshape(n, groups * k, *geometry.output_size)
-        axes = geometry.axes
+        groups, _, k = g.shape[:3]
+        c, axes = x.shape[2], geometry.axes
         # the padding after the input with which there are as many results as taps
         extents = [axis.dilation * (axis.kernel_size - 1) + axis.stride * (axis.output_size - 1) + 1 for axis in axes]
         ends = [size - axis.dilated_input - axis.pad_lo for axis, size in zip(axes, extents, strict=True)]
-        spatial = tuple(range(2, x.ndim))
+        x_spec, w_spec, g_spec = ((spec[1], spec[0], *spec[2:]) for spec in _dimension_numbers(len(axes), orders))
         gw = jax.lax.conv_general_dilated(
-            x,
-            g,
+            self._merged(x, orders[0]),
+            self._merged(g, orders[2]),
             [axis.dilation for axis in axes],
             [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)],
             lhs_dilation=[axis.input_dilation for axis in axes],
             rhs_dilation=[axis.stride for axis in axes],
-            dimension_numbers=jax.lax.ConvDimensionNumbers((1, 0, *spatial), (1, 0, *spatial), (0, 1, *spatial)),
+            dimension_numbers=jax.lax.ConvDimensionNumbers(x_spec, g_spec, w_spec),
             batch_group_count=groups,
         )
-        gw = gw.reshape(c, groups, k, *geometry.kernel_size)
-        return self.whole_positions(permute_dims(gw, (1, 2, 0, *range(3, gw.ndim)), self.xp))
+        taps = geometry.kernel_size
+        if orders[1] == "last":
+            gw = gw.reshape(*taps, c, groups, k)
+            gw = permute_dims(gw, (gw.ndim - 2, gw.ndim - 1, gw.ndim - 3, *range(len(taps))), self.xp)
+        return self.whole_positions(gw.reshape(groups, k, c, *taps))
+
+    def _merged(self, a: Array, order: str) -> Array:
+        """A canonical x or g as lax takes it, its groups side by side in the channels, in its memory order."""
+        a = self.whole_positions(a)
+        groups, n, channels, *positions = a.shape
+        if order == "last":
+            a = permute_dims(a, (1, *range(3, a.ndim), 0, 2), self.xp)
+            return a.reshape(n, *positions, groups * channels)
+        return permute_dims(a, (1, 0, *range(2, a.ndim)), self.xp).reshape(n, groups * channels, *positions)
+
+    def _split(self, a: Array, shape: tuple[int, ...], order: str) -> Array:
+        """Undo `_merged`."""
+        groups, n, channels, *positions = shape
+        if order == "last":
+            a = a.reshape(n, *positions, groups, channels)
+            a = permute_dims(a, (a.ndim - 2, 0, a.ndim - 1, *range(1, a.ndim - 2)), self.xp)
+        else:
+            a = permute_dims(a.reshape(n, groups, channels, *positions), (1, 0, *range(2, len(shape))), self.xp)
+        return self.whole_positions(a)
+
+    def _merged_kernel(self, w: Array, order: str) -> Array:
+        """A canonical kernel likewise."""
+        w = self.whole_positions(w)
+        groups, k, c, *taps = w.shape
+        if order == "last":
+            return permute_dims(w, (*range(3, w.ndim), 2, 0, 1), self.xp).reshape(*taps, c, groups * k)
+        return w.reshape(groups * k, c, *taps)
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""
@@ -353,7 +375,17 @@ def _is_few(number: Any, few: int = FUSED_MATRIX) -> bool:
     return isinstance(number, int) and number <= few
 
 
-def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
+def _dimension_numbers(ndim: int, orders: Orders) -> Any:
+    """Positions of batch (or output channels), channels and spatial axes of x, w and g."""
+    import jax
+
+    first, positions = (0, 1, *range(2, ndim + 2)), tuple(range(1, ndim + 1))
+    x, g = ((0, ndim + 1, *positions) if orders[role] == "last" else first for role in (0, 2))
+    w = (ndim + 1, ndim, *range(ndim)) if orders[1] == "last" else first
+    return jax.lax.ConvDimensionNumbers(x, w, g)
+
+
+def _conv(geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -> Array:
     import jax
 
     return jax.lax.conv_general_dilated(
@@ -363,6 +395,7 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int) -> Array:
         [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
         lhs_dilation=[axis.input_dilation for axis in geometry.axes],
         rhs_dilation=[axis.dilation for axis in geometry.axes],
+        dimension_numbers=_dimension_numbers(len(geometry.axes), orders),
         feature_group_count=groups,
     )
 

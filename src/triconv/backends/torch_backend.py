@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import Array, Standard, to_native
+from triconv.backends.base import Array, Orders, Standard, to_native
 from triconv.geometry import Geometry
 
 
@@ -138,8 +138,8 @@ class Torch(Standard):
         """Zeros by a method of `like`, since a subclass of tensors may have factory functions of its own."""
         return like.new_zeros(shape)
 
-    def vendor_conv(self, geometry: Geometry, x: Array, w: Array) -> Array:
-        """`torch.conv1d`, `conv2d` or `conv3d`."""
+    def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
+        """`torch.conv1d`, `conv2d` or `conv3d`; torch sees the memory orders for itself."""
         import torch
 
         (groups, n), (_, k, c) = x.shape[:2], w.shape[:3]
@@ -156,7 +156,7 @@ class Torch(Standard):
             y = function(x, w, None, params["stride"], padding, params["dilation"], groups)
         return y.reshape(n, groups, k, *geometry.output_size).transpose(0, 1)
 
-    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array) -> Array:
+    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
         """The gradient of the input, by torch's backward function."""
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
         like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
@@ -174,7 +174,7 @@ class Torch(Standard):
             )
         return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
 
-    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array) -> Array:
+    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
         """The gradient of the weight, by torch's backward function."""
         groups, n, k = g.shape[:3]
         c = x.shape[2]

@@ -94,7 +94,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     """One: blocks whose operands stay in cache, where a compiler does not fuse everything."""
     schedule, view = by_phases("depthwise", "shifted multiply-adds", problem, target)
     is_conv = view.contraction == "conv"
-    geometries = [geometry for geometry, _ in counted(view.geometry)]
+    geometries = [geometry for geometry, _ in counted(view.geometry, target)]
     phases = tuple(_phase(view, geometry, target) for geometry in geometries)
     inputs = view.bytes_of["x"] // view.itemsize
     size = view.c * math.prod(view.geometry.input_size) + view.k * math.prod(view.geometry.output_size)
@@ -107,7 +107,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         is_much = view.groups * view.n * whole * view.itemsize > target.depthwise_whole_bytes
         most = most if is_much and target.kind == "cpu" else math.inf
     samples, groups = blocks.block_of(view, size, most, target)
-    yield replace(schedule, phases=phases, samples=samples, groups=groups)
+    # its sums are element by element, in any order
+    yield replace(schedule, phases=phases, samples=samples, groups=groups, orders=view.orders)
 
 
 def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:

@@ -180,7 +180,7 @@ def caution(problem: Problem, target: Target) -> str | None:
 def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     """One: in segments where the signal is far longer than the kernel."""
     schedule, view = by_phases("fft", "spectra", problem, target)
-    parts = [geometry for geometry, _ in counted(view.geometry)]
+    parts = [geometry for geometry, _ in counted(view.geometry, target)]
     phases = tuple(PhaseSchedule(rows=segment(geometry, target.fft_span)) for geometry in parts)
     size = 8 * max(math.prod(sizes(geometry)) for geometry in parts) * (view.c + view.k) / view.itemsize
     most = target.elements(target.spectrum_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)

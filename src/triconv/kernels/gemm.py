@@ -40,8 +40,6 @@ Array = Any
 
 RATIONALE = "matrix products of unfolded blocks"
 UNFOLD, SPMD = "unfold", "sharded"
-# elements of a cache line, at which the parts of a split-K product start
-LINE = 16
 
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -123,7 +121,7 @@ def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, how: PhaseSchedu
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
         v, u = (_unfold(samples_last(a, lib), part.axes, lib) for a, part in ((g, leading), (x, trailing)))
         v, u = (lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u))
-        return _split_product(v, u, how.split_k, lib)
+        return _split_product(v, u, how, lib)
 
     if lead:
         rows_of_x = lambda x, g, part: block(g, x, part, _rows_of(trailing, x))  # noqa: E731
@@ -138,12 +136,12 @@ def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, how: PhaseSchedu
     return permute_dims(gw, (0, 1 + lead, last, *range(1, 1 + lead), *range(2 + lead, last)), lib.xp)
 
 
-def _split_product(v: Array, u: Array, split_k: int, lib: Standard) -> Array:
+def _split_product(v: Array, u: Array, how: PhaseSchedule, lib: Standard) -> Array:
     """``v @ u^T``, as a sum of so many independent products."""
-    inner = v.shape[2]
-    ends = [*(inner * number // split_k // LINE * LINE for number in range(split_k)), inner]
+    inner, parts, line = v.shape[2], how.split_k, how.split_line
+    ends = [*(inner * number // parts // line * line for number in range(parts)), inner]
     products = (lib.matmul_transposed(*(a[:, :, start:end] for a in (v, u))) for start, end in itertools.pairwise(ends))
-    return functools.reduce(operator.add, products) if split_k > 1 else lib.matmul_transposed(v, u)
+    return functools.reduce(operator.add, products) if parts > 1 else lib.matmul_transposed(v, u)
 
 
 def _whole(size: int) -> Axis:
@@ -206,7 +204,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield scatter
         return
     inputs = view.bytes_of["x"] // view.itemsize
-    parts = [(geometry, count, _phase(view, geometry, target)) for geometry, count in counted(view.geometry)]
+    parts = [(geometry, count, _phase(view, geometry, target)) for geometry, count in counted(view.geometry, target)]
     size = sum(count * _working_set(view, geometry, how, target) for geometry, count, how in parts)
     most = target.elements(target.unfold_bytes, view.itemsize, inputs)
     splits = schedule.contraction == "conv_weight_vjp" and _split_k(view, view.geometry, view.n, target) > 1
@@ -268,7 +266,8 @@ def _in_rows(view: Problem, geometry: Geometry, how: PhaseSchedule, target: Targ
         how = replace(how, rows=taken if taken < rows else 0)
     if view.contraction == "conv_weight_vjp":
         samples = view.n * (how.rows or rows) / rows
-        how = replace(how, split_k=_split_k(view, at_once, samples, target))
+        parts = _split_k(view, at_once, samples, target)
+        how = replace(how, split_k=parts, split_line=target.split_line if parts > 1 else 1)
     return how
 
 

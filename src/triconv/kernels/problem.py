@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from triconv.geometry import Geometry
 from triconv.rules import LETTERS
 
+# every array with its channels before its positions
+FIRST = ("first", "first", "first")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -21,7 +24,7 @@ class Problem:
     k: int  # output channels per group
     itemsize: int = 4  # bytes per element
     kind: str = "real"  # of the elements: "real", "complex" or "integer"
-    orders: tuple[str, ...] = ("first", "first", "first")  # where the channels of x, w and g stand in memory, or "last"
+    orders: tuple[str, ...] = FIRST  # where the channels of x, w and g stand in memory, or "last"
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -39,6 +42,11 @@ class Problem:
     def bytes(self) -> int:
         """Bytes of the operands and the result."""
         return sum(self.bytes_of.values())
+
+    @property
+    def bytes_last(self) -> int:
+        """Bytes of the arrays whose channels stand last, which a kernel transposes that computes with channels first."""
+        return sum(self.bytes_of[role] for role, order in zip("xwg", self.orders, strict=True) if order == "last")
 
     @property
     def multiply_adds(self) -> int:

@@ -8,11 +8,8 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from triconv.geometry import Geometry, Phase
-from triconv.kernels.problem import Problem
+from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.target import Target
-
-# phases that are scheduled one by one; of more, the first stands for all
-COUNTED = 64
 
 
 class Cost(NamedTuple):
@@ -34,6 +31,7 @@ class PhaseSchedule:
     step: int = 0  # taps of the last axis that a loop over the taps takes at a time; 0 for no loop
     rows: int = 0  # positions of the first axis that a loop over them takes at a time; 0 for no loop
     split_k: int = 1  # parts into which the sum of a product is split
+    split_line: int = 1  # elements at whose multiples the parts start
     pads_in_place: bool = (
         False  # whether each tap pads what it reads, for a compiler to fuse, instead of reading a padded copy
     )
@@ -59,6 +57,7 @@ class Schedule:
     phases: tuple[PhaseSchedule, ...] = ()  # one per phase of the geometry, or one for all
     samples: int = 0  # of a block; 0 for no loop over samples
     groups: int = 0  # of a block of one sample; 0 for no loop over groups
+    orders: tuple[str, ...] = FIRST  # where the channels of x, w and g stand in memory while it computes
 
     def by_phases(self) -> Iterator[tuple[Phase, PhaseSchedule]]:
         """Every phase with what is done for it."""
@@ -67,13 +66,16 @@ class Schedule:
 
     def counted(self) -> Iterator[tuple[Geometry, int, PhaseSchedule]]:
         """The geometries of the phases, how many there are of each, and what is done for it: to be weighed."""
-        for (geometry, count), phase in zip(counted(self.geometry), self.phases, strict=True):
+        each = _one_by_one(self.geometry) if len(self.phases) > 1 else _first_for_all(self.geometry)
+        for (geometry, count), phase in zip(each, self.phases, strict=True):
             yield geometry, count, phase
 
     def __str__(self) -> str:
         parts = [f"{self.kernel}: {self.form}"]
         if self.samples or self.groups:
             parts.append(f"blocks: samples={self.samples or 'all'}, groups={self.groups or 'all'}")
+        if "last" in self.orders:
+            parts.append("channels last")
         if self.swapped:
             parts.append("x and g exchanged")
         if self.spread:
@@ -82,13 +84,19 @@ class Schedule:
         return "; ".join([*parts, *words])
 
 
-def counted(geometry: Geometry) -> list[tuple[Geometry, int]]:
+def counted(geometry: Geometry, target: Target) -> list[tuple[Geometry, int]]:
     """The geometries of the phases and how many there are of each; where they are many, the first stands for all."""
-    count = geometry.count_phases()
-    if count <= COUNTED:
-        return [(phase.geometry, 1) for phase in geometry.phases()]
+    is_few = geometry.count_phases() <= target.counted_phases
+    return _one_by_one(geometry) if is_few else _first_for_all(geometry)
+
+
+def _one_by_one(geometry: Geometry) -> list[tuple[Geometry, int]]:
+    return [(phase.geometry, 1) for phase in geometry.phases()]
+
+
+def _first_for_all(geometry: Geometry) -> list[tuple[Geometry, int]]:
     first = tuple(next(axis.phases()).axis for axis in geometry.axes)
-    return [(Geometry(first, geometry.groups), count)]
+    return [(Geometry(first, geometry.groups), geometry.count_phases())]
 
 
 def few_phases(geometry: Geometry, target: Target) -> Geometry:

@@ -107,5 +107,6 @@ def phases(view: Problem, target: Target) -> tuple[PhaseSchedule, ...]:
         return geometry.groups > 1 and is_small
 
     return tuple(
-        PhaseSchedule(step=1 if is_looped(geometry) else target.taps_per_step) for geometry, _ in counted(view.geometry)
+        PhaseSchedule(step=1 if is_looped(geometry) else target.taps_per_step)
+        for geometry, _ in counted(view.geometry, target)
     )

@@ -122,11 +122,13 @@ class Target:
     chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
     largest_operations: int = 1024  # operations of a program
     memory: int = 64 * MIB  # bytes of temporary memory beside twice the operands and the result
+    counted_phases: int = 64  # phases that are scheduled one by one; of more, the first stands for all
     batch: int = 16  # samples that a batch of unknown size is planned for
 
     # ---- products
     # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
     split_k: int = 1
+    split_line: int = 16  # elements of a cache line, at which the parts start
     split_k_elements: int = 64 * 64  # elements of a product up to which it is small
     split_k_terms: int = 12 * 2**10  # terms from which its sum is long
     # multiply-adds that take as long as writing an element: weighs unfolded input against products
@@ -141,6 +143,7 @@ class Target:
     weight_vjp_passes: float = 0.8
     few_columns_passes: float = 1.2
     layer_passes: float = 2.0
+    transpose_passes: float = 16.0  # the same of an array that is transposed: it is written, or read, element by element
     scatter_channels: int = (
         4  # how many times as many input as output channels make scatter-adding cheaper than unfolding
     )

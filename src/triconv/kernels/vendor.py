@@ -30,14 +30,14 @@ BY_PHASES, TRANSPOSED, DILATED = "one call per phase", "its transposed convoluti
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """One convolution per phase, or a transposed one."""
     if schedule.form == TRANSPOSED:
-        return _transposed(x, polyphase.transposed(w, lib), schedule.geometry, lib)
+        return _transposed(x, polyphase.transposed(w, lib), schedule, lib)
     return _conv(x, w, schedule, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """A transposed convolution, or `conv` of the transposed geometry."""
     if schedule.form == TRANSPOSED:
-        return _transposed(g, w, schedule.geometry, lib)
+        return _transposed(g, w, schedule, lib)
     return _conv(g, polyphase.transposed(w, lib), schedule, lib)
 
 
@@ -45,28 +45,28 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """One weight gradient per phase."""
 
     def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g)
+        return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g, schedule.orders)
 
     if schedule.form != DILATED:
         return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
     g, x = (x, g) if schedule.swapped else (g, x)
-    gw = lib.vendor_weight_vjp(schedule.geometry, x, g)
+    gw = lib.vendor_weight_vjp(schedule.geometry, x, g, schedule.orders)
     return polyphase.transposed(gw, lib) if schedule.swapped else gw
 
 
 def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        return lib.vendor_conv(*_cropped(x, geometry, lib), w)
+        return lib.vendor_conv(*_cropped(x, geometry, lib), w, schedule.orders)
 
     if schedule.form == DILATED:
-        return lib.vendor_conv(schedule.geometry, x, w)
+        return lib.vendor_conv(schedule.geometry, x, w, schedule.orders)
     return polyphase.conv(one_phase, x, w, schedule, lib)
 
 
-def _transposed(g: Array, w: Array, geometry: Geometry, lib: Standard) -> Array:
+def _transposed(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """The input VJP of a geometry, by the framework's own."""
-    whole, pads = _uncropped(geometry)
-    return lib.pad(lib.vendor_input_vjp(whole, g, w), [(-lo, -hi) for lo, hi in pads])
+    whole, pads = _uncropped(schedule.geometry)
+    return lib.pad(lib.vendor_input_vjp(whole, g, w, schedule.orders), [(-lo, -hi) for lo, hi in pads])
 
 
 def _is_plain_transposed(geometry: Geometry) -> bool:
@@ -114,18 +114,22 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     if target.vendor_transposes:
         is_dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
         if problem.contraction == "conv_input_vjp" and not is_dilated:
-            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry)
+            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry, orders=problem.orders)
             return
         if problem.contraction == "conv" and _is_plain_transposed(geometry):
-            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry.transposed())
+            yield Schedule(
+                "vendor", TRANSPOSED, problem.contraction, geometry.transposed(), orders=problem.orders[::-1]
+            )
             return
     view = problem.by_windows()
     is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in view.geometry.axes)
     if target.vendor_dilates and not is_cropped and view.phases > target.largest_phases:
-        yield Schedule("vendor", DILATED, view.contraction, view.geometry, swapped=problem.is_swapped)
+        yield Schedule(
+            "vendor", DILATED, view.contraction, view.geometry, swapped=problem.is_swapped, orders=view.orders
+        )
         return
     schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
-    yield replace(schedule, phases=(PhaseSchedule(),))
+    yield replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
@@ -156,6 +160,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.groups * (model.depthwise_weight_vjp if is_depthwise else few)
     if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
         amount *= model.dilated_weight_vjp
-    moved = model.copies * (view.bytes_of["x"] + view.bytes_of["g"])
+    first = (role for role, order in zip("xwg", view.orders, strict=True) if order == "first" and role != "w")
+    moved = model.copies * sum(view.bytes_of[role] for role in first)
     calls = 1 if schedule.form != BY_PHASES else view.phases
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls)

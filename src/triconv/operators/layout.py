@@ -21,6 +21,7 @@ MANY_SPATIAL_LETTERS = "ABDEFGHJKLMPQRSTUVWXYZ"
 
 # the axes of each tensor before its spatial ones
 HEAD = {"x": "NC", "w": "OI", "g": "NC"}
+GROUP = "group"
 
 
 def spatial_letters(ndim: int) -> str:
@@ -125,34 +126,50 @@ class Layout:
         return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))
 
     @property
+    def orders(self) -> tuple[str, ...]:
+        """Where the channels of x, w and g stand: "first", before the positions, or "last", after them."""
+        pairs = ((self.x, "C"), (self.w, "I"), (self.g, "C"))
+        return tuple("last" if self.spatial and self._is_after(*pair) else "first" for pair in pairs)
+
+    def _is_after(self, letters: str, channel: str) -> bool:
+        return letters.find(channel) > min(letters.index(letter) for letter in self.spatial)
+
+    @property
     def is_channels_first(self) -> bool:
         """Whether it is torch's order, with or without the batch."""
         x = self.x.removeprefix("N")
         return x == self.g.removeprefix("N") == "C" + self.spatial and self.w == "OI" + self.spatial
 
     def to_canonical(self, role: str, a: Array, groups: int, xp: Any) -> Array:
-        """View an array as canonical: the group in front, then torch's order, spatial axes last."""
-        letters = self.letters(role)
-        order = HEAD[role] + self.spatial
-        a = permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters), xp)
-        shape = iter(a.shape)
-        first, second, *spatial = [next(shape) if letter in letters else 1 for letter in order]
-        if role == "w" or (role == "x" and self.grouped == "N"):  # the elements of a group are contiguous
-            return xp.reshape(a, (groups, first // groups, second, *spatial))
-        a = xp.reshape(a, (first, groups, second // groups, *spatial))
-        return permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
+        """View an array as canonical: the group in front, then torch's order, spatial axes last.
+
+        The groups are split off where they stand: what follows is a single transpose, which cancels with its inverse.
+        """
+        names, letters, grouped = self._names(role), self.letters(role), self._grouped(role)
+        sizes = {letter: a.shape[axis] for axis, letter in enumerate(letters)}
+        sizes |= {GROUP: groups, grouped: sizes.get(grouped, 1) // groups}
+        a = xp.reshape(a, tuple(sizes.get(name, 1) for name in names))
+        return permute_dims(a, tuple(names.index(name) for name in self._canonical(role)), xp)
 
     def from_canonical(self, role: str, a: Array, xp: Any) -> Array:
         """Undo `to_canonical`."""
+        names, grouped, canonical = self._names(role), self._grouped(role), self._canonical(role)
+        sizes = dict(zip(canonical, a.shape, strict=True))
+        sizes[grouped] *= sizes[GROUP]
+        a = permute_dims(a, tuple(canonical.index(name) for name in names), xp)
+        return xp.reshape(a, tuple(sizes[letter] for letter in self.letters(role)))
+
+    def _grouped(self, role: str) -> str:
+        """The letter of the axis in which the groups stand side by side."""
+        return {"x": self.grouped, "w": "O", "g": "C"}[role]
+
+    def _canonical(self, role: str) -> list[str]:
+        """The axes of a canonical array."""
+        return [GROUP, *HEAD[role], *self.spatial]
+
+    def _names(self, role: str) -> list[str]:
+        """The same axes in the order of the layout: those that it leaves out first, the groups before their letter."""
         letters = self.letters(role)
-        order = HEAD[role] + self.spatial
-        if role == "w" or (role == "x" and self.grouped == "N"):
-            groups, first, *rest = a.shape
-            sizes = (groups * first, *rest)
-        else:
-            groups, n, channels, *rest = a.shape
-            a = permute_dims(a, (1, 0, *range(2, a.ndim)), xp)
-            sizes = (n, groups * channels, *rest)
-        present = [letter for letter in order if letter in letters]
-        a = xp.reshape(a, tuple(size for size, letter in zip(sizes, order, strict=True) if letter in letters))
-        return permute_dims(a, tuple(present.index(letter) for letter in letters), xp)
+        names = [*(letter for letter in HEAD[role] + self.spatial if letter not in letters), *letters]
+        names.insert(names.index(self._grouped(role)), GROUP)
+        return names

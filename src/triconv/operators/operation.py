@@ -73,7 +73,12 @@ class Call:
     @property
     def params(self) -> dict[str, Any]:
         """The parameters of the contraction."""
-        return {"geometry": self.geometry, "algorithm": self.algorithm, "precision": self.precision}
+        return {
+            "geometry": self.geometry,
+            "algorithm": self.algorithm,
+            "precision": self.precision,
+            "orders": self.layout.orders,
+        }
 
     def __call__(self, *arrays: Array) -> Array:
         """Run forward."""

@@ -18,7 +18,7 @@ from triconv.backends.base import Standard, order_of
 from triconv.geometry import Geometry
 from triconv.geometry.integers import shown
 from triconv.kernels import depthwise, direct, fft, gemm, vendor
-from triconv.kernels.problem import Problem
+from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import Cost, Schedule
 from triconv.kernels.target import Target, target_of
 from triconv.rules import LETTERS, ROLES
@@ -70,8 +70,16 @@ def check_algorithm(algorithm: str) -> None:
         raise ValueError(msg)
 
 
-def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standard, dtype: Any) -> Problem:
-    """The problem of two canonical arrays, with sums in `dtype`."""
+def problem_of(
+    contraction: str,
+    a: Any,
+    b: Any,
+    geometry: Geometry,
+    lib: Standard,
+    dtype: Any,
+    orders: tuple[str, ...] = FIRST,
+) -> Problem:
+    """The problem of two canonical arrays, with sums in `dtype`; `orders` are of arrays that have no strides."""
     letters: dict[str, int] = {}
     for role, operand in zip(ROLES[contraction].operands, (a, b), strict=True):
         letters |= zip(LETTERS[role], operand.shape, strict=False)
@@ -79,7 +87,8 @@ def problem_of(contraction: str, a: Any, b: Any, geometry: Geometry, lib: Standa
     groups, n, c, k = (letters[letter] for letter in ("group", "n", "c", "k"))
     first = order_of(a)
     known = dict(zip(ROLES[contraction].operands, (first, order_of(b)), strict=True))
-    orders = tuple(known.get(role, first) for role in "xwg")  # the result is to be as the first operand
+    # the result is to be as the first operand
+    orders = tuple(known.get(role, first) or order for role, order in zip("xwg", orders, strict=True))
     return Problem(contraction, geometry, groups, n, c, k, itemsize, kind, orders)
 
 
@@ -191,7 +200,9 @@ def _candidate(name: str, problem: Problem, target: Target) -> Candidate:
         cost: Cost = kernel.cost(schedule, problem, target)
         is_integer = problem.kind == "integer" and cost.kind == "matrix"
         rate = rates.integer if is_integer else getattr(rates, cost.kind)
-        seconds = cost.amount / rate + (problem.bytes + cost.moved) / rates.bandwidth + cost.operations * rates.overhead
+        transposed = target.transpose_passes * problem.bytes_last if schedule.orders == FIRST else 0
+        moved = problem.bytes + cost.moved + transposed
+        seconds = cost.amount / rate + moved / rates.bandwidth + cost.operations * rates.overhead
         obstacle = caution(problem, target) if caution else None
         if cost.operations > target.largest_operations:
             obstacle = f"a program of {cost.operations:,} operations"

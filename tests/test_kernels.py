@@ -137,7 +137,7 @@ def phase_schedules(draw, kernel, form, geometry):
             split_line=draw(st.integers(1, 3)),
         )
     if kernel == "depthwise":
-        flags = {name: draw(st.booleans()) for name in ("pads_in_place", "by_kernel_rows")}
+        flags = {name: draw(st.booleans()) for name in ("pads_in_place", "channels_last", "by_kernel_rows")}
         return PhaseSchedule(step=draw(st.integers(0, last.kernel_size)), **flags)
     return PhaseSchedule(rows=draw(st.integers(0, first.output_size)) if kernel == "fft" else 0)
 
@@ -152,7 +152,8 @@ def schedules(draw, kernel, asked):
     phases = []
     for phase, _ in proposed.by_phases():
         phases.append(draw(phase_schedules(kernel, proposed.form, phase.geometry)))
-    return dataclasses.replace(proposed, samples=samples, groups=groups, phases=tuple(phases))
+    orders = draw(st.tuples(*[st.sampled_from(["first", "last"])] * 3))
+    return dataclasses.replace(proposed, samples=samples, groups=groups, phases=tuple(phases), orders=orders)
 
 
 @pytest.mark.parametrize("kernel", ["gemm", "depthwise", "fft"])

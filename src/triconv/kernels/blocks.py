@@ -8,7 +8,7 @@ from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
-from triconv.kernels.problem import Problem
+from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import Schedule
 from triconv.kernels.target import Target
 
@@ -23,15 +23,19 @@ def map_samples(f: Callable[..., Array], x: Array, weights: list[Array], schedul
     samples, width = schedule.samples, schedule.groups
     if not (samples or width):
         return f(x, *weights)
-    x = _exchanged(x, lib)  # (n, groups, ...): the samples stand first in what users have
     if not width:
-        y = _map_in_blocks(lambda x: _exchanged(f(_exchanged(x, lib), *weights), lib), [x], samples, lib)
-        return _exchanged(y, lib)
+        x_order, _, y_order = schedule.orders
+
+        def block(x: Array) -> Array:
+            return samples_first(f(canonical(x, x_order, lib), *weights), y_order, lib)
+
+        return canonical(_map_in_blocks(block, [samples_first(x, x_order, lib)], samples, lib), y_order, lib)
+    x = samples_first(x, "first", lib)
 
     def sample(x: Array) -> Array:  # (groups, ...)
         return _map_in_blocks(lambda x, *weights: f(x[:, None, ...], *weights)[:, 0, ...], [x, *weights], width, lib)
 
-    return _exchanged(_loop(lib.map_blocks, sample, x), lib)
+    return canonical(_loop(lib.map_blocks, sample, x), "first", lib)
 
 
 def sum_samples(f: Callable[..., Array], g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -40,9 +44,12 @@ def sum_samples(f: Callable[..., Array], g: Array, x: Array, schedule: Schedule,
     if not (samples or width):
         return f(g, x)
     n = x.shape[1]
-    g, x = _exchanged(g, lib), _exchanged(x, lib)
+    x_order, _, g_order = schedule.orders if not width else FIRST
+    g, x = samples_first(g, g_order, lib), samples_first(x, x_order, lib)
     if not width:
-        return _sum_in_blocks(lambda g, x: f(_exchanged(g, lib), _exchanged(x, lib)), [g, x], samples, lib)
+        return _sum_in_blocks(
+            lambda g, x: f(canonical(g, g_order, lib), canonical(x, x_order, lib)), [g, x], samples, lib
+        )
 
     def sample(g: Array, x: Array) -> Array:  # (groups, ...)
         return _map_in_blocks(lambda g, x: f(g[:, None, ...], x[:, None, ...]), [g, x], width, lib)
@@ -155,9 +162,20 @@ def _split(arrays: list[Array], count: int, lib: Standard) -> tuple[list[Array],
     return heads, [a[whole * count :, ...] for a in arrays] if rest else []
 
 
-def _exchanged(a: Array, lib: Standard) -> Array:
-    """Samples and groups exchanged."""
-    return permute_dims(a, (1, 0, *range(2, a.ndim)), lib.xp)
+def samples_first(a: Array, order: str, lib: Standard) -> Array:
+    """A canonical array with its samples first, as users have them, in the order in which it stands in memory.
+
+    That is (n, groups, channels, *positions), or (n, *positions, groups, channels) with channels "last".
+    """
+    behind = (*range(3, a.ndim), 0, 2) if order == "last" else (0, *range(2, a.ndim))
+    return permute_dims(a, (1, *behind), lib.xp)
+
+
+def canonical(a: Array, order: str, lib: Standard) -> Array:
+    """Undo `samples_first`."""
+    last = a.ndim - 1
+    others = (0, last, *range(1, last - 1)) if order == "last" else (0, *range(2, a.ndim))
+    return permute_dims(a, (last - 1 if order == "last" else 1, *others), lib.xp)
 
 
 def _loop(loop: Callable[..., Array], f: Callable[..., Array], *arrays: Array) -> Array:

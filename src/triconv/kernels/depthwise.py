@@ -78,7 +78,7 @@ def _shifted(
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
     """`polyphase.windows`; or padded one by one, for a compiler to do it as they are read."""
     if not how.pads_in_place:
-        yield from polyphase.windows(x, geometry.axes, lib)
+        yield from polyphase.windows(x, geometry.axes, lib, channels_last=how.channels_last)
         return
     for tap in itertools.product(*map(range, geometry.kernel_size)):
         starts = [axis.dilation * t - axis.pad_lo for axis, t in zip(geometry.axes, tap, strict=True)]
@@ -118,9 +118,11 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
         step = tap_loops.step_of(geometry, target.taps_per_step)
     taps = step or taps
     reads = view.c if is_conv else view.c * view.k
+    pads_in_place = target.compiled and reads == 1 and taps <= target.fused_padding_taps
     return PhaseSchedule(
         step=step,
-        pads_in_place=target.compiled and reads == 1 and taps <= target.fused_padding_taps,
+        pads_in_place=pads_in_place,
+        channels_last=view.orders[0] == "last" and not pads_in_place,
         by_kernel_rows=is_conv and not step and taps > target.chained_taps,
     )
 
@@ -141,4 +143,6 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     sample = (view.bytes_of["x"] + view.bytes_of["g"]) / (view.n * view.groups)
     if view.c > target.many_channels and sample > target.cached_bytes:
         amount *= target.uncached  # all channels are read once for each output channel, and no longer from a cache
+    if target.compiled and view.orders[0] == "last":
+        amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
     return Cost(kind, amount, 2.0 * written, temporary, operations)

@@ -35,6 +35,7 @@ class PhaseSchedule:
     pads_in_place: bool = (
         False  # whether each tap pads what it reads, for a compiler to fuse, instead of reading a padded copy
     )
+    channels_last: bool = False  # whether that padded copy has channels last in memory
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves
 
     def __str__(self) -> str:

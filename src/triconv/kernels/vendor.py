@@ -149,7 +149,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
-        amount *= model.weight_vjp if is_weight_vjp else 1
+        is_last = view.orders[0] == "last"
+        amount *= (model.last_weight_vjp if is_last else model.weight_vjp) if is_weight_vjp else 1
         amount *= model.strided if ndim > 1 and view.phases > 2 else 1
     amount *= model.volume if ndim > 2 else 1
     amount *= model.patches if all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) else 1

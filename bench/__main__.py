@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import fit, grid, implementations, machine, measure, report, workloads
+from . import fit, grid, implementations, machine, measure, report, training_steps, workloads
 
 HERE = Path(__file__).parent
 
@@ -22,6 +22,12 @@ def main(argv: list[str] | None = None) -> int:
         return _fit(arguments)
     versions = machine.versions()
     name = arguments.name or versions["device"].replace(" ", "-").lower()
+    if arguments.models is not None:
+        libraries = arguments.library or ["jax", "torch"]
+        rows = list(training_steps.run(arguments.models, libraries, arguments.layout, arguments.seconds))
+        _save(f"{name}-models.json", {"versions": versions, "models": rows})
+        print(f"{machine.line(versions)}\n\n{training_steps.table(rows)}")
+        return 1 if any("failed" in row for row in rows) else 0
     return _grid(arguments, versions, name)
 
 
@@ -48,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=0.6, help="for each implementation and task, in all passes")
     parser.add_argument(
         "--passes", type=int, default=None, help="over the grid; by default 3 on a CPU, whose speed drifts, else 1"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=None,
+        help="training steps of whole models instead of the grid, or of those whose names contain one of these",
     )
     parser.add_argument(
         "--fit", nargs="*", default=None, help="vary the planner's constants, or those whose names contain one of these"

@@ -13,6 +13,10 @@ Array = Any
 Conv = Callable[..., Array]
 
 
+# scale of the last norm of a residual block, as in `flax_models`
+RESIDUAL_SCALE = 0.2
+
+
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` without a bias, by any function with the signature of ``torch.nn.functional.conv2d``."""
 
@@ -35,6 +39,7 @@ class Block(nn.Module):
         super().__init__()
         self.first, self.first_norm = Conv2d(conv, c, k, 3, stride), nn.BatchNorm2d(k)
         self.second, self.second_norm = Conv2d(conv, k, k, 3), nn.BatchNorm2d(k)
+        nn.init.constant_(self.second_norm.weight, RESIDUAL_SCALE)
         self.short = nn.Identity()
         if c != k or stride > 1:
             self.short = nn.Sequential(Conv2d(conv, c, k, 1, stride), nn.BatchNorm2d(k))
@@ -94,8 +99,11 @@ MODELS: dict[str, tuple[Callable[[Conv], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def step(name: str, conv: Conv, channels: str = "first") -> Callable[[], list[Array]]:
-    """Return a function that gives the loss and its gradients, the mean square of the output as in `flax_models`."""
+def step(name: str, conv: Conv, channels: str = "first") -> Callable[..., list[Array]]:
+    """Return a function that gives the loss, the mean square of the output as in `flax_models`, and its gradients.
+
+    Its argument `nudge` changes the input by this part, at random.
+    """
     make, shape = MODELS[name]
     order = torch.channels_last if channels == "last" else torch.contiguous_format
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -104,8 +112,10 @@ def step(name: str, conv: Conv, channels: str = "first") -> Callable[[], list[Ar
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device, memory_format=order)
     params = list(model.parameters())
 
-    def run() -> list[Array]:
-        loss = model(x).square().mean()
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(x)
+
+    def run(nudge: float = 0.0) -> list[Array]:
+        loss = model(x * (1 + nudge * noise) if nudge else x).square().mean()
         return [loss.detach(), *torch.autograd.grad(loss, params)]
 
     return run

@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import fit, grid, implementations, machine, measure, report, training_steps, workloads
+from . import fit, grid, implementations, machine, measure, rates, report, training_steps, workloads
 
 HERE = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 1 if an implementation failed."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.write and arguments.fit is None:
+        parser.error("--write goes with --fit")
     if not arguments.default_malloc:
         machine.keep_memory()
     if arguments.fit is not None:
@@ -64,15 +67,39 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fit", nargs="*", default=None, help="vary the planner's constants, or those whose names contain one of these"
     )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PATH",
+        help="with --fit: measure the rates and write them to a file for TRICONV_TARGET, with the constants named after --fit "
+        "whose other values are faster",
+    )
     parser.add_argument("--default-malloc", action="store_true", help="leave the C library's memory to its defaults")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
     return parser
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    for library in arguments.library or ["jax", "numpy"]:
-        works = workloads.load(arguments.only, batch=arguments.sizes or "cpu")
-        print(f"{library}\n{fit.table(list(fit.fit(works, library, arguments.fit, arguments.seconds)))}")
+    """Vary the constants; or, with `--write`, measure the rates, and keep the values of the constants named that are faster."""
+    works = workloads.load(arguments.only, batch=arguments.sizes or "cpu")
+    names = arguments.library or (["jax", "numpy", "torch"] if arguments.write else ["jax", "numpy"])
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for library in dict.fromkeys(name.split(".")[0] for name in names):
+        if library in ("jax", "torch") and not machine.has(library):
+            continue
+        entry: dict[str, dict[str, float]] = {}
+        if arguments.write:
+            here = rates.Machine(library, arguments.seconds)
+            entry["rates"] = rates.measured(here)
+            found[library, here.kind] = entry
+            print(rates.table(here, entry["rates"]), flush=True)
+        if not arguments.write or (arguments.fit and library in fit.LIBRARIES):
+            rows = list(fit.fit(works, library, arguments.fit, arguments.seconds))
+            entry["constants"] = fit.faster(rows)
+            print(f"{library}\n{fit.table(rows)}", flush=True)
+    if arguments.write:
+        rates.write(arguments.write, found, machine.versions())
+        print(f"{arguments.write}: set TRICONV_TARGET to this path")
     return 0
 
 

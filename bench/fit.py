@@ -16,12 +16,15 @@ from typing import Any
 import triconv
 from triconv.backends import BACKENDS
 from triconv.kernels.schedule import Schedule
-from triconv.kernels.target import Target, changed, target_of
+from triconv.kernels.target import Target, changed, constant_types, target_of
 
 from . import implementations, measure
 from .workloads import Workload
 
 FACTORS = (0.25, 0.5, 2, 4)
+LIBRARIES = ("jax", "numpy")
+# a value that was tried is taken for faster if it is by this factor, in the geometric mean of so many contractions
+GAIN, CELLS = 1.05, 3
 # the contraction that a task is, of a workload and of a transposed one
 CONTRACTIONS = {
     "forward": ("conv", "conv_input_vjp"),
@@ -117,6 +120,16 @@ def _prepared(work: Workload, task: str, library: str) -> implementations.Prepar
 
     jax.clear_caches()  # what was traced before keeps its schedule
     return implementations.in_jax(work, task, implementations.by_triconv(work))
+
+
+def faster(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The constants of `Target` with the value that is fastest, where one that was tried is faster than the present one."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        is_better = row["ratio"] > max(GAIN, best.get(row["constant"], {"ratio": 0.0})["ratio"])
+        if row["constant"] in constant_types() and is_better and len(row["cells"]) >= CELLS:
+            best[row["constant"]] = row
+    return {name: row["tried"] for name, row in best.items()}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

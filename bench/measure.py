@@ -74,7 +74,7 @@ def add(
             "ms": statistics.median(medians),
             "ms_of_passes": medians,
             "runs": before["runs"] + len(taken),
-            "compile_s": entry.compile_seconds,
+            "compile_s": before.get("compile_s", entry.compile_seconds),  # later passes may find caches filled
             "temporary_bytes": entry.temporary_bytes,
         }
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .implementations import geometric_mean
+from . import machine
+from .implementations import PLAIN, geometric_mean
 
 Run = dict[str, Any]
 TASK_NAMES = {"forward": "forward", "input_vjp": "input VJP", "weight_vjp": "weight VJP"}
+LIBRARY_NAMES = {
+    "jax": "JAX, jitted",
+    "numpy": "NumPy",
+    "torch.eager": "torch tensors, eager",
+    "torch.compile": "torch tensors, compiled",
+}
+SLOW = 0.95  # cells below it are listed
 
 
 def ratios(cell: dict[str, Any]) -> dict[str, float]:
@@ -18,21 +26,39 @@ def ratios(cell: dict[str, Any]) -> dict[str, float]:
 
 
 def tables(run: Run) -> str:
-    """Return one table per library and variant, one row per workload, and the geometric means."""
-    parts = [", ".join(f"{name} {value}" for name, value in run["versions"].items() if value)]
+    """Return a summary, and one table per library and variant: one row per workload, and the geometric means."""
     kinds = dict.fromkeys((cell["library"], cell["variant"]) for cell in run["cells"])
-    for library, variant in kinds:
+    of = {kind: [c for c in run["cells"] if (c["library"], c["variant"]) == kind] for kind in kinds}
+    parts = [machine.line(run["versions"])]
+    if summarized := {_title(*kind): cells for kind, cells in of.items() if kind[0] != "plain"}:
+        parts.append(_summary(summarized))
+    for (library, variant), cells in of.items():
         if library == "plain":
-            parts.append(_plain(run))
+            parts.append(_plain(cells))
             continue
-        title = {"jax": "JAX, jitted", "numpy": "NumPy"}[library]
-        if len(kinds) > 3:
-            title += f", {variant}"
-        cells = [cell for cell in run["cells"] if (cell["library"], cell["variant"]) == (library, variant)]
+        title = _title(library, variant)
         parts.append(_table(title, cells))
         if library == "jax" and run["versions"]["platform"] != "cpu":
             parts.append(_limits(title, cells, run["ceilings"][variant]))
     return "\n\n".join(parts)
+
+
+def _title(library: str, variant: str) -> str:
+    """The library and the variant; of the plain one, the layout alone."""
+    return f"{LIBRARY_NAMES[library]}, {variant.removeprefix(f'{PLAIN.dtype}, {PLAIN.precision} precision, ')}"
+
+
+def _summary(tables: dict[str, list[dict[str, Any]]]) -> str:
+    """One row per library and variant and other implementation: the geometric mean, the least cell, and how many are slow."""
+    head = ["times as long as triconv", "cells", "geometric mean", "least", f"under {SLOW}"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for title, cells in tables.items():
+        for other in dict.fromkeys(name for cell in cells for name in ratios(cell)):
+            measured = [ratio[other] for cell in cells if other in (ratio := ratios(cell))]
+            slow = sum(ratio < SLOW for ratio in measured)
+            numbers = [f"{geometric_mean(measured):.2f}", f"{min(measured):.2f}", str(slow)]
+            lines.append(f"| {other}, {title} | " + " | ".join([str(len(measured)), *numbers]) + " |")
+    return "\n".join(lines)
 
 
 def _limits(title: str, cells: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
@@ -75,16 +101,21 @@ def _table(title: str, cells: list[dict[str, Any]]) -> str:
             means.append(geometric_mean(measured) if measured else None)
     lines.append("| **geometric mean** | " + " | ".join(map(_number, means)) + " |")
     for other in compared:
-        measured = [ratio[other] for ratio in by.values() if other in ratio]
-        lines += [
-            "",
-            f"{other} / triconv, {len(measured)} cells: {geometric_mean(measured):.2f} (least {min(measured):.2f})",
-        ]
+        measured = {
+            f"{workload} {TASK_NAMES.get(task, task)}": ratio[other]
+            for (workload, task), ratio in by.items()
+            if other in ratio
+        }
+        slow = sorted((value, name) for name, value in measured.items() if value < SLOW)
+        mean = geometric_mean(list(measured.values()))
+        least = f"least {min(measured.values()):.2f}; under {SLOW}: {len(slow)}"
+        lines += ["", f"{other} / triconv, {len(measured)} cells: {mean:.2f} ({least})"]
+        if slow:
+            lines += ["", f"under {SLOW}: " + ", ".join(f"{name} {value:.2f}" for value, name in slow)]
     return "\n".join(lines)
 
 
-def _plain(run: Run) -> str:
-    cells = [cell for cell in run["cells"] if cell["library"] == "plain"]
+def _plain(cells: list[dict[str, Any]]) -> str:
     lines = ["| others in NumPy | task | times as long |", "|---|---|---:|"]
     for cell in cells:
         for name, ratio in ratios(cell).items():
@@ -107,38 +138,40 @@ def plot(run: Run, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    first = [cell for cell in run["cells"] if cell["variant"] == run["cells"][0]["variant"]]
-    libraries = [name for name in ("jax", "numpy") if any(cell["library"] == name for cell in first)]
-    if not libraries or not any(cell["task"] in TASK_NAMES for cell in first):
+    plain = [cell for cell in run["cells"] if cell["variant"].startswith(f"{PLAIN.dtype}, {PLAIN.precision}")]
+    drawn = [cell for cell in plain if cell["library"] in LIBRARY_NAMES and cell["task"] in TASK_NAMES]
+    if not drawn:
         return
-    figure, axes = plt.subplots(1, len(libraries), figsize=(6.5 * len(libraries), 8), sharey=True, squeeze=False)
+    libraries = [name for name in LIBRARY_NAMES if any(cell["library"] == name for cell in drawn)]
+    layouts = list(dict.fromkeys(cell["layout"] for cell in drawn))
+    names = list(dict.fromkeys(cell["workload"] for cell in drawn))
+    rows, columns = len(layouts), len(libraries)
+    size = (6.5 * columns, (1 + 0.35 * len(names)) * rows + 1)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex="col", sharey=True, squeeze=False)
     colors, marks = {"lax": "#c0392b", "torch": "#2c6fbb"}, {"forward": "o", "input_vjp": "s", "weight_vjp": "^"}
-    for axis, library in zip(axes[0], libraries, strict=True):
-        cells = [cell for cell in first if cell["library"] == library and cell["task"] in marks]
-        names = list(dict.fromkeys(cell["workload"] for cell in cells))
-        for cell in cells:
-            for other, ratio in ratios(cell).items():
-                axis.plot(
-                    ratio,
-                    names.index(cell["workload"]),
-                    marks[cell["task"]],
-                    color=colors[other],
-                    ms=6,
-                    alpha=0.75,
-                    mew=0,
-                )
-        axis.axvline(1, color="black", lw=0.8)
-        axis.set_xscale("log")
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.grid(axis="x", alpha=0.3)
+    for row, layout in enumerate(layouts):
+        for column, library in enumerate(libraries):
+            axis = axes[row, column]
+            for cell in (cell for cell in drawn if (cell["library"], cell["layout"]) == (library, layout)):
+                for other, ratio in ratios(cell).items():
+                    place, mark = names.index(cell["workload"]), marks[cell["task"]]
+                    axis.plot(ratio, place, mark, color=colors[other], ms=6, alpha=0.75, mew=0)
+            axis.axvline(1, color="black", lw=0.8)
+            axis.set_xscale("log")
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(len(names) - 0.5, -0.5)
+            axis.grid(axis="x", alpha=0.3)
+            axis.set_title(f"{LIBRARY_NAMES[library]}, channels {layout}")
+    for axis in axes[-1]:
         axis.set_xlabel("times as long as triconv (right of the line: slower than triconv)")
-        axis.set_title({"jax": "JAX, jitted", "numpy": "NumPy"}[library])
     handles = [plt.Line2D([], [], marker=mark, ls="", color="gray", label=TASK_NAMES[t]) for t, mark in marks.items()]
     handles += [plt.Line2D([], [], marker="o", ls="", color=color, label=name) for name, color in colors.items()]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=9, frameon=False)
     figure.suptitle(
-        ", ".join(f"{name} {run['versions'][name]}" for name in ("device", "jax", "torch", "numpy")), fontsize=10
+        ", ".join(
+            f"{name} {run['versions'][name]}" for name in ("device", "jax", "torch", "numpy") if run["versions"][name]
+        ),
+        fontsize=10,
     )
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, dpi=110)

@@ -13,6 +13,8 @@ from rich.text import Text
 import triconv
 from triconv.backends import BACKENDS
 from triconv.checking.selfcheck import CONTRACTIONS, ORACLES, Agreement, Result
+from triconv.kernels import target
+from triconv.kernels.target_file import VARIABLE
 
 MARKS = {
     Agreement.AGREES: Text("yes", style="green"),
@@ -132,6 +134,10 @@ def show_backends() -> None:
         else:
             table.add_row(name, "-", Text(f"install it with: {kind.install_command()}"), style="dim")
     console.print(table)
+    if of_machine := target.fitted():
+        (path,) = {entry.path for entry in of_machine.values()}
+        names = ", ".join(f"{library} on {kind}" for library, kind in of_machine)
+        console.print(f"rates of {names}: from {path} ({VARIABLE})", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(results: list[Result], *, merge: bool) -> Table:

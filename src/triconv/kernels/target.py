@@ -2,7 +2,8 @@
 
 Each constant has its unit and its reason here, and nowhere else. Sizes and model factors are of the order of a small machine's
 and a large accelerator's: only ratios matter. ``python -m bench --fit`` fits them again: it varies one after the other,
-times the workloads, and prints which values are faster on the machine at hand.
+times the workloads, and prints which values are faster on the machine at hand. With ``--write PATH`` it measures the rates and
+writes a file of them, which `target_file` reads where the environment variable ``TRICONV_TARGET`` names it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from triconv.backends.base import Standard
+from triconv.kernels import target_file
 
 MIB = 2**20
 
@@ -79,6 +81,7 @@ class Target:
     positions_whole: bool = (
         False  # whether the positions of an array can be kept whole on each device where it is sharded
     )
+    source: str = ""  # the file that its rates were read from, if there is one
     vendor_name: str = ""  # the library, as messages name it
     vendor_axes: range | None = None  # how many spatial axes its own convolution takes, if it has one
     vendor_steps: int | None = None  # the longest stride or dilation that it takes, if there is a limit
@@ -215,6 +218,16 @@ def target_of(lib: Standard, array: Any = None) -> Target:
     return _target(type(lib), lib.device_kind(array), *known, _CHANGES.get())  # type: ignore[arg-type] # a class is hashable
 
 
+def constant_types() -> dict[str, type]:
+    """The constants of `Target` that are one number, and whether each is an int or a float."""
+    return {field.name: type(field.default) for field in fields(Target) if type(field.default) in (int, float)}
+
+
+def fitted() -> dict[tuple[str, str], target_file.Fitted]:
+    """What was measured on this machine, by the library and the kind of device; see `target_file`."""
+    return target_file.fitted(frozenset(Rates._fields), frozenset(constant_types().items()))
+
+
 @functools.lru_cache(256)
 def _target(
     backend: type[Standard],
@@ -224,8 +237,12 @@ def _target(
     transposes: bool,
     changes: tuple[tuple[str, Any], ...],
 ) -> Target:
+    target = TARGETS["compiled" if backend.compiles else "called", kind]
+    if of_machine := fitted().get((backend.name, kind)):
+        rates = target.rates._replace(**of_machine.rates)
+        target = replace(target, rates=rates, source=of_machine.path, **of_machine.constants)
     return replace(
-        TARGETS["compiled" if backend.compiles else "called", kind],
+        target,
         kind=kind,
         compiled=backend.compiles,
         partitioned=partitioned,

@@ -16,6 +16,7 @@ from triconv.backends import backend_of
 from triconv.geometry.integers import shown
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Schedule
+from triconv.kernels.target_file import VARIABLE
 from triconv.operators.derivatives import resolve_call
 from triconv.planning import planner
 from triconv.rules import ROLES
@@ -47,10 +48,13 @@ class Explanation(NamedTuple):
     operator: str
     geometry: Any
     rows: tuple[Row, ...]
+    source: str = ""
+    """The file that the rates were read from, if ``TRICONV_TARGET`` names one that has them."""
 
     def __str__(self) -> str:
         lines = [f"{self.operator}, groups={self.geometry.groups}"]
         lines += [f"  axis {number}: {axis}" for number, axis in enumerate(self.geometry.axes)]
+        lines += [f"  rates from {self.source} ({VARIABLE})"] if self.source else []
         for row in self.rows:
             lines.append(
                 f"  {row.contraction:<16} {row.algorithm:<9} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
@@ -138,7 +142,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
         rows.append(
             Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured, plan.schedule)
         )
-    return Explanation(op.__name__, call.geometry, tuple(rows))
+    return Explanation(op.__name__, call.geometry, tuple(rows), target.source)
 
 
 def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:

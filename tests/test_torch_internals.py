@@ -159,6 +159,14 @@ def _(torch):
         assert torch._C._len_torch_function_stack() == 1
 
 
+@about("torch._C._is_any_autocast_enabled", "autocast, under which a call is not torch's own convolution as it is")
+def _(torch):
+    assert not torch._C._is_any_autocast_enabled()
+    for kind in ("cpu", "cuda"):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cpu" or torch.cuda.is_available()):
+            assert torch._C._is_any_autocast_enabled() == torch.is_autocast_enabled(kind)
+
+
 @about(
     "torch._dynamo.nonstrict_trace", "torch.compile, which traces an operator with tensors and does not read its Python"
 )

@@ -10,7 +10,7 @@ with JAX and with torch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
@@ -82,30 +82,49 @@ def result_shape(name: str, *operands: Array, **params: Any) -> tuple[int, ...]:
     return (*(letters[letter] for letter in rules.LETTERS[roles.result]), *spatial)
 
 
-def _contract(
+class Planned(NamedTuple):
+    """A contraction of which all is decided: what depends on shapes, dtypes and memory orders alone."""
+
+    contraction: str
+    plan: planner.Plan
+    operands: Any  # dtype that the operands are brought to
+    result: Any  # dtype of the result
+
+
+def planned(
     name: str,
     a: Array,
     b: Array,
     *,
+    lib: Standard,
     geometry: Geometry,
     algorithm: str = "auto",
-    precision: str = "highest",
     dtype: Any = None,
     orders: tuple[str, ...] = FIRST,
-) -> Array:
-    """Pick the kernel and run it, in the dtype in which sums are taken, unless it takes them so in a narrower one."""
-    xp = array_namespace(a, b)
-    lib = backend_of(xp)
+) -> Planned:
+    """Pick the kernel, and the dtype: that in which sums are taken, unless the kernel takes them so in a narrower one."""
+    xp = lib.xp
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
     wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
     plan = planner.plan(
         planner.problem_of(name, a, b, geometry, lib, wide, orders), planner.target_of(lib, a), algorithm
     )
     own = lib.product_dtype(both, a) if plan.algorithm == "vendor" else wide
-    a, b = (xp.astype(operand, own if own == dtype else wide, copy=False) for operand in (a, b))
+    return Planned(name, plan, own if own == dtype else wide, dtype)
+
+
+def run(planned: Planned, a: Array, b: Array, lib: Standard, precision: str) -> Array:
+    """Run the kernel by its schedule."""
+    name, plan, dtype, result_dtype = planned
+    a, b = lib.cast(a, dtype), lib.cast(b, dtype)
     with lib.precision(precision):
         result = (_by_sample if plan.by_sample else _at_once)(name, plan, a, b, lib)
-    return xp.astype(result, dtype, copy=False)
+    return lib.cast(result, result_dtype)
+
+
+def _contract(name: str, a: Array, b: Array, *, precision: str = "highest", **params: Any) -> Array:
+    lib = backend_of(array_namespace(a, b))
+    return run(planned(name, a, b, lib=lib, **params), a, b, lib, precision)
 
 
 def _at_once(name: str, plan: planner.Plan, a: Array, b: Array, lib: Standard) -> Array:

@@ -6,6 +6,7 @@ Read in this order: `batching` (`vmap` as one call), `conjugation` (complex cota
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -13,6 +14,7 @@ BINDINGS = {"jax": "triconv.autodiff.jax_primitives", "torch": "triconv.autodiff
 """Per library: the module whose contractions its autodiff can differentiate."""
 
 
+@functools.cache
 def binding(library: str) -> Any:
     """The module with the contractions for a library; the plain one, if the library has no autodiff."""
     return importlib.import_module(BINDINGS.get(library, "triconv.contractions"))

@@ -1,7 +1,8 @@
 """torch autograd functions for the contractions.
 
 There is one function class for the three bilinear contractions and one for the two linear maps. Their backwards call them
-again, so derivatives of any order are defined. torch's gradient of a complex function is conjugated, see `conjugation`.
+again, so derivatives of any order are defined. A call that nothing but autograd sees is one function, `Whole`. torch's gradient
+of a complex function is conjugated, see `conjugation`.
 
 Some of torch's transforms cannot use an autograd function. Forward mode over forward mode drops its mixed derivatives, and
 `torch.jit.trace` and `torch.func.functionalize` reject it; there torch differentiates the kernel itself. The older batching
@@ -98,6 +99,28 @@ class Linear(Function):
     def vmap(_info: Any, in_dims: tuple[Any, ...], name: str, params: dict[str, Any], a: Array) -> Any:
         """Put the batch in front: the map works on the last axes."""
         return _apply(name, params, torch.movedim(a, in_dims[2], 0)), 0
+
+
+class Whole(Function):
+    """A prepared call of an operator as one function, where nothing but autograd sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, prepared: Any, a: Array, b: Array, *rest: Array) -> Array:
+        """Run it; of a bias, the derivatives need no values."""
+        ctx.prepared, ctx.rest = prepared, [array.detach() for array in rest]
+        ctx.save_for_backward(a, b)
+        return prepared.run(a, b, *rest).detach()  # torch refuses to write into a view that a function has made
+
+    @staticmethod
+    def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
+        """Apply the rules, which can be differentiated again."""
+        arrays = (*ctx.saved_tensors, *ctx.rest)
+        return None, *ctx.prepared.call.run_pullback(arrays, ct, ctx.needs_input_grad[1:])
+
+
+def whole(prepared: Any, *arrays: Array) -> Array:
+    """A prepared call, known to autograd as one function."""
+    return Whole.apply(prepared, *arrays)
 
 
 def conv(x: Array, w: Array, **params: Any) -> Array:

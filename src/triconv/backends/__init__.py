@@ -7,7 +7,7 @@ all uses of private names, `torch_order` the memory order, `torch_products` the 
 
 from __future__ import annotations
 
-from triconv.backends.base import BACKENDS, Standard, backend_of, to_numpy
+from triconv.backends.base import BACKENDS, ArrayKind, Standard, backend_of, to_numpy
 from triconv.backends.cupy_backend import CuPy
 from triconv.backends.jax_backend import JAX
 from triconv.backends.numpy_backend import NumPy
@@ -16,4 +16,4 @@ from triconv.backends.torch_backend import Torch
 
 BACKENDS |= {kind.name: kind for kind in (NumPy, JAX, Torch, CuPy, Strict)}
 
-__all__ = ["BACKENDS", "Standard", "backend_of", "to_numpy"]
+__all__ = ["BACKENDS", "ArrayKind", "Standard", "backend_of", "to_numpy"]

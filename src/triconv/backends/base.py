@@ -9,7 +9,7 @@ import importlib.metadata
 import importlib.util
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -26,6 +26,21 @@ NUMBERS = (
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     *("longdouble", "clongdouble", "float128", "complex256"),
 )
+
+
+def _never(*_arguments: Any) -> bool:
+    return False
+
+
+class ArrayKind(NamedTuple):
+    """What to know of the arrays of one type before a call that was prepared for others is run with them."""
+
+    signature: Callable[[Array], Any]
+    """All that checks and plans read of such an array, hashable; None if it is an unusual one."""
+    is_watched: Callable[[], bool] = _never
+    """Whether a transform, a tracer or a mode sees what is called now."""
+    is_recorded: Callable[[Sequence[Array]], bool] = _never
+    """Whether autograd records what is computed on such arrays."""
 
 
 class Standard:
@@ -116,6 +131,25 @@ class Standard:
     def product_dtype(self, dtype: Any, like: Array) -> Any:
         """The dtype of operands for its own convolution: the accumulator's, unless that convolution rounds such sums once."""
         return self.accumulator(dtype)
+
+    def cast(self, a: Array, dtype: Any) -> Array:
+        """An array in a dtype: the same one, if it has it."""
+        return a if a.dtype == dtype else self.xp.astype(a, dtype, copy=False)
+
+    @classmethod
+    def array_kind(cls, kind: type) -> ArrayKind | None:
+        """What to know of arrays of exactly this type, if a call with such arrays is prepared once for each signature."""
+        return None
+
+    def own_call(
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+    ) -> Callable[..., Array | None] | None:
+        """A contraction of arrays in torch's order, and perhaps a bias, by one call of its own convolution, if there is one.
+
+        The result has the order of memory that `contiguous` gives it. The call may give None: where it would not have the
+        precision that is asked for.
+        """
+        return None
 
     def varies(self, sizes: Iterable[Any]) -> bool:
         """Whether a size is symbolic, to be known when a traced program runs, and its own convolution takes such sizes."""
@@ -331,10 +365,15 @@ def order_of(array: Array) -> str | None:
 
 def permute_dims(a: Array, order: Sequence[int], xp: Any) -> Array:
     """`xp.permute_dims`, as a mere reshape where only axes of length 1 move: XLA would copy."""
-    long = [axis for axis in order if a.shape[axis] != 1]
-    if long == sorted(long):
+    if is_reshape(order, a.shape):
         return xp.reshape(a, tuple(a.shape[axis] for axis in order))
     return xp.permute_dims(a, tuple(order))
+
+
+def is_reshape(order: Sequence[int], shape: Sequence[Any]) -> bool:
+    """Whether only axes of length 1 move in this order of the axes."""
+    long = [axis for axis in order if shape[axis] != 1]
+    return long == sorted(long)
 
 
 def _blocks(a: Array) -> Iterator[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import Array, Orders, Standard, permute_dims, to_native
+from triconv.backends.base import Array, ArrayKind, Orders, Standard, permute_dims, to_native
 from triconv.geometry import Axis, Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
@@ -52,6 +52,11 @@ class JAX(Standard):
     def owns(cls, xp: Any) -> bool:
         """Whether an array namespace is this library's."""
         return array_api_compat.is_jax_namespace(xp)
+
+    @classmethod
+    def array_kind(cls, kind: type) -> ArrayKind | None:
+        """Of arrays, not of traced ones."""
+        return ArrayKind(_signature) if kind.__name__ == "ArrayImpl" else None
 
     @classmethod
     def installed(cls) -> bool:
@@ -368,6 +373,13 @@ class JAX(Standard):
             obj = self.fitted(obj, dtype)
             dtype = self.xp.bfloat16 if dtype is None and name == "bfloat16" else dtype
         return self.xp.asarray(obj, dtype=dtype, device=device)
+
+
+def _signature(array: Array) -> Any:
+    """Of an array on one device: its dtype and shape."""
+    import jax
+
+    return (array.dtype, array.shape) if type(array.sharding) is jax.sharding.SingleDeviceSharding else None
 
 
 def _is_few(number: Any, few: int = FUSED_MATRIX) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import UNMASKED, Array, Standard
+from triconv.backends.base import UNMASKED, Array, ArrayKind, Standard
 
 
 class NumPy(Standard):
@@ -24,6 +24,11 @@ class NumPy(Standard):
     def owns(cls, xp: Any) -> bool:
         """Whether an array namespace is this library's."""
         return array_api_compat.is_numpy_namespace(xp)
+
+    @classmethod
+    def array_kind(cls, kind: type) -> ArrayKind | None:
+        """Of plain arrays, not of subclasses."""
+        return ArrayKind(lambda array: (array.dtype, array.shape, array.strides)) if kind is np.ndarray else None
 
     def obstacle(self, array: Array) -> str:
         """A mask would be lost."""

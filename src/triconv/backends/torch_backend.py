@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import Array, Orders, Standard, to_native
+from triconv.backends.base import Array, ArrayKind, Orders, Standard, to_native
 from triconv.geometry import Geometry
 
 
@@ -39,6 +39,25 @@ class Torch(Standard):
     def installed(cls) -> bool:
         """Whether torch can be imported here."""
         return importlib.util.find_spec("torch") is not None
+
+    @classmethod
+    def array_kind(cls, kind: type) -> ArrayKind | None:
+        """Of plain tensors and parameters, not of other subclasses."""
+        import torch
+
+        from triconv.backends import torch_internals
+
+        if kind not in (torch.Tensor, torch.nn.Parameter):
+            return None
+        return ArrayKind(torch_internals.signature, torch_internals.is_watched, torch_internals.is_recorded)
+
+    def own_call(
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+    ) -> Callable[..., Array | None] | None:
+        """`torch.conv2d` and the like; there is none for weight gradients, and for padding that torch lacks."""
+        from triconv.backends import torch_products
+
+        return torch_products.own_call(contraction, geometry, precision, like)
 
     def devices(self) -> list[str]:
         """The CPU and every accelerator of this process."""
@@ -102,25 +121,13 @@ class Torch(Standard):
 
         return torch_order.entering(arrays, channels_first=channels_first)
 
-    @contextlib.contextmanager
-    def precision(self, level: str) -> Iterator[None]:
+    def precision(self, level: str) -> contextlib.AbstractContextManager[Any]:
         """Float32 products in float32 (no TF32, no bfloat16, no autocast), or as the user configured.
 
         It sets no flag of torch, since flags belong to the whole process; instead, this object computes products differently.
         A program of `torch.compile` keeps the flags from when it was compiled, but cuDNN's convolution never uses TF32.
         """
-        import torch
-
-        if level != "highest":
-            yield
-            return
-        with contextlib.ExitStack() as stack:
-            for kind in ("cpu", "cuda"):
-                if torch.is_autocast_enabled(kind):
-                    stack.enter_context(torch.autocast(kind, enabled=False))  # of this thread alone
-            self._is_highest = True
-            stack.callback(setattr, self, "_is_highest", False)
-            yield
+        return _Highest(self) if level == "highest" else contextlib.nullcontext()
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Return the matrix products of the last two axes, in the precision asked for."""
@@ -246,6 +253,25 @@ class Torch(Standard):
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+class _Highest:
+    """Within it, a backend computes products in full precision, without autocast in this thread."""
+
+    def __init__(self, lib: Torch) -> None:
+        self.lib, self.stack = lib, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        import torch
+
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                self.stack.enter_context(torch.autocast(kind, enabled=False))
+        self.lib._is_highest = True  # noqa: SLF001
+
+    def __exit__(self, *_problem: object) -> None:
+        self.lib._is_highest = False  # noqa: SLF001
+        self.stack.close()
 
 
 def _added(a: Array, places: dict[int, slice], values: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,9 +21,12 @@ __all__ = [
     "is_eager",
     "is_forward_mode",
     "is_legacy_batchedtensor",
+    "is_recorded",
     "is_traced",
     "is_transformed",
+    "is_watched",
     "nonstrict_trace",
+    "signature",
     "statically_known_true",
     "takes_autograd_functions",
 ]
@@ -64,6 +68,33 @@ def is_eager(a: Array) -> bool:
         or is_legacy_batchedtensor(a)
         or torch.compiler.is_compiling()
     )
+
+
+def is_watched() -> bool:
+    """Whether a transform, a tracer, a mode, autocast or forward mode sees what is called now."""
+    return (
+        is_transformed()
+        or is_forward_mode()
+        or is_traced()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._is_any_autocast_enabled()
+        or torch.compiler.is_compiling()
+    )
+
+
+def signature(a: Array) -> Any:
+    """What a plan reads of a dense tensor; None for others."""
+    if a.layout is not torch.strided or a.is_nested or is_legacy_batchedtensor(a):
+        return None
+    dtype = a.dtype
+    flag = has_bfloat16() if dtype is torch.bfloat16 else None
+    return dtype, a.shape, a.stride(), a.device, flag
+
+
+def is_recorded(arrays: Sequence[Array]) -> bool:
+    """Whether autograd records what is computed on plain tensors."""
+    return torch.is_grad_enabled() and any(a.requires_grad for a in arrays)
 
 
 def has_bfloat16() -> bool:

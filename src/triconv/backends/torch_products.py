@@ -6,11 +6,14 @@ forbids TF32, and all other products are computed from float64 copies and rounde
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from triconv.backends import torch_internals
+from triconv.backends import torch_internals, torch_order
+from triconv.geometry import Geometry
 
 Array = Any
 
@@ -21,12 +24,16 @@ def is_narrowed(operation: str, array: Array) -> bool:
     """Whether the user's flags let torch round the operands of float32 products; `operation` is "matmul" or "conv"."""
     if array.dtype not in WIDE:
         return False
+    return _flags(operation, array.device.type).fp32_precision not in ("none", "ieee")
+
+
+@functools.cache
+def _flags(operation: str, device: str) -> Any:
+    """Where torch has the user's flag for an operation on a kind of device."""
     backends = torch.backends
-    if array.device.type == "cpu":
-        module = getattr(backends.mkldnn, operation)
-    else:
-        module = backends.cudnn.conv if operation == "conv" else backends.cuda.matmul
-    return module.fp32_precision not in ("none", "ieee")
+    if device == "cpu":
+        return getattr(backends.mkldnn, operation)
+    return backends.cudnn.conv if operation == "conv" else backends.cuda.matmul
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -73,6 +80,36 @@ def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any])
     exchanged = {"stride": params["dilation"], "dilation": params["stride"]}
     gw = convolution(x, g, params | exchanged)
     return gw[(..., *map(slice, w.shape[2:]))].transpose(0, 1)
+
+
+def own_call(
+    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+) -> Callable[..., Array | None] | None:
+    """See `Standard.own_call`; it gives None where the user's flags would narrow products that are to be in full precision."""
+    axes, dims = geometry.axes, len(geometry.axes)
+    if dims not in (1, 2, 3) or any(a.input_dilation > 1 or a.pad_lo < 0 or not a.output_size for a in axes):
+        return None
+    stride, padding, dilation = ([getattr(a, name) for a in axes] for name in ("stride", "pad_lo", "dilation"))
+    if contraction == "conv" and all(a.pad_lo == a.pad_hi for a in axes):
+        function = (torch.conv1d, torch.conv2d, torch.conv3d)[dims - 1]
+        params: tuple[Any, ...] = (stride, padding, dilation, geometry.groups)
+    elif contraction == "conv_input_vjp":
+        extra = [a.input_size + 2 * a.pad_lo - a.stride * (a.output_size - 1) - a.dilated_kernel for a in axes]
+        if not all(0 <= size < max(a.stride, a.dilation) for size, a in zip(extra, axes, strict=True)):
+            return None
+        function = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[dims - 1]
+        params = (stride, padding, extra, geometry.groups, dilation)
+    else:
+        return None
+    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
+
+    def call(a: Array, w: Array, bias: Array | None = None) -> Array | None:
+        if is_highest and (_has_switch(a) or _needs_doubles(a)):
+            return None
+        y = function(a, w, bias, *params)
+        return torch_order.ordered(y, last=True) if last else y.contiguous()
+
+    return call
 
 
 def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:

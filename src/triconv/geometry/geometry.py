@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,11 @@ class Phase(NamedTuple):
     geometry: Geometry
 
 
-@dataclass(frozen=True, slots=True)
+# taps and phases up to which a geometry keeps them: counting so many takes as long as a small convolution
+KEPT = 256
+
+
+@dataclass(frozen=True)
 class Geometry:
     """The spatial axes of a convolution and its number of groups: all that the three contractions share.
 
@@ -38,6 +43,16 @@ class Geometry:
 
     def __post_init__(self) -> None:
         as_int(self.groups, "groups", least=0)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"axes": self.axes, "groups": self.groups}
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.axes, self.groups))
 
     @classmethod
     def of(
@@ -108,6 +123,13 @@ class Geometry:
 
     def taps(self) -> Iterator[Tap]:
         """Every tap that has meetings, with the slices of the input and of the output that meet there."""
+        return iter(self._kept_taps) if math.prod(self.kernel_size) <= KEPT else self._taps()
+
+    @functools.cached_property
+    def _kept_taps(self) -> tuple[Tap, ...]:
+        return tuple(self._taps())
+
+    def _taps(self) -> Iterator[Tap]:
         per_axis = [
             [(t, *pair) for t in range(axis.kernel_size) if (pair := axis.meetings(t))[0].stop] for axis in self.axes
         ]
@@ -124,6 +146,13 @@ class Geometry:
 
     def phases(self) -> Iterator[Phase]:
         """The polyphase decomposition: convolutions without input dilation that share no output and no tap."""
+        return iter(self._kept_phases) if self.count_phases() <= KEPT else self._phases()
+
+    @functools.cached_property
+    def _kept_phases(self) -> tuple[Phase, ...]:
+        return tuple(self._phases())
+
+    def _phases(self) -> Iterator[Phase]:
         for combination in itertools.product(*(axis.phases() for axis in self.axes)):
             yield Phase(
                 tuple(phase.output for phase in combination),

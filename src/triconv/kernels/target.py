@@ -212,6 +212,11 @@ def changed(**constants: Any) -> Iterator[None]:
         _CHANGES.reset(token)
 
 
+def changes() -> tuple[tuple[str, Any], ...]:
+    """The constants that `changed` has set here: a plan depends on them."""
+    return _CHANGES.get()
+
+
 def target_of(lib: Standard, array: Any = None) -> Target:
     """The target of a library: where an array is, or would be by default."""
     known = lib.is_partitioned(), lib.keeps_positions_whole(), lib.transposes(array)

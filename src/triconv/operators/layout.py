@@ -8,10 +8,11 @@ Both conversions permute the elements, so each is the adjoint and the inverse of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from triconv.backends.base import permute_dims
+from triconv.backends.base import is_reshape
 from triconv.geometry.integers import shown
 
 Array = Any
@@ -111,7 +112,7 @@ class Layout:
         """View an array in torch's order, with an axis of length 1 for each letter that is left out."""
         letters = self.letters(role)
         order = HEAD[role] + self.spatial
-        a = xp.permute_dims(a, tuple(letters.index(letter) for letter in order if letter in letters))
+        a = xp.permute_dims(a, self.torch_order(role))
         for axis, letter in enumerate(order):
             if letter not in letters:
                 a = xp.expand_dims(a, axis=axis)
@@ -124,6 +125,18 @@ class Layout:
         present = [letter for letter in order if letter in letters]
         a = a[tuple(slice(None) if letter in letters else 0 for letter in order)]
         return xp.permute_dims(a, tuple(present.index(letter) for letter in letters))
+
+    def torch_order(self, role: str) -> tuple[int, ...]:
+        """The order in which the axes of a tensor are torch's, without those that it does not have."""
+        letters = self.letters(role)
+        return tuple(letters.index(letter) for letter in HEAD[role] + self.spatial if letter in letters)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it leaves out no letter but the batch, and groups are of channels: torch's convolution has such arrays."""
+        x, g = self.x.replace("N", ""), self.g.replace("N", "")
+        has_letters = sorted(x) == sorted(g) == sorted("C" + self.spatial) and len(self.w) == len(self.spatial) + 2
+        return has_letters and len(self.x) == len(self.g) and self.grouped == "C"
 
     @property
     def orders(self) -> tuple[str, ...]:
@@ -141,23 +154,32 @@ class Layout:
         return x == self.g.removeprefix("N") == "C" + self.spatial and self.w == "OI" + self.spatial
 
     def to_canonical(self, role: str, a: Array, groups: int, xp: Any) -> Array:
-        """View an array as canonical: the group in front, then torch's order, spatial axes last.
-
-        The groups are split off where they stand: what follows is a single transpose, which cancels with its inverse.
-        """
-        names, letters, grouped = self._names(role), self.letters(role), self._grouped(role)
-        sizes = {letter: a.shape[axis] for axis, letter in enumerate(letters)}
-        sizes |= {GROUP: groups, grouped: sizes.get(grouped, 1) // groups}
-        a = xp.reshape(a, tuple(sizes.get(name, 1) for name in names))
-        return permute_dims(a, tuple(names.index(name) for name in self._canonical(role)), xp)
+        """View an array as canonical: the group in front, then torch's order, spatial axes last."""
+        return self.canonical_view(role, a.shape, groups)(a, xp)
 
     def from_canonical(self, role: str, a: Array, xp: Any) -> Array:
         """Undo `to_canonical`."""
+        return self.view_of_canonical(role, a.shape)(a, xp)
+
+    def canonical_view(self, role: str, shape: Sequence[Any], groups: int) -> View:
+        """What `to_canonical` does to an array of a shape.
+
+        The groups are split off where they stand: what follows is a single transpose, which cancels with its inverse.
+        """
+        names, grouped = self._names(role), self._grouped(role)
+        sizes = dict(zip(self.letters(role), shape, strict=True))
+        sizes |= {GROUP: groups, grouped: sizes.get(grouped, 1) // groups}
+        split = tuple(sizes.get(name, 1) for name in names)
+        order = tuple(names.index(name) for name in self._canonical(role))
+        return View.of(tuple(range(len(shape))), shape, split, order)
+
+    def view_of_canonical(self, role: str, shape: Sequence[Any]) -> View:
+        """What `from_canonical` does to an array of a shape."""
         names, grouped, canonical = self._names(role), self._grouped(role), self._canonical(role)
-        sizes = dict(zip(canonical, a.shape, strict=True))
+        sizes = dict(zip(canonical, shape, strict=True))
         sizes[grouped] *= sizes[GROUP]
-        a = permute_dims(a, tuple(canonical.index(name) for name in names), xp)
-        return xp.reshape(a, tuple(sizes[letter] for letter in self.letters(role)))
+        order = tuple(canonical.index(name) for name in names)
+        return View.of(order, shape, tuple(sizes[letter] for letter in self.letters(role)))
 
     def _grouped(self, role: str) -> str:
         """The letter of the axis in which the groups stand side by side."""
@@ -173,3 +195,37 @@ class Layout:
         names = [*(letter for letter in HEAD[role] + self.spatial if letter not in letters), *letters]
         names.insert(names.index(self._grouped(role)), GROUP)
         return names
+
+
+class View(NamedTuple):
+    """An array with its axes in another order, then in another shape, then again in another order.
+
+    An order in which only axes of length 1 move is left to the shape: XLA would copy.
+    """
+
+    before: tuple[int, ...] | None
+    shape: tuple[Any, ...]
+    after: tuple[int, ...] | None
+
+    @classmethod
+    def of(
+        cls, before: tuple[int, ...], sizes: Sequence[Any], shape: tuple[Any, ...], after: tuple[int, ...] = ()
+    ) -> View:
+        """The view of an array with axes of such sizes."""
+        if is_reshape(before, sizes):
+            return cls(None, *_shape_and_order(shape, after))
+        return cls(before, *_shape_and_order(shape, after))
+
+    def __call__(self, a: Array, xp: Any) -> Array:
+        """Apply it to an array."""
+        if self.before is not None:
+            a = xp.permute_dims(a, self.before)
+        a = xp.reshape(a, self.shape)
+        return a if self.after is None else xp.permute_dims(a, self.after)
+
+
+def _shape_and_order(shape: tuple[Any, ...], order: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[int, ...] | None]:
+    """A shape, and an order of its axes unless that is a mere reshape too."""
+    if is_reshape(order, shape):
+        return tuple(shape[axis] for axis in order) or shape, None
+    return shape, order

@@ -7,7 +7,8 @@ along a tangent (`Call.pushforward`), on any library.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ class Call:
         """`__call__`, step by step, with the contractions of the library or with other `contractions`."""
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
-        dtype, final = self._dtypes(arrays, xp)
+        dtype, final = self.dtypes(arrays, lib)
         entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
         by_role = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or binding(lib.name), lib.accumulator(final)
@@ -106,34 +107,40 @@ class Call:
             result = result + self._bias(by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
 
-    def run_pullback(self, arrays: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
-        """`pullback`, step by step."""
+    def run_pullback(
+        self, arrays: tuple[Array, ...], g: Array, needed: Sequence[bool] | None = None
+    ) -> tuple[Array | None, ...]:
+        """`pullback`, step by step; of the arrays that are not `needed`, None."""
         xp = array_namespace(*arrays, g)
         lib = backend_of(xp)
-        dtype, final = self._dtypes(arrays, xp)
-        by_role = dict(zip(self.roles, arrays, strict=True))
+        dtype, final = self.dtypes(arrays, lib)
+        entering = lib.entering(arrays, channels_first=self.layout.is_channels_first)
+        by_role = dict(zip(self.roles, entering, strict=True))
+        asked = set(by_role) if needed is None else set(itertools.compress(by_role, needed))
         f, wide = binding(lib.name), lib.accumulator(dtype)
         ct = self.layout.to_canonical(self.result, xp.astype(g, final, copy=False), self.geometry.groups, xp)
         operands = pullback_operands(self._operands(by_role, dtype, f, xp), xp)
         cotangents = {}
         for role, rule in zip(self.operands, rules.VJP[self.contraction], strict=True):
+            if role not in asked:
+                continue
             is_padded = role == "x" and self.mode != "zeros"
             is_rounded = not is_padded and by_role[role].dtype == dtype
             cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
             if is_padded:
                 cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
-        if "bias" in by_role:
+        if "bias" in asked:
             others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
             cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
-        cast = (_cast(cotangents[role], array.dtype, xp) for role, array in by_role.items())
-        return tuple(self._contiguous(cotangent, arrays, lib) for cotangent in cast)
+        cast = {role: _cast(cotangents[role], by_role[role].dtype, xp) for role in asked}
+        return tuple(self._contiguous(cast[role], arrays, lib) if role in cast else None for role in by_role)
 
     def run_pushforward(self, arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> Array:
         """`pushforward`, step by step."""
         xp = array_namespace(*arrays, *tangents)
         lib = backend_of(xp)
-        dtype, final = self._dtypes(arrays, xp)
+        dtype, final = self.dtypes(arrays, lib)
         by_role, tangents_by_role = (dict(zip(self.roles, listed, strict=True)) for listed in (arrays, tangents))
         f, wide = binding(lib.name), lib.accumulator(final)
         (a, b), (da, db) = (self._operands(listed, dtype, f, xp) for listed in (by_role, tangents_by_role))
@@ -159,10 +166,16 @@ class Call:
 
         return explicit_mesh.keeping(compiled, like)
 
-    def _dtypes(self, arrays: tuple[Array, ...], xp: Any) -> tuple[Any, Any]:
+    def dtypes(self, arrays: tuple[Array, ...], lib: Any) -> tuple[Any, Any]:
         """The dtype of the operands, promoted, and that of the result."""
-        dtype = backend_of(xp).result_type(*arrays)
+        dtype = lib.result_type(*arrays)
         return dtype, dtype if self.dtype is None else self.dtype
+
+    def bias_shape(self, channels: int) -> tuple[int, ...]:
+        """The shape in which a bias is added to the result."""
+        shape = [1] * len(self.layout.letters(self.result))
+        shape[self._channel_axis] = channels
+        return tuple(shape)
 
     def _operands(self, by_role: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
         first, second = (self._canonical(role, by_role[role], dtype, f, xp) for role in self.operands)
@@ -188,9 +201,7 @@ class Call:
         return self.layout.letters(self.result).index("C")
 
     def _bias(self, bias: Array, wide: Any, xp: Any) -> Array:
-        shape = [1] * len(self.layout.letters(self.result))
-        shape[self._channel_axis] = bias.shape[0]
-        return xp.reshape(xp.astype(bias, wide, copy=False), tuple(shape))
+        return xp.reshape(xp.astype(bias, wide, copy=False), self.bias_shape(bias.shape[0]))
 
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:

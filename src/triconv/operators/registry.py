@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from triconv.operators import prepared
 from triconv.operators.operation import Call
 from triconv.operators.torch_calls import RESOLVERS, is_compiling, override_call
 
@@ -34,16 +35,29 @@ def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = No
         The operator, with `resolve` as its attribute of that name.
     """
     arguments = aliases or {}
+    operator_name = resolve.__name__
+    names = _array_names(inspect.signature(resolve))
 
     @functools.wraps(resolve)
     def run(*args: P.args, **kwargs: P.kwargs) -> Array:
-        for alias in kwargs.keys() & arguments.keys():
+        for alias in (kwargs.keys() & arguments.keys()) if kwargs else ():
             if arguments[alias] not in kwargs:  # else the alias is refused, as an unknown name
                 kwargs[arguments[alias]] = kwargs.pop(alias)
         if is_compiling():
             from triconv.operators import torch_compile
 
-            return torch_compile.traced(resolve.__name__, *args, **kwargs)
+            return torch_compile.traced(operator_name, *args, **kwargs)
+        try:
+            signature, arrays = prepared.signed(operator_name, names, args, kwargs)
+        except prepared.UnusualError:
+            return unprepared(args, kwargs)
+        if slot := prepared.slot(signature):
+            return slot[0](*arrays)
+        call, resolved = resolve(*args, **kwargs)
+        slot.append(prepared.prepare(call, resolved))
+        return slot[0](*resolved)
+
+    def unprepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Array:
         if (override := override_call(args, kwargs)) is not None:
             return override(run, *args, **kwargs)
         call, arrays = resolve(*args, **kwargs)
@@ -59,8 +73,11 @@ def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = No
 
 def array_names(op: Callable[..., Array]) -> tuple[str, ...]:
     """The names of an operator's arrays, in its positional order."""
-    parameters = inspect.signature(op).parameters.values()
-    return tuple(p.name for p in parameters if str(p.annotation).startswith("Array"))
+    return _array_names(inspect.signature(op))
+
+
+def _array_names(signature: inspect.Signature) -> tuple[str, ...]:
+    return tuple(name for name, p in signature.parameters.items() if str(p.annotation).startswith("Array"))
 
 
 def parameter_names() -> tuple[str, ...]:

@@ -1,0 +1,234 @@
+"""What a call of an operator does before and after the kernel, decided once for all calls of one signature.
+
+The signature consists of the operator, the dtype, shape, strides and device of each array, the parameters, and the constants of
+the target. The first call of a signature is checked, resolved and planned; later ones find what it came to, a function of the
+arrays alone::
+
+    signature  ->  Call  ->  PreparedCall
+
+An unusual argument (a subclass, a traced array, a number that is no int) has no signature, and an error is not kept: such calls
+are checked, resolved and planned each time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from triconv import contractions
+from triconv.autodiff import binding
+from triconv.backends import BACKENDS, ArrayKind, Standard, backend_of
+from triconv.kernels import target
+from triconv.operators.layout import View
+from triconv.operators.operation import Call
+
+Array = Any
+Prepared = Callable[..., Array]
+
+# signatures that are kept, those that were used last
+KEPT = 1024
+
+
+class UnusualError(Exception):
+    """An argument has no signature."""
+
+
+@functools.lru_cache(KEPT)
+def slot(_signature: tuple[Any, ...]) -> list[Prepared]:
+    """Where the prepared call of a signature is, or belongs."""
+    return []
+
+
+def signed(
+    operator: str, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], list[Array]]:
+    """The signature of a call, and its arrays; raises `UnusualError`.
+
+    Parameters
+    ----------
+    operator : str
+        The operator's name.
+    names : tuple of str
+        Names of its arrays, its first arguments.
+    args, kwargs : tuple, dict
+        What it is called with.
+
+    Returns
+    -------
+    tuple of tuple and list
+    """
+    count = len(names)
+    given, parts = args[:count], [operator, target.changes(), len(args), *map(_plain, args[count:])]
+    for name, value in kwargs.items():
+        parts += (name, None if name in names else _plain(value))
+    if kwargs:
+        given = (*given, *(kwargs[name] for name in names[len(given) :] if name in kwargs))
+    arrays: list[Array] = []
+    for array in given:
+        if array is None:
+            parts.append(None)
+            continue
+        kind = _array_kind(type(array))  # type: ignore[arg-type] # a class is hashable
+        if kind is None or (not arrays and kind.is_watched()) or (signature := kind.signature(array)) is None:
+            raise UnusualError
+        parts += (kind, signature)
+        arrays.append(array)
+    return tuple(parts), arrays
+
+
+def _plain(value: Any) -> Any:
+    """A parameter, if it consists of ints and strings: of these alone, equal ones are alike (True equals 1)."""
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value
+    if kind is tuple or kind is list:
+        return (kind, *map(_plain, value))
+    raise UnusualError
+
+
+@functools.lru_cache(64)
+def _array_kind(kind: type) -> ArrayKind | None:
+    """What to know of arrays of exactly the type `kind`, if a library can prepare calls with them."""
+    module = kind.__module__.partition(".")[0]
+    libraries = (library for name, library in BACKENDS.items() if module in (name, f"{name}lib"))
+    return next(filter(None, (library.array_kind(kind) for library in libraries)), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedCall:
+    """A call without its arrays, of which all is decided; for libraries that run it step by step.
+
+    Parameters
+    ----------
+    call : Call
+        The resolved call.
+    library, xp : type of Standard, namespace
+        The library of its arrays.
+    is_recorded : callable
+        Whether autograd records what is computed on such arrays.
+    dtype, wide, final : dtype
+        Of the operands, of the sums, and of the result.
+    places : tuple of int
+        Which of its arrays are the operands of the contraction.
+    views : tuple of View
+        How they become canonical.
+    planned : Planned
+        The contraction.
+    back : View
+        How the result becomes the user's.
+    bias : tuple of int, optional
+        The shape in which the bias is added.
+    channels_first : bool
+        Whether the layout is torch's.
+    own : callable, optional
+        The whole call by one function of the library.
+    """
+
+    call: Call
+    library: type[Standard]
+    xp: Any
+    is_recorded: Callable[[tuple[Array, ...]], bool]
+    dtype: Any
+    wide: Any
+    final: Any
+    places: tuple[int, int]
+    views: tuple[View, View]
+    planned: contractions.Planned
+    back: View
+    bias: tuple[int, ...] | None
+    channels_first: bool
+    own: Callable[..., Array | None] | None
+
+    def __call__(self, *arrays: Array) -> Array:
+        """Run, as one function of the library's autograd if that records."""
+        if self.is_recorded(arrays):
+            return binding(self.library.name).whole(self, *arrays)
+        return self.run(*arrays)
+
+    def run(self, *arrays: Array) -> Array:
+        """Run; nothing is recorded."""
+        if self.own is not None and (y := self.own(*arrays)) is not None:
+            return y
+        lib, (first, second) = self.library(self.xp), self.places
+        a = self.views[0](lib.cast(arrays[first], self.dtype), self.xp)
+        b = self.views[1](lib.cast(arrays[second], self.dtype), self.xp)
+        y = self.back(contractions.run(self.planned, a, b, lib, self.call.precision), self.xp)
+        if self.bias is not None:
+            y = y + self.xp.reshape(lib.cast(arrays[2], self.wide), self.bias)
+        return lib.contiguous(lib.cast(y, self.final), arrays[:2], channels_first=self.channels_first)
+
+
+def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
+    """Plan a call for arrays that have a signature.
+
+    Parameters
+    ----------
+    call : Call
+        The resolved call.
+    arrays : tuple of array
+        Its arrays.
+
+    Returns
+    -------
+    callable
+        A function of such arrays.
+    """
+    lib = backend_of(array_namespace(*arrays))
+    if lib.compiles or call.mode != "zeros":
+        return call
+    xp, groups, layout = lib.xp, call.geometry.groups, call.layout
+    dtype, final = call.dtypes(arrays, lib)
+    wide, by_role = lib.accumulator(final), dict(zip(call.roles, arrays, strict=True))
+    views = tuple(layout.canonical_view(role, by_role[role].shape, groups) for role in call.operands)
+    operands = [view(lib.cast(by_role[role], dtype), xp) for role, view in zip(call.operands, views, strict=True)]
+    planned = contractions.planned(
+        call.contraction,
+        *operands,
+        lib=lib,
+        geometry=call.geometry,
+        algorithm=call.algorithm,
+        dtype=wide if "bias" in by_role else final,
+        orders=layout.orders,
+    )
+    shape = contractions.result_shape(call.contraction, *operands, geometry=call.geometry)
+    kind = _array_kind(type(arrays[0]))  # type: ignore[arg-type]
+    return PreparedCall(
+        call,
+        type(lib),
+        xp,
+        kind.is_recorded if kind else lambda _: False,
+        dtype,
+        wide,
+        final,
+        tuple(map(call.roles.index, call.operands)),  # type: ignore[arg-type]
+        views,  # type: ignore[arg-type]
+        planned,
+        layout.view_of_canonical(call.result, shape),
+        call.bias_shape(by_role["bias"].shape[0]) if "bias" in by_role else None,
+        layout.is_channels_first,
+        _own(call, arrays, planned, lib),
+    )
+
+
+def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, lib: Standard) -> Prepared | None:
+    """The whole call by one function of the library, if it is planned so and needs no other dtype."""
+    layout, dtypes = call.layout, {*(array.dtype for array in arrays), planned.operands, planned.result}
+    if planned.plan.algorithm != "vendor" or len(dtypes) > 1 or not layout.is_whole:
+        return None
+    like = arrays[:2] if layout.is_channels_first else ()
+    own = lib.own_call(call.contraction, call.geometry, call.precision, like)
+    if own is None or layout.is_channels_first:
+        return own
+    permute, (first, second) = lib.xp.permute_dims, map(layout.torch_order, call.operands)
+    a, b = map(call.roles.index, call.operands)
+    back = sorted(range(len(first)), key=layout.torch_order(call.result).__getitem__)
+
+    def reordered(*arrays: Array) -> Array | None:
+        y = own(permute(arrays[a], first), permute(arrays[b], second))
+        return None if y is None else lib.contiguous(permute(y, back), (), channels_first=False)
+
+    return reordered

@@ -28,11 +28,14 @@ def ratios(cell: dict[str, Any]) -> dict[str, float]:
 def tables(run: Run) -> str:
     """Return a summary, and one table per library and variant: one row per workload, and the geometric means."""
     kinds = dict.fromkeys((cell["library"], cell["variant"]) for cell in run["cells"])
-    of = {kind: [c for c in run["cells"] if (c["library"], c["variant"]) == kind] for kind in kinds}
+    compared = [cell for cell in run["cells"] if ratios(cell)]  # with nothing else installed, there is nothing to show
+    of = {kind: [c for c in compared if (c["library"], c["variant"]) == kind] for kind in kinds}
     parts = [machine.line(run["versions"])]
     if summarized := {_title(*kind): cells for kind, cells in of.items() if kind[0] != "plain"}:
         parts.append(_summary(summarized))
     for (library, variant), cells in of.items():
+        if not cells:
+            continue
         if library == "plain":
             parts.append(_plain(cells))
             continue

@@ -115,7 +115,7 @@ class Whole(Function):
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the rules, which can be differentiated again."""
         arrays = (*ctx.saved_tensors, *ctx.rest)
-        return None, *ctx.prepared.call.run_pullback(arrays, ct, ctx.needs_input_grad[1:])
+        return None, *ctx.prepared.pullback(arrays, ct, ctx.needs_input_grad[1:])
 
 
 def whole(prepared: Any, *arrays: Array) -> Array:

@@ -151,6 +151,15 @@ class Standard:
         """
         return None
 
+    def own_pullback(
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+    ) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
+        """Both cotangents of such a contraction by one call, if there is one: a function of the cotangent and the operands.
+
+        Its last argument says which of the two are needed.
+        """
+        return None
+
     def varies(self, sizes: Iterable[Any]) -> bool:
         """Whether a size is symbolic, to be known when a traced program runs, and its own convolution takes such sizes."""
         return False

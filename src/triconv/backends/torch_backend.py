@@ -59,6 +59,14 @@ class Torch(Standard):
 
         return torch_products.own_call(contraction, geometry, precision, like)
 
+    def own_pullback(
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+    ) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
+        """Torch's own backward function, which computes both cotangents in one call."""
+        from triconv.backends import torch_products
+
+        return torch_products.own_pullback(contraction, geometry, precision, like)
+
     def devices(self) -> list[str]:
         """The CPU and every accelerator of this process."""
         import torch
@@ -301,11 +309,13 @@ def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
     """`x`, padded here if torch cannot express the padding, and the padding that is left to torch."""
     import torch
 
-    pads = []
+    pads, is_even = [], True
     for axis in geometry.axes:
         extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
         pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
-    if all(axis.pad_lo == axis.pad_hi for axis in geometry.axes):
+        # as much on both sides has as many windows: the last one may leave some of it unread
+        is_even &= 0 <= axis.input_size + 2 * axis.pad_lo - extent < axis.stride
+    if is_even:
         return x, [axis.pad_lo for axis in geometry.axes]
     flat = [size for pair in reversed(pads) for size in pair]
     return torch.nn.functional.pad(x, flat), [0] * len(pads)

@@ -86,21 +86,16 @@ def own_call(
     contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
 ) -> Callable[..., Array | None] | None:
     """See `Standard.own_call`; it gives None where the user's flags would narrow products that are to be in full precision."""
-    axes, dims = geometry.axes, len(geometry.axes)
-    if dims not in (1, 2, 3) or any(a.input_dilation > 1 or a.pad_lo < 0 or not a.output_size for a in axes):
+    own = _own_params(contraction, geometry)
+    if own is None:
         return None
-    stride, padding, dilation = ([getattr(a, name) for a in axes] for name in ("stride", "pad_lo", "dilation"))
-    if contraction == "conv" and all(a.pad_lo == a.pad_hi for a in axes):
-        function = (torch.conv1d, torch.conv2d, torch.conv3d)[dims - 1]
-        params: tuple[Any, ...] = (stride, padding, dilation, geometry.groups)
-    elif contraction == "conv_input_vjp":
-        extra = [a.input_size + 2 * a.pad_lo - a.stride * (a.output_size - 1) - a.dilated_kernel for a in axes]
-        if not all(0 <= size < max(a.stride, a.dilation) for size, a in zip(extra, axes, strict=True)):
-            return None
+    dims, groups = len(geometry.axes), geometry.groups
+    if own["transposed"]:
         function = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[dims - 1]
-        params = (stride, padding, extra, geometry.groups, dilation)
+        params: tuple[Any, ...] = (own["stride"], own["padding"], own["output_padding"], groups, own["dilation"])
     else:
-        return None
+        function = (torch.conv1d, torch.conv2d, torch.conv3d)[dims - 1]
+        params = (own["stride"], own["padding"], own["dilation"], groups)
     is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
 
     def call(a: Array, w: Array, bias: Array | None = None) -> Array | None:
@@ -110,6 +105,50 @@ def own_call(
         return torch_order.ordered(y, last=True) if last else y.contiguous()
 
     return call
+
+
+def own_pullback(
+    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
+    """See `Standard.own_pullback`; it gives None as `own_call` does, and where anything sees the operation."""
+    params = _own_params(contraction, geometry)
+    if params is None:
+        return None
+    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
+
+    def call(g: Array, a: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array | None] | None:
+        if not torch_internals.is_eager(g) or (is_highest and (_has_switch(a) or _needs_doubles(a))):
+            return None
+        mask = [*needed, False]
+        cotangents = torch.ops.aten.convolution_backward(g, a, w, None, *params.values(), mask)[:2]
+        first, second = (None if a is None else torch_order.ordered(a, last) for a in cotangents)
+        return first, second
+
+    return call
+
+
+def _own_params(contraction: str, geometry: Geometry) -> dict[str, Any] | None:
+    """The arguments of ``torch.ops.aten.convolution`` after the bias, if one call of it computes the contraction."""
+    axes = geometry.axes
+    if len(axes) not in (1, 2, 3) or any(a.input_dilation > 1 or a.pad_lo < 0 or not a.output_size for a in axes):
+        return None
+    if contraction == "conv" and all(a.pad_lo == a.pad_hi for a in axes):
+        extra = [0] * len(axes)
+    elif contraction == "conv_input_vjp":
+        extra = [a.input_size + 2 * a.pad_lo - a.stride * (a.output_size - 1) - a.dilated_kernel for a in axes]
+        if not all(0 <= size < max(a.stride, a.dilation) for size, a in zip(extra, axes, strict=True)):
+            return None
+    else:
+        return None
+    stride, padding, dilation = ([getattr(a, name) for a in axes] for name in ("stride", "pad_lo", "dilation"))
+    return {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "transposed": contraction != "conv",
+        "output_padding": extra,
+        "groups": geometry.groups,
+    }
 
 
 def _backward(g: Array, x: Array, w: Array, params: dict[str, Any], operand: int) -> Array:

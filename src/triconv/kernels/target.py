@@ -51,7 +51,13 @@ class VendorModel(NamedTuple):
     volume: float = 1.0  # three axes
     strided: float = 1.0  # more than two phases of two and more axes: each reads with a stride
     patches: float = 1.0  # kernels no longer than the stride
+    # its transposed convolution with a stride: of windows that do not overlap, and of three axes
+    transposed_patches: float = 1.0
+    transposed_volume: float = 1.0
     groups: float = 1.0  # groups
+    line_groups: float = 1.0  # groups along one axis
+    # forward with more taps than are unrolled, and one channel per group
+    long_depthwise: float = 1.0
     narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
     depthwise_weight_vjp: float = 1.0  # weight VJPs of groups with one input channel
     dilated_weight_vjp: float = 1.0  # weight VJPs with dilated taps or groups
@@ -182,7 +188,10 @@ XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.25, last_weight_vjp=3.0,
     volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
 )  # fmt: skip
-ONEDNN = VendorModel(narrow_groups=2.0, depthwise_weight_vjp=35.0, double=2.5, operations=2)
+ONEDNN = VendorModel(
+    transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,
+    depthwise_weight_vjp=35.0, double=2.5, operations=2,
+)  # fmt: skip
 CUDNN = VendorModel(channels=4.0, groups=16.0, dilated_weight_vjp=16.0)
 
 FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_whole_bytes": 32 * MIB, "split_k": 24}

@@ -154,11 +154,17 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.strided if ndim > 1 and view.phases > 2 else 1
     amount *= model.volume if ndim > 2 else 1
     amount *= model.patches if all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) else 1
+    if schedule.form == TRANSPOSED and any(axis.stride > 1 for axis in schedule.geometry.axes):
+        is_apart = patches.are_apart(schedule.geometry)
+        amount *= model.transposed_patches if is_apart else model.transposed_volume if ndim > 2 else 1
     amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1:
         few = 1 + model.narrow_groups * min(1, 16 / min(problem.c, problem.k))
         is_depthwise = is_weight_vjp and problem.c == 1 and model.depthwise_weight_vjp > 1
         amount *= model.groups * (model.depthwise_weight_vjp if is_depthwise else few)
+        amount *= model.line_groups if ndim == 1 else 1
+        is_long = view.taps > target.unrolled_taps and problem.c == 1 and schedule.form != TRANSPOSED
+        amount *= model.long_depthwise if is_long and not is_weight_vjp else 1
     if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
         amount *= model.dilated_weight_vjp
     first = (role for role, order in zip("xwg", view.orders, strict=True) if order == "first" and role != "w")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -25,6 +25,8 @@ from triconv.backends import BACKENDS, ArrayKind, Standard, backend_of
 from triconv.kernels import target
 from triconv.operators.layout import View
 from triconv.operators.operation import Call
+from triconv.planning import planner
+from triconv.rules import ROLES
 
 Array = Any
 Prepared = Callable[..., Array]
@@ -126,6 +128,8 @@ class PreparedCall:
         Whether the layout is torch's.
     own : callable, optional
         The whole call by one function of the library.
+    own_pullback : callable, optional
+        Both cotangents of the operands, likewise.
     """
 
     call: Call
@@ -142,6 +146,7 @@ class PreparedCall:
     bias: tuple[int, ...] | None
     channels_first: bool
     own: Callable[..., Array | None] | None
+    own_pullback: Callable[..., tuple[Array | None, Array | None] | None] | None
 
     def __call__(self, *arrays: Array) -> Array:
         """Run, as one function of the library's autograd if that records."""
@@ -160,6 +165,17 @@ class PreparedCall:
         if self.bias is not None:
             y = y + self.xp.reshape(lib.cast(arrays[2], self.wide), self.bias)
         return lib.contiguous(lib.cast(y, self.final), arrays[:2], channels_first=self.channels_first)
+
+    def pullback(self, arrays: tuple[Array, ...], ct: Array, needed: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        """Cotangents of the arrays that are `needed`, by rules that autograd can record."""
+        own = None
+        if self.own_pullback is not None and any(needed[:2]) and not self.is_recorded((*arrays, ct)):
+            own = self.own_pullback(ct, *arrays[:2], needed[:2])
+        if own is None:
+            return self.call.run_pullback(arrays, ct, needed)
+        if not any(needed[2:]):
+            return *own, *(None for _ in needed[2:])
+        return *own, *self.call.run_pullback(arrays, ct, (False, False, *needed[2:]))[2:]
 
 
 def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
@@ -211,7 +227,26 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         call.bias_shape(by_role["bias"].shape[0]) if "bias" in by_role else None,
         layout.is_channels_first,
         _own(call, arrays, planned, lib),
+        _own_pullback(call, arrays, operands, planned, lib),
     )
+
+
+def _own_pullback(
+    call: Call, arrays: tuple[Array, ...], operands: list[Array], planned: contractions.Planned, lib: Standard
+) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
+    """Both cotangents by one function of the library, if each is planned so for a cotangent that stands as the result does."""
+    if not call.layout.is_channels_first or len({*(a.dtype for a in arrays), planned.operands, planned.result}) > 1:
+        return None
+    first, second = operands
+    problem = planner.problem_of(
+        call.contraction, first, second, call.geometry, lib, planned.operands, call.layout.orders
+    )
+    for role, operand in zip(call.operands, operands, strict=True):
+        contraction = next(name for name, roles in ROLES.items() if roles.result == role)
+        plan = planner.plan(replace(problem, contraction=contraction), planner.target_of(lib, operand), call.algorithm)
+        if plan.algorithm != "vendor":
+            return None
+    return lib.own_pullback(call.contraction, call.geometry, call.precision, arrays[:2])
 
 
 def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, lib: Standard) -> Prepared | None:

@@ -33,6 +33,7 @@ class Rates(NamedTuple):
     margin: float = (
         1.0  # how many times as long the library's own convolution may take before another kernel is preferred
     )
+    row: float = 0.0  # multiply-adds per second in `row_products`; 0 where they are no faster
 
 
 class VendorModel(NamedTuple):
@@ -127,6 +128,9 @@ class Target:
     # ---- products
     # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
     split_k: int = 1
+    row_call: float = 2000.0  # multiply-adds of `row_products` that take as long as to call a product of a row
+    row_elements: int = 9000  # elements of the matrix of such a product up to which OpenBLAS leaves it on one thread
+    row_tile_bytes: int = 2 * MIB  # unfolded input of a tile of them: smaller ones take less time than to call them
     split_k_elements: int = 64 * 64  # elements of a product up to which it is small
     split_k_terms: int = 12 * 2**10  # terms from which its sum is long
     # multiply-adds that take as long as writing an element: weighs unfolded input against products
@@ -178,6 +182,8 @@ UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2
 TARGETS = {
     ("compiled", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6), XLA_CPU, **FUSED),
     ("called", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN),
+    # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are tiles
+    ("numpy", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9), VendorModel()),
     # GPUs: of the order of their data sheets, not measured
     ("compiled", "gpu"): Target(Rates(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
     ("called", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
@@ -215,7 +221,7 @@ def _target(
     changes: tuple[tuple[str, Any], ...],
 ) -> Target:
     return replace(
-        TARGETS["compiled" if backend.compiles else "called", kind],
+        TARGETS.get((backend.name, kind)) or TARGETS["compiled" if backend.compiles else "called", kind],
         kind=kind,
         compiled=backend.compiles,
         partitioned=partitioned,

@@ -18,7 +18,7 @@ import numpy as np
 
 import triconv
 from triconv.backends import BACKENDS, Standard
-from triconv.kernels.target import TARGETS, Rates
+from triconv.kernels.target import Rates, default_target
 
 from . import measure
 from .implementations import Prepared
@@ -196,7 +196,7 @@ def _table(name: str, values: dict[str, Any]) -> str:
 
 def table(machine: Machine, rates: dict[str, float]) -> str:
     """The rates beside those that the planner has of its own."""
-    own = TARGETS["compiled" if machine.lib.compiles else "called", machine.kind].rates
+    own = default_target(type(machine.lib), machine.kind).rates
     lines = [f"{machine.lib.name + ' on ' + machine.kind:<20} {'own':>10} {'measured':>10} {'ratio':>7}"]
     lines += [
         f"{name:<20} {getattr(own, name):>10.3g} {rate:>10.3g} {rate / getattr(own, name):>7.2f}"

@@ -165,7 +165,7 @@ def test_a_plan_is_for_the_device_of_the_array(jax):
     """Rates of a GPU for what is on one, whatever else the machine has."""
     geometry = Geometry.of((56, 56), (3, 3), padding=1, stride=1)
     problem = Problem("conv", geometry, 1, 256, 64, 64)
-    on = {device: replace(TARGETS["compiled", device], vendor_axes=range(4)) for device in ("cpu", "gpu")}
+    on = {device: replace(TARGETS["jax", device], vendor_axes=range(4)) for device in ("cpu", "gpu")}
     assert {device: planner.plan(problem, target).algorithm for device, target in on.items()} == {
         "cpu": "gemm",
         "gpu": "vendor",

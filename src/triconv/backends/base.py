@@ -291,6 +291,40 @@ class Standard:
         """Put ``f(0)``, ``f(1)``, ... together: `count` of them along an axis."""
         return self.xp.concat([f(number) for number in range(count)], axis=axis)
 
+    def map_tiles(self, f: Callable[[slice, slice], Array], sizes: tuple[int, int], tile: tuple[int, int]) -> Array:
+        """The array whose first two axes have `sizes`, and whose tiles ``[a, b]`` are ``f(a, b)``, as long as `tile`."""
+        first, second = (
+            [slice(i, min(i + step, size)) for i in range(0, size, step)]
+            for size, step in zip(sizes, tile, strict=True)
+        )
+        return self.xp.concat([self.xp.concat([f(a, b) for b in second], axis=1) for a in first], axis=0)
+
+    def unfold_last(
+        self, a: Array, pads: Sequence[tuple[int, int]], meetings: Sequence[tuple[slice, slice]], size: int
+    ) -> Array:
+        """What each tap of the last axis meets: of (first, *rows, c, n, last), (first, *padded rows, taps, c, n, size).
+
+        `meetings` are the slices of the last axis that a tap meets, in the array and in the result; zeros elsewhere.
+        """
+        windows = [
+            self.add_at(self.zeros((*a.shape[:-1], size), a), (target,), a[..., source]) for source, target in meetings
+        ]
+        u = self.xp.stack(windows, axis=a.ndim - 3)
+        return self.pad(u, [*pads, *[(0, 0)] * 4])
+
+    def overlapping(self, a: Array, count: int, step: int) -> Array:
+        """Windows of `count` rows at every `step`, each merged with the axis after it.
+
+        Of an array (..., rows, size, length), an array (..., windows, count * size, length).
+        """
+        *_, rows, size, length = a.shape
+        windows = [a[..., i : i + count, :, :] for i in range(0, rows - count + 1, step)]
+        return self.xp.stack([self.xp.reshape(w, (*w.shape[:-3], count * size, length)) for w in windows], axis=-3)
+
+    def ordered(self, a: Array) -> Array:
+        """The array in the order of its axes in memory, where products of small matrices would read another one by one."""
+        return a
+
     def place(self, array: Array) -> Any:
         """Return what two arrays must have in common to be computed on together: their device."""
         return device(array)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from triconv.backends import numpy_threads
 from triconv.backends.base import UNMASKED, Array, ArrayKind, Standard
 
 
@@ -95,6 +97,74 @@ class NumPy(Standard):
         for i in range(1, out.shape[0]):
             out[i] = f(*(a[i, ...] for a in arrays))
         return out
+
+    def map_tiles(self, f: Callable[[slice, slice], Array], sizes: tuple[int, int], tile: tuple[int, int]) -> Array:
+        """Tiles on several threads, each written where it belongs, the second axis first in memory."""
+        tiles = [
+            (slice(i, min(i + tile[0], sizes[0])), slice(j, min(j + tile[1], sizes[1])))
+            for j in range(0, sizes[1], tile[1])
+            for i in range(0, sizes[0], tile[0])
+        ]
+        first = f(*tiles[0])
+        if len(tiles) == 1:
+            return first
+        out = np.empty((sizes[1], sizes[0], *first.shape[2:]), first.dtype).swapaxes(0, 1)
+        out[tiles[0]] = first
+
+        def write(tile: tuple[slice, slice]) -> None:
+            out[tile] = f(*tile)
+
+        numpy_threads.run(write, tiles[1:])
+        return out
+
+    def unfold_last(
+        self, a: Array, pads: Sequence[tuple[int, int]], meetings: Sequence[tuple[slice, slice]], size: int
+    ) -> Array:
+        """Each element written once; what stands between zeros is not padded first."""
+        *front, c, n, _ = a.shape
+        rows = [lo + length + hi for length, (lo, hi) in zip(front[1:], pads, strict=True)]
+        u = np.empty((front[0], *rows, len(meetings), c, n, size), a.dtype)
+        source: list[slice] = [slice(None)]
+        place: list[slice] = [slice(None)]
+        for number, (length, padded, (lo, _)) in enumerate(zip(front[1:], rows, pads, strict=True), 1):
+            start, stop = max(0, lo), max(0, lo, min(padded, lo + length))
+            for edge in (slice(0, start), slice(stop, None)):
+                index: Any = (*[slice(None)] * number, edge)
+                u[index] = 0
+            place.append(slice(start, stop))
+            source.append(slice(start - lo, stop - lo))
+        inner, a = u[tuple(place)], a[tuple(source)]
+        for t, (inputs, outputs) in enumerate(meetings):
+            to = inner[..., t, :, :, :]
+            if outputs.start:
+                to[..., : outputs.start] = 0
+            if outputs.stop < size:
+                to[..., outputs.stop :] = 0
+            to[..., outputs] = a[..., inputs]
+        return u
+
+    def ordered(self, a: Array) -> Array:
+        """In C order: BLAS takes no other but its transpose."""
+        return np.ascontiguousarray(a)
+
+    def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
+        """Each part written once; zeros only where there is no part."""
+        shape = (*parts[0].shape[: parts[0].ndim - len(sizes)], *sizes)
+        covered = sum(part.size for part in parts) == math.prod(shape)
+        whole = (np.empty if covered else np.zeros)(shape, parts[0].dtype)
+        for part, slices in zip(parts, places, strict=True):
+            index: Any = (..., *slices)
+            whole[index] = part
+        return whole
+
+    def overlapping(self, a: Array, count: int, step: int) -> Array:
+        """A view: windows overlap in memory, which products read as it is."""
+        *front, rows, size, length = a.shape
+        if a.strides[-3] != size * a.strides[-2]:
+            a = np.ascontiguousarray(a)
+        *strides, row, line, element = a.strides
+        shape = (*front, (rows - count) // step + 1, count * size, length)
+        return np.lib.stride_tricks.as_strided(a, shape, (*strides, row * step, line, element), writeable=False)
 
     def inner(self, a: Array, others: list[Array]) -> Array:
         """Row by row, where there are rows and nothing to conjugate."""

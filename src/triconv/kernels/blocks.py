@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,9 @@ def map_samples(f: Callable[..., Array], x: Array, weights: list[Array], schedul
     samples, width = schedule.samples, schedule.groups
     if not (samples or width):
         return f(x, *weights)
+    if schedule.in_tiles:
+        tile = (width or x.shape[0], samples or x.shape[1])
+        return lib.map_tiles(lambda a, b: f(x[a, b, ...], *(w[a, ...] for w in weights)), x.shape[:2], tile)
     if not width:
         x_order, _, y_order = schedule.orders
 
@@ -44,6 +49,14 @@ def sum_samples(f: Callable[..., Array], g: Array, x: Array, schedule: Schedule,
     if not (samples or width):
         return f(g, x)
     n = x.shape[1]
+    if schedule.in_tiles:
+        starts = range(0, n, samples or n)
+
+        def tile(a: slice, _: slice) -> Array:  # each is summed in one order
+            parts = (f(g[a, i : i + (samples or n), ...], x[a, i : i + (samples or n), ...]) for i in starts)
+            return functools.reduce(operator.add, parts)[:, None, ...]
+
+        return lib.map_tiles(tile, (x.shape[0], 1), (width or x.shape[0], 1))[:, 0, ...]
     x_order, _, g_order = schedule.orders if not width else FIRST
     g, x = samples_first(g, g_order, lib), samples_first(x, x_order, lib)
     if not width:

@@ -22,7 +22,7 @@ from typing import Any
 
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, polyphase, tap_loops
+from triconv.kernels import blocks, polyphase, row_products, tap_loops
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
 from triconv.kernels.target import Target
@@ -34,6 +34,8 @@ RATIONALE = "few channels per group"
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
+    if schedule.form == row_products.FORM:
+        return row_products.conv(x, w, schedule, lib)
     return polyphase.conv(functools.partial(tap_loops.sum_taps, _conv), x, w, schedule, lib)
 
 
@@ -44,6 +46,8 @@ def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
+    if schedule.form == row_products.FORM:
+        return row_products.conv_weight_vjp(g, x, schedule, lib)
     return polyphase.conv_weight_vjp(functools.partial(tap_loops.map_taps, _weight_vjp), g, x, schedule, lib)
 
 
@@ -91,7 +95,7 @@ def _shifted(
 
 
 def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
-    """One: blocks whose operands stay in cache, where a compiler does not fuse everything."""
+    """Blocks whose operands stay in cache, where a compiler does not fuse everything; or products of rows."""
     schedule, view = by_phases("depthwise", "shifted multiply-adds", problem, target)
     is_conv = view.contraction == "conv"
     geometries = [geometry for geometry, _ in counted(view.geometry, target)]
@@ -109,6 +113,9 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     samples, groups = blocks.block_of(view, size, most, target)
     # its sums are element by element, in any order
     yield replace(schedule, phases=phases, samples=samples, groups=groups, orders=view.orders)
+    yield replace(schedule, phases=phases, samples=samples, groups=groups)
+    if row_products.suits(view, problem.kind, target):
+        yield row_products.tiles(schedule, view, target)
 
 
 def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
@@ -133,6 +140,8 @@ def _padded(geometry: Geometry) -> int:
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Fused multiply-adds, or sums of them; many channels per group only make the program longer."""
+    if schedule.form == row_products.FORM:
+        return row_products.cost(schedule, problem, target)
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     products = view.c if schedule.contraction == "conv" else view.c * view.k

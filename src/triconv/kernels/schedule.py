@@ -59,6 +59,7 @@ class Schedule:
     samples: int = 0  # of a block; 0 for no loop over samples
     groups: int = 0  # of a block of one sample; 0 for no loop over groups
     orders: tuple[str, ...] = FIRST  # where the channels of x, w and g stand in memory while it computes
+    in_tiles: bool = False  # whether a block has so many samples and so many groups, and a thread for itself
 
     def by_phases(self) -> Iterator[tuple[Phase, PhaseSchedule]]:
         """Every phase with what is done for it."""
@@ -74,7 +75,8 @@ class Schedule:
     def __str__(self) -> str:
         parts = [f"{self.kernel}: {self.form}"]
         if self.samples or self.groups:
-            parts.append(f"blocks: samples={self.samples or 'all'}, groups={self.groups or 'all'}")
+            name = "tiles" if self.in_tiles else "blocks"
+            parts.append(f"{name}: samples={self.samples or 'all'}, groups={self.groups or 'all'}")
         if "last" in self.orders:
             parts.append("channels last")
         if self.swapped:

@@ -35,6 +35,7 @@ class Rates(NamedTuple):
     margin: float = (
         1.0  # how many times as long the library's own convolution may take before another kernel is preferred
     )
+    row: float = 0.0  # multiply-adds per second in `row_products`; 0 where they are no faster
 
 
 class VendorModel(NamedTuple):
@@ -139,6 +140,9 @@ class Target:
     # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
     split_k: int = 1
     split_line: int = 16  # elements of a cache line, at which the parts start
+    row_call: float = 2000.0  # multiply-adds of `row_products` that take as long as to call a product of a row
+    row_elements: int = 9000  # elements of the matrix of such a product up to which OpenBLAS leaves it on one thread
+    row_tile_bytes: int = 2 * MIB  # unfolded input of a tile of them: smaller ones take less time than to call them
     split_k_elements: int = 64 * 64  # elements of a product up to which it is small
     split_k_terms: int = 12 * 2**10  # terms from which its sum is long
     # multiply-adds that take as long as writing an element: weighs unfolded input against products
@@ -198,11 +202,13 @@ FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_w
 UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}
 
 TARGETS = {
-    ("compiled", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6, 1.15), XLA_CPU, **FUSED),
-    ("called", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN),
+    ("jax", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6, 1.15), XLA_CPU, **FUSED),
+    ("torch", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN),
+    # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are tiles
+    ("numpy", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9), VendorModel()),
     # GPUs: of the order of their data sheets, not measured
-    ("compiled", "gpu"): Target(Rates(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
-    ("called", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
+    ("jax", "gpu"): Target(Rates(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
+    ("torch", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
 }
 
 _CHANGES: contextvars.ContextVar[tuple[tuple[str, Any], ...]] = contextvars.ContextVar("changes", default=())
@@ -232,6 +238,11 @@ def target_of(lib: Standard, array: Any = None) -> Target:
     return _target(type(lib), lib.device_kind(array), *known, _CHANGES.get())  # type: ignore[arg-type] # a class is hashable
 
 
+def default_target(backend: type[Standard], kind: str) -> Target:
+    """The target of a library on a kind of device; of one without an entry, that of a library that works as it does."""
+    return TARGETS.get((backend.name, kind)) or TARGETS["jax" if backend.compiles else "torch", kind]
+
+
 def constant_types() -> dict[str, type]:
     """The constants of `Target` that are one number, and whether each is an int or a float."""
     return {field.name: type(field.default) for field in fields(Target) if type(field.default) in (int, float)}
@@ -251,7 +262,7 @@ def _target(
     transposes: bool,
     changes: tuple[tuple[str, Any], ...],
 ) -> Target:
-    target = TARGETS["compiled" if backend.compiles else "called", kind]
+    target = default_target(backend, kind)
     if of_machine := fitted().get((backend.name, kind)):
         rates = target.rates._replace(**of_machine.rates)
         target = replace(target, rates=rates, source=of_machine.path, **of_machine.constants)

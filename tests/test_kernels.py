@@ -623,6 +623,7 @@ def test_rows_that_a_stride_skips_are_not_unfolded():
     [
         ((4, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "vendor"),
         ((4, 64, 16, 16, 16), (64, 1, 5, 5, 5), {"padding": 2, "groups": 64}, "vendor"),
+        ((4, 64, 32, 32), (64, 1, 11, 11), {"padding": 5, "groups": 64}, "vendor"),
         ((4, 128, 28, 28), (128, 4, 3, 3), {"padding": 1, "groups": 32}, "vendor"),
         ((4, 96, 27, 27), (256, 48, 5, 5), {"padding": 2, "groups": 2}, "vendor"),
         ((4, 96, 28, 28), (96, 1, 7, 7), {"padding": 3, "groups": 96}, "vendor"),

@@ -52,13 +52,14 @@ class VendorModel(NamedTuple):
     volume: float = 1.0  # three axes
     strided: float = 1.0  # more than two phases of two and more axes: each reads with a stride
     patches: float = 1.0  # kernels no longer than the stride
-    # its transposed convolution with a stride: of windows that do not overlap, and of three axes
+    # its transposed convolution with a stride: of windows that do not overlap; and of three axes, or with groups there
     transposed_patches: float = 1.0
     transposed_volume: float = 1.0
     groups: float = 1.0  # groups
     line_groups: float = 1.0  # groups along one axis
-    # forward with more taps than are unrolled, and one channel per group
+    # two axes with more taps than `depthwise_taps` and one channel per group, but for its transposed convolution
     long_depthwise: float = 1.0
+    depthwise_taps: int = 100
     narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
     depthwise_weight_vjp: float = 1.0  # weight VJPs of groups with one input channel
     dilated_weight_vjp: float = 1.0  # weight VJPs with dilated taps or groups
@@ -189,7 +190,7 @@ class Target:
 
 
 XLA_CPU = VendorModel(
-    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.25, last_weight_vjp=3.0,
+    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=3.0,
     volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
 )  # fmt: skip
 ONEDNN = VendorModel(

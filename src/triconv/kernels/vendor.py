@@ -54,6 +54,11 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     return polyphase.transposed(gw, lib) if schedule.swapped else gw
 
 
+def is_same_call(schedule: Schedule, contraction: str) -> bool:
+    """Whether the schedule computes a contraction by the function of the library that users call for it."""
+    return schedule.kernel == "vendor" and (schedule.form == TRANSPOSED) == (contraction == "conv_input_vjp")
+
+
 def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
         return lib.vendor_conv(*_cropped(x, geometry, lib), w, schedule.orders)
@@ -109,17 +114,21 @@ def obstacle(problem: Problem, target: Target) -> str | None:
 
 
 def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
-    """A transposed convolution where that is fast, one call that dilates where phases are too many, or one call per phase."""
-    geometry = problem.geometry
-    if target.vendor_transposes:
-        is_dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
-        if problem.contraction == "conv_input_vjp" and not is_dilated:
-            yield Schedule("vendor", TRANSPOSED, problem.contraction, geometry, orders=problem.orders)
-            return
-        if problem.contraction == "conv" and _is_plain_transposed(geometry):
-            yield Schedule(
-                "vendor", TRANSPOSED, problem.contraction, geometry.transposed(), orders=problem.orders[::-1]
-            )
+    """A transposed convolution where that is fast, one call that dilates where phases are too many, or one call per phase.
+
+    Where nothing has a step but the taps, a convolution and a transposed one are the same with the kernel turned round: both.
+    """
+    geometry, transposed = problem.geometry, None
+    is_dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
+    is_plain = not is_dilated and all(axis.stride == 1 for axis in geometry.axes)
+    if target.vendor_transposes and problem.contraction == "conv_input_vjp" and not is_dilated:
+        transposed = Schedule("vendor", TRANSPOSED, problem.contraction, geometry, orders=problem.orders)
+    elif target.vendor_transposes and problem.contraction == "conv" and (is_plain or _is_plain_transposed(geometry)):
+        orders = problem.orders[::-1]
+        transposed = Schedule("vendor", TRANSPOSED, problem.contraction, geometry.transposed(), orders=orders)
+    if transposed and (problem.contraction == "conv_input_vjp" or not is_plain):
+        yield transposed
+        if not is_plain:
             return
     view = problem.by_windows()
     is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in view.geometry.axes)
@@ -130,6 +139,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         return
     schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
     yield replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
+    if transposed and problem.contraction == "conv":
+        yield transposed
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
@@ -154,8 +165,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.strided if ndim > 1 and view.phases > 2 else 1
     amount *= model.volume if ndim > 2 else 1
     amount *= model.patches if all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) else 1
-    if schedule.form == TRANSPOSED and any(axis.stride > 1 for axis in schedule.geometry.axes):
-        is_apart = patches.are_apart(schedule.geometry)
+    has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
+    if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
+        is_apart = has_stride and patches.are_apart(schedule.geometry)
         amount *= model.transposed_patches if is_apart else model.transposed_volume if ndim > 2 else 1
     amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1:
@@ -163,8 +175,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         is_depthwise = is_weight_vjp and problem.c == 1 and model.depthwise_weight_vjp > 1
         amount *= model.groups * (model.depthwise_weight_vjp if is_depthwise else few)
         amount *= model.line_groups if ndim == 1 else 1
-        is_long = view.taps > target.unrolled_taps and problem.c == 1 and schedule.form != TRANSPOSED
-        amount *= model.long_depthwise if is_long and not is_weight_vjp else 1
+        is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1
+        amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
     if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
         amount *= model.dilated_weight_vjp
     first = (role for role, order in zip("xwg", view.orders, strict=True) if order == "first" and role != "w")

@@ -22,7 +22,7 @@ from array_api_compat import array_namespace
 from triconv import contractions
 from triconv.autodiff import binding
 from triconv.backends import BACKENDS, ArrayKind, Standard, backend_of
-from triconv.kernels import target
+from triconv.kernels import target, vendor
 from triconv.operators.layout import View
 from triconv.operators.operation import Call
 from triconv.planning import planner
@@ -244,7 +244,7 @@ def _own_pullback(
     for role, operand in zip(call.operands, operands, strict=True):
         contraction = next(name for name, roles in ROLES.items() if roles.result == role)
         plan = planner.plan(replace(problem, contraction=contraction), planner.target_of(lib, operand), call.algorithm)
-        if plan.algorithm != "vendor":
+        if not vendor.is_same_call(plan.schedule, contraction):
             return None
     return lib.own_pullback(call.contraction, call.geometry, call.precision, arrays[:2])
 
@@ -252,7 +252,7 @@ def _own_pullback(
 def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, lib: Standard) -> Prepared | None:
     """The whole call by one function of the library, if it is planned so and needs no other dtype."""
     layout, dtypes = call.layout, {*(array.dtype for array in arrays), planned.operands, planned.result}
-    if planned.plan.algorithm != "vendor" or len(dtypes) > 1 or not layout.is_whole:
+    if not vendor.is_same_call(planned.plan.schedule, call.contraction) or len(dtypes) > 1 or not layout.is_whole:
         return None
     like = arrays[:2] if layout.is_channels_first else ()
     own = lib.own_call(call.contraction, call.geometry, call.precision, like)

@@ -235,7 +235,11 @@ def _own_pullback(
     call: Call, arrays: tuple[Array, ...], operands: list[Array], planned: contractions.Planned, lib: Standard
 ) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
     """Both cotangents by one function of the library, if each is planned so for a cotangent that stands as the result does."""
-    if not call.layout.is_channels_first or len({*(a.dtype for a in arrays), planned.operands, planned.result}) > 1:
+    is_batched = "N" in call.layout.x  # torch's function takes no others
+    if (
+        not (call.layout.is_channels_first and is_batched)
+        or len({*(a.dtype for a in arrays), planned.operands, planned.result}) > 1
+    ):
         return None
     first, second = operands
     problem = planner.problem_of(

@@ -286,3 +286,50 @@ def test_memory_order_is_torchs(torch, given, channels_last, recorded):
         if recorded:
             for a in torch.autograd.grad(y, arrays, y.detach()):
                 assert a.is_contiguous(memory_format=torch.channels_last) == any(channels_last)
+
+
+@pytest.mark.parametrize("needed", [("x", "w", "b"), ("x", "w"), ("x",), ("w",), ("b",)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_both_cotangents_are_one_call_of_torchs(torch, needed, transposed):
+    from torch.profiler import profile
+
+    shapes = ((2, 4, 7, 8), (4, 4, 3, 2), (4,))
+    arrays = {
+        name: torch.tensor(a, requires_grad=name in needed) for name, a in zip("xwb", operands(*shapes), strict=True)
+    }
+    op = triconv.conv_transpose2d if transposed else triconv.conv2d
+    like = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
+    leaves = [arrays[name] for name in needed]
+    y, truth = op(*arrays.values(), stride=2), like(*arrays.values(), stride=2)
+    g = torch.arange(float(y.numel())).reshape(y.shape) % 5 - 2
+    with profile() as events:
+        ours = torch.autograd.grad(y, leaves, g)
+    calls = sum(event.name == "aten::convolution_backward" for event in events.events())
+    assert calls == int("x" in needed or "w" in needed)
+    for a, b in zip(ours, torch.autograd.grad(truth, leaves, g), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_recorded_backward_pass_goes_by_the_rules(torch):
+    """So that its own derivatives are triconv's too."""
+    x, w = (torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in operands())
+
+    def twice(conv):
+        (gx,) = torch.autograd.grad(conv(x, w).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(gx.square().sum(), (x, w))
+
+    for ours, truth in zip(twice(triconv.conv2d), twice(torch.nn.functional.conv2d), strict=True):
+        assert torch.equal(ours, truth)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 5, 13, 12), (11, 12)), ((1, 3, 6, 5, 7), (3, 5, 2))])
+def test_a_depthwise_layer_is_computed_by_whichever_of_torchs_two_is_fast(torch, shape, size):
+    """A plain convolution by the transposed one and the reverse: the numbers are those of the definition."""
+    x, w = (torch.tensor(a) for a in operands(shape, (shape[1], 1, *size)))
+    params = {"padding": [(size[0] // 2, 2)] * len(size), "groups": shape[1]}
+    forms = [row.schedule.form for row in triconv.explain(triconv.conv, x, w, **params).rows[:2]]
+    assert set(forms) == {"its transposed convolution" if len(size) == 2 else "one call per phase"}
+    y = triconv.conv(x, w, **params)
+    assert torch.equal(y, triconv.conv(x, w, **params, algorithm="direct"))
+    gx = triconv.conv_input_vjp(y, w, input_size=shape[2:], **params)
+    assert torch.equal(gx, triconv.conv_input_vjp(y, w, input_size=shape[2:], **params, algorithm="direct"))

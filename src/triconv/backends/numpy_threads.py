@@ -23,10 +23,10 @@ _IN_JOB: contextvars.ContextVar[bool] = contextvars.ContextVar("in_job", default
 
 
 def count() -> int:
-    """Number of threads: as OpenMP is told in ``OMP_NUM_THREADS``, or as many as there are processors."""
-    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if told.isdecimal() and int(told):
-        return min(int(told), MOST)
+    """Number of threads: ``OMP_NUM_THREADS``, or as many as there are processors."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdecimal() and int(asked):
+        return min(int(asked), MOST)
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, MOST)
 

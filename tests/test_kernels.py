@@ -344,6 +344,25 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
     assert plans[0].algorithm == expected
 
 
+@pytest.mark.parametrize(
+    ("contraction", "x", "w", "params", "expected"),
+    [
+        ("conv", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_input_vjp", (8, 128, 56, 56), (128, 128, 3, 3), {"padding": 1, "stride": 2}, "vendor"),
+        ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (8, 256, 56, 56), (64, 256, 1, 1), {}, "vendor"),
+        ("conv_weight_vjp", (8, 256, 56, 56), (64, 256, 1, 1), {}, "gemm"),
+        ("conv_weight_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "vendor"),
+        ("conv_input_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
+        ("conv", (8, 192, 28, 28), (192, 1, 7, 7), {"padding": 3, "groups": 192}, "depthwise"),
+        ("conv", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
+    ],
+)
+def test_choices_under_jit_on_a_cpu_with_channels_last(jax, contraction, x, w, params, expected):
+    asked = dataclasses.replace(problem(contraction, x, w, **params), orders=("last",) * 3)
+    assert planner.plan(asked, target_of(BACKENDS["jax"].load())).algorithm == expected
+
+
 @pytest.mark.parametrize(("channels", "whole"), [(16, (True, True)), (24, (True, False)), (64, (False, False))])
 def test_samples_of_doubles_are_twice_as_large(channels, whole):
     target, shapes = target_of(BACKENDS["numpy"].load()), ((1, channels, 200, 200), (channels, channels, 3, 3))

@@ -156,19 +156,21 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
             amount *= max(1, (model.long_channels / view.k) ** 2)
     outputs = view.n * view.k * math.prod(view.geometry.output_size) / view.phases
     is_large = not is_weight_vjp and outputs >= target.many_outputs
+    is_last, has_few_taps = view.orders[0] == "last", view.taps <= target.unrolled_taps
     if ndim == 1:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
-        is_last = view.orders[0] == "last"
-        amount *= (model.last_weight_vjp if is_last else model.weight_vjp) if is_weight_vjp else 1
+        amount *= 1 if not is_weight_vjp else model.last_weight_vjp if is_last and has_few_taps else model.weight_vjp
         amount *= model.strided if ndim > 1 and view.phases > 2 else 1
     amount *= model.volume if ndim > 2 else 1
-    amount *= model.patches if all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) else 1
+    is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
+    is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
+    amount *= model.patches if is_apart and is_slow_order else 1
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
-        is_apart = has_stride and patches.are_apart(schedule.geometry)
-        amount *= model.transposed_patches if is_apart else model.transposed_volume if ndim > 2 else 1
+        in_patches = has_stride and patches.are_apart(schedule.geometry)
+        amount *= model.transposed_patches if in_patches else model.transposed_volume if ndim > 2 else 1
     amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1:
         few = 1 + model.narrow_groups * min(1, 16 / min(problem.c, problem.k))

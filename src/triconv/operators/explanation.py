@@ -108,7 +108,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     >>> import triconv
     >>> explanation = triconv.explain(triconv.conv2d, (8, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96)
     >>> [row.algorithm for row in explanation.rows]
-    ['gemm', 'gemm', 'gemm']
+    ['depthwise', 'depthwise', 'depthwise']
     >>> explanation.rows[0].multiply_adds
     21163008
     """

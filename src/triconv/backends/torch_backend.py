@@ -309,13 +309,12 @@ def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
     """`x`, padded here if torch cannot express the padding, and the padding that is left to torch."""
     import torch
 
-    pads, extents = [], []
+    pads = []
     for axis in geometry.axes:
         extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
         pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
-        extents.append(extent)
     # as much on both sides has as many windows: the last one may leave some of it unread
-    if all(0 <= a.input_size + 2 * a.pad_lo - size < a.stride for a, size in zip(geometry.axes, extents, strict=True)):
+    if all(0 <= lo - hi < axis.stride for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)):
         return x, [axis.pad_lo for axis in geometry.axes]
     flat = [size for pair in reversed(pads) for size in pair]
     return torch.nn.functional.pad(x, flat), [0] * len(pads)

@@ -126,10 +126,9 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     elif target.vendor_transposes and problem.contraction == "conv" and (is_plain or _is_plain_transposed(geometry)):
         orders = problem.orders[::-1]
         transposed = Schedule("vendor", TRANSPOSED, problem.contraction, geometry.transposed(), orders=orders)
-    if transposed and (problem.contraction == "conv_input_vjp" or not is_plain):
+    if transposed and not is_plain:
         yield transposed
-        if not is_plain:
-            return
+        return
     view = problem.by_windows()
     is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in view.geometry.axes)
     if target.vendor_dilates and not is_cropped and view.phases > target.largest_phases:
@@ -138,9 +137,11 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         )
         return
     schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
-    yield replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
-    if transposed and problem.contraction == "conv":
-        yield transposed
+    windows = replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
+    if not transposed:
+        yield windows
+    else:  # the first is taken if they cost the same
+        yield from (windows, transposed) if problem.contraction == "conv" else (transposed, windows)
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
@@ -181,7 +182,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
     if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
         amount *= model.dilated_weight_vjp
-    first = (role for role, order in zip("xwg", view.orders, strict=True) if order == "first" and role != "w")
+    x_order, _, g_order = view.orders
+    first = [role for role, order in (("x", x_order), ("g", g_order)) if order == "first"]
     moved = model.copies * sum(view.bytes_of[role] for role in first)
     calls = 1 if schedule.form != BY_PHASES else view.phases
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls)

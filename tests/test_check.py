@@ -132,14 +132,14 @@ def test_products_of_fewer_bits_are_imprecise_not_wrong(bits, name):
         lambda x, w: triconv.conv2d(narrowed(x, bits), narrowed(w, bits)),
         lambda g, w: triconv.conv_input_vjp(narrowed(g, bits), narrowed(w, bits), input_size=(8, 8)),
     )
-    report = triconv.check(conv, triconv.conv2d, *SHAPES)
+    report = triconv.check(conv, triconv.conv2d, *SHAPES, dtype="float32")
     assert report.verdict == "imprecise"
     assert not report.ok
     assert {row.verdict for row in report.rows if row.how == "precision"} == {"imprecise"}
     assert {"tf32": "TF32", "bfloat16": "bfloat16"}[name] in report.summary
-    assert triconv.check(conv, triconv.conv2d, *SHAPES, precision=name).ok
+    assert triconv.check(conv, triconv.conv2d, *SHAPES, dtype="float32", precision=name).ok
     if name == "bfloat16":
-        assert triconv.check(conv, triconv.conv2d, *SHAPES, precision="tf32").verdict == "imprecise"
+        assert triconv.check(conv, triconv.conv2d, *SHAPES, dtype="float32", precision="tf32").verdict == "imprecise"
 
 
 def test_sums_in_bfloat16_are_imprecise_not_wrong(torch):
@@ -176,7 +176,12 @@ def test_a_factor_close_to_one_is_wrong():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda f: triconv.check(f, np.convolve, *SHAPES), TypeError, "`like` must be an operator of triconv"),
+        (lambda f: triconv.check(f, "conv2d", *SHAPES), TypeError, "`like` must be an operator of triconv"),
+        (
+            lambda f: triconv.check(f, np.convolve, *SHAPES),
+            ValueError,
+            "`like` must take the arrays, but raised ValueError",
+        ),
         (lambda f: triconv.check(3, triconv.conv2d, *SHAPES), TypeError, "`candidate` must be a function"),
         (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8), (4, 2, 3, 3)), ValueError, "`x.shape[1]` must equal"),
         (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8)), TypeError, "(x, w, bias): got 1;"),
@@ -276,7 +281,7 @@ def test_a_kernel_without_a_derivative_is_checked_as_far_as_it_goes(jax):
         report = triconv.check(candidate, triconv.conv2d, *SHAPES)
         assert report.verdict == verdict, str(report)
         assert {row.verdict for row in report.rows if row.what.startswith("VJP")} == {"unsupported"}
-    assert "the value is right; no derivative was asked" in report.summary
+    assert "right: value only, no derivative was asked" in report.summary
     negative = triconv.check(lambda x, w: -kernel(x, w), triconv.conv2d, *SHAPES)
     assert negative.cause == "sign"
 
@@ -352,7 +357,17 @@ def test_no_code_reads_the_sentences(room):
 
 
 # the files of rendering; `targets` prints the summary on standard error
-RENDERING = {"report_data", "text_report", "html_report", "json_report", "wording", "targets", "mesh_check"}
+RENDERING = {
+    "plugin",
+    "report",
+    "report_data",
+    "text_report",
+    "html_report",
+    "json_report",
+    "wording",
+    "targets",
+    "mesh_check",
+}
 
 
 # ---- the command line
@@ -392,7 +407,7 @@ def test_the_exit_status_tells_right_wrong_and_unchecked(mine, tmp_path, capsys)
     assert main.main(["check", f"{mine}:right", *WORDS]) == 0
     assert "right: Rules(forward, ...) computes what conv2d does" in capsys.readouterr().out
     assert main.main(["check", f"{mine}:forward", *WORDS]) == 2
-    assert "the value is right; no derivative was asked" in capsys.readouterr().out
+    assert "right: value only, no derivative was asked" in capsys.readouterr().out
     html, saved = tmp_path / "report.html", tmp_path / "report.json"
     assert main.main(["check", f"{mine}:wrong", *WORDS, "--html", str(html), "--json", str(saved)]) == 1
     assert "the kernel is flipped" in capsys.readouterr().out
@@ -408,10 +423,24 @@ def test_the_exit_status_tells_right_wrong_and_unchecked(mine, tmp_path, capsys)
     [
         (["nothere.py:f", *WORDS], "`target`: there is no file nothere.py"),
         (["{mine}:nothing", *WORDS], "`target`: there is no 'nothing' in"),
-        (["{mine}", *WORDS], "`target` must be path/to/file.py:name or package.module:name, got"),
-        (["{mine}:number", *WORDS], "`candidate` must be a function, a module or triconv.Rules, got int"),
+        (["{mine}", *WORDS], "`target` must name a function after the file, such as"),
+        (["no colon", *WORDS], "`target` must be path/to/file.py:name or package.module:name, got"),
+        (["{mine}:rihgt", *WORDS], "`target`: there is no 'rihgt' in"),
+        (["{mine}:forward(", *WORDS], "`target`: forward( raised SyntaxError"),
+        (["{mine}:right", *WORDS, "--args", "stride"], "`--args` must be JSON"),
+        (["{mine}:right", *WORDS, "--full"], "`--full` must come without a target"),
+        (
+            ["{mine}:right", "{mine}:wrong", *WORDS, "--html", "report.html"],
+            "`--html` and `--json` must come with one target",
+        ),
+        (["{mine}:right", *WORDS, "--meant", "luck"], "`meant` must be causes"),
+        (
+            ["{mine}:number", *WORDS],
+            "`candidate` must be a function, a module, a layer, (forward, backward) or triconv.Rules, got int",
+        ),
         (["no.such.module:f", *WORDS], "`target`: no.such.module could not be imported: ModuleNotFoundError"),
-        (["{mine}:right", *WORDS[2:]], "`--like` must be one of conv, "),
+        (["{mine}:right", *WORDS[2:]], "`like` must be given with parameters of an operator, got stride"),
+        (["{mine}:right", "--like", "conv2", *WORDS[2:]], "`--like` must be one of conv, "),
         (["{mine}:right", "--like", "conv2d"], "`--shape` must be given once for each array"),
         (
             ["{mine}:right", *WORDS, "--shape", "4"],

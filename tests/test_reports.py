@@ -389,7 +389,7 @@ def test_raise_if_failed():
     for rows in ((PLANE,), (COARSE,), (RAISED,)):
         with pytest.raises(AssertionError) as caught:
             report(*rows).raise_if_failed()
-        assert str(caught.value) == str(report(*rows))
+        assert str(caught.value) == f"{report(*rows).summary}\n\n{report(*rows)}"
 
 
 def test_the_worst_verdict_wins():

@@ -62,6 +62,7 @@ from typing import Any
 from triconv import operators
 from triconv.checking.candidates import Rules
 from triconv.checking.check import check
+from triconv.checking.gradcheck import gradcheck
 from triconv.operators import *  # noqa: F403 (its __all__ names the operators, and is part of ours)
 from triconv.operators.backend_switch import Bound, backends, use
 from triconv.operators.derivatives import jvp, vjp
@@ -69,7 +70,7 @@ from triconv.operators.explanation import explain
 
 __version__ = "0.1.0"
 
-__all__ = ["Bound", "Rules", "backends", "check", "explain", "jvp", "use", "vjp"]
+__all__ = ["Bound", "Rules", "backends", "check", "explain", "gradcheck", "jvp", "use", "vjp"]
 __all__ += operators.__all__
 
 LAZY = ("halo", "jax")

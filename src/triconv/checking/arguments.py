@@ -43,6 +43,29 @@ def check_count(like: Callable[..., Any], count: int) -> None:
         raise TypeError(msg)
 
 
+def plain_bias(
+    like: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Return the shapes with the bias as the operator takes it, and its shape in the candidate, with -1 for its channels.
+
+    People write a bias as (k, 1) or (1, 1, 1, k).
+    """
+    names = array_names(like)
+    if len(shapes) != len(names) or names[-1] != "bias" or len(shapes[-1]) < 2:
+        return shapes, (-1,)
+    long = [axis for axis, size in enumerate(shapes[-1]) if size != 1] or [0]
+    if len(long) > 1:
+        return shapes, (-1,)
+    pattern = tuple(-1 if axis == long[0] else 1 for axis in range(len(shapes[-1])))
+    return (*shapes[:-1], (shapes[-1][long[0]],)), pattern
+
+
+def most_arrays(like: Callable[..., Any]) -> int:
+    """Return the number of arrays that an operator takes by position, the bias among them."""
+    parameters = inspect.signature(like).parameters
+    return sum(parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY for name in array_names(like))
+
+
 def _example(name: str) -> str:
     """Return shapes that an operator takes, and its required parameter."""
     if name.startswith("conv2d_"):

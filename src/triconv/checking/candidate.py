@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,13 @@ from triconv.checking.unsupported import Unsupported, is_unsupported
 
 Array = Any
 Arrays = Sequence[np.ndarray]
+
+
+class OwnArray(NamedTuple):
+    """A parameter that a module or a layer has itself."""
+
+    name: str
+    array: np.ndarray
 
 
 class CandidateFunction:
@@ -36,14 +43,35 @@ class CandidateFunction:
         Of its floating arrays.
     keywords : dict
         Keywords that it is called with, after the arrays.
+    args : tuple
+        Arguments that it is called with after the arrays.
+    own : tuple of OwnArray
+        The parameters that it has itself. All that is asked of it takes them after the arrays that the user gives.
+    read_off : dict
+        Parameters of an operator that it says itself.
     """
 
     transforms: tuple[str, ...] = ()
+    returns_cache = False
+    """Whether its function returns more than its value, for its backward."""
     differentiates = False
     """Whether its library computes values in another way where derivatives are asked for."""
 
-    def __init__(self, function: Callable[..., Any], backend: Any, dtype: str, keywords: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        backend: Any,
+        dtype: str,
+        keywords: dict[str, Any],
+        *,
+        args: tuple[Any, ...] = (),
+        own: tuple[OwnArray, ...] = (),
+        read_off: dict[str, Any] | None = None,
+    ) -> None:
         self.function, self.backend, self.dtype, self.keywords = function, backend, dtype, keywords
+        self.args, self.own, self.read_off = args, own, read_off or {}
+        self.device: Any = None
+        """Where its arrays are; None for where its library puts them."""
         self._programs: dict[str, Any] = {}
 
     def move(self, arrays: Arrays) -> list[Array]:
@@ -51,11 +79,11 @@ class CandidateFunction:
         if self.backend.name == "numpy":
             dtype = _numpy_dtype(self.dtype)
             return [np.array(a).astype(dtype) for a in arrays]
-        return [self.backend.asarray(np.array(a), dtype=self.dtype) for a in arrays]
+        return [self.backend.asarray(np.array(a), dtype=self.dtype, device=self.device) for a in arrays]
 
     def call(self, *arrays: Array) -> Array:
         """The candidate itself; of a tuple or list of one array, that array."""
-        return _alone(self.function(*arrays, **self.keywords))
+        return _alone(self.function(*arrays, *self.args, **self.keywords))
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, the library has the dtype, in this thread."""
@@ -70,6 +98,10 @@ class CandidateFunction:
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """The cotangent of one array."""
         raise self._lacks(Ability.DERIVATIVE)
+
+    def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """The cotangents of all arrays."""
+        return [self.vjp(arrays, g, n) for n in range(len(arrays))]
 
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """The value that comes with the cotangents."""
@@ -168,10 +200,9 @@ def as_numpy(result: Any) -> np.ndarray | None:
 
 
 def _alone(result: Any) -> Any:
-    """The array that a tuple or list holds alone."""
-    if isinstance(result, (tuple, list)) and len(result) == 1 and hasattr(result[0], "shape"):
-        return result[0]
-    return result
+    """The array that a tuple or list holds alone, or before what a backward needs: a cache is no array."""
+    is_several = isinstance(result, (tuple, list)) and len(result) > 0 and hasattr(result[0], "shape")
+    return result[0] if is_several and (len(result) == 1 or not hasattr(result[1], "shape")) else result
 
 
 def _numpy_dtype(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS
-from triconv.checking import framework_detection
+from triconv.checking import framework_detection, modules
 from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.jax_candidate import JaxCandidate
+from triconv.checking.pairs import PairCandidate
 from triconv.checking.torch_candidate import TorchCandidate
 from triconv.checking.unsupported import Unsupported
 from triconv.operators import derivatives
@@ -22,10 +23,12 @@ from triconv.operators import derivatives
 __all__ = [
     "CandidateFunction",
     "JaxCandidate",
+    "PairCandidate",
     "Rules",
     "RulesCandidate",
     "TorchCandidate",
     "Unsupported",
+    "as_arguments",
     "as_candidate",
     "as_numpy",
     "framework_of",
@@ -47,6 +50,9 @@ class Rules:
         ``weight_vjp(g, x)``: the cotangent of w; with the notebook's operators ``weight_vjp(matrix, upstream)``, as there.
     bias_vjp : callable, optional
         ``bias_vjp(g)``: the cotangent of the bias.
+    backward : callable, optional
+        Instead of these, ``backward(g, cache)``: all cotangents, where ``forward(x, w)`` gives the result and a cache. The pair
+        ``(forward, backward)`` means the same.
 
     Examples
     --------
@@ -60,13 +66,14 @@ class Rules:
     input_vjp: Callable[..., Any] | None = None
     weight_vjp: Callable[..., Any] | None = None
     bias_vjp: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
 
 
 class RulesCandidate(CandidateFunction):
     """`Rules`."""
 
-    def __init__(self, rules: Rules, *args: Any, is_notebook: bool) -> None:
-        super().__init__(rules.forward, *args)
+    def __init__(self, rules: Rules, *of_candidate: Any, args: tuple[Any, ...] = (), is_notebook: bool) -> None:
+        super().__init__(rules.forward, *of_candidate, args=args)
         self.rules, self.is_notebook = rules, is_notebook
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
@@ -93,11 +100,13 @@ def _channels_last(result: Any) -> Any:
 class OperatorCandidate(CandidateFunction):
     """An operator of triconv on a library without derivatives of its own: those of `triconv.vjp` and `triconv.jvp`."""
 
-    def __init__(self, candidate: Any, backend: Any, dtype: str, keywords: dict[str, Any]) -> None:
+    def __init__(
+        self, candidate: Any, backend: Any, dtype: str, keywords: dict[str, Any], *, args: tuple[Any, ...] = ()
+    ) -> None:
         operator = candidate
         if isinstance(candidate, functools.partial):
             operator, keywords = candidate.func, {**candidate.keywords, **keywords}
-        super().__init__(operator, backend, dtype, keywords)
+        super().__init__(operator, backend, dtype, keywords, args=args)
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """By `triconv.vjp`."""
@@ -120,9 +129,38 @@ KINDS: dict[str, type[CandidateFunction]] = {"jax": JaxCandidate, "torch": Torch
 
 
 def as_candidate(
-    candidate: Any, *, framework: str | None, dtype: str, keywords: dict[str, Any], is_notebook: bool
+    candidate: Any,
+    *,
+    framework: str | None,
+    dtype: str,
+    keywords: dict[str, Any],
+    is_notebook: bool,
+    args: Any = (),
+    shapes: tuple[tuple[int, ...], ...] = (),
+    parameters: Sequence[str] | None = None,
+    gradients: Sequence[str] | None = None,
+    params: dict[str, Any] | None = None,
 ) -> CandidateFunction:
     """Wrap what the user wrote.
+
+    Parameters
+    ----------
+    candidate : Any
+        What the user wrote.
+    framework, dtype : str
+        Of the arrays.
+    keywords : dict
+        Arguments by name.
+    is_notebook : bool
+        Whether it has the layouts and the order of the notebook's functions.
+    args : Any
+        Arguments after the arrays, see `as_arguments`.
+    shapes : tuple of tuple of int
+        Of the arrays that the user gives.
+    parameters, gradients : sequence of str, optional
+        Attributes of a layer.
+    params : dict, optional
+        Parameters of the operator, of which a layer's constructor may take some.
 
     Raises
     ------
@@ -131,9 +169,11 @@ def as_candidate(
     ValueError, ImportError
         If there is no such framework, or it is not installed.
     """
-    if not isinstance(candidate, Rules) and not callable(candidate):
-        msg = f"`candidate` must be a function, a module or triconv.Rules, got {type(candidate).__name__}"
-        raise TypeError(msg)
+    candidate = _unwrapped(candidate)
+    is_pair = isinstance(candidate, (tuple, list)) and len(candidate) == 2 and all(map(callable, candidate))
+    is_module = bool(modules.kind_of(candidate)) or modules.is_bound(candidate)
+    if not (isinstance(candidate, Rules) or callable(candidate) or is_pair or is_module):
+        raise TypeError(_no_candidate(candidate))
     name = framework or framework_of(candidate)
     if name not in BACKENDS:
         msg = f"`framework` must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}"
@@ -144,16 +184,49 @@ def as_candidate(
     if name == "numpy" and dtype == "bfloat16" and find_spec("ml_dtypes") is None:
         msg = "`dtype` must be one that NumPy has, got 'bfloat16'; install what adds it with: python -m pip install ml_dtypes"
         raise ImportError(msg)
-    backend = BACKENDS[name].load()
+    backend, extra = BACKENDS[name].load(), as_arguments(args)
+    if is_module:
+        module = modules.as_function(candidate, shapes, extra)
+        own = module.parameters[max(0, len(shapes) - module.inputs) :]
+        return KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
+    if isinstance(candidate, Rules) and candidate.backward is not None:
+        candidate, is_pair = (candidate.forward, candidate.backward), True
     if isinstance(candidate, Rules):
-        return RulesCandidate(candidate, backend, dtype, keywords, is_notebook=is_notebook)
+        return RulesCandidate(candidate, backend, dtype, keywords, args=extra, is_notebook=is_notebook)
+    if is_pair:
+        return PairCandidate(*candidate, backend, dtype, keywords, extra=extra)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
-    return kind(candidate, backend, dtype, keywords)
+    return kind(candidate, backend, dtype, keywords, args=extra)
+
+
+def as_arguments(args: Any) -> tuple[Any, ...]:
+    """Return further arguments as a tuple: a tuple or list as they are, a dict or another value as one argument."""
+    return tuple(args) if isinstance(args, (tuple, list)) else (args,)
+
+
+def _unwrapped(candidate: Any) -> Any:
+    """The function that an autograd function of torch means: its `apply`."""
+    bases = getattr(candidate, "__mro__", ()) if isinstance(candidate, type) else ()
+    return candidate.apply if any(b.__module__ == "torch.autograd.function" for b in bases) else candidate
+
+
+def _no_candidate(candidate: Any) -> str:
+    kind = type(candidate).__name__
+    rule = "a function, a module, a layer, (forward, backward) or triconv.Rules"
+    if isinstance(candidate, (tuple, list)):
+        return f"`candidate` must be {rule}, got a {kind} of {len(candidate)}: {', '.join(type(c).__name__ for c in candidate)}"
+    return f"`candidate` must be {rule}, got {kind}"
 
 
 def framework_of(candidate: Any) -> str:
     """Return the framework that something is written in; for `Rules`, that of its functions."""
     if isinstance(candidate, Rules):
-        functions = (candidate.forward, candidate.input_vjp, candidate.weight_vjp, candidate.bias_vjp)
+        functions = (
+            candidate.forward,
+            candidate.input_vjp,
+            candidate.weight_vjp,
+            candidate.bias_vjp,
+            candidate.backward,
+        )
         candidate = tuple(f for f in functions if f is not None)
     return framework_detection.framework_of(candidate)

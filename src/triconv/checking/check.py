@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-import platform
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import arguments, definition, devices, framework_detection, wording
+from triconv.checking import arguments, declared, definition, devices, framework_detection, wording
+from triconv.checking import sweep as sweep_geometries
 from triconv.checking.candidates import (
     CandidateFunction,
     JaxCandidate,
-    Rules,
-    RulesCandidate,
     as_candidate,
     framework_of,
 )
@@ -27,22 +24,22 @@ from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.counterexample_program import program
 from triconv.checking.dtypes import COMPLEX, INTEGERS
 from triconv.checking.findings import (
-    Advice,
-    NoDerivative,
-    NotSupported,
     OnlyLater,
     SentBetweenDevices,
     WrongDtype,
     WrongElements,
     WrongShape,
 )
+from triconv.checking.gradcheck import check_function
 from triconv.checking.judge import CheckContext, judge
+from triconv.checking.naming import name_of, versions
 from triconv.checking.oracles import ask_oracles
 from triconv.checking.probes import probes
-from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Role, Transform
+from triconv.checking.protocol import UNCHECKED, WRONG, Kind, Proof, Question, Role, Transform
 from triconv.checking.report import Report
 from triconv.checking.report_data import ReportRow
 from triconv.checking.shrink import medium, smallest
+from triconv.checking.unjudged import no_derivative
 
 Array = Any
 OnProgress = Callable[[str], Any]
@@ -55,12 +52,19 @@ PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
 
 def check(
     candidate: Any,
-    like: Callable[..., Array],
+    like: Any = None,
     *shapes_or_arrays: Any,
     framework: str | None = None,
     dtype: str | None = None,
     precision: str | None = None,
     pass_params: bool = False,
+    args: Any = (),
+    kwargs: dict[str, Any] | None = None,
+    parameters: Sequence[str] | None = None,
+    gradients: Sequence[str] | None = None,
+    sweep: bool = False,
+    meant: Sequence[str] = (),
+    device: Any = None,
     seed: int = 0,
     progress: Callable[[str], Any] | None = None,
     mesh: Any = None,
@@ -71,21 +75,38 @@ def check(
 
     Parameters
     ----------
-    candidate : callable or Rules
-        A function of JAX, torch, NumPy or another array library, a module, or `Rules`. It is called with the arrays alone.
-    like : callable
-        The operator of triconv that it should agree with, such as `triconv.conv2d`.
+    candidate : callable, (forward, backward), layer, or Rules
+        A function of JAX, torch, NumPy or another array library, a module of torch, flax or equinox, an autograd function, a
+        pair of functions of which the first returns a cache for the second, an object with a forward and a backward, or
+        `Rules`. It is called with the arrays alone, and with `args` and `kwargs`.
+    like : callable, optional
+        The operator of triconv that it should agree with, such as `triconv.conv2d`, or any function of the same arrays, whose
+        values are then the truth. Without it, the derivatives are compared with the candidate's own values: `gradcheck`.
     *shapes_or_arrays : tuple of int, or array
-        Shapes of the arrays of `like`, in its order, or arrays, whose values are then used for the rounding test.
+        Shapes of the arrays of `like`, in its order, or arrays, whose values are then used for the rounding test. Those of
+        the parameters that a module or a layer has itself may be left out.
     framework : {"numpy", "jax", "torch", ...}, optional
         Whose arrays the candidate takes; by default found from its type, from the modules that its code names, and from what
         it returns.
     dtype : str, optional
-        Of the arrays; by default that of the arrays given, else "float32".
+        Of the arrays; by default that of the arrays given, else "float64" for NumPy and "float32" for others.
     precision : {"tf32", "bfloat16", "float16", "float32"}, optional
         Declares that products of fewer bits than the dtype has are meant.
     pass_params : bool
         Whether to hand the candidate `params` as keywords.
+    args : Any
+        Further arguments of the candidate after the arrays: a tuple of them, or a dict or another value as one argument.
+    kwargs : dict, optional
+        Further arguments by name.
+    parameters, gradients : sequence of str, optional
+        Attributes of a layer that are its parameters and their gradients, where they cannot be found out.
+    sweep : bool
+        Whether to check other geometries too: one sample, one channel, not square, an even kernel, a remainder of the stride, a
+        kernel as large as the input. Parameters differ if the candidate takes them.
+    meant : sequence of str
+        Causes that are no mistakes here, such as "batch averaged", "feedback alignment" or "int8 products".
+    device : Any, optional
+        Where the candidate's arrays are, such as "cuda".
     seed : int
         Of the data.
     progress : callable, optional
@@ -133,33 +154,64 @@ def check(
     >>> report.verdict, report.cause
     ('wrong', 'channels permuted')
     """
+    if isinstance(like, functools.partial) and hasattr(like.func, "resolve") and not like.args:
+        like, params = like.func, {**like.keywords, **params}
     if not hasattr(like, "resolve"):
-        named = " itself, not its name" if isinstance(like, str) else ""
-        msg = f"`like` must be an operator of triconv, such as triconv.conv2d{named}, got {like!r}"
-        raise TypeError(msg)
+        if isinstance(like, str):
+            msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {like!r}"
+            raise TypeError(msg)
+        given = shapes_or_arrays if callable(like) or like is None else (like, *shapes_or_arrays)
+        return check_function(
+            candidate,
+            like if callable(like) else None,
+            given,
+            params,
+            framework=framework,
+            dtype=dtype,
+            args=args,
+            kwargs=kwargs,
+            parameters=parameters,
+            gradients=gradients,
+            device=device,
+            seed=seed,
+            progress=progress,
+        )
+    meant = (meant,) if isinstance(meant, str) else tuple(meant)
+    declared.check_names(meant)
     shapes, arrays = arguments.shapes_of(shapes_or_arrays)
-    arguments.check_count(like, len(shapes))
-    dtype = dtype or arguments.dtype_of(arrays) or "float32"
-    for name, value, known in (("dtype", dtype, DTYPES), ("precision", precision, (None, *PRECISIONS))):
+    dtype = dtype or arguments.dtype_of(arrays)
+    for name, value, known in (("dtype", dtype, (None, *DTYPES)), ("precision", precision, (None, *PRECISIONS))):
         if value not in known:
-            msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
+            msg = f"`{name}` must be one of {', '.join(map(repr, known[name == 'dtype' :]))}, got {value!r}"
             raise ValueError(msg)
-    problem = ConvolutionProblem.of(like, shapes, params)
     wrap = functools.partial(
         as_candidate,
         candidate,
-        dtype=dtype,
-        keywords=dict(params) if pass_params else {},
+        keywords={**(params if pass_params else {}), **(kwargs or {})},
         is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
+        args=args,
+        shapes=shapes,
+        parameters=parameters,
+        gradients=gradients,
+        params=params,
     )
-    framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes)
-    wrapped = wrap(framework=framework)
+    framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes, dtype)
+    dtype = dtype or ("float64" if framework == "numpy" else "float32")
+    wrapped = wrap(framework=framework, dtype=dtype)
+    wrapped.device = device
+    params = {**wrapped.read_off, **params}
+    needed = arguments.most_arrays(like)
+    own = wrapped.own[: max(0, needed - len(shapes))]
+    shapes = (*shapes, *(a.array.shape for a in own))
+    arguments.check_count(like, len(shapes))
+    shapes, bias_pattern = arguments.plain_bias(like, shapes)
+    problem = replace(ConvolutionProblem.of(like, shapes, params), bias_pattern=bias_pattern)
     problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
         _put_on_mesh(wrapped, problem, mesh, specs)
     on_progress = progress or (lambda _: None)
-    user_arrays = [to_numpy(a) for a in arrays] if arrays else None
+    user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
@@ -179,9 +231,28 @@ def check(
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
         sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
         rows = _later_only(rows)
-        rows += _value_alone(rows, wrapped, Role(problem.result), dtype)
+        if meant:
+            rows = declared.apply(rows, meant)
+        rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
+    if sweep:
+        again = functools.partial(
+            check,
+            candidate,
+            like,
+            framework=framework,
+            dtype=dtype,
+            precision=precision,
+            pass_params=pass_params,
+            parameters=parameters,
+            gradients=gradients,
+            meant=meant,
+            device=device,
+            seed=seed,
+        )
+        rows += _swept(again, problem, like, params, on_progress, args=args, kwargs=kwargs, free=pass_params)
+    rows += list(_forms(rows, problem, dtype))
     return Report(
-        candidate=_name(candidate),
+        candidate=name_of(candidate),
         like=like.__name__,
         shapes=dict(zip(problem.names, shapes, strict=True)),
         params=params,
@@ -191,7 +262,7 @@ def check(
         oracles=oracles,
         sent=sent,
         counterexample=counterexample,
-        versions=_versions(framework),
+        versions=versions(framework),
         seed=seed,
     )
 
@@ -220,22 +291,39 @@ def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnPr
     yield from held
 
 
-def _value_alone(rows: list[ReportRow], candidate: CandidateFunction, result: Role, dtype: str) -> Iterator[ReportRow]:
-    """Yield a row that says so where the value is right and no derivative was judged."""
-    if dtype in INTEGERS or {row.verdict for row in rows} - {RIGHT, UNSUPPORTED}:
-        return
-    derivatives = [row for row in rows if row.question.is_derivative]
-    if any(row.verdict == RIGHT for row in derivatives):
-        return
-    advice, reason = Advice.NONE, None
-    if isinstance(candidate, RulesCandidate):
-        advice = Advice.COMPLETE_RULES
-    elif not candidate.differentiates:
-        advice = Advice.USE_RULES
-    else:
-        reason = next((row.finding for row in derivatives if isinstance(row.finding, NotSupported)), None)
-    finding = NoDerivative(advice, candidate.backend.name, reason)
-    yield ReportRow(Question(Kind.DERIVATIVES, result), UNCHECKED, Proof.NOT_ASKED, finding)
+def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> Iterator[ReportRow]:
+    """Yield rows for a bias of another shape, and for results of another dtype: their numbers are judged all the same."""
+    for row in rows:
+        if row.other_shape is not None:
+            expected = problem.user_bias(np.zeros(problem.shapes[-1])).shape
+            shape = WrongShape(expected, row.other_shape, kept_axes=True)
+            question = replace(row.question, kind=Kind.SHAPE)
+            yield ReportRow(question, WRONG, Proof.SHAPE, shape, cause=Cause.KEPT_AXES)
+    other = [row for row in rows if row.other_dtype]
+    if other:
+        found = tuple(dict.fromkeys(row.other_dtype for row in other))
+        finding = WrongDtype(dtype, found, tuple(row.question for row in other))
+        yield ReportRow(Question(Kind.DTYPE), WRONG, Proof.DTYPE, finding, cause=Cause.DTYPE)
+
+
+def _swept(
+    again: Callable[..., Report],
+    problem: ConvolutionProblem,
+    like: Callable[..., Any],
+    params: dict[str, Any],
+    on_progress: OnProgress,
+    *,
+    args: Any,
+    kwargs: dict[str, Any] | None,
+    free: bool,
+) -> Iterator[ReportRow]:
+    """Yield a row for each geometry of the sweep."""
+    takes = sweep_geometries.takes_parameters(args, kwargs)
+    for variant in sweep_geometries.variants(problem, like, params, free=free or takes):
+        on_progress(f"sweep: {variant.name}")
+        own, named = sweep_geometries.with_parameters(args, kwargs, variant.changes)
+        report = again(*variant.shapes, args=own, kwargs=named, **{**params, **variant.changes})
+        yield sweep_geometries.row(variant, report)
 
 
 def _explained(row: ReportRow, smaller: ReportRow | None) -> ReportRow:
@@ -253,7 +341,7 @@ def _later_only(rows: list[ReportRow]) -> list[ReportRow]:
         kind = row.question.kind
         if row.verdict == WRONG and kind not in causes:
             is_wrong_before = True
-        elif not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape | WrongDtype):
+        elif not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape):
             row = replace(row, cause=causes[kind], finding=OnlyLater(kind, row.cause, row.finding))  # noqa: PLW2901
         out.append(row)
     return out
@@ -264,33 +352,17 @@ def _meetings(problem: ConvolutionProblem) -> int:
     return math.prod(map(definition.count_meetings, problem.model.axes))
 
 
-def _framework(candidate: Any, wrap: Callable[..., CandidateFunction], shapes: tuple[tuple[int, ...], ...]) -> str:
+def _framework(
+    candidate: Any, wrap: Callable[..., CandidateFunction], shapes: tuple[tuple[int, ...], ...], dtype: str | None
+) -> str:
     """Return the framework of the candidate's code, and of what it returns."""
 
     def call(name: str) -> Any:
-        wrapped = wrap(framework=name)
+        wrapped = wrap(framework=name, dtype=dtype or ("float64" if name == "numpy" else "float32"))
         with wrapped.session():
-            return wrapped.value([np.ones(shape) for shape in shapes])
+            return wrapped.value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
 
     return framework_detection.settled(framework_of(candidate), call)
-
-
-def _name(candidate: Any) -> str:
-    if isinstance(candidate, Rules):
-        return f"Rules({_name(candidate.forward)}, ...)"
-    inner = getattr(candidate, "func", candidate)
-    return getattr(inner, "__name__", None) or type(inner).__name__
-
-
-def _versions(framework: str) -> dict[str, str]:
-    """Return the versions of triconv, Python, NumPy, of JAX and torch where they are imported, and of the framework."""
-    imported = [name for name in ("jax", "torch") if name in sys.modules]
-    libraries = dict.fromkeys(name for name in ("numpy", *imported, framework) if name in BACKENDS)
-    return {
-        "triconv": str(sys.modules["triconv"].__version__),  # an import of the root would be a cycle
-        "python": platform.python_version(),
-        **{name: BACKENDS[name].version() for name in libraries},
-    }
 
 
 def _put_on_mesh(candidate: CandidateFunction, problem: ConvolutionProblem, mesh: Any, specs: tuple[Any, ...]) -> None:

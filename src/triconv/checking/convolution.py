@@ -112,6 +112,8 @@ class ConvolutionProblem:
         Whether cotangents are conjugated, as in torch.
     sharded : tuple of ShardedTensorAxis
         The axes that are sharded over devices.
+    bias_pattern : tuple of int
+        The shape of the bias as the candidate takes it: -1 for its channels, and axes of length 1.
     """
 
     call: Call
@@ -120,6 +122,7 @@ class ConvolutionProblem:
     model: ConvolutionModel
     conjugates: bool = False
     sharded: tuple[ShardedTensorAxis, ...] = ()
+    bias_pattern: tuple[int, ...] = (-1,)
 
     @classmethod
     def of(
@@ -140,6 +143,11 @@ class ConvolutionProblem:
     def roles(self) -> tuple[str, ...]:
         """Which tensor each of the operator's arrays is: "x", "w", "g" or "bias"."""
         return self.call.roles
+
+    @property
+    def of_candidate(self) -> dict[str, Any]:
+        """The fields that are the same for the same candidate at other sizes."""
+        return {"conjugates": self.conjugates, "sharded": self.sharded, "bias_pattern": self.bias_pattern}
 
     @property
     def result(self) -> str:
@@ -184,8 +192,12 @@ class ConvolutionProblem:
         return kept.transpose([present.index(letter) for letter in letters])
 
     def user(self, role: str, a: np.ndarray) -> np.ndarray:
-        """A tensor as the user has it; a bias as it is."""
-        return a if role == "bias" else self.to_user(role, a)
+        """A tensor as the user has it."""
+        return self.user_bias(a) if role == "bias" else self.to_user(role, a)
+
+    def user_bias(self, a: np.ndarray) -> np.ndarray:
+        """A bias as the candidate takes it."""
+        return a if len(self.bias_pattern) == 1 else a.reshape(self.bias_pattern)
 
     def terms(self, role: str) -> int:
         """Largest number of products in an element of the derivative by `role`."""

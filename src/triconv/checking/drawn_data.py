@@ -51,7 +51,10 @@ def draw(
         random = InputArrays(primals, normal(shape_of_g), {r: normal(s) for r, s in shapes.items()})
     if user_arrays is not None:
         arrays = zip(p.roles, user_arrays, strict=True)
-        primals = {r: rounded(p.to_torch(r, a) if r != "bias" else a, dtype) for r, a in arrays}
+        primals = {
+            r: rounded(p.to_torch(r, a) if r != "bias" else a.ravel() if len(p.bias_pattern) > 1 else a, dtype)
+            for r, a in arrays
+        }
         if dtype in INTEGERS:  # the user's may be small, so that sums in a narrower dtype would be right
             exact = random
         random = InputArrays(primals, random.g, random.tangents)

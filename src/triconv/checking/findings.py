@@ -50,6 +50,36 @@ class ReachesAll:
     more: int
 
 
+@dataclass(frozen=True, slots=True)
+class SameValues:
+    """The same values as those of the function that is the truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeOfLine:
+    """What the values of a function are along a line.
+
+    Parameters
+    ----------
+    degree : int, optional
+        A polynomial of at most this degree; None for no polynomial.
+    part : float
+        The part of the elements of which that is true.
+    """
+
+    degree: int | None
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
+class DerivativeOfValues:
+    """A derivative is that of the values, as `ShapeOfLine` describes them, along `lines` random lines for each array."""
+
+    degree: int | None
+    part: float
+    lines: int
+
+
 # ---- right with fewer bits
 
 
@@ -119,10 +149,11 @@ class WrongShape:
 
 @dataclass(frozen=True, slots=True)
 class WrongDtype:
-    """Another dtype than that of the arrays."""
+    """Results of another dtype than that of the arrays; `questions` are those that they answer."""
 
     expected: str
-    found: str
+    found: tuple[str, ...]
+    questions: tuple[Question, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +162,33 @@ class OnlyLater:
 
     kind: Kind
     cause: Cause
-    finding: WrongElements | WrongShape | WrongDtype
+    finding: WrongElements | WrongShape
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A departure from the operator that is meant, by the name of its cause."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A whole check at another geometry: the answer that decides its verdict; nothing if all are right."""
+
+    question: Question | None = None
+    finding: Finding | None = None
 
 
 # ---- no answer
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A derivative differs from the numerical one by more than is `allowed`, but not by so much that it is wrong."""
+
+    difference: float
+    allowed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +219,8 @@ class Reason(PlainEnum):
     EMPTY = "the array is empty"
     OTHER_SHAPE = "the result has another shape"
     REFUSED = "the candidate refuses such an array"
+    REFUSED_GEOMETRY = "the candidate refuses such sizes"
+    DECLARED = "it follows from the departure that is meant"
 
 
 class Ability(PlainEnum):
@@ -222,6 +278,10 @@ Finding = (
     | WithinNormWiseBound
     | Repeatable
     | ReachesAll
+    | SameValues
+    | ShapeOfLine
+    | DerivativeOfValues
+    | Undecided
     | FewerBits
     | WrongElements
     | NotFinite
@@ -230,6 +290,8 @@ Finding = (
     | WrongShape
     | WrongDtype
     | OnlyLater
+    | Declared
+    | Swept
     | Raised
     | NoArray
     | NotSupported
@@ -242,7 +304,7 @@ class Evidence:
     """Where a result is wrong: the first index, what was expected and found there, and the arrays for a picture.
 
     `expected` and `found` are in torch's order, of integer data unless only random data shows it; `taps` are the
-    ``(input, output, tap)`` positions that meet in the element.
+    ``(input, output, tap)`` positions that meet in the element. Without a convolution, the axes are the array's own.
     """
 
     index: tuple[int, ...]
@@ -253,6 +315,7 @@ class Evidence:
     taps: tuple[tuple[tuple[int, ...], ...], ...]
     expected: np.ndarray = field(repr=False, compare=False)
     found: np.ndarray = field(repr=False, compare=False)
+    in_torch_order: bool = True
 
 
 # ---- in addition to the questions

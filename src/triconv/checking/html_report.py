@@ -93,7 +93,7 @@ h1 { font-size: 1.4em; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1
 
 def page(report: ReportData) -> str:
     """Return the report as one HTML file."""
-    name = _escape(f"{report.candidate} like {report.like}")
+    name = _escape(wording.compared(report.candidate, report.like))
     parts = [_verdict(report), _table(report), _bars(report.rows), *map(_section, report.rows), _rest(report)]
     return f"""<!doctype html>
 <html lang="en">

@@ -45,6 +45,10 @@ class JaxCandidate(CandidateFunction):
         """By `jax.vjp`."""
         return self._value_and_vjps(arrays, g)[1][n]
 
+    def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """All at once."""
+        return list(self._value_and_vjps(arrays, g)[1])
+
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """By `jax.vjp`."""
         return self._value_and_vjps(arrays, g)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from triconv.checking.causes import Cause, Diagnosis
 from triconv.checking.comparison import WrongResult
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.diagnosis import diagnose
-from triconv.checking.dtypes import INTEGERS
+from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import (
     DoesNotReach,
@@ -27,7 +27,6 @@ from triconv.checking.findings import (
     ReachesAll,
     Reason,
     Repeatable,
-    WrongDtype,
     WrongElements,
     WrongShape,
 )
@@ -71,6 +70,13 @@ class CheckContext:
         _, exact, small, random = drawn_data.draw(self.problem, self.dtype, self.seed, self.user_arrays)
         self.arrays = {"exact": exact, "small": small, "random": random}
         self.expectations = {name: Expectations(self.problem, arrays) for name, arrays in self.arrays.items()}
+        self._narrower: dict[str, CheckContext] = {}
+
+    def narrower(self, dtype: str) -> CheckContext:
+        """Return the same check with data for a dtype of fewer bits, for results that come in it."""
+        if dtype not in self._narrower:
+            self._narrower[dtype] = replace(self, dtype=dtype)
+        return self._narrower[dtype]
 
 
 def judge(context: CheckContext, probe: Probe) -> ReportRow:
@@ -78,7 +84,8 @@ def judge(context: CheckContext, probe: Probe) -> ReportRow:
     question = probe.question
     if question.kind in POISON:
         return _poisoned(context, probe)
-    results = {}
+    results: dict[str, np.ndarray] = {}
+    other_dtype, other_shape = "", None
     for name in ("exact", "random"):
         try:
             raw = probe.ask(context.arrays[name])
@@ -90,14 +97,23 @@ def judge(context: CheckContext, probe: Probe) -> ReportRow:
         if result is None:
             return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, NoArray(type(raw).__name__))
         results[name] = result
+        if question.tensor == "bias" and _kept_axes(result.shape, _shape(context, probe)):
+            other_shape = result.shape
+            result = results[name] = result.reshape(_shape(context, probe))
         if question.kind != Kind.REPEAT:
-            row = _form(context, probe, raw, result)
+            row = _form(context, probe, result)
             if row is not None:
                 return row
+            dtype = _dtype_name(raw, result)
+            if dtype != context.dtype:
+                other_dtype = dtype
+                if is_narrower(dtype, context.dtype):  # right in the dtype that came?
+                    return replace(judge(context.narrower(dtype), probe), other_dtype=other_dtype)
     try:
         if question.kind == Kind.REPEAT:
             return _repeated(context, probe, results)
-        return _numbers(context, probe, {name: _in_torch_order(context, probe, a) for name, a in results.items()})
+        arranged = {name: _in_torch_order(context, probe, a) for name, a in results.items()}
+        return replace(_numbers(context, probe, arranged), other_dtype=other_dtype, other_shape=other_shape)
     except _RaisedAgainError as again:
         return ReportRow(question, UNCHECKED, Proof.RAISED, again.finding)
 
@@ -117,21 +133,25 @@ def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
         raise _RaisedAgainError(problem) from problem
 
 
-def _form(context: CheckContext, probe: Probe, raw: Any, result: np.ndarray) -> ReportRow | None:
-    """Return the row for a result of a wrong shape or dtype."""
+def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a shape differs by axes of length 1 alone."""
+    return found != shape and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
+
+
+def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:
+    """Return the row for a result of a wrong shape."""
     question, shape, found = probe.question, _shape(context, probe), result.shape
-    if question.role == "bias" and found != shape and tuple(n for n in found if n != 1) == shape:
-        finding = WrongShape(shape, found, kept_axes=True)
-        return ReportRow(question, WRONG, Proof.SHAPE, finding, cause=Cause.KEPT_AXES)
     if found != shape:
         diagnosis = _explain_shape(context, probe, result)
         cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
         shown = diagnosis if cause != Cause.SHAPE else None
         return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, diagnosis=shown), cause=cause)
-    dtype = _dtype_name(raw, result)
-    if dtype != context.dtype:
-        return ReportRow(question, WRONG, Proof.DTYPE, WrongDtype(context.dtype, dtype), cause=Cause.DTYPE)
     return None
+
+
+def is_narrower(dtype: str, than: str) -> bool:
+    """Whether a floating dtype has fewer bits than another."""
+    return dtype in ARITHMETIC and than in ARITHMETIC and BITS[dtype] < BITS[than]
 
 
 def _dtype_name(raw: Any, result: np.ndarray) -> str:
@@ -141,8 +161,11 @@ def _dtype_name(raw: Any, result: np.ndarray) -> str:
 
 def _shape(context: CheckContext, probe: Probe) -> tuple[int, ...]:
     """Return the shape that the result should have, as the user has it."""
-    role = probe.question.role
-    return context.problem.shapes[-1] if role == "bias" else context.problem.result_shape(role)
+    role = probe.question.tensor
+    problem = context.problem
+    if role == "bias":
+        return problem.user_bias(np.broadcast_to(np.float32(0), problem.shapes[-1])).shape
+    return problem.result_shape(role)
 
 
 def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Diagnosis | None:
@@ -163,7 +186,7 @@ def _explain(
     wrong: np.ndarray | None = None,
 ) -> Diagnosis:
     """Explain a wrong result for the arrays of this name."""
-    role = probe.question.role
+    role = probe.question.tensor
     result = WrongResult(
         context.problem,
         context.expectations[name],
@@ -179,7 +202,7 @@ def _explain(
 
 def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) -> ReportRow:
     """Return the row for a result of the right form."""
-    question, role = probe.question, probe.question.role
+    question, role = probe.question, probe.question.tensor
     with np.errstate(all="ignore"):  # the user's arrays may overflow, and hold what is not finite
         right = {name: probe.answer(context.expectations[name]) for name in ("exact", "random")}
     if context.dtype in INTEGERS:
@@ -213,7 +236,7 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
 
 def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
     """Return the row for the same question again: equal, different by rounding, or random."""
-    question, role = probe.question, probe.question.role
+    question, role = probe.question, probe.question.tensor
     again = [a for _ in range(2) if (a := _ask_again(probe, context.arrays["random"])) is not None]
     if all(np.array_equal(a, first["random"], equal_nan=True) for a in again):
         return ReportRow(question, RIGHT, Proof.EXACT, Repeatable(0.0))
@@ -275,7 +298,7 @@ def _wrong(
     mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
     wrong = np.argwhere(mask)
     index = tuple(map(int, wrong[0]))
-    taps = taps_at(context.problem, question.role, index)
+    taps = taps_at(context.problem, question.tensor, index)
     evidence = Evidence(index, expected[index], found[index], len(wrong), found.size, taps, expected, found)
     if bad.any():
         finding = NotFinite(len(wrong))
@@ -298,6 +321,8 @@ def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> t
 
 def _in_torch_order(context: CheckContext, probe: Probe, a: Any) -> np.ndarray:
     """Return a result in torch's order, in the dtype in which the definition is computed."""
-    role = probe.question.role
+    role = probe.question.tensor
     wide = drawn_data.widened(np.asarray(a), context.dtype)
-    return wide if role == "bias" else context.problem.to_torch(role, wide)
+    if role == "bias":
+        return wide.ravel() if len(context.problem.bias_pattern) > 1 else wide
+    return context.problem.to_torch(role, wide)

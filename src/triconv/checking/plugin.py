@@ -17,7 +17,7 @@ def triconv_check() -> Callable[..., Any]:
         __tracebackhide__ = True
         report = check(candidate, like, *shapes_or_arrays, **params)
         if not report.ok:
-            pytest.fail(str(report), pytrace=False)
+            pytest.fail(f"{report.summary}\n\n{report}", pytrace=False)
         return report
 
     return run

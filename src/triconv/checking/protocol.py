@@ -37,6 +37,7 @@ class Proof(PlainEnum):
     EXACT = "exact"
     ROUNDING = "rounding"
     NORM_WISE = "norm-wise"
+    NUMERICAL = "numerical"
     PRECISION = "precision"
     RANDOM = "random"
     NOT_FINITE = "not finite"
@@ -62,6 +63,12 @@ class Kind(PlainEnum):
     SECOND_ORDER = "second order"
     DERIVATIVES = "derivatives"
     """Not asked of the candidate: the row that says that no derivative was judged."""
+    DTYPE = "dtype"
+    """Not asked of the candidate: the row that says which results have another dtype than the arrays."""
+    SHAPE = "shape"
+    """Not asked of the candidate: the row that says that a gradient has more axes of length 1 than its array."""
+    SWEEP = "sweep"
+    """All questions again, at the geometry that the question names."""
 
 
 class Transform(PlainEnum):
@@ -97,8 +104,8 @@ class Question:
     ----------
     kind : Kind
         What kind of result is asked for.
-    role : Role
-        Which tensor the result is.
+    role : Role, optional
+        Which tensor of the convolution the result is; None for a function that is none.
     name : str, optional
         The operator's name of the array that the question is about: what is differentiated by, or what holds the NaN. None
         for the cotangent, and where there is no such array.
@@ -113,12 +120,18 @@ class Question:
     """
 
     kind: Kind
-    role: Role
+    role: Role | None = None
     name: str | None = None
     order: int = 0
     transform: Transform | None = None
     mode: Mode | None = None
     sample: int | None = None
+
+    @property
+    def tensor(self) -> Role:
+        """The role, of a question about a convolution."""
+        assert self.role is not None
+        return self.role
 
     @property
     def is_value(self) -> bool:

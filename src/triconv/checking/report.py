@@ -31,7 +31,8 @@ class Report(ReportData):
     def raise_if_failed(self) -> Report:
         """Raise `AssertionError` with the report unless it is `ok`; otherwise return it."""
         if not self.ok:
-            raise AssertionError(str(self))
+            msg = f"{self.summary}\n\n{self}"
+            raise AssertionError(msg)
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class ReportRow:
         Name of the hypothesis that explains a wrong result; "" if none does.
     evidence : Evidence, optional
         Where it is wrong.
+    other_dtype : str
+        The dtype of the result, if it is not that of the arrays.
+    other_shape : tuple of int, optional
+        The shape of the result, if it has other axes of length 1 than the array.
     """
 
     question: Question
@@ -40,6 +44,8 @@ class ReportRow:
     error: float | None = None
     cause: Cause = Cause.NONE
     evidence: Evidence | None = None
+    other_dtype: str = ""
+    other_shape: tuple[int, ...] | None = None
 
     @property
     def what(self) -> str:

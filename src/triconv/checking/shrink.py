@@ -34,7 +34,7 @@ class Counterexample:
 
 def medium(problem: ConvolutionProblem, like: Callable[..., Any], params: dict[str, Any]) -> ConvolutionProblem | None:
     """The same problem with sizes that are quick to compute and still tell one axis from another; None if there is none."""
-    groups, sizes = problem.model.groups, _letters(problem)
+    groups, sizes = problem.model.groups, letters_of(problem)
     reach = [(a.kernel_size - 1) * a.dilation + a.stride for a in problem.model.axes]
     caps = {
         ("x", "N"): 2,
@@ -50,10 +50,10 @@ def medium(problem: ConvolutionProblem, like: Callable[..., Any], params: dict[s
     if ("x", "C") in capped and ("w", "I") in capped:
         capped["x", "C"] = capped["w", "I"] * groups
     try:
-        smaller = ConvolutionProblem.of(like, _shapes(problem, capped), params)
+        smaller = ConvolutionProblem.of(like, shapes_of(problem, capped), params)
     except (ValueError, TypeError):
         return None
-    return replace(smaller, conjugates=problem.conjugates, sharded=problem.sharded)
+    return replace(smaller, **problem.of_candidate)
 
 
 def smallest(
@@ -73,9 +73,9 @@ def smallest(
             if (trials := trials + 1) > MOST_TRIALS:
                 return best
             try:
-                shapes = _shapes(best.problem, sizes)
+                shapes = shapes_of(best.problem, sizes)
                 smaller = ConvolutionProblem.of(like, shapes, params)
-                smaller = replace(smaller, conjugates=problem.conjugates, sharded=problem.sharded)
+                smaller = replace(smaller, **problem.of_candidate)
             except (ValueError, TypeError):
                 continue
             failing = _fails(candidate, smaller, dtype, seed, question)
@@ -112,13 +112,13 @@ def _fails(
     if found is None:
         return None
     expected = probe.answer(Expectations(problem, arrays))
-    expected = expected if question.role == "bias" else p.to_user(question.role, expected)
+    expected = p.user(question.tensor, expected)
     if found.shape == expected.shape and not np.any(np.abs(found - expected) > 0.25):
         return None
     return Counterexample(problem, arrays, found, expected)
 
 
-def _letters(problem: ConvolutionProblem) -> dict[tuple[str, str], int]:
+def letters_of(problem: ConvolutionProblem) -> dict[tuple[str, str], int]:
     """Every size that is free: batch, channels, and the spatial sizes of the operands, by tensor and letter."""
     sizes: dict[tuple[str, str], int] = {}
     layout = problem.call.layout
@@ -132,7 +132,7 @@ def _letters(problem: ConvolutionProblem) -> dict[tuple[str, str], int]:
 
 def _smaller(problem: ConvolutionProblem) -> Iterator[dict[tuple[str, str], int]]:
     """Sizes with one of them smaller: as small as may be first."""
-    groups, sizes = problem.model.groups, _letters(problem)
+    groups, sizes = problem.model.groups, letters_of(problem)
     tied = {"N": [("x", "N"), ("g", "N")], "C": [("x", "C"), ("w", "I")], "O": [("w", "O"), ("g", "C")]}
     for places in tied.values():
         here = [place for place in places if place in sizes]
@@ -149,7 +149,8 @@ def _smaller(problem: ConvolutionProblem) -> Iterator[dict[tuple[str, str], int]
                     yield {**sizes, (role, letter): new}
 
 
-def _shapes(problem: ConvolutionProblem, sizes: dict[tuple[str, str], int]) -> tuple[tuple[int, ...], ...]:
+def shapes_of(problem: ConvolutionProblem, sizes: dict[tuple[str, str], int]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the arrays, with other sizes of the letters."""
     shapes: list[tuple[int, ...]] = []
     for role in problem.roles:
         if role == "bias":

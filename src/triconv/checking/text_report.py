@@ -60,7 +60,7 @@ def show(report: ReportData, console: Console) -> None:
 
 def title(report: ReportData) -> str:
     """Return one line: what was checked, like what, and on which data."""
-    return f"{report.candidate} like {report.like}: {data(report)}"
+    return f"{wording.compared(report.candidate, report.like)}: {data(report)}"
 
 
 def data(report: ReportData) -> str:
@@ -91,7 +91,7 @@ def where(row: ReportRow) -> list[str]:
         sentences += [f"  tap {tap}: input {i}, output {o}" for i, o, tap in e.taps[:MOST_TAPS]]
         if len(e.taps) > MOST_TAPS:
             sentences.append(f"  and {len(e.taps) - MOST_TAPS} more")
-    elif len(e.index) > 2:  # a bias has no positions, so no taps either
+    elif len(e.index) > 2 and e.in_torch_order:  # a bias has no positions, so no taps either
         sentences.append("no tap meets there")
     return sentences
 

@@ -29,6 +29,10 @@ class TorchCandidate(CandidateFunction):
         """By `torch.autograd.grad`; zeros where there is no path."""
         return self._value_and_vjps(arrays, g)[1][n]
 
+    def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """All at once."""
+        return list(self._value_and_vjps(arrays, g)[1])
+
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """With a graph."""
         return self._value_and_vjps(arrays, g)[0]

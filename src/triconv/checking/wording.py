@@ -9,6 +9,8 @@ from triconv.checking.findings import (
     Advice,
     CaughtException,
     Collective,
+    Declared,
+    DerivativeOfValues,
     DoesNotReach,
     EqualOnIntegers,
     Evidence,
@@ -27,7 +29,11 @@ from triconv.checking.findings import (
     ReachesAll,
     Reason,
     Repeatable,
+    SameValues,
     SentBetweenDevices,
+    ShapeOfLine,
+    Swept,
+    Undecided,
     WithinNormWiseBound,
     WrongDtype,
     WrongElements,
@@ -159,6 +165,12 @@ def question(q: Question) -> str:
             return f"second order of {q.name or 'the cotangent'} ({q.mode})"
         case Kind.DERIVATIVES:
             return "derivatives"
+        case Kind.DTYPE:
+            return "dtype"
+        case Kind.SHAPE:
+            return f"shape of the VJP of {q.name}"
+        case Kind.SWEEP:
+            return f"sweep: {q.name}"
 
 
 def detail(finding: Finding, evidence: Evidence | None = None) -> str:
@@ -178,6 +190,16 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
                 if more
                 else "it reaches what it meets and nothing else"
             )
+        case SameValues():
+            return "the same values"
+        case ShapeOfLine():
+            return _line(finding.degree, finding.part)
+        case DerivativeOfValues():
+            return _derivative_of_values(finding)
+        case Undecided(difference, allowed):
+            if difference != difference:
+                return "undecided: its values are smooth nowhere, so that they have no derivative"
+            return f"undecided: it differs from the numerical derivative by {difference:.2g}; rounding explains {allowed:.2g}"
         case FewerBits():
             return _fewer_bits(finding)
         case NotRepeatable(spread_):
@@ -201,8 +223,15 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             if kept_axes:
                 return f"{sentence}: the sum kept axes of length 1"
             return sentence if why is None else f"{sentence}: {diagnosis(why)}"
-        case WrongDtype(expected_dtype, found_dtype):
-            return f"its dtype must be {expected_dtype}, as that of the arrays, got {found_dtype}"
+        case WrongDtype(expected_dtype, found_dtypes, questions):
+            of = ", ".join(map(question, questions))
+            return f"the dtype must be {expected_dtype}, as that of the arrays, got {' and '.join(found_dtypes)}: {of}"
+        case Declared(name):
+            return f"as declared, {name}"
+        case Swept(question_, finding_):
+            return (
+                "" if question_ is None or finding_ is None else f"{question(question_)}: {detail(finding_, evidence)}"
+            )
         case Raised(caught, again):
             return f"the candidate raised{', asked again:' if again else ''} {exception(caught)}"
         case NoArray(type_):
@@ -210,7 +239,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
         case NotSupported():
             return _not_supported(finding)
         case NoDerivative():
-            return f"the value is right; no derivative was asked: {_advice(finding)}"
+            return f"right: value only, no derivative was asked: {_advice(finding)}"
 
 
 def diagnosis(d: Diagnosis) -> str:
@@ -267,7 +296,7 @@ def axis_of(role: Role, axis: int) -> str:
 def where(e: Evidence) -> list[str]:
     """Return sentences on the first wrong element: its index, the two values, and how many elements are wrong."""
     # results of a bias have one axis, whose order needs no word
-    order = ", axes in torch's order" if len(e.index) > 1 else ""
+    order = ", axes in torch's order" if len(e.index) > 1 and e.in_torch_order else ""
     return [
         f"first wrong element: {e.index}{order}",
         f"expected {value(e.expected_value)}, found {value(e.found_value)}",
@@ -278,6 +307,11 @@ def where(e: Evidence) -> list[str]:
 def value(number: Any) -> str:
     """Return a number with all its digits; a whole one without '.0'."""
     return str(number).removesuffix(".0")
+
+
+def compared(candidate: str, like: str) -> str:
+    """Return what was compared with what; without an operator, a function's derivatives with its own values."""
+    return f"{candidate} like {like}" if like else f"{candidate}, its derivatives against its own values"
 
 
 def summary(verdict: Verdict, candidate: str, like: str, *, asked: int, first: str = "", first_detail: str = "") -> str:
@@ -295,6 +329,8 @@ def summary(verdict: Verdict, candidate: str, like: str, *, asked: int, first: s
         The first question with this verdict, and its detail.
     """
     if verdict == RIGHT:
+        if not like:
+            return f"right: the derivatives of {candidate} are those of its values ({asked} questions)"
         return f"right: {candidate} computes what {like} does ({asked} questions)"
     if not first:
         return f"{verdict}: {candidate}: nothing could be asked"
@@ -330,6 +366,20 @@ def exception(caught: CaughtException) -> str:
     return f"{caught.type}: {caught.message}"
 
 
+def _line(degree: int | None, part: float) -> str:
+    if degree is None:
+        return "no polynomial, so that its derivative is known numerically"
+    shown = f"a polynomial of degree {degree} or less on a piece, as its values show"
+    return shown if part == 1 else f"{part:.0%} of the elements are {shown}; the others are known numerically"
+
+
+def _derivative_of_values(f: DerivativeOfValues) -> str:
+    if f.degree is None:
+        return "equal to the numerical derivative of its values, within the estimate of its error"
+    exact = f"the derivative of its values, exactly, along {f.lines} random lines"
+    return exact if f.part == 1 else "the derivative of its values: exactly on a piece, numerically elsewhere"
+
+
 def _fewer_bits(f: FewerBits) -> str:
     sentence = f"right, but computed {LEVELS[f.level]}; it has about {f.bits} bits of {f.dtype_bits}"
     return sentence if f.declared is None else f"as declared, {f.declared}: {sentence}"
@@ -363,9 +413,9 @@ def _not_supported(f: NotSupported) -> str:
             return f"no {f.ability}: torch gives zeros for the operator {f.name}, without a warning"
         case Reason.ONCE_DIFFERENTIABLE:
             return f"no {f.ability}: it is marked with @once_differentiable"
-        case Reason.REFUSED:
+        case Reason.REFUSED | Reason.REFUSED_GEOMETRY:
             return f"the candidate raised {caught}"
-        case Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE:
+        case Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE | Reason.DECLARED:
             return str(f.reason)
 
 

@@ -64,24 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument(
         "target",
-        nargs="?",
+        nargs="*",
         metavar="FILE:NAME",
-        help="a function or triconv.Rules: path/to/file.py:name or package.module:name",
+        help="a function, a module, a layer, a pair forward,backward or triconv.Rules: path/to/file.py:name or "
+        "package.module:name; several are checked in turn. Options may stand in [tool.triconv] of a pyproject.toml beside it",
     )
     of_target = check.add_argument_group("for a target")
-    of_target.add_argument("--like", metavar="OPERATOR", help="the operator that it should agree with, such as conv2d")
     of_target.add_argument(
-        "--shape", action="append", type=_ints, metavar="N,C,H,W", help="of each array of the operator, in their order"
+        "--like",
+        metavar="OPERATOR",
+        help="the operator that it should agree with, such as conv2d, or a function FILE:NAME; without it, the derivatives are "
+        "checked against the target's own values",
     )
+    _add_target_options(of_target)
     _add_parameters(of_target)
-    of_target.add_argument(
-        "--framework", help="whose arrays it takes, if that is not to be found out: numpy, jax, torch, ..."
-    )
-    of_target.add_argument("--dtype", help="of the arrays (default: float32)")
-    of_target.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
-    of_target.add_argument("--pass-params", action="store_true", help="hand it the parameters as keywords")
-    of_target.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
-    of_target.add_argument("--json", metavar="PATH", help="write the report as JSON")
     itself = check.add_argument_group("without a target")
     itself.add_argument(
         "--backend",
@@ -116,6 +112,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
+    gradcheck = commands.add_parser(
+        "gradcheck",
+        help="check the derivatives of any function against its own values",
+        description="Check the derivatives of any function against its own values: exactly where it is a polynomial on a "
+        "piece, else numerically. Exit status: 0 right, 1 wrong, 2 could not be checked.",
+    )
+    gradcheck.add_argument("target", nargs="+", metavar="FILE:NAME", help="as for check")
+    _add_target_options(gradcheck)
+    gradcheck.add_argument("--seed", type=int, help="of the random data (default: 0)")
+    gradcheck.set_defaults(run=_gradcheck)
+
     explain = commands.add_parser(
         "explain",
         help="tell which kernel computes a convolution, and what it costs",
@@ -144,6 +151,59 @@ TEXTS = ("layout", "padding_mode")
 """Parameters that are taken as they are written; the others but `padding` are numbers."""
 PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm", "precision"))
 """Those of the operators that have an option each."""
+
+
+OPTIONS = (
+    "framework",
+    "dtype",
+    "precision",
+    "pass_params",
+    "seed",
+    "args",
+    "kwargs",
+    "parameters",
+    "gradients",
+    "sweep",
+    "meant",
+    "device",
+)
+"""Options of `triconv.check` that are options of the command."""
+
+
+def _add_target_options(parser: Any) -> None:
+    """Add the options for somebody's function, whatever it is compared with."""
+    parser.add_argument("--shape", action="append", type=_ints, metavar="N,C,H,W", help="of each array, in their order")
+    parser.add_argument(
+        "--args", metavar="JSON", help="arguments after the arrays, such as '{\"stride\": 1, \"pad\": 1}' or '[1, 1]'"
+    )
+    parser.add_argument("--kwargs", metavar="JSON", help="arguments by name, such as '{\"stride\": 1}'")
+    parser.add_argument(
+        "--parameters", type=_words, metavar="W,b", help="attributes of a layer that are its parameters"
+    )
+    parser.add_argument(
+        "--gradients", type=_words, metavar="dW,db", help="attributes of a layer that are their gradients"
+    )
+    parser.add_argument(
+        "--framework", help="whose arrays it takes, if that is not to be found out: numpy, jax, torch, ..."
+    )
+    parser.add_argument(
+        "--dtype", help="of the arrays (default: float64 for NumPy, else float32; float64 without --like)"
+    )
+    parser.add_argument("--precision", help="declare products of fewer bits: tf32, bfloat16, float16 or float32")
+    parser.add_argument("--pass-params", action="store_true", default=None, help="hand it the parameters as keywords")
+    parser.add_argument(
+        "--sweep", action="store_true", default=None, help="check more geometries, at which code often breaks"
+    )
+    parser.add_argument(
+        "--meant", type=_words, metavar="CAUSE,...", help="departures on purpose, such as 'batch averaged'"
+    )
+    parser.add_argument("--device", help="where the arrays are, such as cpu or cuda")
+    parser.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
+    parser.add_argument("--json", metavar="PATH", help="write the report as JSON")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _add_parameters(parser: Any) -> None:
@@ -178,14 +238,19 @@ def _check(arguments: argparse.Namespace) -> int:
 
         sizes = arguments.mesh if isinstance(arguments.mesh, tuple) else (arguments.mesh,)
         mesh_check.with_devices(sizes)  # before JAX is first imported
-        if arguments.target is None:
+        if not arguments.target:
             return mesh_check.check_itself(sizes, arguments.seed)
         specs = tuple(map(mesh_check.spec_of, arguments.spec or ()))
         return _check_target(arguments, {"mesh": mesh_check.mesh_of(sizes), "specs": specs})
-    if arguments.target is not None:
+    if arguments.target:
+        _refuse(
+            arguments, ("backend", "full", "optimize"), "must come without a target: it is about triconv's own check"
+        )
         return _check_target(arguments)
     for_target = [
-        name for name in ("like", "shape", "html", "json", *PARAMETERS) if getattr(arguments, name) is not None
+        name
+        for name in ("like", "shape", "html", "json", *PARAMETERS, *OPTIONS)
+        if name != "seed" and getattr(arguments, name) is not None
     ]
     if for_target:
         msg = f"`--{for_target[0]}` must come with a target, FILE:NAME"
@@ -207,25 +272,23 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _check_target(arguments: argparse.Namespace, sharding: dict[str, Any] | None = None) -> int:
-    """Check somebody's function."""
+    """Check somebody's functions."""
     from triconv.cli import targets
 
-    return targets.check(
-        arguments.target,
-        like=arguments.like,
-        shapes=arguments.shape,
-        params={name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None},
-        options={
-            "framework": arguments.framework,
-            "dtype": arguments.dtype,
-            "precision": arguments.precision,
-            "pass_params": arguments.pass_params,
-            "seed": arguments.seed,
-            **(sharding or {}),
-        },
-        html=arguments.html,
-        json=arguments.json,
-    )
+    names = ("like", "shape", "html", "json", *PARAMETERS, *OPTIONS)
+    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    return targets.check(arguments.target, given | (sharding or {}), PARAMETERS, (*OPTIONS, *(sharding or {})))
+
+
+def _gradcheck(arguments: argparse.Namespace) -> int:
+    return _check_target(arguments)
+
+
+def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], rule: str) -> None:
+    for name in names:
+        if getattr(arguments, name):
+            msg = f"`--{name}` {rule}"
+            raise ValueError(msg)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -1,10 +1,12 @@
-"""``triconv check FILE:NAME``: find the candidate, check it, print and save the report."""
+"""``triconv check FILE:NAME ...``: find the candidates, check them, print and save the reports."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import ast
+import difflib
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,104 +17,125 @@ import triconv
 from triconv.checking import text_report
 from triconv.checking.exception_text import one_line
 from triconv.checking.protocol import EXIT_STATUS, UNCHECKED
+from triconv.checking.report import Report
+from triconv.cli import configuration, target_names
 from triconv.operators.registry import OPERATORS
 
+FILES = ("html", "json")
+CODE = ("args", "kwargs")
 
-def check(
-    target: str,
-    *,
-    like: str | None,
-    shapes: list[Any] | None,
-    params: dict[str, Any],
-    options: dict[str, Any],
-    html: str | None,
-    json: str | None,
-) -> int:
-    """Check a target and return the exit status.
+
+def check(targets: Sequence[str], given: dict[str, Any], parameters: tuple[str, ...], options: tuple[str, ...]) -> int:
+    """Check targets and return the exit status: the highest.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        What to check.
+    given : dict
+        Options of the command line that were given, with those of `parameters` and `options` among them.
+    parameters : tuple of str
+        Names of the parameters of operators.
+    options : tuple of str
+        Names of the options of `triconv.check`.
 
     Raises
     ------
     ValueError, TypeError, ImportError
         With one line that says what does not fit; before anything is run, where the words alone say it.
     """
-    if like not in OPERATORS:
-        msg = f"`--like` must be one of {', '.join(OPERATORS)}, got {like!r}"
+    known = ("like", "shape", *FILES, *parameters, *options)
+    every = [
+        (target, {**configuration.options_for(target, target_names.file_of(target), known), **given})
+        for one in targets
+        for target in _named(one)
+    ]
+    if len(every) > 1 and any(given.get(name) for name in FILES):
+        msg = "`--html` and `--json` must come with one target: they name one file"
         raise ValueError(msg)
+    statuses = []
+    for target, values in every:
+        report = _checked(target, values, parameters, options)
+        statuses.append(EXIT_STATUS[report.verdict])
+    return max(statuses)
+
+
+def _named(target: str) -> list[str]:
+    """Return a target, or those that the configuration names for a file."""
+    file = target_names.file_of(target)
+    if file is not None and target == str(file) and file.is_file():
+        return configuration.targets_of(file) or [target]
+    return [target]
+
+
+def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], options: tuple[str, ...]) -> Report:
+    shapes = values.get("shape")
     if not shapes:
         msg = "`--shape` must be given once for each array, such as --shape 2,3,8,8 --shape 4,3,3,3"
         raise ValueError(msg)
-    for option, path in (("--html", html), ("--json", json)):
-        _check_path(option, path)
-    candidate = find(target)
+    for name in FILES:
+        _check_path(f"--{name}", values.get(name))
+    like = _operator(values.get("like"))
+    candidate = target_names.find(target)
+    keywords = {name: values[name] for name in (*parameters, *options) if name in values}
+    keywords |= {name: literal(f"--{name}", keywords[name]) for name in CODE if isinstance(keywords.get(name), str)}
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("checking: {task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
         report = triconv.check(
             candidate,
-            OPERATORS[like],
-            *(shape if isinstance(shape, tuple) else (shape,) for shape in shapes),
+            like,
+            *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
             progress=lambda question: progress.update(task, description=question),
-            **options,
-            **params,
+            **keywords,
         )
     out = Console()
     text_report.show(report, out if out.is_terminal else Console(width=140))
-    for path, write in ((html, report.to_html), (json, report.to_json)):
-        if path is not None:
+    for name, write in (("html", report.to_html), ("json", report.to_json)):
+        if values.get(name) is not None:
             try:
-                write(path)
+                write(values[name])
             except OSError as problem:
                 msg = f"the report could not be written: {problem}"
                 raise ValueError(msg) from None
     if report.verdict == UNCHECKED:
         sys.stderr.write(f"triconv: {one_line(report.summary)}\n")
-    return EXIT_STATUS[report.verdict]
+    return report
 
 
-def find(target: str) -> Any:
-    """Return what a target names: ``path/to/file.py:name`` or ``package.module:name``.
+def _operator(like: str | None) -> Any:
+    """Return the operator of a name, or a function that a target names; None without a name."""
+    if like is None:
+        return None
+    name = like.removeprefix("triconv.")
+    if name in OPERATORS:
+        return OPERATORS[name]
+    if ":" in like:
+        return target_names.find(like)
+    near = difflib.get_close_matches(name, OPERATORS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    msg = f"`--like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got {like!r}{hint}"
+    raise ValueError(msg)
+
+
+def literal(option: str, text: str) -> Any:
+    """Return what an option spells in JSON or as a Python literal; a JSON list is several arguments.
 
     Raises
     ------
-    ValueError, ImportError
-        If there is no such file, module or name, or running the file raises.
+    ValueError
+        If it is neither.
     """
-    place, _, name = target.rpartition(":")
-    if not place or not name:
-        msg = f"`target` must be path/to/file.py:name or package.module:name, got {target!r}"
-        raise ValueError(msg)
-    module = _load(place)
-    thing: Any = module
-    for part in name.split("."):
-        if not hasattr(thing, part):
-            msg = f"`target`: there is no {part!r} in {place}"
-            raise ValueError(msg)
-        thing = getattr(thing, part)
-    return thing
-
-
-def _load(where: str) -> Any:
-    path = Path(where)
-    is_file = where.endswith(".py") or "/" in where
-    if is_file and not path.is_file():
-        msg = f"`target`: there is no file {where}"
-        raise ValueError(msg)
     try:
-        if not is_file:
-            sys.path.insert(0, str(Path.cwd()))
-            return importlib.import_module(where)
-        sys.path.insert(0, str(path.resolve().parent))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
-        return module
-    except (Exception, SystemExit) as problem:  # noqa: BLE001 (whatever somebody's file raises)
-        msg = f"`target`: {where} could not be imported: {type(problem).__name__}: {one_line(problem)}"
-        raise ImportError(msg) from None
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            msg = f'`{option}` must be JSON, such as \'{{"stride": 1, "pad": 1}}\', got {text!r}'
+            raise ValueError(msg) from None
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_path(option: str, path: str | None) -> None:

@@ -87,6 +87,25 @@ CASES = [
     (triconv.conv, (X, W), {"layout": "NCW,OIH->NCW"}, "`layout` must give w the letters O and I (either may be left out)"),
     (triconv.conv, (X, W), {"layout": "NCW,OIW->NW"}, "`layout` must have the letter C in the result unless its length is 1, got 6"),
     (triconv.conv, (X2, W2), {"layout": "NCW,OIW->NCW"}, "`x` must have 3 axes (NCW), got 4"),
+    (triconv.conv, (X, W), {"layout": "NCW,OIW,NCW,NCW"}, "`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got 'NCW,OIW,NCW,NCW'"),
+    (triconv.conv, (X, W), {"layout": "NCW,OIW,NCW->NCW"}, "`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got 'NCW,OIW,NCW->NCW'"),
+    (triconv.conv2d, (X2, W2), {"layout": "NCW,OIW->NCW"}, "`layout` must have 2 spatial letters here, got 'W' in 'NCW,OIW->NCW'; see triconv.conv"),
+    (triconv.conv_transpose1d, (X, W), {"layout": "NHWC,HWIO->NHWC"}, "`layout` must have 1 spatial letters here, got 'HW' in 'NHWC,HWIO->NHWC'"),
+    (triconv.conv2d, (X, W2), {"layout": "NHWC,HWIO->NHWC"}, "`x` must have 4 axes (NHWC), got 3"),
+    (triconv.conv_transpose1d, (X, W2), {"layout": "NWC,WIO->NWC"}, "`w` must have 3 axes (WIO), got 4"),
+    (triconv.conv_transpose1d, (X[0], W), {"layout": "NCW,OIW->NCW"}, "`x` must have 3 axes (NCW), got 2"),
+    (triconv.conv, (X2, W2), {"layout": "NHWC,HWIO->NHWC"}, "`x.shape[3]` must equal `groups * w.shape[2]`, got 5 != 1 * 3"),
+    (triconv.conv_transpose2d, (X2, W2), {"layout": "NHWC,HWIO->NHWC"}, "`x.shape[3]` must equal `w.shape[3]`, got 5 != 3"),
+    # a bias
+    (triconv.conv, (X, W, np.ones(5)), {}, "`bias.shape` must be (6,), one number per output channel, got (5,)"),
+    (triconv.conv, (X, W, np.ones(())), {}, "`bias.shape` must be (6,), one number per output channel, got ()"),
+    (triconv.conv, (X, W, np.ones((6, 1))), {}, "`bias.shape` must be (6,), one number per output channel, got (6, 1)"),
+    (triconv.conv, (X, np.ones((4, 3)), np.ones(2)), {"layout": "NCW,IW->NW"},
+     "`bias.shape` must be (1,) or (), one number per output channel, got (2,)"),
+    (triconv.conv1d, (X, np.ones((1, 4, 3)), np.ones(())), {"layout": "NCW,OIW->NW"},
+     "`bias.shape` must be (1,), one number per output channel, got ()"),
+    (triconv.conv_transpose1d, (X, np.ones((4, 3)), np.ones(())), {"layout": "NCW,OW->NCW", "groups": 2},
+     "`bias.shape` must be (2,), one number per output channel, got ()"),
 ]  # fmt: skip
 
 TYPES = [

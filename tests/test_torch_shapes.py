@@ -83,7 +83,9 @@ CONTRACTIONS = {
     "transposed": lambda x, w: triconv.conv_transpose2d(x, w, None, 2, 1, 1),
     "lax_same": lambda x, w: triconv.conv(x, w, stride=2, padding="same"),
     "dilated_input": lambda x, w: triconv.conv(x, w, stride=(1, 2), input_dilation=(3, 2), padding=[(1, 2), (-1, 0)]),
-    "letters": lambda x, w: triconv.conv(x.permute(0, 2, 3, 1), w, layout="NHWC,OIHW->NHWC", padding="causal"),
+    "letters": lambda x, w: triconv.conv(
+        x.permute(0, 2, 3, 1), w, w[:, 0, 0, 0], layout="NHWC,OIHW->NHWC", padding="causal"
+    ),
     "unbatched": lambda x, w: triconv.conv2d(x[0], w),
     "complex": lambda x, w: triconv.conv2d(x * (1 + 2j), w * (1 - 1j)).imag,
     "input_vjp": lambda x, w: triconv.conv_input_vjp(

@@ -10,9 +10,9 @@ What works where
 On NumPy, JAX, torch and array-api-strict, and on CuPy by the standard (not run):
 
 - `conv`, `conv_input_vjp`, `conv_weight_vjp`: any number of axes, layout, stride, dilation, input dilation, groups, padding of
-  any sign
+  any sign; `conv` with a bias
 - `conv1d`, `conv2d`, `conv3d` and `conv_transpose1d`, `conv_transpose2d`, `conv_transpose3d` with torch's signatures: bias,
-  unbatched, reflect, replicate, circular
+  unbatched, reflect, replicate, circular; and in any layout
 - `conv2d_forward`, `conv2d_backward`, `conv2d_backward_weights` of the teaching notebook
 - `vjp` and `jvp` by the hand-derived rules
 
@@ -33,6 +33,9 @@ where the dtypes are float16, bfloat16, float32, float64, complex and integers. 
 Conventions
 -----------
 - "Convolution" is cross-correlation, as in torch and lax.
+- A layout such as ``"NHWC,HWIO->NHWC"`` names the axes of the input, the kernel and the result; a shell takes
+  ``NHWC,HWIO,NHWC`` without quotes. A bias goes along the output channels of the result. In a transposed convolution the kernel
+  has the letters that it has in the convolution: ``O`` for the channels of its input.
 - If no window fits into the padded input, `conv1d`, `conv2d` and `conv3d` raise, as torch does, and `conv` returns an empty
   output, as lax does.
 - ``precision="highest"``, the default, never uses products in TF32 or bfloat16, not even under torch's autocast. With

@@ -15,6 +15,7 @@ Array = Any
 def conv(
     x: Array,
     w: Array,
+    bias: Array | None = None,
     *,
     stride: Any = 1,
     padding: Any = 0,
@@ -33,6 +34,9 @@ def conv(
         The input, in the order of `layout`.
     w : array, shape (k, c // groups, *kernel)
         The kernel; it is not flipped.
+    bias : array, shape (k,), optional
+        Added along the output channels of the result, in any `layout`. Where the kernel has no letter ``O``, k is 1, and a bias
+        of shape () is taken too.
     stride : int or sequence of int
         Step of the output; one for all spatial axes, or one per axis.
     padding : int, sequence of int, sequence of (lo, hi), or str
@@ -45,7 +49,8 @@ def conv(
         Number of independent convolutions side by side in the channels.
     layout : str, optional
         Axes of ``x``, ``w`` and the result, ``"NCHW,OIHW->NCHW"`` by default (one letter per spatial axis). ``N``, ``C``, ``O``
-        or ``I`` may be left out if an array has no such axis.
+        or ``I`` may be left out if an array has no such axis. ``"NCHW,OIHW,NCHW"`` means the same, and needs no quotes in a
+        shell.
     algorithm : {"auto", "direct", "gemm", "depthwise", "fft", "vendor"}
         The algorithm: "auto" picks one by a cost model, see `triconv.explain` and `triconv.kernels`. "vendor" is the library's
         own convolution. "fft" has an error bound by norms, not by elements; "auto" takes it only for kernels of hundreds of
@@ -72,7 +77,8 @@ def conv(
     Notes
     -----
     ``y[n, k, o] = sum of x[n, c, i] * w[k, c, t]`` over every meeting
-    ``input_dilation * i + pad_lo = stride * o + dilation * t``. Costs one multiply-add per meeting, sample and channel pair.
+    ``input_dilation * i + pad_lo = stride * o + dilation * t``, plus ``bias[k]``. Costs one multiply-add per meeting, sample
+    and channel pair.
 
     Examples
     --------
@@ -82,10 +88,11 @@ def conv(
     >>> triconv.conv(x, w, padding=[(1, 0)], layout="NWC,WIO->NWC")[0, :, 0]
     array([ 0., -1., -1., -1., -1., -1.])
     """
-    check_arrays(x=x, w=w)
+    arrays = {"x": x, "w": w} | ({} if bias is None else {"bias": bias})
+    check_arrays(**arrays)
     return resolve(
         "conv",
-        {"x": x, "w": w},
+        arrays,
         names={"x": "x", "w": "w"},
         layout=_layout(layout, x, "x"),
         stride=stride,
@@ -95,7 +102,7 @@ def conv(
         groups=groups,
         algorithm=algorithm,
         precision=precision,
-    ), (x, w)
+    ), tuple(arrays.values())
 
 
 @operator

@@ -1,4 +1,4 @@
-"""Layouts: strings such as ``"NHWC,HWIO->NHWC"``, and the conversion to canonical arrays and back.
+"""Layouts: strings such as ``"NHWC,HWIO->NHWC"`` or ``"NHWC,HWIO,NHWC"``, and the conversion to canonical arrays and back.
 
 Letters: ``N`` batch, ``C`` channels (of x on the left, of y on the right), ``O`` and ``I`` output and input channels of the
 kernel, and one letter per spatial axis. A letter that is left out stands for an axis of length 1 that the array does not have.
@@ -9,7 +9,7 @@ Both conversions permute the elements, so each is the adjoint and the inverse of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from triconv.backends.base import is_reshape
@@ -49,7 +49,7 @@ class Layout:
 
     @classmethod
     def parse(cls, text: str) -> Layout:
-        """Read a string such as ``"NCHW,OIHW->NCHW"``.
+        """Read a string such as ``"NCHW,OIHW->NCHW"``, or ``"NCHW,OIHW,NCHW"``, which a shell takes without quotes.
 
         Parameters
         ----------
@@ -69,9 +69,9 @@ class Layout:
         if not isinstance(text, str):
             msg = f"`layout` must be a string such as 'NCHW,OIHW->NCHW', got {shown(text)}"
             raise TypeError(msg)
-        sides = text.replace(" ", "").upper().split("->")
-        parts = [*sides[0].split(","), *sides[1:]]
-        if len(sides) != 2 or len(parts) != 3 or not all(not p or p.isalpha() for p in parts):
+        operands, arrow, result = text.replace(" ", "").upper().partition("->")
+        parts = [*operands.split(","), *([result] if arrow else [])]
+        if len(parts) != 3 or not all(not p or p.isalpha() for p in parts):
             msg = f"`layout` must be three groups of letters such as 'NCHW,OIHW->NCHW', got {text!r}"
             raise ValueError(msg)
         x, w, g = parts
@@ -94,6 +94,10 @@ class Layout:
         spatial = SPATIAL_LETTERS.get(ndim) or spatial_letters(ndim)
         x = ("NC" if batched else "C") + spatial
         return cls(x, "OI" + spatial, x, spatial)
+
+    def transposed(self) -> Layout:
+        """The same with the letters of x and g exchanged: for an operator that takes the cotangent g as its input."""
+        return replace(self, x=self.g, g=self.x)
 
     def letters(self, role: str) -> str:
         """Letters of the tensor `role`, one of "x", "w", "g"."""

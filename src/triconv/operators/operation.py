@@ -131,8 +131,7 @@ class Call:
                 cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
         if "bias" in asked:
-            others = tuple(axis for axis in range(g.ndim) if axis != self._channel_axis)
-            cotangents["bias"] = xp.sum(xp.astype(g, wide), axis=others, dtype=wide)
+            cotangents["bias"] = self._bias_cotangent(xp.astype(g, wide), by_role["bias"], xp)
         cast = {role: _cast(cotangents[role], by_role[role].dtype, xp) for role in asked}
         return tuple(self._contiguous(cast[role], arrays, lib) if role in cast else None for role in by_role)
 
@@ -171,11 +170,10 @@ class Call:
         dtype = lib.result_type(*arrays)
         return dtype, dtype if self.dtype is None else self.dtype
 
-    def bias_shape(self, channels: int) -> tuple[int, ...]:
-        """The shape in which a bias is added to the result."""
-        shape = [1] * len(self.layout.letters(self.result))
-        shape[self._channel_axis] = channels
-        return tuple(shape)
+    def bias_shape(self, bias: Array) -> tuple[int, ...]:
+        """The shape in which a bias is added to the result: along its channels, if it has an axis of them."""
+        letters = self.layout.letters(self.result)
+        return tuple(bias.shape[0] if letter == "C" and bias.ndim else 1 for letter in letters)
 
     def _operands(self, by_role: dict[str, Array], dtype: Any, f: Any, xp: Any) -> tuple[Array, Array]:
         first, second = (self._canonical(role, by_role[role], dtype, f, xp) for role in self.operands)
@@ -196,12 +194,15 @@ class Call:
         """The result with the memory order that the library's users expect."""
         return lib.contiguous(result, arrays[:2], channels_first=self.layout.is_channels_first)
 
-    @property
-    def _channel_axis(self) -> int:
-        return self.layout.letters(self.result).index("C")
-
     def _bias(self, bias: Array, wide: Any, xp: Any) -> Array:
-        return xp.reshape(xp.astype(bias, wide, copy=False), self.bias_shape(bias.shape[0]))
+        return xp.reshape(xp.astype(bias, wide, copy=False), self.bias_shape(bias))
+
+    def _bias_cotangent(self, g: Array, bias: Array, xp: Any) -> Array:
+        """The adjoint of adding it: the sum of `g` over all axes but the channels."""
+        letters = self.layout.letters(self.result)
+        others = tuple(axis for axis, letter in enumerate(letters) if letter != "C")
+        total = xp.sum(g, axis=others, dtype=g.dtype) if others else g
+        return total if total.ndim == bias.ndim else xp.reshape(total, bias.shape)
 
 
 def _cast(a: Array, dtype: Any, xp: Any) -> Array:

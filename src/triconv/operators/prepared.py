@@ -224,7 +224,7 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         views,  # type: ignore[arg-type]
         planned,
         layout.view_of_canonical(call.result, shape),
-        call.bias_shape(by_role["bias"].shape[0]) if "bias" in by_role else None,
+        call.bias_shape(by_role["bias"]) if "bias" in by_role else None,
         layout.is_channels_first,
         _own(call, arrays, planned, lib),
         _own_pullback(call, arrays, operands, planned, lib),
@@ -267,7 +267,7 @@ def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, l
     back = sorted(range(len(first)), key=layout.torch_order(call.result).__getitem__)
 
     def reordered(*arrays: Array) -> Array | None:
-        y = own(permute(arrays[a], first), permute(arrays[b], second))
+        y = own(permute(arrays[a], first), permute(arrays[b], second), *arrays[2:])
         return None if y is None else lib.contiguous(permute(y, back), (), channels_first=False)
 
     return reordered

@@ -73,7 +73,8 @@ class SymbolicCall:
         if self.mode != "zeros":
             a = torch_symbolic.pad(a, self.mode, self.pads)
         with lib.precision(self.precision):
-            result = torch_symbolic.contract(self.contraction, a, b, by_role.get("bias"), self.spec)
+            bias = xp.reshape(by_role["bias"], (-1,)) if "bias" in by_role else None
+            result = torch_symbolic.contract(self.contraction, a, b, bias, self.spec)
         result = self.layout.from_torch_order(rules.ROLES[self.contraction].result, result, xp)
         return lib.contiguous(
             xp.astype(result, dtype, copy=False), arrays[:2], channels_first=self.layout.is_channels_first

@@ -1,4 +1,4 @@
-"""The operators with torch's signatures: positional order, channels first, unbatched input, and torch's errors."""
+"""The operators with torch's signatures: positional order, channels first by default, unbatched input, and torch's errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from triconv.backends import backend_of
 from triconv.geometry.integers import as_int, as_sequence, dilated, one_per_axis, shown
 from triconv.operators.layout import SPATIAL_LETTERS, Layout
 from triconv.operators.registry import Resolved, operator
-from triconv.operators.validation import check_arrays, resolve
+from triconv.operators.validation import check_arrays, check_axes, resolve
 
 Array = Any
 
@@ -24,7 +24,7 @@ x : array, shape (n, c, {sizes}) or (c, {sizes})
 w : array, shape (k, c // groups, {kernel})
     The kernel; it is not flipped.
 bias : array, shape (k,), optional
-    Added to each output channel.
+    Added to each output channel, as in `triconv.conv`.
 stride : int or sequence of int
     Step of the output.
 padding : int, sequence of int, sequence of (lo, hi), or str
@@ -35,6 +35,9 @@ groups : int
     Number of independent convolutions side by side in the channels.
 padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
     The values beyond the borders, as in ``torch.nn.Conv{n}d``.
+layout : str, optional
+    Axes of the arrays, as in `triconv.conv`: ``"{last}"`` for channels last. By default channels first, with the batch or
+    without it, by the number of axes of `x`.
 algorithm, precision : str
     As in `triconv.conv`.
 
@@ -52,7 +55,7 @@ TypeError
 
 See Also
 --------
-conv : Any layout, any number of axes, negative padding, input dilation.
+conv : Any number of axes, negative padding, input dilation.
 
 Notes
 -----
@@ -63,6 +66,12 @@ Examples
 >>> import numpy as np, triconv
 >>> triconv.conv{n}d(np.ones((1, 2, {fives})), np.ones((4, 2, {threes})), stride=2).shape
 (1, 4, {twos})
+
+Channels last:
+
+>>> x, w = np.ones((1, {fives}, 2)), np.ones(({threes}, 2, 4))
+>>> triconv.conv{n}d(x, w, np.ones(4), stride=2, layout="{last}").shape
+(1, {twos}, 4)
 """
 
 CONV_TRANSPOSE_DOC = """{n}-D transposed convolution with the signature of ``torch.nn.functional.conv_transpose{n}d``.
@@ -74,7 +83,7 @@ x : array, shape (n, c, {sizes}) or (c, {sizes})
 w : array, shape (c, k // groups, {kernel})
     The kernel of the convolution whose input VJP this is.
 bias : array, shape (k,), optional
-    Added to each output channel.
+    Added to each output channel. Where `layout` gives the kernel no letter ``I`` and k is 1, a bias of shape () is taken too.
 stride : int or sequence of int
     Step of the input.
 padding : int or sequence of int
@@ -85,6 +94,9 @@ groups : int
     Number of independent convolutions side by side in the channels.
 dilation : int or sequence of int
     Step of the taps.
+layout : str, optional
+    Axes of `x`, `w` and the result, such as ``"{last}"``. The kernel is that of the convolution, and has its letters: ``O`` for
+    the channels of `x`, ``I`` for those of the result. By default channels first, by the number of axes of `x`.
 algorithm, precision : str
     As in `triconv.conv`.
 
@@ -102,7 +114,7 @@ TypeError
 
 See Also
 --------
-conv_input_vjp : The same contraction in any layout.
+conv_input_vjp : The same contraction, for any number of axes, negative padding and input dilation.
 
 Notes
 -----
@@ -113,6 +125,13 @@ Examples
 >>> import numpy as np, triconv
 >>> triconv.conv_transpose{n}d(np.ones((1, 4, {twos})), np.ones((4, 2, {threes})), stride=2).shape
 (1, 2, {fives})
+
+Channels last, from 2 channels to 4 and back with the same kernel and layout:
+
+>>> x, w, layout = np.ones((1, {fives}, 2)), np.ones(({threes}, 2, 4)), "{last}"
+>>> y = triconv.conv{n}d(x, w, stride=2, layout=layout)
+>>> y.shape, triconv.conv_transpose{n}d(y, w, stride=2, layout=layout).shape
+((1, {twos}, 4), (1, {fives}, 2))
 """
 
 
@@ -127,10 +146,11 @@ def _conv(n: int) -> Callable[..., Array]:
         groups: int = 1,
         *,
         padding_mode: str = "zeros",
+        layout: str | None = None,
         algorithm: str = "auto",
         precision: str = "highest",
     ) -> Resolved:
-        arrays, layout = _arrays(n, x, w, bias)
+        arrays, axes = _arrays(n, "x", x, w, bias, layout)
         if isinstance(padding, str):
             if "same" in padding.lower() and one_per_axis(stride, n, "stride", least=1) != (1,) * n:
                 msg = f"`padding` {padding!r} must go with stride 1 here, as in torch, got {shown(stride)}; see triconv.conv"
@@ -140,9 +160,9 @@ def _conv(n: int) -> Callable[..., Array]:
             raise ValueError(msg)
         return resolve(
             "conv",
-            dict(zip(("x", "w", "bias"), arrays, strict=False)),
+            arrays,
             names={"x": "x", "w": "w"},
-            layout=layout,
+            layout=axes,
             stride=stride,
             padding=padding,
             dilation=dilation,
@@ -151,7 +171,7 @@ def _conv(n: int) -> Callable[..., Array]:
             fit=True,
             algorithm=algorithm,
             precision=precision,
-        ), arrays
+        ), tuple(arrays.values())
 
     return _public(conv_nd, f"conv{n}d", CONV_DOC, n)
 
@@ -167,18 +187,19 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
         groups: int = 1,
         dilation: Any = 1,
         *,
+        layout: str | None = None,
         algorithm: str = "auto",
         precision: str = "highest",
     ) -> Resolved:
-        arrays, layout = _arrays(n, x, w, bias)
+        arrays, axes = _arrays(n, "g", x, w, bias, layout)
         strides = one_per_axis(stride, n, "stride", least=1)
         dilations = one_per_axis(dilation, n, "dilation", least=1)
         crops = one_per_axis(padding, n, "padding", least=0)
         extras = one_per_axis(output_padding, n, "output_padding", least=0)
         sizes, varies = [], backend_of(array_namespace(x)).varies
-        kernel = layout.spatial_size("w", w.shape)
+        kernel = axes.spatial_size("w", w.shape)
         for number, (size, taps, step, apart, crop, extra) in enumerate(
-            zip(layout.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
+            zip(axes.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
         ):
             if extra >= max(step, apart):
                 msg = (
@@ -197,9 +218,9 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
             sizes.append(total)
         return resolve(
             "conv_input_vjp",
-            dict(zip(("g", "w", "bias"), arrays, strict=False)),
+            arrays,
             names={"g": "x", "w": "w"},
-            layout=layout,
+            layout=axes,
             result_size=tuple(sizes),
             stride=strides,
             # `output_padding` crops less at the end, so that the number of windows is that of the positions of x
@@ -208,23 +229,32 @@ def _conv_transpose(n: int) -> Callable[..., Array]:
             groups=groups,
             algorithm=algorithm,
             precision=precision,
-        ), arrays
+        ), tuple(arrays.values())
 
     return _public(conv_transpose_nd, f"conv_transpose{n}d", CONV_TRANSPOSE_DOC, n)
 
 
-def _arrays(n: int, x: Array, w: Array, bias: Array | None) -> tuple[tuple[Array, ...], Layout]:
+def _arrays(
+    n: int, role: str, x: Array, w: Array, bias: Array | None, layout: str | None
+) -> tuple[dict[str, Array], Layout]:
+    """The arrays by role, `x` as "x" or "g", and their layout; without one, channels first by the number of axes of `x`."""
     arrays = {"x": x, "w": w} | ({} if bias is None else {"bias": bias})
     check_arrays(**arrays)
-    if x.ndim not in (n + 1, n + 2):
-        letters = "C" + SPATIAL_LETTERS[n]
-        msg = f"`x` must have {n + 2} axes (N{letters}) or {n + 1} ({letters}), got {x.ndim}"
-        raise ValueError(msg)
-    layout = Layout.channels_first(n, batched=x.ndim == n + 2)
-    if w.ndim != n + 2:
-        msg = f"`w` must have {n + 2} axes ({layout.w}), got {w.ndim}"
-        raise ValueError(msg)
-    return tuple(arrays.values()), layout
+    if layout is None:
+        if x.ndim not in (n + 1, n + 2):
+            letters = "C" + SPATIAL_LETTERS[n]
+            msg = f"`x` must have {n + 2} axes (N{letters}) or {n + 1} ({letters}), got {x.ndim}"
+            raise ValueError(msg)
+        axes = Layout.channels_first(n, batched=x.ndim == n + 2)
+    else:
+        axes = Layout.parse(layout)
+        if len(axes.spatial) != n:
+            msg = f"`layout` must have {n} spatial letters here, got {axes.spatial!r} in {layout!r}; see triconv.conv"
+            raise ValueError(msg)
+        axes = axes if role == "x" else axes.transposed()
+    by_role = dict(zip((role, "w", "bias"), arrays.values(), strict=False))
+    check_axes(axes, {role: x, "w": w}, {role: "x", "w": "w"})
+    return by_role, axes
 
 
 def _least(padding: Any) -> int:
@@ -245,6 +275,7 @@ def _public(function: Callable[..., Resolved], name: str, doc: str, n: int) -> C
         n=n,
         sizes=", ".join(letters),
         kernel=", ".join(f"k{letter}" for letter in letters),
+        last="N{0}C,{0}IO->N{0}C".format(SPATIAL_LETTERS[n]),
         twos=repeated("2"),
         threes=repeated("3"),
         fives=repeated("5"),

@@ -97,11 +97,7 @@ def resolve(
         The call; if a size is symbolic, a `SymbolicCall`, which has the same three methods.
     """
     roles = ROLES[contraction]
-    for role in roles.operands:
-        letters = layout.letters(role)
-        if arrays[role].ndim != len(letters):
-            msg = f"`{names[role]}` must have {len(letters)} axes ({letters}), got {arrays[role].ndim}"
-            raise ValueError(msg)
+    check_axes(layout, {role: arrays[role] for role in roles.operands}, names)
     planner.check_algorithm(algorithm)
     _check_member("precision", precision, PRECISIONS)
     _check_member("padding_mode", mode, MODES)
@@ -176,6 +172,15 @@ def resolve(
     return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
 
 
+def check_axes(layout: Layout, arrays: dict[str, Array], names: dict[str, str]) -> None:
+    """Raise unless each array, by role, has as many axes as the layout has letters for it."""
+    for role, array in arrays.items():
+        letters = layout.letters(role)
+        if array.ndim != len(letters):
+            msg = f"`{names[role]}` must have {len(letters)} axes ({letters}), got {array.ndim}"
+            raise ValueError(msg)
+
+
 def _every_size(arrays: dict[str, Array], result_size: Any) -> list[Any]:
     return [*(size for array in arrays.values() for size in array.shape), *_flat(result_size)]
 
@@ -189,18 +194,23 @@ def _flat(size: Any) -> list[Any]:
 def _check_operands(layout: Layout, arrays: dict[str, Array], names: dict[str, str], groups: int, roles: Roles) -> None:
     """Raise unless the letters of the operands, and the bias, fit together."""
     operands = {role: (names[role], arrays[role].shape) for role in roles.operands}
-    _check_channels(layout, operands, groups, names.get("groups", "groups"))
+    _check_channels(layout, operands, groups, names)
     _check_left_out(layout, arrays, groups, roles.result)
     if "bias" in arrays:
         letter, groups_ = ("O", 1) if roles.result == "g" else ("I", groups)
-        expected = (groups_ * layout.size("w", letter, arrays["w"].shape),)
-        if tuple(arrays["bias"].shape) != expected:
-            msg = f"`bias.shape` must be {expected}, one number per output channel, got {tuple(arrays['bias'].shape)}"
+        channels = groups_ * layout.size("w", letter, arrays["w"].shape)
+        found, is_left_out = tuple(arrays["bias"].shape), letter not in layout.w and channels == 1
+        if found != (channels,) and not (is_left_out and found == ()):
+            expected = f"{(channels,)}{' or ()' if is_left_out else ''}"
+            msg = f"`bias.shape` must be {expected}, one number per output channel, got {found}"
             raise ValueError(msg)
 
 
-def _check_channels(layout: Layout, operands: dict[str, tuple[str, tuple[int, ...]]], groups: int, called: str) -> None:
+def _check_channels(
+    layout: Layout, operands: dict[str, tuple[str, tuple[int, ...]]], groups: int, names: dict[str, str]
+) -> None:
     """Raise unless the letters that two tensors share have one length, and groups divide the channels."""
+    called = names.get("groups", "groups")
 
     def axis(role: str, letter: str) -> tuple[str, int]:
         name, shape = operands[role]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -286,3 +287,92 @@ def test_explain_takes_a_bias_and_a_layout():
     for op in (triconv.conv, triconv.conv2d):
         explained = triconv.explain(op, *shapes, layout="NHWC,HWIO->NHWC")
         assert [row.multiply_adds for row in explained.rows] == [2 * 6 * 6 * 9 * 3 * 4] * 3
+
+
+# ---- the checker, which has the definition of it
+
+
+def in_torchs_order(torch, x, w, b):
+    y = torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1), b, stride=2)
+    return y.permute(0, 2, 3, 1)
+
+
+def rows(report):
+    """The verdict on each question."""
+    return {row.what: row.verdict for row in report.rows}
+
+
+def test_check_takes_a_bias_and_a_layout(torch):
+    """Every row of torch's own convolution, and of one whose bias goes along another axis."""
+    like, shapes = triconv.conv, ((2, 5, 5, 3), (3, 2, 3, 2), (2,))
+    params = {"stride": 2, "layout": "NHWC,HWIO->NHWC", "framework": "torch"}
+    report = triconv.check(functools.partial(in_torchs_order, torch), like, *shapes, **params)
+    found = rows(report)
+    assert set(found.values()) == {"right"}
+    assert {"VJP of x", "VJP of w", "VJP of bias", "JVP", "second order of w (reverse over reverse)"} <= set(found)
+    report = triconv.check(lambda x, w, b: in_torchs_order(torch, x, w, 0 * b) + b[:, None], like, *shapes, **params)
+    assert (report.verdict, rows(report)["value"], report.cause) == ("wrong", "wrong", "bias axis")
+
+
+def test_check_takes_a_bias_and_a_layout_under_jit(jax):
+    def conv(x, w, b):
+        return jax.lax.conv_general_dilated(x, w, (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")) + b
+
+    report = triconv.check(conv, triconv.conv1d, (2, 6, 3), (3, 3, 2), (2,), stride=2, layout="NWC,WIO,NWC")
+    found = rows(report)
+    assert set(found.values()) == {"right"}
+    assert {"VJP of bias", "JVP", "vmap, sample 1", "value under jit"} <= set(found)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_check_takes_a_bias_of_a_kernel_without_output_channels(shape):
+    """Right ones, and each wrong in its bias alone."""
+    layout = "HWC,HWI->HW"
+
+    def forward(x, w, b):
+        return triconv.conv(x, w, b, layout=layout)
+
+    def rules(forward=forward, bias_vjp=lambda g: g.sum().reshape(shape)):
+        return triconv.Rules(
+            forward,
+            lambda g, w: triconv.conv_input_vjp(g, w, input_size=(5, 6), layout=layout),
+            lambda g, x: triconv.conv_weight_vjp(g, x, kernel_size=(3, 2), layout=layout),
+            bias_vjp,
+        )
+
+    shapes = (5, 6, 3), (3, 2, 3), shape
+    assert triconv.check(rules(), triconv.conv, *shapes, layout=layout).ok
+    report = triconv.check(rules(lambda x, w, b: forward(x, w, 0 * b)), triconv.conv, *shapes, layout=layout)
+    assert (rows(report)["value"], rows(report)["VJP of bias"]) == ("wrong", "right")
+    report = triconv.check(rules(bias_vjp=lambda g: 2 * g.sum().reshape(shape)), triconv.conv, *shapes, layout=layout)
+    assert (rows(report)["value"], rows(report)["VJP of bias"]) == ("right", "wrong")
+    literal = r"\(\[-?1" if shape else r"\(-?1"
+    assert re.search(f"bias = np.asarray{literal}", report.counterexample)
+
+
+def test_a_transposed_convolution_is_checked_in_a_layout():
+    """Of whose kernel, in this layout, the letter of the output channels is left out."""
+    shapes, layout = ((2, 4, 2), (3, 2), ()), "NWC,WO->NW"
+
+    def forward(x, w, b):
+        return triconv.conv_transpose1d(x.transpose(0, 2, 1), w.T[:, None], stride=2)[:, 0] + b
+
+    def rules(bias_vjp):
+        return triconv.Rules(
+            forward,
+            lambda g, w: triconv.conv(g, w, stride=2, layout="NW,WO->NWC"),
+            lambda g, x: triconv.conv_weight_vjp(x, g, kernel_size=3, stride=2, layout="NW,WO->NWC"),
+            bias_vjp,
+        )
+
+    assert triconv.check(rules(np.sum), triconv.conv_transpose1d, *shapes, stride=2, layout=layout).ok
+    wrong = triconv.check(rules(np.mean), triconv.conv_transpose1d, *shapes, stride=2, layout=layout)
+    assert (rows(wrong)["VJP of w"], rows(wrong)["VJP of bias"]) == ("right", "wrong")
+
+
+def test_the_command_line_takes_a_layout_without_quotes(capsys):
+    from triconv.cli.main import main
+
+    shapes = ["--shape", "2,8,8,3", "--shape", "3,3,3,4", "--shape", "4"]
+    assert main(["explain", "conv2d", *shapes, "--layout", "NHWC,HWIO,NHWC"]) == 0
+    assert "7,776 multiply-adds" in capsys.readouterr().out

@@ -263,7 +263,8 @@ class Expectations:
     def vjp(self, role: str) -> np.ndarray:
         """The cotangent of one array."""
         if role == "bias":
-            return self.arrays.g.sum(axis=(0, *range(2, self.arrays.g.ndim)))
+            total = self.arrays.g.sum(axis=(0, *range(2, self.arrays.g.ndim)))
+            return total.reshape(self.arrays.primals["bias"].shape)  # () where the kernel has no output channels
         return self._once(f"VJP {role}", lambda: self._by(role, self.arrays.primals, self.arrays.g))
 
     def _by(self, role: str, primals: dict[str, np.ndarray], g: np.ndarray) -> np.ndarray:

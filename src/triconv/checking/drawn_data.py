@@ -84,9 +84,12 @@ def integers(
         a = a * (rng.random(shape) < density)
         return a.astype(_wide(dtype))
 
-    return InputArrays(
-        {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
-    )
+    primals, g = {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g)
+    arrays = InputArrays(primals, g, {role: draw(shape) for role, shape in shapes.items()})
+    for drawn in (arrays.primals, arrays.tangents):
+        if "bias" in drawn and not drawn["bias"].any():  # as a bias of one number often is: it would not be missed
+            drawn["bias"] = np.ones_like(drawn["bias"])
+    return arrays
 
 
 def _spanning(

@@ -154,8 +154,9 @@ def shapes_of(problem: ConvolutionProblem, sizes: dict[tuple[str, str], int]) ->
     shapes: list[tuple[int, ...]] = []
     for role in problem.roles:
         if role == "bias":
-            of_result = sizes.get(("w", "O")) if problem.result == "g" else sizes[("w", "I")] * problem.model.groups
-            shapes.append((int(of_result or 1),))
+            letter, groups = ("O", 1) if problem.result == "g" else ("I", problem.model.groups)
+            has_axis = problem.shapes[problem.roles.index("bias")] != ()
+            shapes.append((sizes.get(("w", letter), 1) * groups,) if has_axis else ())
         else:
             shapes.append(tuple(sizes[role, letter] for letter in problem.call.layout.letters(role)))
     return tuple(shapes)

@@ -208,7 +208,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _add_parameters(parser: Any) -> None:
     """Add the parameters that the operators take."""
-    helps = {"padding": "an int, one int per axis, lo:hi pairs such as 1:2,0:1, or a name such as same"}
+    helps = {
+        "padding": "an int, one int per axis, lo:hi pairs such as 1:2,0:1, or a name such as same",
+        "layout": "the axes of the input, the kernel and the result, such as NHWC,HWIO,NHWC",
+    }
     for name in PARAMETERS:
         kind = _padding if name == "padding" else str if name in TEXTS else _ints
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=helps.get(name))

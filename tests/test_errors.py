@@ -106,6 +106,15 @@ CASES = [
      "`bias.shape` must be (1,), one number per output channel, got ()"),
     (triconv.conv_transpose1d, (X, np.ones((4, 3)), np.ones(())), {"layout": "NCW,OW->NCW", "groups": 2},
      "`bias.shape` must be (2,), one number per output channel, got ()"),
+    # shapes that look channels last
+    (triconv.conv2d, (np.ones((2, 8, 8, 3)), np.ones((4, 3, 3, 3))), {},
+     "`x.shape[1]` must equal `groups * w.shape[1]`, got 8 != 1 * 3; looks channels last; see `layout`"),
+    (triconv.conv2d, (np.ones((2, 32, 32, 3)), np.ones((5, 5, 3, 16))), {}, "got 32 != 1 * 5; looks channels last; see `layout`"),
+    (triconv.conv, (np.ones((8, 8, 6)), np.ones((3, 3, 1, 6))), {"groups": 6, "layout": "CHW,OIHW->CHW"},
+     "got 8 != 6 * 3; looks channels last; see `layout`"),
+    (triconv.conv_transpose2d, (np.ones((2, 8, 8, 4)), np.ones((4, 3, 3, 3))), {},
+     "`x.shape[1]` must equal `w.shape[0]`, got 8 != 4; looks channels last; see `layout`"),
+    (triconv.conv_input_vjp, (np.ones((2, 6, 6, 4)), np.ones((3, 3, 3, 4))), {"input_size": 8}, "got 6 != 3; looks channels last; see `layout`"),
 ]  # fmt: skip
 
 TYPES = [
@@ -147,6 +156,26 @@ def test_a_wrong_value_is_a_value_error_that_says_both_numbers(op, arrays, param
 def test_a_wrong_type_is_a_type_error_that_names_the_argument(op, arrays, params, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         op(*arrays, **params)
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "w", "params", "end"),
+    [
+        (triconv.conv2d, (2, 5, 8, 8), (4, 3, 3, 3), {}, "got 5 != 1 * 3"),
+        (triconv.conv2d, (2, 8, 8, 5), (3, 3, 3, 4), {"layout": "NHWC,HWIO->NHWC"}, "got 5 != 1 * 3"),
+        (triconv.conv, (2, 4), (4, 2), {}, "got 4 != 1 * 2"),
+        (triconv.conv_transpose2d, (2, 5, 8, 8), (4, 3, 3, 3), {}, "got 5 != 4"),
+    ],
+)
+def test_only_what_looks_channels_last_is_said_to(op, x, w, params, end):
+    with pytest.raises(ValueError, match=re.escape(end) + "$"):
+        op(np.ones(x), np.ones(w), **params)
+
+
+def test_lax_is_told_of_its_own_parameter(jax):
+    x, w = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.ones((4, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"got 8 != 1 \* 3; looks channels last; see `dimension_numbers`$"):
+        triconv.jax.conv_general_dilated(x, w, (1, 1), "VALID")
 
 
 def test_ragged_lists_are_refused():

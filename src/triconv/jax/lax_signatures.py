@@ -134,7 +134,12 @@ def conv_general_dilated(
     call = resolve(
         "conv",
         {"x": lhs, "w": rhs},
-        names={"x": "lhs", "w": "rhs", "groups": "batch_group_count" if batch_groups > 1 else "feature_group_count"},
+        names={
+            "x": "lhs",
+            "w": "rhs",
+            "groups": "batch_group_count" if batch_groups > 1 else "feature_group_count",
+            "layout": "dimension_numbers",
+        },
         layout=replace(layout, grouped="N") if batch_groups > 1 else layout,
         stride=strides,
         padding=padding,

@@ -79,7 +79,7 @@ def resolve(
     arrays : dict of array
         The operator's arrays by role, in its positional order.
     names : dict of str
-        The operator's names for them, by role; and its name for "groups", if it is another.
+        The operator's names for them, by role; and its names for "groups" and "layout", if they are others.
     layout : Layout
         The layout.
     result_size : int or sequence of int
@@ -155,6 +155,8 @@ def resolve(
         input_dilation=input_dilation,
         groups=groups,
     )
+    # before the spatial sizes: of arrays in another layout neither fits, and the channels say so
+    _check_operands(layout, arrays, names, geometry.groups, roles)
     if fit:
         geometry.require_fit(names.get("w", "kernel_size"))
     if "g" in sizes and sizes["g"] != geometry.output_size:
@@ -168,7 +170,6 @@ def resolve(
                 raise ValueError(msg)
             msg = f"{msg}; `{name}` is {shown(result_size)}"
         raise ValueError(msg)
-    _check_operands(layout, arrays, names, geometry.groups, roles)
     return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
 
 
@@ -218,9 +219,17 @@ def _check_channels(
         written = f"{name}.shape[{position}]" if position >= 0 else "1"
         return written, layout.size(role, letter, shape)
 
-    def equal(left: tuple[str, int], right: tuple[str, int]) -> None:
+    def hint(role: str, factor: int, channels: int, channels_if_last: int) -> str:
+        """The end of a message on channels, where the last axis of x or g has as many as w, in either order of its axes."""
+        shape, w = operands[role][1], operands["w"][1]
+        if not (layout.spatial and layout.is_channels_first):
+            return ""
+        is_last = shape[-1] in (factor * w[channels], factor * w[channels_if_last])
+        return f"; looks channels last; see `{names.get('layout', 'layout')}`" if is_last else ""
+
+    def equal(left: tuple[str, int], right: tuple[str, int], hinted: tuple[Any, ...] = ()) -> None:
         if left[1] != right[1]:
-            msg = f"`{left[0]}` must equal `{right[0]}`, got {left[1]} != {right[1]}"
+            msg = f"`{left[0]}` must equal `{right[0]}`, got {left[1]} != {right[1]}{hint(*hinted) if hinted else ''}"
             raise ValueError(msg)
 
     def divisible(role: str, letter: str) -> None:
@@ -234,10 +243,10 @@ def _check_channels(
         if layout.grouped == "N":
             equal((x, c), (w, per_group))
         elif c != groups * per_group:
-            msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}"
+            msg = f"`{x}` must equal `{called} * {w}`, got {c} != {groups} * {per_group}{hint('x', groups, 1, -2)}"
             raise ValueError(msg)
     if "g" in operands and "w" in operands:
-        equal(axis("g", "C"), axis("w", "O"))
+        equal(axis("g", "C"), axis("w", "O"), ("g", 1, 0, -1))
     if "x" in operands and "g" in operands:
         equal(axis("g", "N"), axis("x", "N"))
     for role, letter in (("w", "O"), ("x", layout.grouped), ("g", "C")):

@@ -191,13 +191,38 @@ def test_every_backend_raises_the_same(lib):
 def test_mixed_libraries_are_refused(lib):
     if lib.name == "numpy":
         pytest.skip("mixes it with NumPy")
-    with pytest.raises(
-        TypeError, match=re.escape(f"`x` and `w` must be arrays of one library, got {lib.name} and numpy")
+    converter = {"jax": "jnp.asarray", "torch": "torch.as_tensor"}.get(lib.name, "array_api_strict.asarray")
+    use = f"or use the operators of triconv.use('{lib.name}'), which convert their arrays"
+    for first, second, of, plain in (
+        (lib.array(X), W, f"{lib.name} and numpy", "w"),
+        (X, lib.array(W), f"numpy and {lib.name}", "x"),
     ):
-        triconv.conv(lib.array(X), W)
+        message = f"`x` and `w` must be arrays of one library, got {of}; convert `{plain}` with {converter}, {use}"
+        with pytest.raises(TypeError, match=re.escape(message)):
+            triconv.conv(first, second)
+        np.testing.assert_array_equal(lib.numpy(triconv.use(lib.name).conv(first, second)), triconv.conv(X, W))
+    with pytest.raises(
+        TypeError, match=re.escape(f"`x` and `bias` must be arrays of one library, got {lib.name} and numpy")
+    ):
+        triconv.conv1d(lib.array(X), lib.array(W), np.ones(6))
     _, pullback = triconv.vjp(triconv.conv, lib.array(X), lib.array(W))
     with pytest.raises(TypeError, match=re.escape(f"got numpy and {lib.name}")):
         pullback(G)
+
+
+def test_two_frameworks_are_refused(jax, torch):
+    message = "got jax and torch; use the operators of triconv.use('jax'), which convert their arrays"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        triconv.conv(jax.numpy.ones((1, 1, 3)), torch.ones(1, 1, 2))
+
+
+def test_a_bound_operator_differentiates_by_the_array_that_is_traced(jax):
+    """Beside a NumPy array, which the plain operator refuses."""
+    x, w = X.astype(np.float32), jax.numpy.asarray(W, "float32")
+    with pytest.raises(TypeError, match=r"convert `x` with jnp\.asarray"):
+        jax.grad(lambda w: triconv.conv1d(x, w).sum())(w)
+    gradient = jax.jit(jax.grad(lambda w: triconv.use("jax").conv1d(x, w).sum()))(w)
+    np.testing.assert_array_equal(gradient, np.full(w.shape, 2 * 7))
 
 
 def test_mixed_devices_are_refused(torch):
@@ -248,3 +273,26 @@ def test_integers_of_any_library_are_taken(lib):
     ):
         have = triconv.conv2d(X2, W2, stride=stride, padding=padding, dilation=lib.array(1))
         np.testing.assert_array_equal(have, want)
+
+
+def test_integers_of_numpy_are_taken_wherever_a_tuple_is():
+    two, one, pairs = np.array([2, 1]), np.array([1, 1]), np.array([[1, 0], [2, 1]])
+    plain = {"stride": (2, 1), "padding": [(1, 0), (2, 1)], "dilation": (1, 1), "groups": 2}
+    ours = {"stride": two, "padding": pairs, "dilation": one, "groups": np.int64(2)}
+    w = np.ones((6, 2, 3, 3))
+    g = triconv.conv(X2, w, **plain, input_dilation=(2, 1))
+    for op, arrays, sizes in (
+        (triconv.conv, (X2, w), {}),
+        (triconv.conv_input_vjp, (g, w), {"input_size": (5, 5)}),
+        (triconv.conv_weight_vjp, (g, X2), {"kernel_size": (3, 3)}),
+    ):
+        have = op(*arrays, **ours, input_dilation=two, **{name: np.array(size) for name, size in sizes.items()})
+        np.testing.assert_array_equal(have, op(*arrays, **plain, input_dilation=(2, 1), **sizes))
+    want = triconv.conv_transpose2d(g, w, None, (2, 1), (1, 1), (1, 0), 2)
+    np.testing.assert_array_equal(triconv.conv_transpose2d(g, w, None, two, one, np.array([1, 0]), np.int8(2)), want)
+    want = triconv.conv2d(X2, w, **plain, padding_mode="circular")
+    np.testing.assert_array_equal(triconv.conv2d(X2, w, **ours, padding_mode="circular"), want)
+    assert (
+        triconv.explain(triconv.conv2d, X2, w, **ours).geometry
+        == triconv.explain(triconv.conv2d, X2, w, **plain).geometry
+    )

@@ -60,6 +60,8 @@ class Standard:
     """The same with bounds, if there are any."""
     module: ClassVar[str] = ""
     """What one imports to have it."""
+    converter: ClassVar[str] = ""
+    """The function that makes an array of it from a NumPy array, as messages spell it."""
     conjugates: ClassVar[bool] = False
     """Whether its cotangents are conjugated: ``gx = conv_input_vjp(g, conj(w))``, as in torch."""
     compiles: ClassVar[bool] = False

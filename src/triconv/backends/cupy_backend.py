@@ -19,6 +19,7 @@ class CuPy(Standard):
     distribution = "cupy-cuda13x"
     requirement = "cupy-cuda13x>=13.6"
     module = "array_api_compat.cupy"
+    converter = "cupy.asarray"
 
     @classmethod
     def owns(cls, xp: Any) -> bool:

@@ -44,6 +44,7 @@ class JAX(Standard):
     distribution = "jax"
     requirement = "jax>=0.10,<0.13"
     module = "jax.numpy"
+    converter = "jnp.asarray"
     compiles = True
     vendor_axes = range(4)
     vendor_dilates = True

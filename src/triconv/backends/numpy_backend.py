@@ -21,6 +21,7 @@ class NumPy(Standard):
     name = "numpy"
     distribution = "numpy"
     module = "array_api_compat.numpy"
+    converter = "numpy.asarray"
 
     @classmethod
     def owns(cls, xp: Any) -> bool:

@@ -15,6 +15,7 @@ class Strict(Standard):
     name = "array-api-strict"
     distribution = "array-api-strict"
     module = "array_api_strict"
+    converter = "array_api_strict.asarray"
 
     @classmethod
     def owns(cls, xp: Any) -> bool:

@@ -21,6 +21,7 @@ class Torch(Standard):
     distribution = "torch"
     requirement = "torch>=2.11,<2.14"
     module = "array_api_compat.torch"
+    converter = "torch.as_tensor"
     conjugates = True
     vendor_axes = range(1, 4)
     # positions: at a stride of 100,000 torch's backward function ends the process (torch 2.13 on a CPU); at 1,000 it is right

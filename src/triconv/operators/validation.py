@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from array_api_compat import array_namespace, is_array_api_obj
 
-from triconv.backends import backend_of
+from triconv.backends import BACKENDS, Standard, backend_of
 from triconv.geometry import Geometry
 from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
@@ -39,7 +39,9 @@ def check_arrays(**arrays: Array) -> Any:
     place = backend_of(xp).place(arrays[first])
     for name, other in others:
         if other is not xp:
-            msg = f"`{first}` and `{name}` must be arrays of one library, got {_library(xp)} and {_library(other)}"
+            libraries = {first: backend_of(xp), name: backend_of(other)}
+            found = " and ".join(lib.name for lib in libraries.values())
+            msg = f"`{first}` and `{name}` must be arrays of one library, got {found}{_conversion(libraries)}"
             raise TypeError(msg)
         if (elsewhere := backend_of(xp).place(arrays[name])) != place:
             msg = f"`{first}` and `{name}` must be on one device, got {place} and {elsewhere}"
@@ -274,5 +276,12 @@ def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
         raise ValueError(msg)
 
 
-def _library(xp: Any) -> str:
-    return backend_of(xp).name
+def _conversion(libraries: dict[str, Standard]) -> str:
+    """How to bring two arrays of these libraries to one of them, as the end of a message."""
+    known = [lib for lib in libraries.values() if lib.name in BACKENDS]
+    target = next((lib for lib in known if lib.name != "numpy"), None)
+    if target is None:
+        return ""
+    plain = [name for name, lib in libraries.items() if lib.name == "numpy"]
+    convert = f"convert `{plain[0]}` with {target.converter}, or use" if plain else "use"
+    return f"; {convert} the operators of triconv.use({target.name!r}), which convert their arrays"

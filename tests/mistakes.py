@@ -185,7 +185,7 @@ def last_row_dropped(j):
     return lambda x, w: j.lax.conv(x, w, (1, 1), "VALID").at[:, :, -1].set(0)
 
 
-@entry("jax", "one element")
+@entry("jax", "taps left out")
 def one_tap_dropped(j):
     return lambda x, w: j.lax.conv(x, w.at[:, :, 1, 1].set(0), (1, 1), "VALID")
 

@@ -98,7 +98,7 @@ def test_noise_has_no_cause():
     noise = rng.integers(1, 9, (2, 4, 5, 5)).astype(np.float32)
     report = triconv.check(triconv.Rules(lambda x, w: noise), triconv.conv2d, (2, 3, 7, 6), (4, 3, 3, 2))
     assert (report.verdict, report.cause) == ("wrong", "")
-    assert "no hypothesis explains it; at (0, 0, 0, 0) it is" in report.summary
+    assert "no known mistake explains it; ruled out: sign and factors," in report.summary
     (evidence,) = (row.evidence for row in report.rows if row.evidence is not None)
     assert evidence.taps[0] == ((0, 0), (0, 0), (0, 0))
     assert len(evidence.taps) == 6

@@ -11,46 +11,74 @@ class Cause(PlainEnum):
     """Names of mistakes."""
 
     NONE = ""
+    ACTIVATION = "activation"
+    ACCUMULATED = "accumulated"
     BATCH_AVERAGED = "batch averaged"
     BIAS_AXIS = "bias axis"
     BIAS_IGNORED = "bias ignored"
+    BIAS_REPEATED = "bias added several times"
+    BIAS_WRONG = "wrong bias"
     BORDER_DROPPED = "border dropped"
+    CHANNELS_LEFT_OUT = "channels left out"
     CHANNELS_PERMUTED = "channels permuted"
     CHANNELS_SWAPPED = "channels swapped"
+    CLIPPED = "clipped"
     CONJUGATE = "conjugate"
     CONSTANT_ADDED = "constant added"
     CONSTANT_FACTOR = "constant factor"
+    COUNTED_TWICE = "counted twice"
+    CROPPED_WRONGLY = "padding cropped on the wrong side"
     CROSS_DEVICE_MEAN = "cross-device mean"
     CROSS_DEVICE_SUM_LOST = "cross-device sum lost"
     DETACHED = "detached"
     DILATION_IGNORED = "dilation ignored"
     DTYPE = "dtype"
+    EMPTY = "empty result"
+    GROUPS_CONNECTED = "groups connected"
     GROUPS_PERMUTED = "groups permuted"
     JVP_ONLY = "jvp only"
     KEPT_AXES = "kept axes"
     KERNEL_FLIP = "kernel flip"
     KERNEL_FLIP_IN_ONE_AXIS = "kernel flip in one axis"
     LAYOUT_MISREAD = "layout misread"
+    NOISE = "noise"
     NONDETERMINISTIC = "nondeterministic"
+    NORMALISED = "normalised"
     NOT_A_NUMBER = "not a number"
     ONE_ELEMENT = "one element"
     ONLY_THE_FIRST_GROUP = "only the first group"
     ONLY_THE_FIRST_SAMPLE = "only the first sample"
     OUTPUT_PADDING_IGNORED = "output_padding ignored"
+    OUTPUT_PADDING_SIDE = "output_padding on the wrong side"
+    OVERWRITTEN = "overwritten"
     PADDING_EXCHANGED = "padding low and high exchanged"
     PADDING_IGNORED = "padding ignored"
     PADDING_MODE = "padding mode"
+    PADDING_NOT_CROPPED = "padding not cropped"
     PADDING_OFF_BY_ONE = "padding off by one"
+    PADDING_WRONG = "wrong padding"
+    PARTS_WEIGHTED = "parts weighted"
+    POSITIONS_LEFT_OUT = "positions left out"
     RAISED = "raised"
     REMAINDER_DROPPED = "remainder dropped"
+    SAMPLES_LEFT_OUT = "samples left out"
+    SAMPLES_MIXED = "samples mixed"
+    SAMPLES_PERMUTED = "samples permuted"
     SECOND_ORDER_ONLY = "second order only"
     SHAPE = "shape"
+    SHIFTED = "shifted"
     SIGN = "sign"
+    SIGN_OF_PARTS = "sign of some parts"
+    SIZE_OF_OTHER_AXIS = "size of the other axis"
     SPATIAL_AXES_SWAPPED = "spatial axes swapped"
     STRIDE_AND_DILATION_EXCHANGED = "stride and dilation exchanged"
     STRIDE_IGNORED = "stride ignored"
     SUMMED_TWICE = "summed once too often"
+    TAPS_LEFT_OUT = "taps left out"
+    TENSOR_ADDED = "tensor added"
+    WRAP_AROUND = "wrap-around"
     WRONG_HALO = "wrong halo"
+    ZERO = "zero"
 
 
 class Hypothesis(PlainEnum):
@@ -70,7 +98,17 @@ class Hypothesis(PlainEnum):
     PADDING_IGNORED = "padding ignored"
     PADDING_OFFSET = "padding off by some positions"
     PARAMETER_OF_OTHER_AXIS = "parameter of the other spatial axis"
+    PARAMETER_FOR_ALL_AXES = "parameter of one spatial axis for all"
     PADDING_MODE = "another padding mode"
+    WRAP_AROUND = "borders wrap around"
+    NEGATIVE_INDICES = "negative indices"
+    STRIDE_DOUBLED = "stride applied twice"
+    OUTPUT_PADDING_SIDE = "output padding on the other side"
+    # the size of a result
+    EMPTY = "empty result"
+    PADDING_NOT_CROPPED = "gradient of the padded input"
+    CROPPED_WRONGLY = "gradient of the padded input cropped elsewhere"
+    RESULT_CUT = "rows too few or too many"
     REMAINDER_MISPLACED = "remainder of the stride misplaced"
     RESULT_SHIFTED = "result shifted"
     # another order of axes or channels
@@ -85,6 +123,26 @@ class Hypothesis(PlainEnum):
     TENSOR_RESHAPED = "tensor reshaped instead of transposed"
     RESULT_RESHAPED = "result reshaped instead of transposed"
     RESULT_TRANSPOSED = "result transposed"
+    SAMPLES_REVERSED = "samples reversed"
+    SAMPLES_SHIFTED = "samples shifted"
+    SAMPLES_SUMMED = "samples summed first"
+    SAMPLES_AVERAGED = "samples averaged first"
+    SLICES_ROLLED = "slices of the result rolled"
+    SLICES_REVERSED = "slices of the result reversed"
+    SLICES_PERMUTED = "slices of the result permuted"
+    SLICES_COPIED = "one slice of the result for all"
+    RESULT_ROLLED = "result rolled in several axes"
+    ALL_CHANNELS_CONNECTED = "all channels connected"
+    # some of the terms of the sum
+    PARTS_LEFT_OUT = "some parts left out"
+    ONE_PART_ALONE = "one part alone"
+    PARTS_TWICE = "some parts counted twice"
+    PARTS_NEGATED = "some parts with the wrong sign"
+    PARTS_WEIGHTED = "parts multiplied by weights"
+    PARTS_BEYOND_OTHER_SIZE = "as many parts as the other axis has"
+    OVERWRITTEN = "last write wins"
+    OVERWRITTEN_FIRST = "first write wins"
+    RUNNING_SUM = "sum not reset"
     # something left out
     FIRST_GROUP_INPUT = "input of the first group for all"
     FIRST_GROUP_KERNEL = "kernel of the first group for all"
@@ -92,24 +150,42 @@ class Hypothesis(PlainEnum):
     FIRST_SAMPLE_FOR_ALL = "first sample for all"
     FIRST_SAMPLE_SUMMED = "first sample summed alone"
     FIRST_SAMPLE_COMPUTED = "first sample computed alone"
-    FIRST_POSITION_LEFT_OUT = "first position left out"
-    LAST_POSITION_LEFT_OUT = "last position left out"
-    FIRST_SLICE_LEFT_OUT = "first sample or channel left out"
-    LAST_SLICE_LEFT_OUT = "last sample or channel left out"
-    TAP_LEFT_OUT = "tap left out"
     ELEMENT_DROPPED = "one element dropped"
     ELEMENT_WRONG = "one element wrong"
     BORDER_WRONG = "border wrong"
     # one number for all elements
     ZERO = "zero everywhere"
+    ZERO_VALUE = "value that is zero everywhere"
+    BIAS_ALONE = "bias alone"
+    TANGENT_LEFT_OUT = "tangent left out"
     SIGN = "sign"
     BATCH_MEAN = "mean over the batch"
     FACTOR = "constant factor"
     FACTOR_NEAR_ONE = "constant factor close to one"
     CONSTANT_ADDED = "constant added"
     CONJUGATE = "conjugate"
+    NORM = "divided by its norm"
+    NORM_CLIPPED = "norm clipped"
+    STANDARDISED = "mean subtracted and divided by the standard deviation"
+    CENTERED = "mean subtracted"
+    NOISE = "noise"
+    # a function of each element, or another tensor
+    FUNCTION_OF_RESULT = "function of each element"
+    FUNCTION_OF_TENSOR = "function of each element of a tensor"
+    LEAKY = "negative elements scaled"
+    COTANGENT_MASKED = "cotangent times the derivative of a function of the value"
+    RESULT_MASKED = "result times the derivative of a function of its tensor"
+    VALUES_CLIPPED = "elements clipped"
+    TENSOR_ADDED = "another tensor added"
     # the bias
     BIAS_NOT_ADDED = "bias not added"
+    BIAS_REPEATED = "bias added several times"
+    BIAS_PER_TAP = "bias added once per tap that meets"
+    BIAS_SUBTRACTED = "bias subtracted"
+    BIAS_PERMUTED = "bias in another order"
+    BIAS_REDUCED = "one number for every bias"
+    BIAS_MULTIPLIED = "bias multiplied"
+    BIAS_SUM_OVER_CHANNELS = "bias gradient summed over the channels too"
     BIAS_ALONG_AXIS = "bias added along another axis"
     BIAS_SUM_KEEPS_AXIS = "bias gradient keeps another axis"
     BIAS_SUM_LEAVES_OUT_AXES = "bias gradient not summed over some axes"
@@ -125,6 +201,7 @@ class Hypothesis(PlainEnum):
     HALO_POSITIONS = "positions at the boundaries between devices"
     # without a name
     UNEXPLAINED = "unexplained"
+    UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"
     SMALL = "small, but more than rounding"
 
@@ -140,6 +217,24 @@ class Size(PlainEnum):
     TAPS = "the number of taps"
     TAPS_TIMES_CHANNELS = "taps times input channels"
     GROUPS = "the number of groups"
+    CHANNELS_PER_GROUP = "the number of channels in a group"
+    INPUT_POSITIONS = "the number of input positions"
+    STRIDES = "the product of the strides"
+    RESULT = "the number of elements"
+    RESULT_CHANNELS = "output channels times output positions"
+    RESULT_OF_BATCH = "the number of output elements"
+
+
+class Part(PlainEnum):
+    """A letter of the sum ``T = sum of x * w * g``, by which its terms are sorted into parts."""
+
+    SAMPLE = "sample"
+    INPUT_CHANNEL = "input channel"
+    OUTPUT_CHANNEL = "output channel"
+    CHANNEL_OF_GROUP = "input channel of each group"
+    TAP = "tap"
+    OUTPUT = "output position"
+    INPUT = "input position"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +286,18 @@ class Diagnosis:
         The device whose part alone is there; number of devices.
     mesh_axes : tuple of str, optional
         Names of the mesh axes.
+    part : Part, optional
+        By which letter the terms of the sum were sorted.
+    parts : tuple of tuple of int, optional
+        The parts that are left out or counted wrongly: indices along the axes of the letter.
+    sizes : tuple of int, optional
+        How many parts there are along each of those axes.
+    weights : tuple of float, optional
+        How often each of `parts` is counted.
+    function : str, optional
+        Name of a function of each element.
+    ndim : int, optional
+        Number of spatial axes, for the words "top" and "left".
     """
 
     cause: Cause
@@ -212,3 +319,9 @@ class Diagnosis:
     device: int | None = None
     devices: int | None = None
     mesh_axes: tuple[str, ...] | None = None
+    part: Part | None = None
+    parts: tuple[tuple[int, ...], ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    weights: tuple[float, ...] | None = None
+    function: str | None = None
+    ndim: int | None = None

@@ -51,6 +51,11 @@ class WrongResult:
         """Whether the shape is right."""
         return self.found.shape == self.expected.shape
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether a bias is added in what was asked: in a value, and in the tangent of one."""
+        return "bias" in self.problem.roles and self.role == self.problem.result
+
     def predicted(self, model: ConvolutionModel) -> np.ndarray:
         """Return what a candidate that computes another model would give for the question."""
         return self.answer(Expectations(self.problem, self.expectations.arrays, model))

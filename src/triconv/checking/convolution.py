@@ -57,10 +57,14 @@ class ConvolutionModel:
         changed = {other: self.changes.get(other, none)[0](a) for other, a in others.items()}
         if "x" in changed:
             changed["x"] = self.pad(changed["x"])
-        result = definition.contract(self.axes, self.groups, **changed)
+        result = self.contract(changed)
         if role == "x":
             result = self.pad_adjoint(result)
         return self.changes.get(role, none)[1](result)
+
+    def contract(self, operands: dict[str, np.ndarray]) -> np.ndarray:
+        """Derivative of ``T`` by the tensor that is missing, by the definition."""
+        return definition.contract(self.axes, self.groups, **operands)
 
     def with_change(self, role: str, forth: Any, back: Any = None) -> ConvolutionModel:
         """Return the model with a change of one tensor; `back` is the adjoint of the change, by default the change itself."""

@@ -1,25 +1,32 @@
-"""Why a result is wrong: a table of hypotheses, one row each.
+"""Why a result is wrong: tables of hypotheses, in the order in which they are tried.
 
-Most mistakes are of the kind "the operands were changed first" or "the geometry was another": those are in
-`misunderstandings.py`. The others concern one result alone, and are rows of `RESULT_HYPOTHESES`, or of
-`FALLBACK_HYPOTHESES` if a misunderstanding is the better diagnosis where both fit. A hypothesis explains a result if it
-predicts every element of it.
+A hypothesis explains a result if it predicts every element of it. The kinds, each in a file of its own:
+
+- one number is wrong, or one function of each element: `factors.py`, `elementwise.py`;
+- the elements are right, but in other places, or rows are missing: `slices.py`, `sizes.py`;
+- some terms of the sum are missing, or count twice: `contributions.py`, and `overwrites.py` for ``=`` instead of ``+=``;
+- the bias: `biases.py`;
+- the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
+- the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`.
+
+Simple hypotheses come first, and those that one bug makes true of the value and of every VJP before those of one result alone.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from triconv.checking import devices
-from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Size
+from triconv.checking import biases, contributions, devices, elementwise, factors, overwrites, sizes, slices
+from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.comparison import WrongResult, factor, same
 from triconv.checking.convolution import Expectations
-from triconv.checking.misunderstandings import misunderstandings, remainder
+from triconv.checking.geometry_mistakes import geometry_mistake
+from triconv.checking.misunderstandings import misunderstandings
+from triconv.checking.protocol import Role
 
 
 def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
@@ -28,11 +35,22 @@ def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
         return _small(result)
     if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
         return diagnosis
-    for hypothesis in RESULT_HYPOTHESES:
-        if (diagnosis := hypothesis(result)) is not None:
-            return diagnosis
+    tables = (
+        (RESULT_HYPOTHESES, SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)
+        if thorough
+        else (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES)
+    )
+    for table in tables:
+        for hypothesis in table if isinstance(table, tuple) else (table,):
+            if (diagnosis := hypothesis(result)) is not None:
+                return diagnosis
+    return _unexplained(result)
+
+
+def _misunderstood(result: WrongResult) -> Diagnosis | None:
+    """Explain a result by a mistake that holds throughout, perhaps times a factor."""
     predictions: list[tuple[Diagnosis, np.ndarray]] = []
-    for diagnosis, model in misunderstandings(result.problem) if thorough else ():
+    for diagnosis, model in misunderstandings(result.problem):
         try:
             predicted = result.predicted(model)
         except (ValueError, IndexError):  # no such geometry
@@ -41,37 +59,21 @@ def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
             return diagnosis
         if predicted.shape == result.found.shape:
             predictions.append((diagnosis, predicted))
-    for diagnosis, predicted in predictions:
-        if (c := factor(result.found, predicted)) is not None:
-            return replace(diagnosis, factor=factor_of(c, result))
-    for hypothesis in FALLBACK_HYPOTHESES:
-        if (diagnosis := hypothesis(result)) is not None:
-            return diagnosis
+    if result.found.size > 2:
+        for diagnosis, predicted in predictions:
+            if (c := factor(result.found, predicted)) is not None:
+                return replace(diagnosis, factor=factors.factor_of(c, result))
+    return None
+
+
+def _unexplained(r: WrongResult) -> Diagnosis:
+    """Say where the result is wrong, if that is in few of its slices."""
+    wrong = np.argwhere(r.differs()) if r.has_shape else np.zeros((0, 0), int)
+    for axis in range(r.expected.ndim if len(wrong) else 0):
+        at = tuple(sorted(set(wrong[:, axis].tolist())))
+        if len(at) <= r.expected.shape[axis] / 2:
+            return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED_AT, role=Role(r.role), axis=axis, positions=at)
     return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
-
-
-def factor_of(c: float, result: WrongResult) -> Factor:
-    """Return a factor with every size of the problem that it, or its inverse, may be."""
-    groups = result.problem.model.groups
-    g, w = (result.problem.torch_shape(role, result.problem.result_shape(role)) for role in "gw")
-    n, k, outputs = g[0], g[1], g[2:]
-    per_group, kernel = w[1], w[2:]
-    positions, taps = int(np.prod(outputs)), int(np.prod(kernel))
-    sizes = {
-        Size.BATCH: n,
-        Size.OUTPUT_POSITIONS: positions,
-        Size.BATCH_TIMES_POSITIONS: n * positions,
-        Size.INPUT_CHANNELS: per_group * groups,
-        Size.OUTPUT_CHANNELS: k,
-        Size.TAPS: taps,
-        Size.TAPS_TIMES_CHANNELS: taps * per_group,
-        Size.GROUPS: groups,
-    }
-    for value, is_inverse in ((c, False), (1 / c, True)):
-        size = round(value)
-        if size > 1 and np.isclose(value, size, rtol=1e-6):
-            return Factor(c, size, is_inverse, tuple(name for name, other in sizes.items() if other == size))
-    return Factor(c)
 
 
 def _small(r: WrongResult) -> Diagnosis:
@@ -93,26 +95,29 @@ def _real(value: Any) -> float:
 
 
 def _zero(r: WrongResult) -> Diagnosis | None:
-    if r.is_value or not r.has_shape or np.any(r.found):
+    if not r.has_shape or not r.found.size:
         return None
-    return Diagnosis(Cause.DETACHED, Hypothesis.ZERO)
+    if not np.any(r.found):
+        is_value = Diagnosis(Cause.ZERO, Hypothesis.ZERO_VALUE)
+        return is_value if r.is_value else Diagnosis(Cause.DETACHED, Hypothesis.ZERO)
+    if r.is_value and r.has_bias:
+        bias = r.predicted(r.problem.model.with_change(r.problem.result, np.zeros_like))
+        if same(bias, r.found):
+            return Diagnosis(Cause.ZERO, Hypothesis.BIAS_ALONE)
+    return None
 
 
-def _sign(r: WrongResult) -> Diagnosis | None:
-    c = factor(r.found, r.expected)
-    return Diagnosis(Cause.SIGN, Hypothesis.SIGN) if c is not None and np.isclose(c, -1) else None
-
-
-def _averaged(r: WrongResult) -> Diagnosis | None:
-    n, c = r.expectations.arrays.g.shape[0], factor(r.found, r.expected)
-    if c is None or n == 1 or r.role not in ("w", "bias") or not np.isclose(c, 1 / n, rtol=1e-6):
+def _tangent_left_out(r: WrongResult) -> Diagnosis | None:
+    """Explain a JVP in which the tangent of one operand is missing."""
+    if r.answer is not Expectations.jvp or not r.has_shape:
         return None
-    return Diagnosis(Cause.BATCH_AVERAGED, Hypothesis.BATCH_MEAN, size=n)
-
-
-def _scaled(r: WrongResult) -> Diagnosis | None:
-    c = factor(r.found, r.expected)
-    return None if c is None else Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=factor_of(c, r))
+    arrays = r.expectations.arrays
+    for role in arrays.tangents:
+        tangents = {**arrays.tangents, role: np.zeros_like(arrays.tangents[role])}
+        without = Expectations(r.problem, replace(arrays, tangents=tangents))
+        if same(r.answer(without), r.found):
+            return Diagnosis(Cause.DETACHED, Hypothesis.TANGENT_LEFT_OUT, role=Role(role))
+    return None
 
 
 def _first_sample(r: WrongResult) -> Diagnosis | None:
@@ -139,47 +144,6 @@ def _conjugate(r: WrongResult) -> Diagnosis | None:
     predictions += [r.predicted(r.problem.model.with_change(role, np.conj)) for role in r.problem.operands]
     if any(same(p, r.found) for p in predictions):
         return Diagnosis(Cause.CONJUGATE, Hypothesis.CONJUGATE, conjugates=r.problem.conjugates)
-    return None
-
-
-def _no_bias(r: WrongResult) -> Diagnosis | None:
-    if not r.is_value or "bias" not in r.problem.roles or not r.has_shape:
-        return None
-    bias = r.expectations.arrays.primals["bias"]
-    linear = r.expected - bias.reshape(-1, *[1] * (r.expected.ndim - 2))
-    return Diagnosis(Cause.BIAS_IGNORED, Hypothesis.BIAS_NOT_ADDED) if same(linear, r.found) else None
-
-
-def _bias_axis(r: WrongResult) -> Diagnosis | None:
-    if r.role == "bias":
-        return _bias_gradient(r)
-    if "bias" not in r.problem.roles or not r.is_value:
-        return None
-    bias = r.expectations.arrays.primals["bias"]
-    linear = r.expected - bias.reshape(-1, *[1] * (r.expected.ndim - 2))
-    for axis, size in enumerate(linear.shape):
-        shape = [1] * linear.ndim
-        shape[axis] = size
-        if axis != 1 and size == bias.size and same(linear + bias.reshape(shape), r.found):
-            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_ALONG_AXIS, axis=axis)
-    return None
-
-
-def _bias_gradient(r: WrongResult) -> Diagnosis | None:
-    g = r.expectations.arrays.g
-    for keep in range(g.ndim):
-        summed = g.sum(axis=tuple(axis for axis in range(g.ndim) if axis != keep))
-        if keep != 1 and same(summed, r.found):
-            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_KEEPS_AXIS, axis=keep)
-    for axes in itertools.chain.from_iterable(itertools.combinations(range(g.ndim), n) for n in range(1, g.ndim)):
-        if 1 not in axes and same(g.sum(axis=axes), r.found):
-            missing = tuple(sorted(set(range(g.ndim)) - set(axes) - {1}))
-            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_AXES, axes=missing)
-    for index in itertools.product(*[(slice(None), 0, -1)] * (g.ndim - 2)):
-        inside: Any = (slice(None), slice(None), *index)
-        partial = g[inside]
-        if same(partial.sum(axis=tuple(axis for axis in range(partial.ndim) if axis != 1)), r.found):
-            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
     return None
 
 
@@ -221,76 +185,54 @@ def _border(r: WrongResult) -> Diagnosis | None:
     return None
 
 
-def _reordered(r: WrongResult) -> Diagnosis | None:
-    for order in itertools.permutations(range(r.expected.ndim)):
-        moved = r.expected.transpose(order)
-        if order != tuple(range(r.expected.ndim)) and same(moved, r.found):
-            return Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_TRANSPOSED, axes=order)
-        if moved.size == r.found.size and not same(r.expected, r.found) and same(moved.reshape(r.found.shape), r.found):
-            return Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.RESULT_RESHAPED)
-    return None
-
-
-def _reversed(r: WrongResult) -> Diagnosis | None:
-    axes = tuple(range(2, r.expected.ndim))
-    for subset in itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes) + 1)):
-        if same(np.flip(r.expected, subset), r.found):
-            return Diagnosis(Cause.KERNEL_FLIP, Hypothesis.RESULT_FLIPPED, axes=subset)
-    return None
-
-
-def _shifted(r: WrongResult) -> Diagnosis | None:
-    if not r.has_shape:
-        return None
-    for axis in range(2, r.expected.ndim):
-        for step in (1, -1):
-            inside, source = [slice(None)] * r.expected.ndim, [slice(None)] * r.expected.ndim
-            inside[axis], source[axis] = (
-                (slice(step, None), slice(None, -step)) if step > 0 else (slice(None, step), slice(-step, None))
-            )
-            if r.expected.shape[axis] > 2 and same(r.expected[tuple(source)], r.found[tuple(inside)]):
-                return Diagnosis(Cause.PADDING_OFF_BY_ONE, Hypothesis.RESULT_SHIFTED, axis=axis, offset=(step,))
-    return None
-
-
-def _remainder(r: WrongResult) -> Diagnosis | None:
-    rests = tuple(remainder(a) for a in r.problem.model.axes)
-    if not any(rests) or r.found.ndim != r.expected.ndim:
-        return None
-    differences = [abs(a - b) for a, b in zip(r.found.shape[2:], r.expected.shape[2:], strict=True)]
-    is_cut = any(differences) and all(d in (0, rest) for d, rest in zip(differences, rests, strict=True))
-    is_shifted = False
-    if r.has_shape and r.role == "x":
-        moved = [np.roll(r.expected, rest, axis) for axis, rest in enumerate(rests, 2) if rest]
-        is_shifted = any(same(m, r.found) for m in moved)
-    if not is_cut and not is_shifted:
-        kept = tuple(slice(0, size - rest) for size, rest in zip(r.expected.shape[2:], rests, strict=True))
-        inside = (slice(None), slice(None), *kept)
-        masked = np.zeros_like(r.expected)
-        masked[inside] = r.expected[inside]
-        if r.role != "x" or not r.has_shape or not same(masked, r.found):
-            return None
-    return Diagnosis(Cause.REMAINDER_DROPPED, Hypothesis.REMAINDER_MISPLACED, positions=rests)
-
-
-def _shape(r: WrongResult) -> Diagnosis | None:
-    return None if r.has_shape else Diagnosis(Cause.SHAPE, Hypothesis.UNEXPLAINED_SHAPE)
-
-
 ResultHypothesis = Callable[[WrongResult], Diagnosis | None]
 """A hypothesis on one result: its diagnosis, or None if it does not predict the result."""
 
 RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    sizes.empty,
     _zero,
-    _sign,
-    _averaged,
-    _scaled,
+    _tangent_left_out,
+    factors.sign,
+    factors.averaged,
+    factors.scaled,
     _conjugate,
-    _no_bias,
-    _bias_axis,
+    biases.bias_in_value,
+    biases.bias_gradient,
+    biases.bias_gradient_of_few_positions,
     _one_element,
     _first_group,
     _first_sample,
-    _remainder,
+    elementwise.function_of_elements,
+    elementwise.standardised,
+    sizes.not_cropped,
+    sizes.remainder_dropped,
 )
-FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (_reordered, _reversed, _border, _shifted, _shape)
+"""Of one result, and quick; tried for large problems too."""
+
+SUM_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    overwrites.overwritten,
+    contributions.fitted,
+    elementwise.tensor_added,
+    overwrites.written_once,
+)
+"""Of some terms of the sum that are missing or count twice; they take a run of the definition for each part."""
+
+CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    slices.rearranged,
+    geometry_mistake,
+    elementwise.function_of_tensors,
+    contributions.fitted_somehow,
+)
+"""Of one result, which take a run of the definition each."""
+
+FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    slices.reordered,
+    slices.reversed_in_axes,
+    _border,
+    slices.shifted,
+    sizes.cut,
+    factors.scaled_number,
+    elementwise.noisy,
+    sizes.unexplained_shape,
+)
+"""Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""

@@ -135,7 +135,7 @@ def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
 
 def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a shape differs by axes of length 1 alone."""
-    return found != shape and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
+    return len(found) > 1 and found != shape and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
 
 
 def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:
@@ -304,6 +304,13 @@ def _wrong(
         finding = NotFinite(len(wrong))
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
     diagnosis = _explain(context, probe, name, found, expected, mask)
+    if diagnosis.cause in (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED):  # perhaps it is not even repeatable
+        again = _ask_again(probe, context.arrays[name])
+        if again is not None and again.shape == context.problem.user(question.role, found).shape:
+            spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))
+            if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
+                finding_ = NotRepeatable(spread)
+                return ReportRow(question, WRONG, Proof.RANDOM, finding_, ratio, Cause.NONDETERMINISTIC, evidence)
     return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
 
 

@@ -74,12 +74,18 @@ def _geometry(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
     subsets: list[int | None] = [None, *(range(len(m.axes)) if len(m.axes) > 1 else ())]
     for which in subsets:
         exchanged = Diagnosis(Cause.PADDING_EXCHANGED, Hypothesis.PADDING_EXCHANGED, spatial_axes=_only(which))
+        if problem.result == "x" and any(a.pad_lo > a.pad_hi for a in m.axes):  # which is what the output padding does
+            exchanged = replace(exchanged, cause=Cause.OUTPUT_PADDING_SIDE, hypothesis=Hypothesis.OUTPUT_PADDING_SIDE)
         yield exchanged, every(lambda a: {"pad_lo": a.pad_hi, "pad_hi": a.pad_lo}, which)
     yield Diagnosis(Cause.PADDING_IGNORED, Hypothesis.PADDING_IGNORED), every(lambda a: {"pad_lo": 0, "pad_hi": 0})
     for lo, hi in ((1, -1), (-1, 1), (1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)):
         for which in subsets:
             off = Diagnosis(
-                Cause.PADDING_OFF_BY_ONE, Hypothesis.PADDING_OFFSET, spatial_axes=_only(which), offset=(lo, hi)
+                Cause.PADDING_OFF_BY_ONE,
+                Hypothesis.PADDING_OFFSET,
+                spatial_axes=_only(which),
+                offset=(lo, hi),
+                ndim=len(m.axes),
             )
             yield off, every(_offset(lo, hi), which)
     if len(m.axes) > 1:
@@ -144,14 +150,17 @@ def _orders(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
         yield diagnosis, m.with_change("w", forth, back)
     if m.groups > 1:
         yield from _groups(m, shapes)
-    for role, axis in ((Role.X, 1), (Role.W, 0), (Role.W, 1), (Role.G, 1)):
-        size = shapes[role][axis]
+    reversed_ = {0: Hypothesis.SAMPLES_REVERSED, 1: Hypothesis.CHANNELS_REVERSED}
+    shifted = {0: Hypothesis.SAMPLES_SHIFTED, 1: Hypothesis.CHANNELS_SHIFTED}
+    for role, axis in ((Role.X, 1), (Role.W, 0), (Role.W, 1), (Role.G, 1), (Role.X, 0), (Role.G, 0)):
+        size, kind = shapes[role][axis], 1 if role == Role.W else axis
         for hypothesis, order in (
-            (Hypothesis.CHANNELS_REVERSED, np.arange(size)[::-1]),
-            (Hypothesis.CHANNELS_SHIFTED, np.roll(np.arange(size), 1)),
-            (Hypothesis.CHANNELS_SHIFTED, np.roll(np.arange(size), -1)),
+            (reversed_[kind], np.arange(size)[::-1]),
+            (shifted[kind], np.roll(np.arange(size), 1)),
+            (shifted[kind], np.roll(np.arange(size), -1)),
         ):
-            diagnosis = Diagnosis(Cause.CHANNELS_PERMUTED, hypothesis, role=role, axis=axis)
+            cause = Cause.CHANNELS_PERMUTED if kind else Cause.SAMPLES_PERMUTED
+            diagnosis = Diagnosis(cause, hypothesis, role=role, axis=axis)
             yield diagnosis, m.with_change(role, *_permutation(order, axis))
 
 
@@ -167,6 +176,9 @@ def _groups(m: ConvolutionModel, shapes: dict[Role, tuple[int, ...]]) -> Hypothe
         ):
             diagnosis = Diagnosis(Cause.GROUPS_PERMUTED, hypothesis, role=role)
             yield diagnosis, m.with_change(role, *_permutation(order, axis))
+    for role, axis in ((Role.X, 1), (Role.G, 1), (Role.W, 0)):
+        diagnosis = Diagnosis(Cause.GROUPS_CONNECTED, Hypothesis.ALL_CHANNELS_CONNECTED, role=role)
+        yield diagnosis, m.with_change(role, _summed_over_groups(axis, m.groups))
     for role, hypothesis in ((Role.X, Hypothesis.FIRST_GROUP_INPUT), (Role.W, Hypothesis.FIRST_GROUP_KERNEL)):
         change = _first_group_of(role, m.groups, shapes)
         yield Diagnosis(Cause.ONLY_THE_FIRST_GROUP, hypothesis, role=role), m.with_change(role, *change)
@@ -191,33 +203,19 @@ def _layouts(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
             yield diagnosis, m.with_change(role, reshaped, misread)
 
 
-def _drops(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
+def _samples(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
     shapes = _shapes(problem)
-    for role in (Role.W, Role.X, Role.G):
-        for axis in range(2, len(shapes[role])):
-            for index, hypothesis in (
-                (0, Hypothesis.FIRST_POSITION_LEFT_OUT),
-                (-1, Hypothesis.LAST_POSITION_LEFT_OUT),
-            ):
-                if shapes[role][axis] > 1:
-                    diagnosis = Diagnosis(Cause.BORDER_DROPPED, hypothesis, role=role, spatial_axes=(axis - 2,))
-                    yield diagnosis, m.with_change(role, _without(axis, index))
-    for role, axis in ((Role.X, 1), (Role.G, 1), (Role.W, 0), (Role.W, 1), (Role.X, 0)):
-        for index, hypothesis in ((0, Hypothesis.FIRST_SLICE_LEFT_OUT), (-1, Hypothesis.LAST_SLICE_LEFT_OUT)):
-            if shapes[role][axis] > 1:
-                cause = Cause.ONLY_THE_FIRST_SAMPLE if (role, axis) == (Role.X, 0) else Cause.ONE_ELEMENT
-                diagnosis = Diagnosis(cause, hypothesis, role=role, axis=axis)
-                yield diagnosis, m.with_change(role, _without(axis, index))
     if shapes[Role.X][0] > 1:
         for role in (Role.X, Role.G):
             diagnosis = Diagnosis(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_FOR_ALL, role=role)
             yield diagnosis, m.with_change(role, lambda t: np.broadcast_to(t[:1], t.shape), _summed_into_the_first)
-    for tap in itertools.product(*map(range, shapes[Role.W][2:])):
-        diagnosis = Diagnosis(Cause.ONE_ELEMENT, Hypothesis.TAP_LEFT_OUT, role=Role.W, index=tap)
-        yield diagnosis, m.with_change("w", _without_tap(tap))
+        for role in (Role.X, Role.G):
+            for hypothesis, scale in ((Hypothesis.SAMPLES_SUMMED, 1), (Hypothesis.SAMPLES_AVERAGED, shapes[Role.X][0])):
+                diagnosis = Diagnosis(Cause.SAMPLES_MIXED, hypothesis, role=role)
+                yield diagnosis, m.with_change(role, _summed_over_all(scale))
 
 
-TABLES = (_flips, _geometry, _modes, _orders, _drops, _layouts)
+TABLES = (_flips, _geometry, _modes, _orders, _samples, _layouts)
 
 
 def _shapes(problem: ConvolutionProblem) -> dict[Role, tuple[int, ...]]:
@@ -229,24 +227,14 @@ def _permutation(order: np.ndarray, axis: int) -> Change:
     return (lambda t: np.take(t, order, axis)), (lambda t: np.take(t, inverse, axis))
 
 
-def _without(axis: int, index: int) -> Callable[[np.ndarray], np.ndarray]:
-    def change(t: np.ndarray) -> np.ndarray:
-        t = t.copy()
-        t[(slice(None),) * axis + (index,)] = 0
-        return t
-
-    return change
+def _summed_over_all(scale: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Put the sum over the batch, over `scale`, in place of every sample; this is its own adjoint."""
+    return lambda t: np.broadcast_to(t.sum(axis=0, keepdims=True) / scale, t.shape)
 
 
-def _without_tap(index: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    at: Any = (..., *index)
-
-    def change(t: np.ndarray) -> np.ndarray:
-        t = t.copy()
-        t[at] = 0
-        return t
-
-    return change
+def _summed_over_groups(axis: int, groups: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Put the sum over the groups in place of every group; this is its own adjoint."""
+    return lambda t: np.concatenate([sum(np.split(t, groups, axis))] * groups, axis)
 
 
 def _summed_into_the_first(t: np.ndarray) -> np.ndarray:

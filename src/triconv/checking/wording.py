@@ -1,10 +1,10 @@
-"""The sentences of a report: each question, finding and diagnosis in words. No other file makes or reads them."""
+"""The sentences of a report: each question and finding in words; those of a diagnosis are in `diagnosis_wording.py`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from triconv.checking.causes import Diagnosis, Factor, Hypothesis
+from triconv.checking.diagnosis_wording import HYPOTHESES, diagnosis
 from triconv.checking.findings import (
     Advice,
     CaughtException,
@@ -39,94 +39,9 @@ from triconv.checking.findings import (
     WrongElements,
     WrongShape,
 )
-from triconv.checking.protocol import RIGHT, Kind, Question, Role, Transform, Verdict
+from triconv.checking.protocol import RIGHT, Kind, Question, Transform, Verdict
 
-TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: "the output (or its cotangent)", Role.BIAS: "the bias"}
-CHANNELS = {
-    (Role.X, 1): "channels",
-    (Role.G, 1): "channels",
-    (Role.W, 0): "output channels",
-    (Role.W, 1): "input channels",
-}
-LETTERS = {
-    (Role.X, 0): "batch",
-    (Role.G, 0): "batch",
-    (Role.X, 1): "input channels",
-    (Role.W, 1): "input channels",
-    (Role.W, 0): "output channels",
-    (Role.G, 1): "output channels",
-}
-
-HYPOTHESES: dict[Hypothesis, str] = {
-    Hypothesis.KERNEL_FLIPPED: "the kernel is flipped against this operator, which is cross-correlation: reverse its spatial "
-    "axes, or do not",
-    Hypothesis.KERNEL_FLIPPED_IN_AXES: "the kernel is flipped in spatial axis {spatial_axes} alone",
-    Hypothesis.RESULT_FLIPPED: "the result is reversed in axis {axes}",
-    Hypothesis.OUTPUT_PADDING_IGNORED: "the output padding is ignored",
-    Hypothesis.STRIDE_AND_DILATION_EXCHANGED: "stride and dilation are exchanged",
-    Hypothesis.STRIDE_IGNORED: "the stride is ignored",
-    Hypothesis.DILATION_IGNORED: "the dilation is ignored",
-    Hypothesis.INPUT_DILATION_IGNORED: "the dilation of the input is ignored",
-    Hypothesis.PADDING_EXCHANGED: "padding before and after are exchanged{in_spatial_axis}",
-    Hypothesis.PADDING_IGNORED: "the padding is ignored",
-    Hypothesis.PADDING_OFFSET: "the padding is off by {before:+d} before and {after:+d} after{in_spatial_axis}",
-    Hypothesis.PARAMETER_OF_OTHER_AXIS: "the {parameter} of the spatial axes is exchanged",
-    Hypothesis.PADDING_MODE: "the borders are of mode {mode!r}",
-    Hypothesis.REMAINDER_MISPLACED: "the windows leave {positions} positions of the input over (stride), and those are not put "
-    "where they belong",
-    Hypothesis.RESULT_SHIFTED: "the result is shifted by {before} in axis {axis}",
-    Hypothesis.SPATIAL_AXES_EXCHANGED: "spatial axes {first} and {second} of {tensor} are exchanged",
-    Hypothesis.KERNEL_CHANNELS_EXCHANGED: "input and output channels of the kernel are exchanged",
-    Hypothesis.KERNEL_CHANNELS_MISREAD: "the kernel is read with its channel axes in the other order",
-    Hypothesis.GROUPS_INTERLEAVED: "the groups in the channels of {tensor} are interleaved",
-    Hypothesis.GROUPS_REVERSED: "the groups in the channels of {tensor} are in reverse",
-    Hypothesis.GROUPS_SHIFTED: "the groups in the channels of {tensor} are shifted by one group",
-    Hypothesis.CHANNELS_REVERSED: "the {channels} of {tensor} are reversed",
-    Hypothesis.CHANNELS_SHIFTED: "the {channels} of {tensor} are shifted by one",
-    Hypothesis.TENSOR_RESHAPED: "{tensor} is reshaped where it must be transposed",
-    Hypothesis.RESULT_RESHAPED: "the result is reshaped where it must be transposed",
-    Hypothesis.RESULT_TRANSPOSED: "the axes of the result are in another order: ({axes}) of torch's",
-    Hypothesis.FIRST_GROUP_INPUT: "every group has the input of the first",
-    Hypothesis.FIRST_GROUP_KERNEL: "every group has the kernel of the first",
-    Hypothesis.FIRST_GROUP_COMPUTED: "only the first group is computed: {size} of {total} channels",
-    Hypothesis.FIRST_SAMPLE_FOR_ALL: "every sample of {tensor} is the first",
-    Hypothesis.FIRST_SAMPLE_SUMMED: "only the first sample of the batch is in the sum",
-    Hypothesis.FIRST_SAMPLE_COMPUTED: "only the first sample of the batch is computed",
-    Hypothesis.FIRST_POSITION_LEFT_OUT: "the first position of {tensor} in spatial axis {spatial_axes} is left out",
-    Hypothesis.LAST_POSITION_LEFT_OUT: "the last position of {tensor} in spatial axis {spatial_axes} is left out",
-    Hypothesis.FIRST_SLICE_LEFT_OUT: "the first {slice} of {tensor} (axis {axis}) is left out",
-    Hypothesis.LAST_SLICE_LEFT_OUT: "the last {slice} of {tensor} (axis {axis}) is left out",
-    Hypothesis.TAP_LEFT_OUT: "tap {index} is left out",
-    Hypothesis.ELEMENT_DROPPED: "one element is dropped: {index}",
-    Hypothesis.ELEMENT_WRONG: "one element is wrong: {index}",
-    Hypothesis.BORDER_WRONG: "only index {positions_and} of axis {axis} is wrong: a border row is dropped or wrong",
-    Hypothesis.ZERO: "it is zero everywhere: the argument was detached, or its gradient was stopped",
-    Hypothesis.SIGN: "the sign is wrong",
-    Hypothesis.BATCH_MEAN: "it is the mean over the batch of {size}, where the derivative of a sum is the sum",
-    Hypothesis.FACTOR: "every element is multiplied by {factor}",
-    Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor:.9g}",
-    Hypothesis.CONSTANT_ADDED: "{amount:.2g} is added to every element",
-    Hypothesis.CONJUGATE: "a conjugate is missing, or one too many; a gradient of this framework conjugates {convention}",
-    Hypothesis.BIAS_NOT_ADDED: "the bias is not added",
-    Hypothesis.BIAS_ALONG_AXIS: "the bias is added along axis {axis}, where it must be along the channels, axis 1",
-    Hypothesis.BIAS_SUM_KEEPS_AXIS: "the sum keeps axis {axis} of the cotangent, where it must keep the channels, axis 1",
-    Hypothesis.BIAS_SUM_LEAVES_OUT_AXES: "the sum leaves out axis {axes} of the cotangent",
-    Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS: "the sum leaves positions out",
-    Hypothesis.DEVICE_MEAN: "it is the mean over the {devices} devices of mesh axis {mesh_axes}, where it must be the sum",
-    Hypothesis.DEVICE_SUM_TWICE: "what is the same on the {devices} devices of mesh axis {mesh_axes} is summed over them",
-    Hypothesis.DEVICE_SUM_LOST: "only what device {device} has of the {sharded} is in it: a sum (psum) over mesh axis "
-    "{mesh_axes} is missing",
-    Hypothesis.NO_HALO: "there is no halo in it: what other devices have of {sharded} is taken for zero, or not sent back",
-    Hypothesis.NO_HALO_BEFORE: "there is no halo from the device before: what it has of {sharded} is taken for zero, or not "
-    "sent back",
-    Hypothesis.NO_HALO_AFTER: "there is no halo from the device after: what it has of {sharded} is taken for zero, or not "
-    "sent back",
-    Hypothesis.HALO_WRAPS: "the halos wrap around: beyond the ends of {sharded} stands the other end, not zeros",
-    Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
-    Hypothesis.UNEXPLAINED: "no hypothesis explains it",
-    Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no hypothesis explains its elements",
-    Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
-}
+__all__ = ["HYPOTHESES", "diagnosis"]  # of another file, but words of a report as well
 
 ONLY_LATER = {
     Kind.JVP: "the VJPs are right, the JVP is not",
@@ -240,57 +155,6 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return _not_supported(finding)
         case NoDerivative():
             return f"right: value only, no derivative was asked: {_advice(finding)}"
-
-
-def diagnosis(d: Diagnosis) -> str:
-    """Return a diagnosis in a sentence."""
-    before, after = d.offset if d.offset is not None and len(d.offset) == 2 else ((d.offset or (0,))[0], 0)
-    axes = d.spatial_axes or ()
-    words = {
-        "tensor": TENSORS[d.role] if d.role else "",
-        "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
-        "slice": "sample" if (d.role, d.axis) == (Role.X, 0) else "channel",
-        "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
-        "axis": d.axis,
-        "axes": _list(d.axes),
-        "spatial_axes": _list(d.spatial_axes),
-        "in_spatial_axis": f" in spatial axis {axes[0]}" if axes else "",
-        "first": axes[0] if axes else None,
-        "second": axes[-1] if axes else None,
-        "index": d.index,
-        "positions": _list(d.positions),
-        "positions_and": " and ".join(map(str, d.positions or ())),
-        "before": before,
-        "after": after,
-        "amount": d.amount,
-        "factor": factor(d.factor) if d.factor else "",
-        "exact_factor": d.factor.value if d.factor else None,
-        "size": d.size,
-        "total": d.total,
-        "parameter": d.parameter,
-        "mode": d.mode,
-        "convention": "the other operand" if d.conjugates else "nothing",
-        "device": d.device,
-        "devices": d.devices,
-        "mesh_axes": " and ".join(map(repr, d.mesh_axes or ())),
-    }
-    sentence = HYPOTHESES[d.hypothesis].format_map(words)
-    if d.factor is not None and d.hypothesis not in (Hypothesis.FACTOR, Hypothesis.FACTOR_NEAR_ONE):
-        sentence += f"; and times {factor(d.factor)}"
-    return sentence
-
-
-def factor(f: Factor) -> str:
-    """Return a factor with every size of the problem that it may be."""
-    if f.size is None:
-        return f"{f.value:.6g}"
-    inverse = "1 over " if f.is_inverse else ""
-    return f"{inverse}{f.size}" + (f", {' or '.join(f.names)}" if f.names else "")
-
-
-def axis_of(role: Role, axis: int) -> str:
-    """Return the name of an axis of a tensor in torch's order."""
-    return LETTERS.get((role, axis), f"spatial axis {axis - 2}")
 
 
 def where(e: Evidence) -> list[str]:
@@ -427,7 +291,3 @@ def _advice(f: NoDerivative) -> str:
             return f"a function of {f.library} has none of its own; give triconv.Rules(forward, input_vjp, weight_vjp)"
         case Advice.NONE:
             return "it has none" if f.reason is None else _not_supported(f.reason)
-
-
-def _list(numbers: tuple[int, ...] | None) -> str:
-    return ", ".join(map(str, numbers or ()))

@@ -1,0 +1,185 @@
+"""The mistakes of hand-written backwards are found and named, in every geometry, and right ones raise no alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
+from rights_of_backwards import STYLES
+from triconv.checking import check as check_module
+from triconv.checking import wording
+from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
+from triconv.checking.convolution import ConvolutionProblem
+from triconv.checking.definition import contract as by_definition
+from triconv.checking.incidences import contract, right_incidences
+from triconv.checking.protocol import Role
+
+EVERY = list(GEOMETRIES)
+FEW = 3
+"""Geometries in which each mistake is made by default; another choice for each mistake."""
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The checks without what a report has besides: the oracles, which compile, and the smallest counterexample."""
+    monkeypatch.setattr(check_module, "ask_oracles", lambda *_: ())
+    monkeypatch.setattr(check_module, "smallest", lambda *_: None)
+    monkeypatch.setattr(check_module, "program", lambda *_: "")
+
+
+def report_of(mistake, geometry):
+    c = GEOMETRIES[geometry]
+    return triconv.check(candidate(c, mistake), c.like, *c.shapes, framework="numpy", **c.params)
+
+
+def chosen(number, mistake):
+    seen = [name for name in EVERY if is_seen(GEOMETRIES[name], mistake)]
+    assert seen, mistake.name
+    return [seen[(5 * number + n) % len(seen)] for n in range(min(FEW, len(seen)))]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda n: MISTAKES[n].name)
+def test_the_mistake_of_a_backward_is_named(number, alone):
+    mistake = MISTAKES[number]
+    for geometry in chosen(number, mistake):
+        if (mistake.name, geometry) in AMBIGUOUS:
+            continue
+        report = report_of(mistake, geometry)
+        assert report.verdict == "wrong", f"{geometry}\n{report}"
+        assert report.cause in mistake.causes, f"{geometry}\n{report}"
+        assert "None" not in report.summary
+
+
+AMBIGUOUS = {
+    ("bias_of_the_first_position", "alone"),  # one number, which happens to be half of the sum
+    ("bias_per_channel", "volume"),  # two biases whose sum is twice one of them
+    ("rolled_by_a_row", "strided"),  # the remainder, one row, is at the wrong end
+}
+
+
+@pytest.mark.slow
+def test_nearly_every_mistake_is_named_in_every_geometry(alone):
+    named = detected = asked = 0
+    for mistake in MISTAKES:
+        for geometry in EVERY:
+            if is_seen(GEOMETRIES[geometry], mistake):
+                report = report_of(mistake, geometry)
+                asked, detected = asked + 1, detected + (report.verdict == "wrong")
+                named += report.cause in mistake.causes
+    assert asked > 900
+    assert detected == asked
+    assert named >= 0.98 * asked
+
+
+@pytest.mark.parametrize("geometry", EVERY)
+@pytest.mark.parametrize("style", STYLES)
+def test_an_unusual_style_raises_no_alarm(style, geometry):
+    if "scipy" in style:
+        pytest.importorskip("scipy")
+    c = GEOMETRIES[geometry]
+    report = triconv.check(STYLES[style](c), c.like, *c.shapes, framework="numpy", **c.params)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("geometry", EVERY)
+def test_products_over_incidence_tensors_are_the_definition(geometry):
+    c = GEOMETRIES[geometry]
+    problem = ConvolutionProblem.of(c.like, c.shapes, c.params)
+    incidences = right_incidences(problem)
+    rng = np.random.default_rng(0)
+    arrays = {role: rng.integers(-3, 4, problem.result_shape(role)) for role in "xwg"}
+    for result in "xwg":
+        operands = {role: a for role, a in arrays.items() if role != result}
+        expected = by_definition(problem.model.axes, c.groups, **operands)
+        np.testing.assert_array_equal(contract(incidences, c.groups, **operands), expected)
+
+
+# ---- words
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "sentence"),
+    [
+        (
+            Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=Factor(0.5, 2, True, (Size.BATCH, Size.GROUPS))),
+            "every element is half of what it must be (2 is the batch size or the number of groups)",
+        ),
+        (
+            Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=Factor(2.0, 2)),
+            "every element is twice what it must be",
+        ),
+        (
+            Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=Factor(3.0, 3, False, (Size.TAPS,))),
+            "every element is 3 times what it must be (3 is the number of taps)",
+        ),
+        (
+            Diagnosis(Cause.BATCH_AVERAGED, Hypothesis.BATCH_MEAN, size=2, factor=Factor(0.5, 2, True, (Size.GROUPS,))),
+            "it is the mean over the batch of 2, where the derivative of a sum is the sum (2 is also the number of groups)",
+        ),
+        (
+            Diagnosis(
+                Cause.PADDING_OFF_BY_ONE, Hypothesis.PADDING_OFFSET, spatial_axes=(0,), offset=(0, -1), ndim=2
+            ),
+            "there is one padding row too few at the bottom",
+        ),
+        (
+            Diagnosis(
+                Cause.PADDING_OFF_BY_ONE, Hypothesis.PADDING_OFFSET, spatial_axes=(1,), offset=(2, -2), ndim=2
+            ),
+            "there is two padding columns too many on the left and two too few on the right",
+        ),
+        (
+            Diagnosis(Cause.PADDING_OFF_BY_ONE, Hypothesis.PADDING_OFFSET, offset=(1, 0), ndim=3),
+            "there is one padding position too many before in every axis",
+        ),
+        (
+            Diagnosis(
+                Cause.BORDER_DROPPED, Hypothesis.PARTS_LEFT_OUT, role=Role.G, part=Part.OUTPUT, sizes=(2, 2),
+                parts=((1, 0), (1, 1)),
+            ),
+            "the last output row is left out",
+        ),
+        (
+            Diagnosis(
+                Cause.TAPS_LEFT_OUT, Hypothesis.PARTS_LEFT_OUT, role=Role.W, part=Part.TAP, sizes=(3, 3),
+                parts=((0, 1), (2, 2)),
+            ),
+            "taps (0, 1) and (2, 2) are left out",
+        ),
+    ],
+)  # fmt: skip
+def test_words(diagnosis, sentence):
+    assert wording.diagnosis(diagnosis) == sentence.replace("there is two", "there are two")
+
+
+def test_a_dropped_row_has_one_name_for_the_value_and_the_gradients():
+    c = GEOMETRIES["padded"]
+    kept = [o for o in np.ndindex(c.out) if o[0] < c.out[0] - 1]
+
+    def forward(x, w, b):
+        y = c.forward(x, w) + b.reshape(-1, 1, 1)
+        y[:, :, -1] = 0
+        return y
+
+    rules = triconv.Rules(
+        forward,
+        lambda g, w: c.input_vjp(g, w, outputs=kept),
+        lambda g, x: c.weight_vjp(g, x, outputs=kept),
+        lambda g: c.bias_vjp(g[:, :, :-1]),
+    )
+    report = triconv.check(rules, c.like, *c.shapes, framework="numpy", **c.params)
+    wrong = {row.what: row for row in report.rows if row.evidence is not None}
+    assert set(wrong) == {"value", "VJP of x", "VJP of w", "VJP of bias"}
+    assert {str(row.cause) for row in wrong.values()} == {"border dropped"}
+    assert all(row.detail.startswith("the last output row is left out; at") for row in wrong.values())
+
+
+def test_random_results_are_told_from_wrong_ones():
+    c, rng = GEOMETRIES["plain"], np.random.default_rng(0)
+    noisy = triconv.Rules(
+        c.forward, lambda g, w: (c.input_vjp(g, w) + rng.standard_normal(c.shapes[0])).astype(np.float32)
+    )
+    report = triconv.check(noisy, c.like, *c.shapes[:2], framework="numpy", **c.params)
+    assert report.cause == "nondeterministic"

@@ -92,7 +92,7 @@ def scattered_by_taps(c):
 @style
 def in_double(c):
     """Computed in double precision, and rounded once."""
-    wide = lambda f: lambda *arrays: f(*(a.astype("f8") for a in arrays)).astype("f4")  # noqa: E731
+    wide = lambda f: lambda *arrays: f(*(a.astype("f8") for a in arrays)).astype(arrays[0].dtype)  # noqa: E731
     return rules(c, wide(c.forward), wide(c.input_vjp), wide(c.weight_vjp))
 
 

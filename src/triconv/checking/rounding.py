@@ -246,7 +246,9 @@ def _is_noise(test: RoundingTest, scale: np.ndarray) -> bool:
         return False
     if test.role == "w" or e[0].size < 16:
         return True
-    samples = _spread(e, tuple(range(1, e.ndim)))
+    # no error shows that is smaller than the last bit, as of a small sample to which a bias is added
+    last = test.arithmetic.unit * np.abs(test.right) / np.where(scale > 0, scale, 1)
+    samples = np.hypot(_spread(e, tuple(range(1, e.ndim))), _spread(last, tuple(range(1, e.ndim))))
     return bool(samples.max() <= ALIKE * samples.min())
 
 

@@ -190,7 +190,8 @@ def as_array(raw: Any, dtype: str, ndim: int) -> Any:
 
 def as_numpy(result: Any) -> np.ndarray | None:
     """A result as a NumPy array; None if it is no array."""
-    if result is None or isinstance(result, (list, tuple, str, dict, bool, int, float, complex)):
+    is_scalar = isinstance(result, np.generic)  # of no axes: float64 is a float of Python's too
+    if result is None or (isinstance(result, (list, tuple, str, dict, bool, int, float, complex)) and not is_scalar):
         return None
     try:
         array = to_numpy(result)

@@ -183,3 +183,23 @@ def test_random_results_are_told_from_wrong_ones():
     )
     report = triconv.check(noisy, c.like, *c.shapes[:2], framework="numpy", **c.params)
     assert report.cause == "nondeterministic"
+
+
+@pytest.mark.parametrize("geometry", ["padded", "depthwise", "line", "volume"])
+@pytest.mark.parametrize("name", ["x", "w", "b", "value", "g", "gw"])
+def test_float32_in_float64_is_called_so(geometry, name, alone):
+    c = GEOMETRIES[geometry]
+    narrow = {name: lambda a: a.astype(np.float32).astype(np.float64)}
+    of = lambda key, a: narrow.get(key, lambda a: a)(a)  # noqa: E731
+
+    def forward(x, w, b):
+        y = c.forward(of("x", x), of("w", w)) + of("b", b).reshape(-1, *[1] * len(c.out))
+        return of("value", y)
+
+    rules = triconv.Rules(
+        forward, lambda g, w: c.input_vjp(of("g", g), w), lambda g, x: of("gw", c.weight_vjp(g, x)), c.bias_vjp
+    )
+    report = triconv.check(rules, c.like, *c.shapes, dtype="float64", framework="numpy", **c.params)
+    assert report.verdict in ("imprecise", "wrong")
+    assert "float32" in report.summary
+    assert report.cause in ("", "dtype")

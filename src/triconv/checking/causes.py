@@ -203,6 +203,7 @@ class Hypothesis(PlainEnum):
     UNEXPLAINED = "unexplained"
     UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"
+    NARROW_OPERAND = "operand of fewer bits"
     SMALL = "small, but more than rounding"
 
 

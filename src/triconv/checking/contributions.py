@@ -74,19 +74,23 @@ def partitions(r: WrongResult) -> Iterator[Partition]:
     if r.role == "bias":
         result = Role(p.result)
         yield Partition(Part.SAMPLE, result, (0,), shapes[result])
-        part = Part.OUTPUT if result == Role.G else Part.INPUT
-        yield Partition(part, result, tuple(range(2, len(shapes[result]))), shapes[result])
+        yield from _spatial(Part.OUTPUT if result == Role.G else Part.INPUT, result, shapes[result])
         return
     for part, role, axis in AXES:
         if part != Part.CHANNEL_OF_GROUP or p.model.groups > 1:
             yield Partition(part, role, (axis,), shapes[role])
     for part, role in SPATIAL:
-        spatial = tuple(range(2, len(shapes[role])))
-        if len(spatial) > 1:
-            for axis in spatial:
-                yield Partition(part, role, (axis,), shapes[role])
-        if 1 < math.prod(shapes[role][2:]) <= MOST_PARTS:
-            yield Partition(part, role, spatial, shapes[role])
+        yield from _spatial(part, role, shapes[role])
+
+
+def _spatial(part: Part, role: Role, shape: tuple[int, ...]) -> Iterator[Partition]:
+    """Yield the rows of each spatial axis, which are few, and the positions."""
+    spatial = tuple(range(2, len(shape)))
+    if len(spatial) > 1:
+        for axis in spatial:
+            yield Partition(part, role, (axis,), shape)
+    if 1 < math.prod(shape[2:]) <= MOST_PARTS:
+        yield Partition(part, role, spatial, shape)
 
 
 def fitted(r: WrongResult) -> Diagnosis | None:

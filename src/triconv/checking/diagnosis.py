@@ -26,6 +26,7 @@ from triconv.checking.comparison import WrongResult, factor, same
 from triconv.checking.convolution import Expectations
 from triconv.checking.geometry_mistakes import geometry_mistake
 from triconv.checking.misunderstandings import misunderstandings
+from triconv.checking.narrow_operands import narrow_operand
 from triconv.checking.protocol import Role
 
 
@@ -78,15 +79,19 @@ def _unexplained(r: WrongResult) -> Diagnosis:
 
 def _small(r: WrongResult) -> Diagnosis:
     """Explain a result that is nearly right, but off by more than rounding explains."""
+    if r.found.size > 2 and (narrow := narrow_operand(r)) is not None:
+        return narrow
     error, weight = (r.found - r.expected).ravel(), np.vdot(r.expected, r.expected).real
     c = np.vdot(r.expected, r.found).real / weight if weight else 1.0
-    if np.linalg.norm(r.found - c * r.expected) < 0.1 * np.linalg.norm(error):
+    if error.size > 1 and np.linalg.norm(r.found - c * r.expected) < 0.1 * np.linalg.norm(error):
         return Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR_NEAR_ONE, factor=Factor(float(c)))
     wrong = [] if r.wrong is None else np.argwhere(r.wrong).tolist()
     if len(wrong) == 1 and error.size > 2:
         return Diagnosis(Cause.ONE_ELEMENT, Hypothesis.ELEMENT_WRONG, index=tuple(wrong[0]))
     if error.size > 2 and np.abs(error.mean()) > 10 * error.std():
         return Diagnosis(Cause.CONSTANT_ADDED, Hypothesis.CONSTANT_ADDED, amount=_real(error.mean()))
+    if (noise := elementwise.noisy(r)) is not None:
+        return noise
     return Diagnosis(Cause.NONE, Hypothesis.SMALL, amount=float(np.abs(error).max(initial=0)))
 
 

@@ -142,6 +142,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED: "no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
+    Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
     Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
 }
 
@@ -173,6 +174,7 @@ def diagnosis(d: Diagnosis) -> str:
     is_one = d.parts is not None and (len(d.parts) == 1 or _is_one_row(d))
     words = {
         "tensor": TENSORS[d.role] if d.role else "",
+        "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
         "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
         "slice": _slice(d),
         "slices": _slice(d) + "s",

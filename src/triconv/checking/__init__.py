@@ -32,7 +32,7 @@ The backward of this convolution averages over the batch:
 >>> conv.defvjp(forward, backward)
 >>> report = triconv.check(conv, triconv.conv2d, (2, 1, 4, 4), (2, 1, 2, 2), stride=2)
 >>> print(report.summary)
-wrong: conv, VJP of w: it is the mean over the batch of 2, where the derivative of a sum is the sum; at (0, 0, 0, 0) it is ...
+wrong: conv, VJP of w: it is the mean over the batch of 2, where the derivative of a sum is the sum (2 is also ...
 >>> for row in report.rows:
 ...     print(f"{row.what:<52} {row.verdict:<11} {row.how:<10} {row.cause}".rstrip())
 value                                                right       exact
@@ -125,5 +125,6 @@ It takes about two minutes on 2 cores, and ends with::
 It also names a framework's own gradient that is out of bounds against the definition, and does not use it as an oracle.
 
 `triconv.check` itself is tested on 58 broken convolutions, whose mistake it names, and on 21 unusual right ones (FFT, Winograd,
-unfold, bfloat16, ...) and the frameworks' own, for which it must raise no alarm; see ``tests/mistakes.py``.
+unfold, bfloat16, ...) and the frameworks' own, for which it must raise no alarm; see ``tests/mistakes.py``. A convolution in
+loops, with a backward by hand, is checked with 99 mistakes in twelve geometries; see ``tests/mistakes_of_backwards.py``.
 """

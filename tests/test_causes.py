@@ -9,7 +9,7 @@ import triconv
 from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
 from rights_of_backwards import STYLES
 from triconv.checking import check as check_module
-from triconv.checking import wording
+from triconv.checking import drawn_data, wording
 from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.definition import contract as by_definition
@@ -17,7 +17,7 @@ from triconv.checking.incidences import contract, right_incidences
 from triconv.checking.protocol import Role
 
 EVERY = list(GEOMETRIES)
-FEW = 3
+FEW = 2
 """Geometries in which each mistake is made by default; another choice for each mistake."""
 
 
@@ -203,3 +203,90 @@ def test_float32_in_float64_is_called_so(geometry, name, alone):
     assert report.verdict in ("imprecise", "wrong")
     assert "float32" in report.summary
     assert report.cause in ("", "dtype")
+
+
+# ---- hypotheses that need more than the arguments of one rule
+
+
+def spread(c, b):
+    return b.reshape(-1, *[1] * len(c.out))
+
+
+def per_tap(c, x, w, b, y):
+    """A bias inside the loop over taps, which skips those in the padding."""
+    ones = c.forward(np.ones_like(x[:, : c.groups * w.shape[1]]), np.ones_like(w)) / w.shape[1]
+    return y - spread(c, b) + spread(c, b) * ones
+
+
+def negative(c, x, w, b, y):
+    """Indices below zero, which Python takes from the end; those beyond the end are left out."""
+    padded = c.pad(x)
+    lo = c.pads[0][0]
+    padded[:, :, :lo] = c.pad(x)[:, :, c.inputs[0] : c.inputs[0] + lo]
+    return c.forward(x, w, padded) + spread(c, b)
+
+
+def first_cut(c, x, w, b, y):
+    return y[:, :, :-1]
+
+
+OTHERS = {
+    "bias added once per tap that meets": ("padded", "y", per_tap),
+    "bias alone": ("padded", "y", lambda c, x, w, b, y: 0 * y + spread(c, b)),
+    "bias in another order": ("padded", "y", lambda c, x, w, b, y: y - spread(c, b) + spread(c, b[::-1])),
+    "bias multiplied": ("padded", "y", lambda c, x, w, b, y: y + spread(c, b) / 2),
+    "negative indices": ("line", "y", negative),
+    "rows too few or too many": ("remainder", "y", first_cut),
+    "slices of the result permuted": ("strided", "y", lambda c, x, w, b, y: y[:, [1, 0, 2]]),
+    "one slice of the result for all": ("padded", "y", lambda c, x, w, b, y: np.broadcast_to(y[:, 2:3], y.shape)),
+    "result rolled in several axes": ("padded", "y", lambda c, x, w, b, y: np.roll(y, (1, 1), (2, 3))),
+    "mean subtracted": ("padded", "y", lambda c, x, w, b, y: y - y.mean((2, 3), keepdims=True, dtype="f8").astype("f4")),
+    "as many parts as the other axis has": (
+        "even", "y", lambda c, x, w, b, y: y * (np.arange(c.out[1]) < c.out[0]).astype("f4"),
+    ),
+    "function of each element": ("padded", "y", lambda c, x, w, b, y: y * y),
+    "cotangent times the derivative of a function of the value": (
+        "padded", "gx", lambda c, x, w, b, y, g: c.input_vjp(g * (y > 0), w),
+    ),
+    "result times the derivative of a function of its tensor": (
+        "padded", "gx", lambda c, x, w, b, y, g: c.input_vjp(g, w) * (x > 0),
+    ),
+    "norm clipped": (
+        "padded", "gx", lambda c, x, w, b, y, g: c.input_vjp(g, w) * 5 / np.linalg.norm(c.input_vjp(g, w).ravel()),
+    ),
+    "another tensor added": ("padded", "gw", lambda c, x, w, b, y, g: c.weight_vjp(g, x) + w / 8),
+    "one part alone": ("padded", "gw", lambda c, x, w, b, y, g: c.weight_vjp(g, x, outputs=[(2, 2)])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hypothesis", OTHERS)
+def test_a_hypothesis_is_found(hypothesis, alone):
+    geometry, result, compute = OTHERS[hypothesis]
+    c, saved = GEOMETRIES[geometry], {}
+
+    def value(x, w, b):
+        return c.forward(x, w) + spread(c, b)
+
+    def forward(x, w, b):
+        return np.ascontiguousarray(compute(c, x, w, b, value(x, w, b))) if result == "y" else value(x, w, b)
+
+    def input_vjp(g, w):
+        arrays = saved_for(g)
+        return (compute(c, *arrays, value(*arrays), g) if result == "gx" else c.input_vjp(g, w)).astype(g.dtype)
+
+    def weight_vjp(g, x):
+        arrays = saved_for(g)
+        return (compute(c, *arrays, value(*arrays), g) if result == "gw" else c.weight_vjp(g, x)).astype(g.dtype)
+
+    def saved_for(g):
+        return saved[g.tobytes()]
+
+    problem = ConvolutionProblem.of(c.like, c.shapes, c.params)
+    for arrays in drawn_data.draw(problem, "float32", 0, None)[1:]:
+        primals = [arrays.primals[role].astype(np.float32) for role in ("x", "w", "bias")]
+        saved[arrays.g.astype(np.float32).tobytes()] = primals
+    rules = triconv.Rules(forward, input_vjp, weight_vjp, c.bias_vjp)
+    report = triconv.check(rules, c.like, *c.shapes, framework="numpy", **c.params)
+    row = next(row for row in report.rows if row.verdict == "wrong")
+    assert row.finding.diagnosis.hypothesis == hypothesis, row.detail
+    assert "None" not in row.detail

@@ -270,7 +270,9 @@ def _left_out(r: WrongResult, base: Diagnosis, counts: np.ndarray) -> Diagnosis:
     if rows is None or base.part not in (Part.TAP, Part.OUTPUT, Part.INPUT):
         return left_out
     axis, at = rows
-    sizes = [size for other, size in enumerate(counts.shape) if other != axis]
+    shape = r.problem.torch_shape(base.role or r.role, r.problem.result_shape(base.role or r.role))[2:]
+    own = axis if counts.ndim > 1 or base.axis is None else base.axis - 2
+    sizes = [size for other, size in enumerate(shape) if other != own]
     for size in sizes:
         if len(at) > 1 and at == tuple(range(size, counts.shape[axis])):
             return replace(

@@ -297,12 +297,11 @@ def _row(part: Part, axis: int, ndim: int) -> str:
     letter = str(part).removesuffix(" position")
     if ndim == 2:
         return f"{letter} {'column' if axis else 'row'}"
-    return str(part) if ndim == 1 else f"{part} in spatial axis {axis},"
+    return str(part) if ndim == 1 else f"{part} in spatial axis {axis}"
 
 
 def _ends(name: str, at: tuple[int, ...], size: int) -> str:
     """Return some positions in words, with "first" and "last" for those at the ends."""
-    name = name.removesuffix(",")
     if size > 2 or "channel" not in name:
         if at == (size - 1,):
             return f"the last {name}"
@@ -310,8 +309,8 @@ def _ends(name: str, at: tuple[int, ...], size: int) -> str:
             return f"the first {name}"
         if at == (0, size - 1) and size > 2:
             return f"the first and the last {name}"
-    plural = name.replace("position", "positions") if " in " in name else f"{name}s"
-    return f"{name if len(at) == 1 else plural} {_some(at)}"
+    letter, _, where = name.partition(" in ")
+    return f"{letter}{'s' if len(at) > 1 else ''} {_some(at)}{f' in {where}' if where else ''}"
 
 
 def _some(numbers: tuple[Any, ...]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from triconv.checking import definition, drawn_data, rounding
 from triconv.checking.candidates import Unsupported, as_numpy
-from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.diagnosis import diagnose
@@ -144,7 +144,7 @@ def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow 
     if found != shape:
         diagnosis = _explain_shape(context, probe, result)
         cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
-        shown = diagnosis if cause != Cause.SHAPE else None
+        shown = None if diagnosis is None or diagnosis.hypothesis == Hypothesis.UNEXPLAINED_SHAPE else diagnosis
         return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, diagnosis=shown), cause=cause)
     return None
 

@@ -310,6 +310,32 @@ def test_both_cotangents_are_one_call_of_torchs(torch, needed, transposed):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "gemm"])
+@pytest.mark.parametrize("is_expanded", [False, True])
+def test_a_backward_pass_of_any_kernel_is_planned_once_for_each_signature(torch, monkeypatch, algorithm, is_expanded):
+    def unprepared(*_arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(prepared.Call, "run_pullback", unprepared)
+    arrays = [torch.tensor(a, requires_grad=True) for a in operands()]
+    truth = torch.nn.functional.conv2d(*arrays, stride=2, padding=1)
+    g = torch.tensor(operands((2, 4, 1, 1) if is_expanded else truth.shape, seed=1)[0]).expand(truth.shape)
+    for _ in range(2):
+        y = triconv.conv(*arrays, stride=2, padding=1, algorithm=algorithm)
+        ours, theirs = (torch.autograd.grad(a, arrays, g, retain_graph=True) for a in (y, truth))
+        assert all(map(torch.equal, ours, theirs))
+
+
+def test_a_weight_vjp_is_torchs_own_call(torch):
+    x, w = (torch.tensor(a) for a in operands())
+    params = {"stride": 2, "padding": 1, "algorithm": "vendor"}
+    g = triconv.conv(x, w, **params)
+    truth = triconv.conv_weight_vjp(g, x, kernel_size=(3, 2), **params | {"algorithm": "direct"})
+    for order in (torch.contiguous_format, torch.channels_last):
+        given = [a.to(memory_format=order) for a in (g, x)]
+        assert torch.equal(triconv.conv_weight_vjp(*given, kernel_size=(3, 2), **params), truth)
+
+
 def test_a_recorded_backward_pass_goes_by_the_rules(torch):
     """So that its own derivatives are triconv's too."""
     x, w = (torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in operands())

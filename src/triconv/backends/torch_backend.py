@@ -55,7 +55,7 @@ class Torch(Standard):
     def own_call(
         self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
     ) -> Callable[..., Array | None] | None:
-        """`torch.conv2d` and the like; there is none for weight gradients, and for padding that torch lacks."""
+        """`torch.conv2d` and the like, or torch's own backward function; none for padding that torch lacks."""
         from triconv.backends import torch_products
 
         return torch_products.own_call(contraction, geometry, precision, like)

@@ -86,6 +86,8 @@ def own_call(
     contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
 ) -> Callable[..., Array | None] | None:
     """See `Standard.own_call`; it gives None where the user's flags would narrow products that are to be in full precision."""
+    if contraction == "conv_weight_vjp":
+        return _own_weight_vjp(geometry, precision, like)
     own = _own_params(contraction, geometry)
     if own is None:
         return None
@@ -107,20 +109,39 @@ def own_call(
     return call
 
 
-def own_pullback(
-    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
-) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
-    """See `Standard.own_pullback`; it gives None as `own_call` does, and where anything sees the operation."""
-    params = _own_params(contraction, geometry)
+def _own_weight_vjp(geometry: Geometry, precision: str, like: Sequence[Array]) -> Callable[..., Array | None] | None:
+    """`own_call` of a weight VJP: torch's backward function, which reads of the kernel only the shape."""
+    params = _own_params("conv", geometry)
     if params is None:
         return None
     is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
+    arguments, groups, sizes = list(params.values()), geometry.groups, geometry.kernel_size
+
+    def call(g: Array, x: Array) -> Array | None:
+        if is_highest and (_has_switch(g) or _needs_doubles(g)):
+            return None
+        w = g.new_empty((g.shape[1], x.shape[1] // groups, *sizes))
+        gw = torch.ops.aten.convolution_backward(g, x, w, None, *arguments, [False, True, False])[1]
+        return torch_order.ordered(gw, last)
+
+    return call
+
+
+def own_pullback(
+    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
+    """See `Standard.own_pullback`; it gives None as `own_call` does."""
+    params = _own_params(contraction, geometry)
+    if params is None:
+        return None
+    arguments = list(params.values())
+    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
 
     def call(g: Array, a: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array | None] | None:
-        if not torch_internals.is_eager(g) or (is_highest and (_has_switch(a) or _needs_doubles(a))):
+        if is_highest and (_has_switch(a) or _needs_doubles(a)):
             return None
         mask = [*needed, False]
-        cotangents = torch.ops.aten.convolution_backward(g, a, w, None, *params.values(), mask)[:2]
+        cotangents = torch.ops.aten.convolution_backward(g, a, w, None, *arguments, mask)[:2]
         first, second = (None if a is None else torch_order.ordered(a, last) for a in cotangents)
         return first, second
 

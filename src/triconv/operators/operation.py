@@ -131,7 +131,7 @@ class Call:
                 cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
         if "bias" in asked:
-            cotangents["bias"] = self._bias_cotangent(xp.astype(g, wide), by_role["bias"], xp)
+            cotangents["bias"] = self.bias_cotangent(xp.astype(g, wide), by_role["bias"], xp)
         cast = {role: _cast(cotangents[role], by_role[role].dtype, xp) for role in asked}
         return tuple(self._contiguous(cast[role], arrays, lib) if role in cast else None for role in by_role)
 
@@ -197,7 +197,7 @@ class Call:
     def _bias(self, bias: Array, wide: Any, xp: Any) -> Array:
         return xp.reshape(xp.astype(bias, wide, copy=False), self.bias_shape(bias))
 
-    def _bias_cotangent(self, g: Array, bias: Array, xp: Any) -> Array:
+    def bias_cotangent(self, g: Array, bias: Array, xp: Any) -> Array:
         """The adjoint of adding it: the sum of `g` over all axes but the channels."""
         letters = self.layout.letters(self.result)
         others = tuple(axis for axis, letter in enumerate(letters) if letter != "C")

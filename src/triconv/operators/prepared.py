@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -23,10 +23,10 @@ from triconv import contractions
 from triconv.autodiff import binding
 from triconv.backends import BACKENDS, ArrayKind, Standard, backend_of
 from triconv.kernels import target, vendor
+from triconv.operators import prepared_pullback
 from triconv.operators.layout import View
 from triconv.operators.operation import Call
-from triconv.planning import planner
-from triconv.rules import ROLES
+from triconv.operators.prepared_pullback import PreparedPullback
 
 Array = Any
 Prepared = Callable[..., Array]
@@ -128,8 +128,8 @@ class PreparedCall:
         Whether the layout is torch's.
     own : callable, optional
         The whole call by one function of the library.
-    own_pullback : callable, optional
-        Both cotangents of the operands, likewise.
+    pullbacks : dict
+        Its pullbacks, by the signature of the cotangent.
     """
 
     call: Call
@@ -146,7 +146,7 @@ class PreparedCall:
     bias: tuple[int, ...] | None
     channels_first: bool
     own: Callable[..., Array | None] | None
-    own_pullback: Callable[..., tuple[Array | None, Array | None] | None] | None
+    pullbacks: dict[Any, PreparedPullback | None]
 
     def __call__(self, *arrays: Array) -> Array:
         """Run, as one function of the library's autograd if that records."""
@@ -168,14 +168,16 @@ class PreparedCall:
 
     def pullback(self, arrays: tuple[Array, ...], ct: Array, needed: tuple[bool, ...]) -> tuple[Array | None, ...]:
         """Cotangents of the arrays that are `needed`, by rules that autograd can record."""
-        own = None
-        if self.own_pullback is not None and any(needed[:2]) and not self.is_recorded((*arrays, ct)):
-            own = self.own_pullback(ct, *arrays[:2], needed[:2])
-        if own is None:
-            return self.call.run_pullback(arrays, ct, needed)
-        if not any(needed[2:]):
-            return *own, *(None for _ in needed[2:])
-        return *own, *self.call.run_pullback(arrays, ct, (False, False, *needed[2:]))[2:]
+        kind = _array_kind(type(ct))  # type: ignore[arg-type] # a class is hashable
+        if kind and not (kind.is_recorded((*arrays, ct)) or kind.is_watched()) and (seen := kind.signature(ct)):
+            signature = target.changes(), seen
+            if signature not in self.pullbacks:
+                lib = self.library(self.xp)
+                planned = prepared_pullback.prepare(self.call, arrays, ct, lib, self.places, self.views)
+                self.pullbacks[signature] = planned
+            if (planned := self.pullbacks[signature]) is not None:
+                return planned(arrays, ct, needed)
+        return self.call.run_pullback(arrays, ct, needed)
 
 
 def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
@@ -227,30 +229,8 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         call.bias_shape(by_role["bias"]) if "bias" in by_role else None,
         layout.is_channels_first,
         _own(call, arrays, planned, lib),
-        _own_pullback(call, arrays, operands, planned, lib),
+        {},
     )
-
-
-def _own_pullback(
-    call: Call, arrays: tuple[Array, ...], operands: list[Array], planned: contractions.Planned, lib: Standard
-) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
-    """Both cotangents by one function of the library, if each is planned so for a cotangent that stands as the result does."""
-    is_batched = "N" in call.layout.x  # torch's function takes no others
-    if (
-        not (call.layout.is_channels_first and is_batched)
-        or len({*(a.dtype for a in arrays), planned.operands, planned.result}) > 1
-    ):
-        return None
-    first, second = operands
-    problem = planner.problem_of(
-        call.contraction, first, second, call.geometry, lib, planned.operands, call.layout.orders
-    )
-    for role, operand in zip(call.operands, operands, strict=True):
-        contraction = next(name for name, roles in ROLES.items() if roles.result == role)
-        plan = planner.plan(replace(problem, contraction=contraction), planner.target_of(lib, operand), call.algorithm)
-        if not vendor.is_same_call(plan.schedule, contraction):
-            return None
-    return lib.own_pullback(call.contraction, call.geometry, call.precision, arrays[:2])
 
 
 def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, lib: Standard) -> Prepared | None:

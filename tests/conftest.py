@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,9 @@ NAMES = REQUIRED or [name for name, kind in BACKENDS.items() if name != "cupy" a
 # where the libraries that can compute elsewhere do so: "cpu" or "gpu"
 DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
 
+# a run that names a framework here has only the tests that use it: the others are the same in every environment
+ONLY = os.environ.get("TRICONV_TEST_ONLY", "")
+
 # the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
 XLA_TEXT = "0.10.2"
 
@@ -30,6 +35,8 @@ SHOWN_WITH_BOTH = ("triconv.checking", "triconv.jax")
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# a third of the time would be LLVM optimizing programs that run once; tests that are marked `optimized` have it optimize
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1" if DEVICE == "cpu" else "0")
 
 
 def pytest_configure(config):
@@ -62,6 +69,18 @@ def pytest_collect_file(file_path):
     return [found for found in collectors if type(found).__name__ != "DoctestModule"]
 
 
+def pytest_runtest_setup(item):
+    """Let JAX optimize the programs of some tests, and compile those of the others as quickly as it can."""
+    if "jax" not in NAMES or os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "1":
+        return
+    import jax
+
+    disabled = not {"optimized", "xla_text"} & set(item.keywords)
+    if jax.config.read("jax_disable_most_optimizations") != disabled:
+        jax.config.update("jax_disable_most_optimizations", disabled)
+        jax.clear_caches()
+
+
 def _has_gpu(name: str) -> bool:
     try:
         return any(device not in ("cpu", "TFRT_CPU_0") for device in BACKENDS[name].load().devices())
@@ -69,14 +88,22 @@ def _has_gpu(name: str) -> bool:
         return False
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config, items):
     """Skip what this run is not for: slow tests, those of a GPU, of one version of XLA, and of frameworks it does not have."""
+    if ONLY:
+        others = [item for item in items if not _uses(item, ONLY)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _uses(item, ONLY)]
+    _thin(items)
     jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
     text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
     bare = pytest.mark.skip(reason="it shows JAX and torch; not both are among the backends of this run")
     gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
     for item in items:
+        if (obstacle := _obstacle(item)) is not None:
+            item.add_marker(pytest.mark.skip(reason=obstacle))
         if "gpu" in item.keywords and DEVICE != "gpu":
             item.add_marker(gpu)
         if "xla_text" in item.keywords and jaxlib != XLA_TEXT:
@@ -85,6 +112,40 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(slow)
         if (item.path.name == "README.md" or item.name in SHOWN_WITH_BOTH) and not {"jax", "torch"} <= set(NAMES):
             item.add_marker(bare)
+
+
+def _uses(item, framework):
+    """Whether a test takes a framework: as a fixture, as the library of its case, or in an example."""
+    if isinstance(item, pytest.DoctestItem):
+        return any(framework in example.source for example in item.dtest.examples)
+    return framework in item.fixturenames or framework in re.findall(r"\w+", item.name.partition("[")[2])
+
+
+def _obstacle(item):
+    """Why a case cannot be, or None."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if params.get("algorithm") == "vendor" and "lib" in params and BACKENDS[params["lib"]].vendor_axes is None:
+        return f"{params['lib']} has no convolution of its own"
+    return None
+
+
+def _thin(items):
+    """Mark as slow what of a product of parameters a covering set does without; see the marker `covering`."""
+    products = {}
+    for item in items:
+        if item.get_closest_marker("covering") is not None and _obstacle(item) is None:
+            products.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for product in products.values():
+        (strength,) = product[0].get_closest_marker("covering").args
+        values = {item: [(name, repr(value)) for name, value in item.callspec.params.items()] for item in product}
+        meetings = {item: set(itertools.combinations(sorted(values[item]), strength)) for item in product}
+        missing = set().union(*meetings.values())
+        while missing:
+            taken = max(product, key=lambda item: len(meetings[item] & missing))
+            missing -= meetings.pop(taken)
+            product.remove(taken)
+        for item in product:
+            item.add_marker(pytest.mark.slow)
 
 
 class Library:

@@ -171,7 +171,9 @@ def test_steps_that_differ_by_more_than_rounding_are_an_error():
         training_steps.check(entries([3.0, 5.0], [3.0, 4.0]), [np.float32(1), np.array([3.0, 5.0])])
 
 
-@pytest.mark.parametrize(("name", "channels"), [("resnet18", "last"), ("convnext", "first")])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", "last"), pytest.param("convnext", "first", marks=pytest.mark.slow)]
+)
 def test_the_models_of_torch_are_the_same_with_triconv(torch, monkeypatch, name, channels):
     from bench import torch_models
 

@@ -55,6 +55,7 @@ def dtype_of(name):
 
 
 @pytest.mark.filterwarnings("ignore:.*ComplexWarning|Casting complex")
+@pytest.mark.optimized
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_is_exact(lib, dtype):
     if not lib.has(dtype):
@@ -78,6 +79,7 @@ def test_two_thousand_geometries_are_exact(lib, case):
     check(lib, case)
 
 
+@pytest.mark.optimized
 @given(case=cases(most_axes=1, most_taps=2))
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_drawn_geometries_are_exact_on_jax(jax, case):

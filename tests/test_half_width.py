@@ -7,6 +7,8 @@ import pytest
 
 import triconv
 
+pytestmark = pytest.mark.optimized
+
 
 def half(lib, values):
     return lib.array(np.asarray(values, np.float32), dtype="float16")

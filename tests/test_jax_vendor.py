@@ -29,7 +29,8 @@ def draw(number):
             return geometry, rng
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.optimized
+@pytest.mark.parametrize("number", [*range(12), *(pytest.param(n, marks=pytest.mark.slow) for n in range(12, 48))])
 def test_any_geometry_is_one_call_and_exact(jax, number):
     geometry, rng = draw(number)
     lib, groups, n, c, k = backend_of(jax.numpy), geometry.groups, 2, 2, 3

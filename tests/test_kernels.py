@@ -202,11 +202,11 @@ WAYS = {
 }
 
 
+@pytest.mark.covering(3)
+@pytest.mark.optimized
 @pytest.mark.parametrize("algorithm", [*EXACT, "fft", "vendor"])
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way(lib, small_blocks, algorithm, way):
-    if algorithm == "vendor" and BACKENDS[lib.name].vendor_axes is None:
-        pytest.skip(f"{lib} has no convolution of its own")
     x, w, params = WAYS[way]
     rng = np.random.default_rng(0)
     x, w = (rng.integers(-3, 4, shape).astype(np.float32) for shape in (x, w))
@@ -604,11 +604,10 @@ def nasty(name, lib, **kw):
     )
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("algorithm", ["auto", "gemm", "vendor"])
 @pytest.mark.parametrize("name", NASTY)
 def test_no_phase_and_no_tap_is_lost(lib, name, algorithm):
-    if algorithm == "vendor" and BACKENDS[lib.name].vendor_axes is None:
-        pytest.skip(f"{lib} has no convolution of its own")
     truths = nasty(name, Library("numpy"), algorithm="direct")
     for (f, operands, params), (_, plain, asked) in zip(nasty(name, lib, algorithm=algorithm), truths, strict=True):
         found, truth = lib.numpy(f(*operands, **params)), f(*plain, **asked)

@@ -34,11 +34,11 @@ def test_layers_of_flax_are_the_same_with_triconv(jax, layer):
     def of_linen(conv):
         module = linen.Conv(6, conv_general_dilated=conv, **layer)
         params = module.init(jax.random.key(0), x)
-        return jax.value_and_grad(lambda p: (module.apply(p, x) ** 2).mean())(params)
+        return jax.jit(jax.value_and_grad(lambda p: (module.apply(p, x) ** 2).mean()))(params)
 
     def of_nnx(conv):
         module = nnx.Conv(4, 6, conv_general_dilated=conv, rngs=nnx.Rngs(0), **layer)
-        value, gradient = nnx.value_and_grad(lambda m: (m(x) ** 2).mean())(module)
+        value, gradient = nnx.jit(nnx.value_and_grad(lambda m: (m(x) ** 2).mean()))(module)
         return value, jax.tree.leaves(gradient)
 
     tolerance = 2e-2 if layer.get("dtype") == "bfloat16" else 1e-5  # of what the layer computes in

@@ -210,11 +210,13 @@ def torch_arrays(torch, dtype=None):
     dtype = dtype or torch.float64
     return [
         torch.tensor(rng.standard_normal(shape)).to(dtype).requires_grad_()
-        for shape in ((1, 2, 4, 3), (4, 1, 2, 3), (4,))
+        for shape in ((1, 2, 3, 3), (2, 1, 2, 2), (2,))
     ]
 
 
-@pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
+@pytest.mark.parametrize(  # the others by default in test_gradcheck_of_torch_passes
+    "mode", ["circular", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("zeros", "reflect"))]
+)
 def test_first_and_second_order_are_those_of_torch(torch, mode):
     def function(x, w, b):
         return triconv.conv2d(x, w, b, stride=(2, 1), padding=(1, 2), groups=2, padding_mode=mode)

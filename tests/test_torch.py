@@ -227,13 +227,23 @@ def compile_a_module(torch, conv, x, w, b):
     return module.w.grad, module.b.grad
 
 
+# each takes a second to compile: by default one with a padding mode
+COMPILED = ("compile_with_other_sizes", "compile_transforms", "compile_a_module")
+
+
 def flat(results):
     return [results] if not isinstance(results, (tuple, list)) else [r for each in results for r in flat(each)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("mode", ["zeros", "circular"])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=pytest.mark.slow if mode == "circular" and name in COMPILED else [])
+        for name in PROGRAMS
+        for mode in ("zeros", "circular")
+    ],
+)
 def test_every_program_is_the_same_with_torchs_convolution(torch, name, mode):
     given = arrays(torch)
     ours, theirs = (flat(PROGRAMS[name](torch, conv, *given)) for conv in convolutions(torch, mode))

@@ -135,16 +135,17 @@ def _thin(items):
     for item in items:
         if item.get_closest_marker("covering") is not None and _obstacle(item) is None:
             products.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for product in products.values():
-        (strength,) = product[0].get_closest_marker("covering").args
-        values = {item: [(name, repr(value)) for name, value in item.callspec.params.items()] for item in product}
-        meetings = {item: set(itertools.combinations(sorted(values[item]), strength)) for item in product}
+    for cases in products.values():
+        strength, *wholes = cases[0].get_closest_marker("covering").args
+        rest = [item for item in cases if not set(wholes) & set(map(str, item.callspec.params.values()))]
+        values = {item: sorted((name, repr(value)) for name, value in item.callspec.params.items()) for item in rest}
+        meetings = {item: set(itertools.combinations(values[item], strength)) for item in rest}
         missing = set().union(*meetings.values())
         while missing:
-            taken = max(product, key=lambda item: len(meetings[item] & missing))
-            missing -= meetings.pop(taken)
-            product.remove(taken)
-        for item in product:
+            taken = max(rest, key=lambda item: len(meetings[item] & missing))
+            missing -= meetings[taken]
+            rest.remove(taken)
+        for item in rest:
             item.add_marker(pytest.mark.slow)
 
 

@@ -202,7 +202,7 @@ WAYS = {
 }
 
 
-@pytest.mark.covering(3)
+@pytest.mark.covering(2, "numpy")
 @pytest.mark.optimized
 @pytest.mark.parametrize("algorithm", [*EXACT, "fft", "vendor"])
 @pytest.mark.parametrize("way", WAYS)
@@ -604,7 +604,7 @@ def nasty(name, lib, **kw):
     )
 
 
-@pytest.mark.covering(2)
+@pytest.mark.covering(2, "numpy")
 @pytest.mark.parametrize("algorithm", ["auto", "gemm", "vendor"])
 @pytest.mark.parametrize("name", NASTY)
 def test_no_phase_and_no_tap_is_lost(lib, name, algorithm):

@@ -24,7 +24,7 @@ Arrays = Sequence[np.ndarray]
 
 
 class OwnArray(NamedTuple):
-    """A parameter that a module or a layer has itself."""
+    """A parameter that a module or a layer has itself, with what it is called there."""
 
     name: str
     array: np.ndarray

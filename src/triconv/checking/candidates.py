@@ -15,6 +15,7 @@ from triconv.checking import framework_detection, modules
 from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.jax_candidate import JaxCandidate
+from triconv.checking.layers import LayerCandidate, construct, is_layer, is_layer_class
 from triconv.checking.pairs import PairCandidate
 from triconv.checking.torch_candidate import TorchCandidate
 from triconv.checking.unsupported import Unsupported
@@ -170,9 +171,12 @@ def as_candidate(
         If there is no such framework, or it is not installed.
     """
     candidate = _unwrapped(candidate)
+    if is_layer_class(candidate):
+        candidate = construct(candidate, as_arguments(args), keywords, shapes, params or {})
+        args, keywords = (), {}
     is_pair = isinstance(candidate, (tuple, list)) and len(candidate) == 2 and all(map(callable, candidate))
     is_module = bool(modules.kind_of(candidate)) or modules.is_bound(candidate)
-    if not (isinstance(candidate, Rules) or callable(candidate) or is_pair or is_module):
+    if not (isinstance(candidate, Rules) or callable(candidate) or is_pair or is_module or is_layer(candidate)):
         raise TypeError(_no_candidate(candidate))
     name = framework or framework_of(candidate)
     if name not in BACKENDS:
@@ -195,6 +199,9 @@ def as_candidate(
         return RulesCandidate(candidate, backend, dtype, keywords, args=extra, is_notebook=is_notebook)
     if is_pair:
         return PairCandidate(*candidate, backend, dtype, keywords, extra=extra)
+    if is_layer(candidate):
+        given = {"args": extra, "shapes": shapes, "parameters": parameters, "gradients": gradients}
+        return LayerCandidate(candidate, backend, dtype, keywords, **given, is_convolution=params is not None)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
     return kind(candidate, backend, dtype, keywords, args=extra)
 

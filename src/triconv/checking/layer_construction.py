@@ -1,4 +1,4 @@
-"""Make a layer from its class: the arguments of its constructor by their names, from the shapes and the operator's parameters."""
+"""Make a layer from its class: the arguments of its constructor by their names, from shapes and parameters of the operator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,19 @@ OUT_CHANNELS = {
     "outputchannel", "outch", "outc", "nkernels", "numkernels", "depth", "noutputs", "noutputchannels", "outplanes",
     "outputdepth", "outputsize", "outfeatures", "outputdim", "kernels", "numberoffilters",
 }  # fmt: skip
-KERNEL_SIZE = {"kernelsize", "filtersize", "ksize", "size", "k", "kernel", "fsize", "f", "kernelshape", "windowsize", "hf"}
+KERNEL_SIZE = {
+    "kernelsize",
+    "filtersize",
+    "ksize",
+    "size",
+    "k",
+    "kernel",
+    "fsize",
+    "f",
+    "kernelshape",
+    "windowsize",
+    "hf",
+}
 KERNEL_HEIGHT = {"hfilter", "filterheight", "kernelheight", "kernelh", "kh", "fh"}
 KERNEL_WIDTH = {"wfilter", "filterwidth", "kernelwidth", "kernelw", "kw", "fw"}
 WEIGHTS = {"w", "weight", "weights", "kernelweights"}
@@ -94,7 +106,7 @@ def _value(
     for ours, names in PARAMETERS.items():
         if name in names:
             value = _single(params.get(ours, DEFAULTS[ours]))
-            return True, _spelled(value, p.default, shapes, params) if ours == "padding" else value
+            return True, _spelled(value, p.default, shapes) if ours == "padding" else value
     if not shapes:
         return False, None
     x = shapes[0]
@@ -145,7 +157,7 @@ def _single(value: Any) -> Any:
     return value
 
 
-def _spelled(value: Any, default: Any, shapes: tuple[Shape, ...], params: dict[str, Any]) -> Any:
+def _spelled(value: Any, default: Any, shapes: tuple[Shape, ...]) -> Any:
     """Return a padding as a word where the constructor takes words."""
     if not isinstance(default, str) or isinstance(value, str):
         return value

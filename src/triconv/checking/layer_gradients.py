@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +19,14 @@ from triconv.checking.layer_search import GENERIC, Place, arrays_in, as_one, is_
 
 FACTOR, RATE = 2.0, 4.0
 """Of the cotangent and of the learning rate, in the second run: powers of two, so that what is linear is so exactly."""
-GRADIENT = re.compile(r"^(d_?l_?d_?|d_?loss_?d?_?|d_?|g_|grads?_?|gradients?_?|delta_?|nabla_?)|(_?(grads?|gradients?|delta))$", re.I)
+GRADIENT = re.compile(
+    r"^(d_?l_?d_?|d_?loss_?d?_?|d_?|g_|grads?_?|gradients?_?|delta_?|nabla_?)|(_?(grads?|gradients?|delta))$",
+    re.IGNORECASE,
+)
 """What a name says that is a gradient."""
-STATE = re.compile(r"moment|veloc|optim|adam|rms|hist|running|average|prev|old|^_*(m|v|s|vd|md|sd)_?(w|b|dw|db)?$", re.I)
+STATE = re.compile(
+    r"moment|veloc|optim|adam|rms|hist|running|average|prev|old|^_*(m|v|s|vd|md|sd)_?(w|b|dw|db)?$", re.IGNORECASE
+)
 """What a name says that is the state of an optimizer."""
 INPUTS = {"", "x", "in", "input", "inputs", "inp", "a", "aprev", "prev", "data", "xin", "inputtensor", "inputgrad"}
 WEIGHTS = {"w", "weight", "weights", "kernel", "kernels", "filter", "filters", "f", "k", "wt", "theta", "coef"}
@@ -69,7 +74,9 @@ class Target(NamedTuple):
         if STATE.search(label):
             return 0
         outer = " ".join(str(key) for _, key in place.steps[:-1])
-        is_inside = bool(re.search(r"grad|^d_?params", outer, re.IGNORECASE) or re.match(r"grad|g$|d$|delta", last, re.I))
+        is_inside = bool(
+            re.search(r"grad|^d_?params", outer, re.IGNORECASE) or re.match(r"grad|g$|d$|delta", last, re.IGNORECASE)
+        )
         if not is_inside and not GRADIENT.search(label):
             return 0
         rests = {plain(GRADIENT.sub("", label)), *([plain(label)] if is_inside else [])}
@@ -123,7 +130,7 @@ def named_like_parameters(layer: Any) -> list[Place]:
         kind = re.search(r"(bias)|(weight|kernel|filter)", place.label, re.IGNORECASE)
         is_weight = plain(place.label) in WEIGHTS or bool(kind and kind[2])
         if (kind or is_weight or plain(place.label) in BIASES) and "grad" not in place.name.lower():
-            found.setdefault("bias" if kind and kind[1] or not is_weight else "weight", place)
+            found.setdefault("bias" if (kind and kind[1]) or not is_weight else "weight", place)
     return [found[kind] for kind in ("weight", "bias") if kind in found]
 
 
@@ -132,18 +139,19 @@ def held(layer: Any) -> dict[Place, np.ndarray]:
     return {place: as_one(value) for place, value in arrays_in(layer).items()}
 
 
-def sources(first: BackwardRun, second: BackwardRun, inputs: list[Target], parameters: list[Target]) -> list[Source | None]:
+def sources(runs: Sequence[BackwardRun], inputs: list[Target], parameters: list[Target]) -> list[Source | None]:
     """Return where the gradient of each input and of each parameter is, None for what has none.
 
     Parameters
     ----------
-    first, second : BackwardRun
-        The second has `FACTOR` times the cotangent and `RATE` times the learning rate.
+    runs : sequence of BackwardRun
+        Two, of which the second has `FACTOR` times the cotangent and `RATE` times the learning rate.
     inputs : list of Target
         What the forward takes.
     parameters : list of Target
         The parameters, weights first.
     """
+    first, second = runs
     targets = [*inputs, *parameters]
     found: dict[Target, Source] = dict(_returned(first.result, targets))
     taken = {t.place for t in parameters}

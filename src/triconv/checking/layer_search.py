@@ -95,10 +95,7 @@ def place_of(root: Any, path: str) -> Place:
     for word in re.findall(r"[^.\[\]'\"]+", path):
         here = place.read(root)
         key: Any = int(word) if re.fullmatch(r"-?\d+", word) else word
-        if isinstance(here, (dict, list, tuple)):
-            place = place.item(key)
-        else:
-            place = place.attr(word)
+        place = place.item(key) if isinstance(here, (dict, list, tuple)) else place.attr(word)
         try:
             place.read(root)
         except (AttributeError, LookupError, TypeError) as problem:
@@ -110,7 +107,11 @@ def place_of(root: Any, path: str) -> Place:
 
 def is_floating(a: Any) -> bool:
     """Whether something is an array of real or complex numbers; a scalar of NumPy is none, since no code writes into it."""
-    return is_array_api_obj(a) and not isinstance(a, np.generic) and any(kind in str(a.dtype) for kind in ("float", "complex"))
+    return (
+        is_array_api_obj(a)
+        and not isinstance(a, np.generic)
+        and any(kind in str(a.dtype) for kind in ("float", "complex"))
+    )
 
 
 def reach(root: Any) -> Iterator[tuple[Place, Any]]:

@@ -7,10 +7,9 @@ what it returns and changes (`layer_gradients.py`).
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +23,38 @@ from triconv.checking.layer_gradients import (
     BackwardRun,
     Returned,
     Source,
-    named_like_parameters,
     Target,
     held,
+    named_like_parameters,
     sources,
+)
+from triconv.checking.layer_methods import (
+    FORWARD,
+    OPTIMIZERS,
+    RATE_ATTRIBUTES,
+    SETUP,
+    SIZES,
+    TRAINING,
+    UPDATE,
+    GradientStep,
+    Ran,
+    backward_of,
+    filled,
+    is_layer,
+    is_layer_class,
+    is_of_one_shape,
+    method_of,
+    required_of,
+    run_backward,
+    run_forward,
 )
 from triconv.checking.layer_search import (
     Place,
-    as_one,
     arrays_in,
+    as_one,
     becoming,
     built,
     copied,
-    is_floating,
     parameters_of,
     place_of,
     plain,
@@ -48,70 +66,8 @@ __all__ = ["LayerCandidate", "construct", "is_layer", "is_layer_class"]
 
 Array = Any
 
-FORWARD = (
-    "forward", "forwardpass", "forwardprop", "forwardpropagation", "forwardpropagate", "forwardpropogation", "fprop", "fwd",
-    "feedforward", "propagate", "call",
-)  # fmt: skip
-BACKWARD = (
-    "backward", "backwardpass", "backprop", "backwardprop", "backwardpropagation", "backwardpropagate", "backpropagate",
-    "backpropagation", "backpropogate", "bprop", "bwd", "calcgradient", "calcgradients", "computegradient",
-    "computegradients", "gradient", "gradients", "sgd", "back",
-)  # fmt: skip
-UPDATE = (
-    "update", "updateparams", "updateparameters", "updateweights", "step", "applygradients", "applygrads", "applygradient",
-    "optimize", "updateparam", "updateweight", "sgdstep", "sgd", "backward",
-)  # fmt: skip
-SETUP = ("initialize", "initialise", "build", "setup", "initparams", "initweights", "initparameters", "initializeweights")
-"""What makes the parameters before the first forward."""
-RATES = {"lr", "learningrate", "learnrate", "alpha", "rate", "lrate", "stepsize"}
-MAYBE_RATES = RATES | {"eta", "step"}
-RATE_ATTRIBUTES = {"lr", "learningrate", "learnrate", "lrate", "stepsize", "eta"}
-DECAYS = {"weightdecay", "wd", "reg", "regularization", "l2", "l2reg", "lambda", "lam", "lambd", "lmbda", "momentum", "decay"}
-INPUTS = {"x", "input", "inputs", "inp", "aprev", "prev", "data", "inputdata", "inputtensor", "inputarray", "lastinput", "xin"}
-OUTPUTS = {"y", "out", "output", "outputs", "z", "a", "activation"}
-CACHES = {"cache", "caches", "memory", "ctx", "saved"}
-TRAINING = {"training", "train", "istraining", "istrain", "trainmode"}
-SIZES = {"inputshape", "shape", "inshape", "inputdim", "xshape"}
-LIBRARIES = {"torch", "flax", "equinox", "haiku", "jax", "jaxlib", "triconv", "builtins", "numpy", "tensorflow", "keras"}
-"""Packages whose objects are no layers by hand."""
 LARGE = {"float64": 2.0**60, "float32": 2.0**40}
 """Learning rate at which a difference of parameters has the precision of the gradient."""
-
-
-def is_layer(candidate: Any) -> bool:
-    """Whether something is an object with a forward and a backward by hand."""
-    return not inspect.isclass(candidate) and not inspect.isroutine(candidate) and is_layer_class(type(candidate))
-
-
-def is_layer_class(candidate: Any) -> bool:
-    """Whether something is the class of such objects."""
-    if not inspect.isclass(candidate) or any(
-        k.__module__.partition(".")[0] in LIBRARIES for k in candidate.__mro__[:-1]
-    ):
-        return False
-    return bool(_method(candidate, FORWARD) and _backward(candidate))
-
-
-class GradientStep:
-    """An optimizer without memory, in the place of a layer's own."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = self.lr = self.learning_rate = rate
-
-    def update(self, w: Any, grad: Any, *_: Any, **__: Any) -> Any:
-        """The parameter after a step."""
-        return w - self.rate * grad
-
-    __call__ = step = update
-
-
-class Ran(NamedTuple):
-    """A layer after its forward."""
-
-    layer: Any
-    inputs: list[Array]
-    y: Array
-    cache: Any
 
 
 class LayerCandidate(CandidateFunction):
@@ -150,8 +106,8 @@ class LayerCandidate(CandidateFunction):
         self.args = args if isinstance(args, tuple) else (args,)
         self.shapes = shapes
         self._kind = type(layer)
-        self._forward_name = _method(self._kind, FORWARD)
-        self._backward_name = _backward(self._kind)
+        self._forward_name = method_of(self._kind, FORWARD)
+        self._backward_name = backward_of(self._kind)
         self.layer = copied(layer, {})
         self.count = 1
         self.places: list[Place] = []
@@ -159,10 +115,10 @@ class LayerCandidate(CandidateFunction):
         self.layer = self._in_dtype(self.layer, found)
         self.own: tuple[OwnArray, ...] = ()
         self._refusal, self._is_convolution = "", is_convolution
+        self._is_of_one_shape = bool(shapes) and is_of_one_shape(layer, shapes[0])
         self._arrange(found, is_convolution=is_convolution, is_named=parameters is not None)
-        named = [place_of_gradient(self.layer, path) for path in _paths(gradients)]
-        self._named = dict(zip(range(1, 1 + len(named)), named, strict=True))
         self._found: list[Source | None] | None = None
+        self._named = self._places_of_gradients(_paths(gradients))
 
     # ---- parameters
 
@@ -170,8 +126,8 @@ class LayerCandidate(CandidateFunction):
         """Find the parameters, those with most axes first, in the order of `paths` if these name them."""
         rng = np.random.default_rng(0)
         arrays = self.move([rng.standard_normal(shape) for shape in self.shapes])
-        required = _required(getattr(self.layer, self._forward_name), TRAINING | MAYBE_RATES)
-        required -= len(self.args) + len(self.keywords)
+        known = TRAINING | set(map(plain, self.keywords))
+        required = required_of(getattr(self.layer, self._forward_name), known) - len(self.args)
         if 1 < required <= len(arrays):
             self.count = required
         x = arrays[: self.count]
@@ -180,7 +136,7 @@ class LayerCandidate(CandidateFunction):
             state = np.random.get_state()  # noqa: NPY002 (layers draw from it)
             np.random.seed(0)  # noqa: NPY002
             try:
-                result = as_numpy(self._forward(layer, [self._copy(a) for a in x]).y)
+                result = as_numpy(self._forward(layer, self._copies(x)).y)
             finally:
                 np.random.set_state(state)  # noqa: NPY002
             if result is None:
@@ -207,7 +163,7 @@ class LayerCandidate(CandidateFunction):
 
     def _build(self, run: Callable[[Any], Any]) -> None:
         """Have the layer made ready by its own method if its forward fails without."""
-        name = _method(self._kind, SETUP)
+        name = method_of(self._kind, SETUP)
         if not name:
             return
         try:
@@ -216,9 +172,9 @@ class LayerCandidate(CandidateFunction):
             ready = copied(self.layer, {})
             try:
                 method = getattr(ready, name)
-                sizes = {key: self.shapes[0] for key in SIZES} if self.shapes else {}
-                steps = dict.fromkeys(("optimizer", "opt", "optim"), GradientStep(1.0))
-                given, named = _filled(method, [], {**sizes, **steps})
+                sizes = dict.fromkeys(SIZES, self.shapes[0]) if self.shapes else {}
+                steps = dict.fromkeys(OPTIMIZERS, GradientStep(1.0))
+                given, named = filled(method, [], {**sizes, **steps})
                 method(*given, **named)
                 run(copied(ready, {}))
             except Exception:  # noqa: BLE001
@@ -240,7 +196,9 @@ class LayerCandidate(CandidateFunction):
         values = {place: as_one(place.read(self.layer)) for place in found}
         if is_convolution and not is_named:
             # a convolution has no bias for each position: such a one is zero
-            spread = [p for p, a in values.items() if p is not found[0] and a.ndim < values[found[0]].ndim and _is_spread(a)]
+            spread = [
+                p for p, a in values.items() if p is not found[0] and a.ndim < values[found[0]].ndim and _is_spread(a)
+            ]
             zeros: dict[int, Any] = {}
             for place in spread:
                 zeros |= becoming(place.read(self.layer), self.move([np.zeros_like(values.pop(place))])[0])
@@ -248,7 +206,7 @@ class LayerCandidate(CandidateFunction):
         free = list(values)
         if is_convolution and not is_named and len(free) > 2:
             raise _ambiguous(self._kind, {p: values[p] for p in free})
-        self.places = []
+        self.places, self._values = [], values
         for shape in self.shapes[self.count :]:
             fitting = [p for p in free if values[p].size == int(np.prod(shape))]
             alike = [p for p in fitting if _long(values[p].shape) == _long(shape)] or fitting
@@ -265,7 +223,6 @@ class LayerCandidate(CandidateFunction):
             free.remove(most[0])
         self.places += free
         self.own = tuple(OwnArray(place.name, values[place]) for place in free)
-        self._values = values
 
     # ---- forward
 
@@ -280,13 +237,18 @@ class LayerCandidate(CandidateFunction):
         """A copy of the layer with these arrays, after its forward."""
         if self._refusal:
             raise ValueError(self._refusal)
+        if self._is_of_one_shape and tuple(arrays[0].shape) != self.shapes[0]:
+            msg = f"{self._kind.__name__} was made for x of shape {self.shapes[0]}, got {tuple(arrays[0].shape)}"
+            raise ValueError(msg)
         own = list(arrays[self.count :])
         own += [self.move([self._left_out(place)])[0] for place in self.places[len(own) :]]
         changes = dict(memo or {})
         for place, a in zip(self.places, own, strict=True):
             shape = self._values[place].shape
             if int(np.prod(shape)) != int(np.prod(a.shape)):
-                msg = f"{self._kind.__name__} has {place.name} of shape {shape}, and takes no other, got {tuple(a.shape)}"
+                msg = (
+                    f"{self._kind.__name__} has {place.name} of shape {shape}, and takes no other, got {tuple(a.shape)}"
+                )
                 raise ValueError(msg)
             changes |= becoming(place.read(self.layer), a.reshape(shape))
         return self._forward(copied(self.layer, changes), arrays[: self.count])
@@ -297,21 +259,10 @@ class LayerCandidate(CandidateFunction):
         return np.zeros_like(values) if self._is_convolution and place is not self.places[0] else values
 
     def _forward(self, layer: Any, inputs: list[Array]) -> Ran:
-        method = getattr(layer, self._forward_name)
-        known: dict[str, Any] = dict.fromkeys(TRAINING, True)
-        args, named = _filled(method, [*inputs, *self.args], known, given=self.keywords)
-        result = method(*args, **{**named, **self.keywords})
-        if result is None:
-            names = (name for name in vars(layer) if plain(name) in OUTPUTS)
-            result = next((getattr(layer, name) for name in names if is_floating(getattr(layer, name))), None)
-        y, cache = result, None
-        if isinstance(result, (tuple, list)) and result and is_floating(result[0]):
-            y, *rest = result
-            cache = rest[0] if len(rest) == 1 else tuple(rest)
-        return Ran(layer, inputs, y, cache)
+        return run_forward(getattr(layer, self._forward_name), layer, inputs, self.args, self.keywords)
 
-    def _copy(self, a: Array) -> Array:
-        return self.move([np.asarray(as_numpy(a))])[0]
+    def _copies(self, arrays: Sequence[Array]) -> list[Array]:
+        return self.move([as_one(a) for a in arrays])
 
     # ---- backward
 
@@ -327,15 +278,15 @@ class LayerCandidate(CandidateFunction):
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         place = self.places[n - self.count] if n >= self.count else None
         if isinstance(source, Returned):
-            _, result = self._backward(arrays, g, 1.0)
+            _, result = self._went_back(arrays, g, 1.0)
             found = source.place.read(result)
         elif isinstance(source, Attribute):
-            ran, _ = self._backward(arrays, g, 1.0, zero=source.place)
+            ran, _ = self._went_back(arrays, g, 1.0, zero=source.place)
             found = source.place.read(ran.layer)
         else:
             assert place is not None
             rate = LARGE.get(self.dtype, 1.0)
-            ran, _ = self._backward(arrays, g, rate, updates=True)
+            ran, _ = self._went_back(arrays, g, rate, updates=True)
             before = as_one(arrays[n]).reshape(self._values[place].shape)
             found = (before - as_one(place.read(ran.layer))) / rate
         if isinstance(found, (list, tuple)):
@@ -344,7 +295,7 @@ class LayerCandidate(CandidateFunction):
             found = found.reshape(tuple(arrays[n].shape))
         return found
 
-    def _backward(
+    def _went_back(
         self, arrays: list[Array], g: Array, rate: float, *, zero: Place | None = None, updates: bool = False
     ) -> tuple[Ran, Any]:
         """Run the backward, and the update after it."""
@@ -353,39 +304,32 @@ class LayerCandidate(CandidateFunction):
             old = arrays_in(self.layer).get(zero)
             memo |= {} if old is None else becoming(old, self.move([np.zeros_like(as_one(old))])[0])
         for place, thing in reach(self.layer):
-            if "opt" in place.label.lower() and callable(getattr(thing, "update", None)) and not isinstance(thing, dict):
+            if (
+                "opt" in place.label.lower()
+                and callable(getattr(thing, "update", None))
+                and not isinstance(thing, dict)
+            ):
                 memo[id(thing)] = GradientStep(rate)
-        ran = self._ran([self.move([as_one(a)])[0] for a in arrays], memo)
+        ran = self._ran(self._copies(arrays), memo)
         for place, thing in list(reach(ran.layer)):
             if isinstance(thing, float) and plain(place.label) in RATE_ATTRIBUTES:
                 place.write(ran.layer, rate)
-        result = self._called(ran, self._backward_name, [self.move([as_one(g)])[0]], rate)
+        own = self._own_by_name(ran.layer)
+        result = run_backward(getattr(ran.layer, self._backward_name), ran, self._copies([g]), rate, own)
         if updates:
             self._update(ran, rate)
         return ran, result
 
-    def _called(self, ran: Ran, name: str, first: list[Array], rate: float) -> Any:
-        method = getattr(ran.layer, name)
-        known: dict[str, Any] = {
-            **dict.fromkeys(MAYBE_RATES, rate),
-            **dict.fromkeys(DECAYS, 0.0),
-            **dict.fromkeys(TRAINING, True),
-            **dict.fromkeys(OUTPUTS, ran.y),
-            **dict.fromkeys(INPUTS, ran.inputs[0]),
-            **dict.fromkeys(CACHES, ran.inputs[0] if ran.cache is None else ran.cache),
-            **dict.fromkeys(("optimizer", "opt", "optim"), GradientStep(rate)),
-            **{plain(place.label): place.read(ran.layer) for place in self.places},
-        }
-        args, named = _filled(method, first, known)
-        return method(*args, **named)
+    def _own_by_name(self, layer: Any) -> dict[str, Array]:
+        return {plain(place.label): place.read(layer) for place in self.places}
 
     def _update(self, ran: Ran, rate: float) -> None:
         """Call the layer's update, if the backward has not changed the parameters."""
         for name in UPDATE:
-            method = _method(self._kind, (name,))
+            method = method_of(self._kind, (name,))
             if method and method != self._backward_name:
                 try:
-                    self._called(ran, method, [], rate)
+                    run_backward(getattr(ran.layer, method), ran, [], rate, self._own_by_name(ran.layer))
                 except Exception:  # noqa: BLE001 (another one may be the update)
                     continue
                 return
@@ -394,46 +338,51 @@ class LayerCandidate(CandidateFunction):
         """Find out once where the gradients are."""
         if self._found is not None:
             return self._found
-        rng = np.random.default_rng(1)
-        drawn = self.move([rng.standard_normal(tuple(a.shape)) for a in arrays])
-        y = as_numpy(self._ran(self.move([as_one(a) for a in drawn])).y)
+        drawn = self._drawn([tuple(a.shape) for a in arrays])
+        y = as_numpy(self._ran(self._copies(drawn)).y)
         assert y is not None
-        g = rng.standard_normal(y.shape)
-        plans = [self._observed(drawn, factor * g, rate, updates=False) for factor, rate in ((1.0, 1.0), (FACTOR, RATE))]
-        x = Target(None, tuple(arrays[0].shape))
+        g = np.random.default_rng(2).standard_normal(y.shape)
+
+        def observed(*, updates: bool) -> Iterator[BackwardRun]:
+            for factor, rate in ((1.0, 1.0), (FACTOR, RATE)):
+                yield self._observed(drawn, factor * g, rate, updates=updates)
+
         targets = [Target(p, self._values[p].shape, rank) for rank, p in enumerate(self.places)]
-        inputs = [Target(None, tuple(a.shape), n) for n, a in enumerate(arrays[1 : self.count], 1)]
-        found = sources(plans[0], plans[1], [x, *inputs], targets)
+        inputs = [Target(None, tuple(a.shape), n) for n, a in enumerate(arrays[: self.count])]
+        found = sources(tuple(observed(updates=False)), inputs, targets)
         if None in found[self.count :]:
-            plans = [self._observed(drawn, factor * g, rate, updates=True) for factor, rate in ((1.0, 1.0), (FACTOR, RATE))]
-            again = sources(plans[0], plans[1], [x, *inputs], targets)
+            again = sources(tuple(observed(updates=True)), inputs, targets)
             found = [a if a is not None else b for a, b in zip(found, again, strict=True)]
-        for n, place in self._named.items():
+        for n, place in enumerate(self._named, self.count):
             found[n] = Attribute(place)
         self._found = found
         return found
 
+    def _places_of_gradients(self, paths: tuple[str, ...]) -> list[Place]:
+        """Find the gradients that the user names, which the backward may make."""
+        if not paths:
+            return []
+        layer = self.layer
+        if not self._refusal:
+            with contextlib.suppress(Exception):  # whatever the layer raises is asked for again, and then reported
+                drawn = self._drawn(self.shapes[: self.count])
+                y = as_numpy(self._ran(self._copies(drawn)).y)
+                layer = self._went_back(drawn, self.move([np.ones_like(y)])[0], 1.0)[0].layer
+        return [place_of(layer, path) for path in paths]
+
+    def _drawn(self, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        rng = np.random.default_rng(1)
+        return self.move([rng.standard_normal(shape) for shape in shapes])
+
     def _observed(self, arrays: list[Array], g: np.ndarray, rate: float, *, updates: bool) -> BackwardRun:
-        start = [as_one(a).reshape(self._values[p].shape) for p, a in zip(self.places, arrays[self.count :], strict=False)]
+        start = [
+            as_one(a).reshape(self._values[p].shape) for p, a in zip(self.places, arrays[self.count :], strict=False)
+        ]
         start += [self._values[p] for p in self.places[len(start) :]]
-        memory: dict[Place, np.ndarray] = {}
-        moved = self.move([g])[0]
-        before = held(self._ran(self.move([as_one(a) for a in arrays])).layer)
-        ran, result = self._backward(arrays, moved, rate, updates=updates)
-        memory = held(ran.layer)
+        before = held(self._ran(self._copies(arrays)).layer)
+        ran, result = self._went_back(arrays, self.move([g])[0], rate, updates=updates)
         end = [as_one(p.read(ran.layer)) for p in self.places]
-        return BackwardRun(result, before, memory, start, end)
-
-
-def place_of_gradient(layer: Any, path: str) -> Place:
-    """Return the place that a path names, which the backward may make."""
-    try:
-        return place_of(layer, path)
-    except ValueError:
-        place = Place(())
-        for word in path.split("."):
-            place = place.attr(word)
-        return place
+        return BackwardRun(result, before, held(ran.layer), start, end)
 
 
 def _paths(names: Any) -> tuple[str, ...]:
@@ -451,78 +400,10 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _ambiguous(kind: type, values: dict[Place, np.ndarray]) -> ValueError:
     names = ", ".join(f"{place.name} {a.shape}" for place, a in values.items())
-    first = list(values)[0].name
+    most = next(iter(values.values())).ndim
+    firsts = [next(iter(values)), *[place for place, a in values.items() if a.ndim < most][:1]]
     msg = (
         f"`parameters` must say which arrays of {kind.__name__} are its parameters, for its result depends on {names}; "
-        f"such as parameters=({first!r},)"
+        f"such as parameters={tuple(place.name for place in firsts)}"
     )
     return ValueError(msg)
-
-
-@functools.cache
-def _method(kind: type, names: tuple[str, ...]) -> str:
-    """Return the first method that has one of the names; "" without one."""
-    methods = {plain(name): name for name in dir(kind) if inspect.isroutine(getattr(kind, name, None))}
-    return next((methods[name] for name in names if name in methods), "")
-
-
-@functools.cache
-def _backward(kind: type) -> str:
-    """Return the method that takes the gradient of the result: what takes a learning rate alone is an update."""
-    found = (_method(kind, (name,)) for name in BACKWARD)
-    return next((name for name in found if name and not _takes_rate(getattr(kind, name))), "")
-
-
-def _takes_rate(method: Any) -> bool:
-    names = [plain(p.name) for p in _positional(method) if p.name != "self"]
-    return bool(names) and names[0] in RATES
-
-
-def _positional(method: Any) -> list[inspect.Parameter]:
-    try:
-        parameters = inspect.signature(method).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
-def _required(method: Any, known: set[str]) -> int:
-    """Return the number of arguments without a default whose names are not known."""
-    return sum(p.default is p.empty and plain(p.name) not in known for p in _positional(method))
-
-
-def _filled(
-    method: Any, first: list[Any], known: dict[str, Any], given: dict[str, Any] | None = None
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a method: some in order, and others by what their names say.
-
-    Raises
-    ------
-    TypeError
-        If an argument without a default has a name that says nothing.
-    """
-    try:
-        parameters = inspect.signature(method).parameters.values()
-    except (TypeError, ValueError):
-        return first, {}
-    positional = _positional(method)
-    unknown = [p for p in positional if plain(p.name) not in known]
-    main = [p.name for p in (unknown if len(unknown) >= len(first) else positional)][: len(first)]
-    if len(first) > 1:
-        main = [p.name for p in positional][: len(first)]
-    values: dict[str, Any] = dict(zip(main, first, strict=False))
-    for p in parameters:
-        if p.name in values or p.name in (given or {}) or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-            continue
-        name = plain(p.name)
-        if name in known and (p.default is p.empty or name in MAYBE_RATES):
-            values[p.name] = known[name]
-        elif p.default is p.empty:
-            function = getattr(method, "__qualname__", "it")
-            msg = f"{function} needs {p.name!r}, which is neither the input, a cache nor a learning rate; give it in `kwargs`"
-            raise TypeError(msg)
-    if len(main) < len(first):  # (*args, **kwargs)
-        return list(first), values
-    only = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in values]
-    head = main if main == [p.name for p in positional][: len(main)] and not only else only
-    return [values.pop(name) for name in head], values

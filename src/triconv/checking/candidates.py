@@ -200,7 +200,7 @@ def as_candidate(
     if is_pair:
         return PairCandidate(*candidate, backend, dtype, keywords, extra=extra)
     if is_layer(candidate):
-        given = {"args": extra, "shapes": shapes, "parameters": parameters, "gradients": gradients}
+        given: dict[str, Any] = {"args": extra, "shapes": shapes, "parameters": parameters, "gradients": gradients}
         return LayerCandidate(candidate, backend, dtype, keywords, **given, is_convolution=params is not None)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
     return kind(candidate, backend, dtype, keywords, args=extra)

@@ -63,6 +63,8 @@ ROUNDS = 3
 MOST_DIRECTION = 32
 SECONDS_TO_LOCATE = 3.0
 """Time that finding every wrong element may take; beyond, one is found by bisection."""
+UNSEEN = 2.0**-30
+"""Derivative of a unit step, over the value, that the values of a line need not show."""
 SINGLE = 2.0**-16
 """Largest difference of two results in single precision, over the largest element."""
 WORTH = 0.5
@@ -417,6 +419,11 @@ class FunctionCheck:
                 + np.abs(weights * np.where(known, line.value, 0)).sum()
             )
             difference = abs(found - right)
+            if point.is_exact and not line.value[known].any():
+                # a softmax that is saturated looks like a constant: its values do not show so small a derivative
+                shown = np.abs(weights * np.asarray(values(0.0))).sum() * UNSEEN
+                if difference <= shown:
+                    continue
             lines += bool(known.any())
             allowed, far = self._limits(size, error)
             if difference > far:

@@ -306,7 +306,7 @@ def _wrong(
     diagnosis = _explain(context, probe, name, found, expected, mask)
     if diagnosis.cause in (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED):  # perhaps it is not even repeatable
         again = _ask_again(probe, context.arrays[name])
-        if again is not None and again.shape == context.problem.user(question.role, found).shape:
+        if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
             spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))
             if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
                 finding_ = NotRepeatable(spread)

@@ -249,7 +249,16 @@ def check(
             device=device,
             seed=seed,
         )
-        rows += _swept(again, problem, like, params, on_progress, args=args, kwargs=kwargs, free=pass_params)
+        rows += _swept(
+            again,
+            problem,
+            like,
+            params,
+            on_progress,
+            args=args,
+            kwargs=kwargs,
+            free=set(params) if pass_params else set(),
+        )
     rows += list(_forms(rows, problem, dtype))
     return Report(
         candidate=name_of(candidate),
@@ -315,11 +324,11 @@ def _swept(
     *,
     args: Any,
     kwargs: dict[str, Any] | None,
-    free: bool,
+    free: set[str],
 ) -> Iterator[ReportRow]:
     """Yield a row for each geometry of the sweep."""
-    takes = sweep_geometries.takes_parameters(args, kwargs)
-    for variant in sweep_geometries.variants(problem, like, params, free=free or takes):
+    free |= sweep_geometries.parameters_of(args, kwargs)
+    for variant in sweep_geometries.variants(problem, like, params, free):
         on_progress(f"sweep: {variant.name}")
         own, named = sweep_geometries.with_parameters(args, kwargs, variant.changes)
         report = again(*variant.shapes, args=own, kwargs=named, **{**params, **variant.changes})

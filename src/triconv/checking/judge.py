@@ -135,7 +135,7 @@ def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
 
 def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a shape differs by axes of length 1 alone."""
-    return len(found) > 1 and found != shape and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
+    return found not in ((), shape) and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
 
 
 def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:

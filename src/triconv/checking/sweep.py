@@ -37,7 +37,7 @@ class Variant:
 
 
 def variants(
-    problem: ConvolutionProblem, like: Callable[..., Any], params: dict[str, Any], *, free: bool
+    problem: ConvolutionProblem, like: Callable[..., Any], params: dict[str, Any], free: set[str]
 ) -> list[Variant]:
     """Return the geometries that differ from that of the problem and make sense.
 
@@ -49,12 +49,12 @@ def variants(
         Its operator.
     params : dict
         Its parameters.
-    free : bool
-        Whether the candidate takes the parameters, so that they can differ too.
+    free : set of str
+        The parameters that the candidate takes, so that they can differ too.
     """
     found: list[Variant] = []
     seen: set[tuple[Any, ...]] = {(problem.shapes, ())}
-    for name, sizes, changes in _changes(problem, params, free=free):
+    for name, sizes, changes in _changes(problem, free):
         try:
             shapes = shapes_of(problem, sizes)
             varied = ConvolutionProblem.of(like, shapes, {**params, **changes})
@@ -68,9 +68,7 @@ def variants(
     return found
 
 
-def _changes(
-    problem: ConvolutionProblem, params: dict[str, Any], *, free: bool
-) -> Iterator[tuple[str, Letters, dict[str, Any]]]:
+def _changes(problem: ConvolutionProblem, free: set[str]) -> Iterator[tuple[str, Letters, dict[str, Any]]]:
     sizes, spatial, axes = letters_of(problem), problem.call.layout.spatial, problem.model.axes
     groups, data = problem.model.groups, problem.operands[0]
 
@@ -97,11 +95,12 @@ def _changes(
     yield "kernel of one tap", kernel(lambda *_: 1), {}
     yield "kernel as large as the input", inputs(lambda n, _: reach[n]), {}
     yield "one position more", inputs(lambda _, size: size + 1), {}
-    if free:
-        if "padding" in params or problem.result == "g":
-            yield "no padding", sizes, {"padding": 0}
-            yield "padding", sizes, {"padding": 1}
+    if "padding" in free:
+        yield "no padding", sizes, {"padding": 0}
+        yield "padding", sizes, {"padding": 1}
+    if "stride" in free:
         yield "stride with a remainder", inputs(lambda n, size: size + (size - reach[n] + 1) % 2), {"stride": 2}
+    if "dilation" in free:
         yield "dilation", inputs(lambda n, size: size + reach[n]), {"dilation": 2}
 
 
@@ -114,9 +113,9 @@ NAMES = dict.fromkeys(STRIDE, "stride") | dict.fromkeys(PADDING, "padding") | di
 """What candidates call the parameters, in a dict or by keyword."""
 
 
-def takes_parameters(args: Any, kwargs: dict[str, Any] | None) -> bool:
-    """Whether a candidate is handed its parameters by name."""
-    return any(name in NAMES for name in (*(args if isinstance(args, dict) else ()), *(kwargs or ())))
+def parameters_of(args: Any, kwargs: dict[str, Any] | None) -> set[str]:
+    """Return the parameters of the operator that a candidate is handed by name."""
+    return {NAMES[name] for name in (*(args if isinstance(args, dict) else ()), *(kwargs or ())) if name in NAMES}
 
 
 def with_parameters(args: Any, kwargs: dict[str, Any] | None, changes: dict[str, Any]) -> tuple[Any, Any]:

@@ -1,0 +1,213 @@
+"""Modules with their own weights, an autograd function's class, and what the command line says of targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv.cli import main
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_torch_says_its_parameters(torch, bias):
+    module = torch.nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=bias)
+    report = triconv.check(module, triconv.conv2d, (2, 4, 7, 8))
+    assert report.ok, str(report)
+    assert report.shapes["w"] == (6, 2, 3, 3)
+    assert ("bias" in report.shapes) is bias
+    assert report.params["stride"] == (2, 2)
+    # what the user says comes before what the module says
+    assert triconv.check(module, triconv.conv2d, (2, 4, 7, 8), stride=1).verdict == "wrong"
+
+
+def test_a_transposed_convolution_of_torch(torch):
+    module = torch.nn.ConvTranspose1d(3, 4, 3, stride=2, padding=1, output_padding=1)
+    assert triconv.check(module, triconv.conv_transpose1d, (2, 3, 5)).ok
+
+
+class Scaled:
+    """Made here of a module of torch, which is imported where it is used."""
+
+    def __new__(cls, scale):
+        import torch
+
+        class Convolution(torch.nn.Conv1d):
+            def forward(self, x):
+                return scale * super().forward(x)
+
+        return Convolution(3, 4, 3, padding=1)
+
+
+def test_a_broken_subclass_is_found(torch):
+    assert triconv.check(Scaled(1), triconv.conv1d, (2, 3, 7)).ok
+    report = triconv.check(Scaled(2), triconv.conv1d, (2, 3, 7))
+    assert (report.verdict, report.cause) == ("wrong", "constant factor")
+
+
+def test_weights_given_with_their_shapes(torch):
+    module = torch.nn.Conv1d(3, 4, 3)
+    assert triconv.check(module, triconv.conv1d, (2, 3, 7), (4, 3, 3), (4,)).ok
+    assert (
+        triconv.check(module, triconv.conv1d, (2, 3, 7), (4, 3, 3)).verdict == "wrong"
+    )  # its bias is not in conv1d(x, w)
+
+
+def test_any_module_of_torch_has_a_gradcheck(torch):
+    module = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 3), torch.nn.BatchNorm1d(3), torch.nn.ReLU())
+    report = triconv.gradcheck(module, (2, 2, 6))
+    assert report.ok, str(report)
+    assert set(report.shapes) >= {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+def test_the_class_of_an_autograd_function_is_its_apply(torch):
+    class Line(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w, stride):
+            ctx.save_for_backward(x, w)
+            ctx.stride = stride
+            return torch.nn.functional.conv1d(x, w, stride=stride)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            gx = torch.nn.grad.conv1d_input(x.shape, w, g, ctx.stride)
+            return gx, torch.nn.grad.conv1d_weight(x, w.shape, g, ctx.stride), None
+
+    report = triconv.check(Line, triconv.conv1d, (2, 3, 9), (4, 3, 3), args=2, stride=2)
+    assert report.ok, str(report)
+    second = {row.verdict for row in report.rows if row.question.order == 2}
+    assert second == {"unsupported"}
+
+
+def test_builtins_of_torch_are_torch(torch):
+    report = triconv.check(torch.nn.functional.conv2d, triconv.conv2d, (1, 2, 5, 5), (3, 2, 3, 3))
+    assert (report.ok, report.framework) == (True, "torch")
+
+
+def test_modules_of_flax_and_equinox():
+    jax = pytest.importorskip("jax")
+    nn = pytest.importorskip("flax.linen")
+    nnx = pytest.importorskip("flax.nnx")
+    equinox = pytest.importorskip("equinox")
+    x = (2, 6, 7, 3)
+    module = nn.Conv(4, (3, 3), strides=2)
+    assert triconv.check(module, triconv.conv2d, x).ok
+    variables = module.init(jax.random.key(0), np.zeros(x, np.float32))
+    assert triconv.check((module, variables), triconv.conv, x).ok
+    assert triconv.check(nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)), triconv.conv2d, x).ok
+    own = equinox.nn.Conv1d(3, 4, 3, stride=2, key=jax.random.key(0))
+    assert triconv.check(own, triconv.conv1d, (2, 3, 8)).ok
+    report = triconv.check(own, triconv.conv1d, (2, 3, 8), stride=1)
+    assert report.verdict == "wrong"
+
+
+# ---- targets of the command line
+
+
+LAYERS = """
+import numpy as np
+import triconv
+
+def conv_forward(x, w, conv_param):
+    return triconv.conv2d(x, w, **conv_param), (x, w, conv_param)
+
+def conv_backward(g, cache):
+    x, w, conv_param = cache
+    gx = triconv.conv_input_vjp(g, w, input_size=x.shape[2:], **conv_param)
+    return gx, triconv.conv_weight_vjp(g, x, kernel_size=w.shape[2:], **conv_param)
+
+def half(g, cache):
+    return [a / 2 for a in conv_backward(g, cache)]
+
+class Doubled:
+    def __init__(self, factor):
+        self.factor = factor
+    def forward(self, x):
+        return 2 * x
+    def backward(self, g):
+        return self.factor * g
+
+def reference(x, w):
+    return triconv.conv2d(x, w, stride=2)
+"""
+SHAPES = ["--shape", "2,3,7,8", "--shape", "4,3,3,3"]
+
+
+@pytest.fixture
+def layers(tmp_path):
+    path = tmp_path / "course_layers.py"
+    path.write_text(LAYERS)
+    return path
+
+
+def test_a_pair_and_arguments(layers, capsys):
+    words = ["--like", "conv2d", *SHAPES, "--stride", "2", "--args", '{"stride": 2}']
+    assert main.main(["check", f"{layers}:conv_forward,conv_backward", *words]) == 0
+    assert main.main(["check", f"{layers}:conv_forward,half", *words]) == 1
+    both = [f"{layers}:conv_forward,conv_backward", f"{layers}:conv_forward,half"]
+    capsys.readouterr()
+    assert main.main(["check", *both, *words]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("like conv2d") >= 2
+
+
+def test_a_function_as_like(layers):
+    words = [*SHAPES, "--args", '{"stride": 2}']
+    assert main.main(["check", f"{layers}:conv_forward,conv_backward", "--like", f"{layers}:reference", *words]) == 0
+    assert main.main(["check", f"{layers}:conv_forward,half", "--like", f"{layers}:reference", *words]) == 1
+
+
+@pytest.mark.parametrize("command", ["gradcheck", "check"])
+def test_gradcheck_of_an_expression(layers, command):
+    assert main.main([command, f"{layers}:Doubled(2)", "--shape", "3,4"]) == 0
+    assert main.main([command, f"{layers}:Doubled(3)", "--shape", "3,4"]) == 1
+
+
+def test_a_table_in_pyproject_toml(layers, capsys):
+    (layers.parent / "pyproject.toml").write_text(
+        """
+[tool.triconv]
+like = "conv2d"
+shape = [[2, 3, 7, 8], [4, 3, 3, 3]]
+
+[tool.triconv.targets."course_layers.py:conv_forward,conv_backward"]
+stride = 2
+args = { stride = 2 }
+
+[tool.triconv.targets."course_layers.py:conv_forward,half"]
+stride = 1
+args = { stride = 1 }
+"""
+    )
+    assert main.main(["check", f"{layers}:conv_forward,conv_backward"]) == 0
+    assert main.main(["check", f"{layers}:conv_forward,half"]) == 1
+    capsys.readouterr()
+    assert main.main(["check", str(layers)]) == 1  # both
+    assert capsys.readouterr().out.count("conv_forward like conv2d") == 2
+    (layers.parent / "pyproject.toml").write_text("[tool.triconv]\nstrides = 2\n")
+    assert main.main(["check", f"{layers}:conv_forward,half"]) == 2
+    assert "got 'strides'" in capsys.readouterr().err
+    (layers.parent / "pyproject.toml").write_text("[tool.triconv\n")
+    assert main.main(["check", f"{layers}:conv_forward,half"]) == 2
+    assert "could not be read" in capsys.readouterr().err
+
+
+def test_a_file_without_a_name_lists_its_functions(layers, capsys):
+    assert main.main(["check", str(layers), "--like", "conv2d", *SHAPES]) == 2
+    assert (
+        "course_layers.py has conv_forward, conv_backward, half, Doubled (a class), reference"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_file_that_does_not_run_names_its_line(tmp_path, capsys):
+    (tmp_path / "zero.py").write_text("x = 1\ny = x / 0\n")
+    assert main.main(["check", f"{tmp_path}/zero.py:f", "--like", "conv2d", *SHAPES]) == 2
+    assert "ZeroDivisionError: division by zero, line 2" in capsys.readouterr().err

@@ -70,48 +70,56 @@ def sum_samples(f: Callable[..., Array], g: Array, x: Array, schedule: Schedule,
     return lib.sum_blocks(sample, g, x) if n > 1 else sample(g[0, ...], x[0, ...])
 
 
-def map_rows(f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
-    """``f(x, geometry)``, a convolution by windows, for `rows` outputs of the first axis at a time; 0 for all at once."""
+def map_rows(
+    f: Callable[..., Array], x: Array, geometry: Geometry, rows: int, lib: Standard, *, axis: int = 3
+) -> Array:
+    """``f(x, geometry)``, a convolution by windows, for `rows` outputs of the first axis at a time; 0 for all at once.
+
+    That is the array's `axis`: of a canonical array, the fourth.
+    """
     if not rows:
         return f(x, geometry)
-    count, part, x = _rows(x, geometry, rows, lib)
-    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], lib)
-    y = lib.write_blocks(lambda number: f(x_rows(number), part), count, 3)
-    return y[:, :, :, : geometry.output_size[0], ...]
+    count, part, x = _rows(x, geometry, rows, axis, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], axis, lib)
+    y = lib.write_blocks(lambda number: f(x_rows(number), part), count, axis)
+    return y[(*[slice(None)] * axis, slice(geometry.output_size[0]), ...)]
 
 
-def sum_rows(f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, rows: int, lib: Standard) -> Array:
+def sum_rows(
+    f: Callable[..., Array], g: Array, x: Array, geometry: Geometry, rows: int, lib: Standard, *, axis: int = 3
+) -> Array:
     """``f(g, x, geometry)``, which sums over the outputs, likewise."""
     if not rows:
         return f(g, x, geometry)
-    count, part, x = _rows(x, geometry, rows, lib)
-    g = lib.pad(g, [(0, count * rows - g.shape[3]), *[(0, 0)] * (g.ndim - 4)])
-    g_rows = _reader(g, rows, rows, lib)
-    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], lib)
+    count, part, x = _rows(x, geometry, rows, axis, lib)
+    g = lib.pad(g, [(0, count * rows - g.shape[axis]), *[(0, 0)] * (g.ndim - 1 - axis)])
+    g_rows = _reader(g, rows, rows, axis, lib)
+    x_rows = _reader(x, rows * geometry.axes[0].stride, part.input_size[0], axis, lib)
     return lib.sum_blocks(lambda number: f(g_rows(number), x_rows(number), part), lib.positions(range(count)))
 
 
-def _rows(x: Array, geometry: Geometry, rows: int, lib: Standard) -> tuple[int, Geometry, Array]:
-    """The number of blocks, the geometry of each, and x with what padding all of them need."""
+def _rows(x: Array, geometry: Geometry, rows: int, number: int, lib: Standard) -> tuple[int, Geometry, Array]:
+    """The number of blocks, the geometry of each, and x with what padding all of them need along the axis of this number."""
     axis, *others = geometry.axes
     count = -(-axis.output_size // rows)
     extent = (rows - 1) * axis.stride + axis.dilated_kernel
     end = (count - 1) * rows * axis.stride + extent - axis.input_size - axis.pad_lo
-    x = lib.pad(x, [(axis.pad_lo, end), *[(0, 0)] * len(others)])
+    x = lib.pad(x, [(axis.pad_lo, end), *[(0, 0)] * (x.ndim - 1 - number)])
     block = Axis(extent, axis.kernel_size, axis.stride, axis.dilation)
     return count, Geometry((block, *others), geometry.groups), x
 
 
-def _reader(a: Array, step: int, size: int, lib: Standard) -> Callable[[Any], Array]:
-    """What a block reads: `size` positions of the first spatial axis, a `step` further for each block.
+def _reader(a: Array, step: int, size: int, axis: int, lib: Standard) -> Callable[[Any], Array]:
+    """What a block reads: `size` positions of an axis, a `step` further for each block.
 
     The other axes are merged: to loop over an array with axes of length 1, XLA may copy it.
     """
-    merged = lib.xp.reshape(a, (math.prod(a.shape[:3]), a.shape[3], math.prod(a.shape[4:])))
+    before, after = a.shape[:axis], a.shape[axis + 1 :]
+    merged = lib.xp.reshape(a, (math.prod(before), a.shape[axis], math.prod(after)))
 
     def read(number: Any) -> Array:
         sizes = (merged.shape[0], size, merged.shape[2])
-        return lib.xp.reshape(lib.window(merged, (0, number * step, 0), sizes), (*a.shape[:3], size, *a.shape[4:]))
+        return lib.xp.reshape(lib.window(merged, (0, number * step, 0), sizes), (*before, size, *after))
 
     return read
 

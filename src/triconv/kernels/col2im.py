@@ -19,9 +19,9 @@ from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, patches, polyphase
+from triconv.kernels import blocks, channels_last, patches, polyphase
 from triconv.kernels.polyphase import samples_last
-from triconv.kernels.problem import Problem
+from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
 from triconv.kernels.target import Target
 
@@ -32,20 +32,34 @@ BY_PASSES, BY_TAPS = "scatter-add by passes", "scatter-add by taps"
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """One product for all taps, then each is added where it belongs."""
-    geometry, ndim = schedule.geometry, len(schedule.geometry.axes)
+    geometry = schedule.geometry
     by_passes = schedule.form == BY_PASSES
     w = lib.xp.flip(w, axis=tuple(range(3, w.ndim))) if by_passes else w
     w = permute_dims(w, (0, *range(3, w.ndim), 1, 2), lib.xp)  # (groups, *kernel, k, c)
     add = _added_by_passes if by_passes else _added_by_phases
+    product = _product_of_rows if schedule.orders[0] == "last" else _product_of_columns
 
     def block(x: Array, w: Array) -> Array:
-        groups, n, c = x.shape[:3]
-        columns = lib.xp.reshape(samples_last(x, lib), (groups, c, -1))
-        products = lib.matmul(lib.xp.reshape(w, (groups, -1, c)), columns)
-        products = lib.xp.reshape(products, (*w.shape[: 2 + ndim], n, *x.shape[3:]))
-        return samples_last(add(products, geometry, lib), lib)
+        return samples_last(add(product(x, w, lib), geometry, lib), lib)
 
     return blocks.map_samples(block, x, [w], schedule, lib)
+
+
+def _product_of_columns(x: Array, w: Array, lib: Standard) -> Array:
+    """What each input gives at each tap, of shape (groups, *kernel, k, n, *input)."""
+    groups, n, c = x.shape[:3]
+    columns = lib.xp.reshape(samples_last(x, lib), (groups, c, -1))
+    products = lib.matmul(lib.xp.reshape(w, (groups, -1, c)), columns)
+    return lib.xp.reshape(products, (*w.shape[:-1], n, *x.shape[3:]))
+
+
+def _product_of_rows(x: Array, w: Array, lib: Standard) -> Array:
+    """The same of inputs whose channels stand last in memory: so do those of the products."""
+    (groups, n, c, *positions), inputs = x.shape, x.ndim - 2
+    rows = lib.xp.reshape(permute_dims(x, (0, 1, *range(3, x.ndim), 2), lib.xp), (groups, -1, c))
+    products = lib.matmul(rows, lib.xp.matrix_transpose(lib.xp.reshape(w, (groups, -1, c))))
+    products = lib.xp.reshape(products, (groups, n, *positions, *w.shape[1:-1]))
+    return permute_dims(products, (0, *range(1 + inputs, products.ndim), *range(1, 1 + inputs)), lib.xp)
 
 
 def _added_by_phases(products: Array, geometry: Geometry, lib: Standard) -> Array:
@@ -109,7 +123,10 @@ def schedules(view: Problem, target: Target) -> Iterator[Schedule]:
     if not target.compiled or size * view.groups * view.n > most:
         most = target.elements(target.block_bytes, view.itemsize, inputs)
     samples, groups = blocks.block_of(view, size, most, target)
-    yield Schedule("gemm", form, "conv", geometry, phases=(PhaseSchedule(),), samples=samples, groups=groups)
+    orders = view.orders if channels_last.are_matrices(view, target) else FIRST
+    yield Schedule(
+        "gemm", form, "conv", geometry, phases=(PhaseSchedule(),), samples=samples, groups=groups, orders=orders
+    )
 
 
 def _count_passes(geometry: Geometry) -> int:

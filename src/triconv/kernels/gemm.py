@@ -29,7 +29,7 @@ from typing import Any
 
 from triconv.backends.base import Standard, permute_dims
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, col2im, patches, polyphase, spmd, tap_loops
+from triconv.kernels import blocks, channels_last, col2im, patches, polyphase, spmd, tap_loops
 from triconv.kernels.col2im import scattered
 from triconv.kernels.polyphase import samples_last
 from triconv.kernels.problem import Problem
@@ -39,7 +39,7 @@ from triconv.kernels.target import Target
 Array = Any
 
 RATIONALE = "matrix products of unfolded blocks"
-UNFOLD, SPMD = "unfold", "sharded"
+UNFOLD, LAST, SPMD = "unfold", "unfold as it stands in memory", "sharded"
 
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -48,6 +48,8 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
         return col2im.conv(x, w, schedule, lib)
     if schedule.form == SPMD:
         return polyphase.conv(spmd.conv, x, w, schedule, lib)
+    if schedule.form == LAST:
+        return polyphase.conv(channels_last.conv, x, w, schedule, lib, channels_last.matrix)
     return polyphase.conv(_conv, x, w, schedule, lib, _prepared)
 
 
@@ -58,7 +60,7 @@ def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Arr
 
 def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw = unfold(g) @ unfold(x)^T``, summed over the samples."""
-    one_phase = spmd.conv_weight_vjp if schedule.form == SPMD else _weight_vjp
+    one_phase = {SPMD: spmd.conv_weight_vjp, LAST: channels_last.conv_weight_vjp}.get(schedule.form, _weight_vjp)
     return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
 
 
@@ -200,6 +202,9 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     if target.partitioned:
         yield replace(schedule, form=SPMD, phases=spmd.phases(view, target))
         return
+    if channels_last.suits(view, target):
+        geometries = counted(view.geometry, target)
+        yield channels_last.in_blocks(replace(schedule, form=LAST), view, geometries, target)
     if schedule.contraction == "conv" and (scatter := next(col2im.schedules(problem.by_windows(), target), None)):
         yield scatter
         return
@@ -303,6 +308,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Matrix products with the unfolded input; few rows or columns make them slower."""
     if schedule.form in (col2im.BY_PASSES, col2im.BY_TAPS):
         return col2im.cost(schedule, problem, target)
+    if schedule.form == LAST:
+        return channels_last.cost(schedule, problem, target)
     view, item = replace(problem.by_windows(), geometry=schedule.geometry), problem.itemsize
     copies, is_weight_vjp = problem.groups * problem.n * item, schedule.contraction == "conv_weight_vjp"
     if schedule.form == SPMD or patches.are_apart(view.geometry):

@@ -48,9 +48,10 @@ class VendorModel(NamedTuple):
     line_channels: tuple[float, float] = (0.0, 0.0)
     plane_channels: tuple[float, float] = (0.0, 0.0)  # more axes: ``1 + min(1, plane_channels / k)``, likewise
     weight_vjp: float = 1.0  # weight VJPs of two and more axes
-    last_weight_vjp: float = 1.0  # the same of channels last and few taps: as many positions as taps, with c as samples
+    # the same of channels last, divided by the taps: each is one position, and a few positions leave most of its loops idle
+    last_weight_vjp: float = 1.0
     volume: float = 1.0  # three axes
-    strided: float = 1.0  # more than two phases of two and more axes: each reads with a stride
+    strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
     patches: float = 1.0  # kernels no longer than the stride, channels first
     # its transposed convolution with a stride: of windows that do not overlap; and of three axes, or with groups there
     transposed_patches: float = 1.0
@@ -161,6 +162,9 @@ class Target:
     transpose_passes: float = (
         16.0  # the same of an array that is transposed: it is written, or read, element by element
     )
+    # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
+    last_passes: float = 3.0
+    last_operations: int = 14  # operations of such a phase: it takes about 140 ms to compile, 10 each
     scatter_channels: int = (
         4  # how many times as many input as output channels make scatter-adding cheaper than unfolding
     )
@@ -190,7 +194,7 @@ class Target:
 
 
 XLA_CPU = VendorModel(
-    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=4.0,
+    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
     volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
 )  # fmt: skip
 ONEDNN = VendorModel(

@@ -162,8 +162,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
-        amount *= 1 if not is_weight_vjp else model.last_weight_vjp if is_last and has_few_taps else model.weight_vjp
-        amount *= model.strided if ndim > 1 and view.phases > 2 else 1
+        few = model.last_weight_vjp / view.taps if is_last else 1
+        amount *= max(model.weight_vjp, few) if is_weight_vjp else 1
+        amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
     amount *= model.volume if ndim > 2 else 1
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
     is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)

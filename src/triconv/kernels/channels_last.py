@@ -1,0 +1,222 @@
+"""Unfold and multiply where channels stand last in memory: an array is a matrix as it is, and nothing is transposed.
+
+A matrix has one row per sample and position. The taps ``t`` of the trailing axes are unfolded, and stand before the channels as
+further columns; those ``s`` of the leading axes (`PhaseSchedule.row_axes`) are columns of the product::
+
+    u[(n, i.., o), (t, c)] = x[n, i.., stride * o + dilation * t, c]
+
+    y[(n, o.., o), k]     = sum over s of           u @ w[(t, c), (s, k)]        where i.. and o.. meet at s
+    gw[(t, c), (s, k)]    = sum over n, i.., o of   u^T @ v[(n, i.., o), (s, k)]
+
+and ``v`` is the cotangent, unfolded along the leading axes of the transposed geometry. A kernel of one tap is a single product
+of what is there. Groups stand between positions and channels, so that their matrices would have to be copied: they are left to
+`gemm`, and so are kernels of many taps. The multiply-adds are those of `direct` and those with the padding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from triconv.backends.base import Standard, permute_dims
+from triconv.geometry import Axis, Geometry
+from triconv.kernels import blocks, patches
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
+from triconv.kernels.target import Target
+
+Array = Any
+
+LAST = ("last", "last", "last")
+
+
+def matrix(w: Array, how: PhaseSchedule, lib: Standard) -> Array:
+    """The kernel of a phase as a matrix for groups of one: (groups, other taps * c, taps of row axes * k)."""
+    _, k, c, *taps = w.shape
+    first = 3 + how.row_axes
+    w = permute_dims(w, (0, *range(first, w.ndim), 2, *range(3, first), 1), lib.xp)
+    lead, trailing = taps[: how.row_axes], taps[how.row_axes :]
+    return lib.xp.reshape(w, (w.shape[0], math.prod(trailing) * c, math.prod(lead) * k))
+
+
+def conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """``y = unfold(x) @ w``, of one phase, in rows of the first axis; `w` as `matrix` gives it."""
+    lead = how.row_axes
+
+    def block(x: Array, part: Geometry) -> Array:
+        u = _unfold(x, _trailing(part, lead).axes, lib)
+        y = lib.matmul(_rows(u, lib), w[0, ...])
+        return _scattered(lib.xp.reshape(y, (*u.shape[:-1], -1)), Geometry(part.axes[:lead]), lib)
+
+    return _canonical(blocks.map_rows(block, _last(x, lib), geometry, how.rows, lib, axis=1), lib)
+
+
+def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+    """``gw = unfold(x)^T @ unfold(g)``, of one phase, in rows of the first axis."""
+    lead, (k, c, taps) = how.row_axes, (g.shape[2], x.shape[2], geometry.kernel_size)
+
+    def block(g: Array, x: Array, part: Geometry) -> Array:
+        v = _unfold(g, _leading(part, lead).axes, lib)
+        u = _unfold(x, _trailing(part, lead).axes, lib)
+        return lib.matmul(lib.xp.matrix_transpose(_rows(u, lib)), _rows(v, lib))
+
+    gw = blocks.sum_rows(block, _last(g, lib), _last(x, lib), geometry, how.rows, lib, axis=1)
+    gw = lib.xp.reshape(gw, (1, *taps[lead:], c, *taps[:lead], k))
+    # the transposed geometry's taps are in reverse
+    first = gw.ndim - 1 - lead
+    gw = lib.xp.flip(gw, axis=tuple(range(first, gw.ndim - 1))) if lead else gw
+    return permute_dims(gw, (0, gw.ndim - 1, first - 1, *range(first, gw.ndim - 1), *range(1, first - 1)), lib.xp)
+
+
+def _trailing(geometry: Geometry, lead: int) -> Geometry:
+    """The windows of all axes but the first `lead`, at every input of those."""
+    return Geometry((*(Axis(axis.input_size, 1) for axis in geometry.axes[:lead]), *geometry.axes[lead:]))
+
+
+def _leading(geometry: Geometry, lead: int) -> Geometry:
+    """The windows of outputs that meet an input along the first `lead` axes, at every output of the others."""
+    others = (Axis(axis.output_size, 1) for axis in geometry.axes[lead:])
+    return Geometry((*geometry.transposed().axes[:lead], *others))
+
+
+def _last(a: Array, lib: Standard) -> Array:
+    """A canonical array of one group as it stands in memory: (n, *positions, channels)."""
+    return lib.xp.reshape(blocks.samples_first(a, "last", lib), (a.shape[1], *a.shape[3:], a.shape[2]))
+
+
+def _canonical(a: Array, lib: Standard) -> Array:
+    """Undo `_last`."""
+    return blocks.canonical(lib.xp.reshape(a, (*a.shape[:-1], 1, a.shape[-1])), "last", lib)
+
+
+def _rows(a: Array, lib: Standard) -> Array:
+    """One row per sample and position."""
+    return lib.xp.reshape(a, (-1, a.shape[-1]))
+
+
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
+    """Windows of an array (n, *input, channels), as (n, *output, taps * channels); the last axis first, as in `gemm`."""
+    if _is_matrix(axes):
+        return a
+    if patches.are_apart(Geometry(axes)):
+        return _patches(a, axes, lib)
+    a = lib.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
+    for number, axis in reversed([*enumerate(axes, 1)]):
+        if (axis.kernel_size, axis.stride) != (1, 1):
+            windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
+            a = lib.xp.concat(windows, axis=-1)
+    return a
+
+
+def _is_matrix(axes: tuple[Axis, ...]) -> bool:
+    """Whether windows are the positions as they are."""
+    return all((axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) == (1, 1, 0, 0) for axis in axes)
+
+
+def _patches(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
+    """The same of windows that do not overlap: a change of shape."""
+    ends = [axis.stride * axis.output_size - axis.input_size - axis.pad_lo for axis in axes]
+    a = lib.pad(a, [*((axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)), (0, 0)])
+    a = lib.xp.reshape(
+        a, (a.shape[0], *(size for axis in axes for size in (axis.output_size, axis.stride)), a.shape[-1])
+    )
+    a = a[(slice(None), *(s for axis in axes for s in (slice(None), slice(axis.kernel_size))), ...)]
+    a = permute_dims(a, (0, *range(1, a.ndim - 1, 2), *range(2, a.ndim, 2), a.ndim - 1), lib.xp)
+    return lib.xp.reshape(a, (*a.shape[: 1 + len(axes)], -1))
+
+
+def _scattered(products: Array, geometry: Geometry, lib: Standard) -> Array:
+    """Outputs (n, *output, ..., k) of products (n, *input, ..., taps * k), each added in its place."""
+    lead = len(geometry.axes)
+    if not lead:
+        return products
+    n, taps = products.shape[0], geometry.kernel_size
+    rest = products.shape[1 + lead : -1]
+    products = lib.xp.reshape(products, (*products.shape[:-1], *taps, products.shape[-1] // math.prod(taps)))
+    whole = (*map(slice, rest), slice(products.shape[-1]))
+    y = lib.zeros((n, *geometry.output_size, *rest, products.shape[-1]), products)
+    for tap in geometry.taps():
+        part = products[(slice(None), *tap.input, *map(slice, rest), *tap.index, slice(None))]
+        y = lib.add_at(y, (*tap.output, *whole), part)
+    return y
+
+
+# ---- schedules
+
+
+def are_matrices(view: Problem, target: Target) -> bool:
+    """Whether a compiler is given x and g as the matrices that they are."""
+    x_order, _, g_order = view.orders
+    return target.compiled and view.groups == 1 and (x_order, g_order) == ("last", "last")
+
+
+def suits(view: Problem, target: Target) -> bool:
+    """Whether that holds, and the program is short."""
+    return are_matrices(view, target) and (view.taps <= target.unrolled_taps or patches.are_apart(view.geometry))
+
+
+def in_blocks(schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int]], target: Target) -> Schedule:
+    """The schedule in blocks of samples, or else of rows of all samples: their windows and products stay in cache."""
+    row_axes = [_row_axes(view, geometry) for geometry, _ in parts]
+    sizes = [_written(view, geometry, lead) for (geometry, _), lead in zip(parts, row_axes, strict=True)]
+    size, most = sum(sizes), target.unfold_bytes / view.itemsize
+    samples, taken = 0, [0] * len(parts)
+    if view.n * size > most >= size:
+        samples, _ = blocks.block_of(view, size, most, target)
+    elif size > most:
+        taken = [
+            _rows_at_once(view, geometry, part, most, target) for (geometry, _), part in zip(parts, sizes, strict=True)
+        ]
+    phases = tuple(PhaseSchedule(row_axes=lead, rows=rows) for lead, rows in zip(row_axes, taken, strict=True))
+    return replace(schedule, phases=phases, samples=samples, orders=view.orders)
+
+
+def _row_axes(view: Problem, geometry: Geometry) -> int:
+    """The number of axes that are not unfolded: they have no stride."""
+    if patches.are_apart(geometry):
+        return 0
+    most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
+    return min(range(most + 1), key=lambda lead: _written(view, geometry, lead))
+
+
+def _written(view: Problem, geometry: Geometry, lead: int) -> int:
+    """Elements that are written of one sample: windows, axis by axis, and products (of a weight VJP, windows of g)."""
+    inputs, outputs = geometry.input_size, geometry.output_size
+    windows, columns = 0, 1
+    if patches.are_apart(geometry):
+        windows = 0 if _is_matrix(geometry.axes) else math.prod(outputs) * math.prod(geometry.kernel_size)
+    else:
+        for number in reversed(range(lead, len(geometry.axes))):
+            if (geometry.axes[number].kernel_size, geometry.axes[number].stride) != (1, 1):
+                columns *= geometry.axes[number].kernel_size
+                windows += math.prod(inputs[:number]) * math.prod(outputs[number:]) * columns
+    if not lead:
+        return view.c * windows
+    products = math.prod(inputs[:lead]) * math.prod(outputs[lead:]) * math.prod(geometry.kernel_size[:lead])
+    return view.c * windows + view.k * products
+
+
+def _rows_at_once(view: Problem, geometry: Geometry, size: float, most: float, target: Target) -> int:
+    """Rows of a block; those that it shares with the next are computed twice, so it has no fewer than twice as many."""
+    axis = geometry.axes[0]
+    rows = max(int(axis.output_size * most / (view.n * size)), 2 * -(-(axis.dilated_kernel - 1) // axis.stride), 1)
+    taken = blocks.even_block(axis.output_size, rows, target)
+    return taken if taken < axis.output_size else 0
+
+
+def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
+    """Products, and what is written for them."""
+    view = replace(problem.by_windows(), geometry=schedule.geometry)
+    amount, moved, most, operations = 0.0, 0.0, 0.0, 0
+    for geometry, count, how in schedule.counted():
+        lead, axes = how.row_axes, geometry.axes
+        positions = math.prod(geometry.input_size[:lead]) * math.prod(geometry.output_size[lead:])
+        rows, columns = view.c * math.prod(geometry.kernel_size[lead:]), view.k * math.prod(geometry.kernel_size[:lead])
+        written = view.itemsize * _written(view, geometry, lead)
+        amount += count * view.n * positions * rows * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
+        moved += count * view.n * target.last_passes * written
+        part = how.rows / axes[0].output_size if how.rows else 1
+        most = max(most, written * part * (schedule.samples or view.n))
+        operations += count * (target.last_operations if written else 1)
+    return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations)

@@ -1,0 +1,80 @@
+"""Gemm of arrays whose channels stand last: exact on integers for any geometry, in blocks too, and with nothing transposed."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv import contractions
+from triconv.backends import backend_of
+from triconv.geometry import Geometry
+from triconv.kernels import channels_last, gemm
+from triconv.kernels.target import changed
+from triconv.planning import planner
+
+# whole, and in blocks of samples or of rows
+BLOCKS = {"whole": {}, "samples": {"unfold_bytes": 8_000}, "rows": {"unfold_bytes": 1}}
+
+
+def draw(number):
+    """A geometry of one to three axes that has an output."""
+    rng = np.random.default_rng(number)
+    ndim = number % 3 + 1
+    ints = lambda low, high: [int(v) for v in rng.integers(low, high, ndim)]  # noqa: E731
+    while True:
+        pads = [tuple(map(int, rng.integers(-1, 4, 2))) for _ in range(ndim)]
+        steps = {"stride": ints(1, 4), "dilation": ints(1, 3), "input_dilation": ints(1, 3)}
+        if number % 2:  # what most layers are, or transposed ones
+            steps = {"stride" if number % 4 == 1 else "input_dilation": ints(1, 4)}
+        try:
+            geometry = Geometry.of(ints(3, 9), ints(1, 4), padding=pads, **steps)
+        except ValueError:
+            continue
+        if all(geometry.output_size) and geometry.count_meetings():
+            return geometry, rng
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("number", range(9))
+def test_any_geometry_is_exact(jax, number, blocks):
+    geometry, rng = draw(number)
+    n, c, k = 3, 5, 4
+    shapes = {
+        "x": (1, n, c, *geometry.input_size),
+        "w": (1, k, c, *geometry.kernel_size),
+        "g": (1, n, k, *geometry.output_size),
+    }
+    arrays = {name: rng.integers(-3, 4, shape).astype(np.float32) for name, shape in shapes.items()}
+    lib = backend_of(jax.numpy)
+    for name, operands in (("conv", "xw"), ("conv_input_vjp", "gw"), ("conv_weight_vjp", "gx")):
+        a, b = (arrays[operand] for operand in operands)
+        with changed(**BLOCKS[blocks]):
+            problem = planner.problem_of(
+                name, *map(jax.numpy.asarray, (a, b)), geometry, lib, np.float32, channels_last.LAST
+            )
+            schedules = [s for s in gemm.schedules(problem, planner.target_of(lib)) if s.orders == channels_last.LAST]
+            assert schedules
+            by_all = lambda a, b: [getattr(gemm, name)(a, b, each, lib) for each in schedules]  # noqa: E731, B023
+            results = jax.jit(by_all)(a, b)
+        expected = getattr(contractions, name)(a, b, geometry=geometry)
+        for result, schedule in zip(results, schedules, strict=True):
+            np.testing.assert_array_equal(result, expected, err_msg=f"{name} by {schedule}")
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (triconv.conv, [(2, 9, 8, 4), (1, 1, 4, 6)]),
+        (functools.partial(triconv.conv_weight_vjp, kernel_size=(1, 1)), [(2, 9, 8, 6), (2, 9, 8, 4)]),
+    ],
+    ids=["conv", "conv_weight_vjp"],
+)
+def test_one_tap_is_one_product(jax, op, shapes):
+    arrays = [jax.numpy.ones(shape, "float32") for shape in shapes]
+    call = functools.partial(op, layout="NHWC,HWIO->NHWC", algorithm="gemm")
+    compiled = jax.jit(call).lower(*arrays).compile()
+    assert " copy(" not in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes == 0

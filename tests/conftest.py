@@ -32,6 +32,8 @@ XLA_TEXT = "0.10.2"
 # the doctests of README.md and of these packages' own docstrings show JAX and torch side by side
 SHOWN_WITH_BOTH = ("triconv.checking", "triconv.jax")
 
+# threads of torch that wait would spin, on processors that other workers need: it takes three times as long
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")

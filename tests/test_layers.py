@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import triconv
+from triconv.checking.layer_methods import GradientStep
 from triconv.checking.layers import is_layer, is_layer_class
 
 X, W = (2, 3, 6, 7), (4, 3, 3, 2)
@@ -487,11 +489,31 @@ def test_a_right_layer_is_right(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_broken_layer_is_wrong(name):
+def test_a_broken_layer_is_wrong_and_its_program_shows_it(name):
     kind, arguments, shapes, params, like = CASES[name]
     layer = kind(**arguments, broken=True)
-    assert triconv.check(layer, like, *shapes, **params).verdict == "wrong"
+    if isinstance(layer, WithOptimizer):
+        layer.initialize(Descent())
+    if isinstance(layer, Lazy):
+        layer._init(drawn(*X))
+    report = triconv.check(layer, like, *shapes, **params)
+    program = report.counterexample
+    assert report.verdict == "wrong"
     assert triconv.gradcheck(layer, *shapes).verdict == "wrong"
+    if isinstance(layer, ReturnsAll):  # a result of another shape, which fewer sizes have not
+        assert not program
+        return
+    lines = [line for line in program.splitlines() if not line.startswith(("layer =", "from ", "print("))]
+    with pytest.raises(AssertionError):
+        exec("\n".join(lines), {"layer": copy.deepcopy(layer)})
+    right = kind(**arguments)
+    if isinstance(right, Lazy):
+        right._init(drawn(*X))
+    if isinstance(right, WithOptimizer):
+        right.initialize(GradientStep(1.0))
+    elif isinstance(right, RateInConstructor):
+        right.learning_rate = 1.0
+    exec("\n".join(lines), {"layer": right})
 
 
 def test_the_verdict_says_which_array():
@@ -518,6 +540,21 @@ def test_arrays_are_those_of_the_user():
     x = drawn(*X)
     assert triconv.check(layer, triconv.conv2d, x).verdict == "right"
     assert triconv.check(layer, triconv.conv2d, x, drawn(*W), drawn(4)).verdict == "right"
+
+
+def test_arguments_are_found_by_name():
+    class Swapped(Plain):
+        def forward(self, x, scale):
+            return super().forward(x * scale) + 0 * self.b[:, None, None]
+
+        def backward(self, out, debug=False, lr=None):
+            assert not debug
+            return super().backward(out)
+
+    report = triconv.check(Swapped(), triconv.conv2d, X, kwargs={"scale": 1.0})
+    assert report.verdict == "right", report
+    assert triconv.check(Swapped(), triconv.conv2d, X, args=(1.0,)).verdict == "right"
+    assert "needs 'scale'" in triconv.check(Swapped(), triconv.conv2d, X).summary
 
 
 class Relu:
@@ -628,6 +665,35 @@ def test_classes_are_constructed():
     assert triconv.check(Plain, triconv.conv2d, X, args=(W, 2), stride=2).verdict == "right"
     assert triconv.check(Plain, triconv.conv2d, X, kwargs={"w": W, "broken": True}).verdict == "wrong"
     assert triconv.gradcheck(Relu, (3, 4)).verdict == "right"
+
+
+def test_a_class_is_constructed_for_every_geometry():
+    report = triconv.check(Sized, triconv.conv2d, X, W, stride=2, sweep=True)
+    swept = [row.verdict for row in report.rows if row.question.kind == "sweep"]
+    assert len(swept) > 5
+    assert set(swept) == {"right"}
+    report = triconv.check(OneSample, triconv.conv2d, X[1:], (4, 3, 3, 3), sweep=True)
+    refused = [row for row in report.rows if row.question.kind == "sweep" and row.verdict == "unsupported"]
+    assert len(refused) == 1, report
+    assert report.verdict == "right"
+
+
+def test_a_layer_is_not_asked_for_what_it_was_not_made_for():
+    for layer, shape in ((Plain(), X), (OneSample((3, 6, 7), 3, 4), X[1:])):
+        report = triconv.check(layer, triconv.conv2d, shape, sweep=True)
+        assert report.verdict == "right", report
+        swept = [row.verdict for row in report.rows if row.question.kind == "sweep"]
+        assert "unsupported" in swept
+
+
+def test_a_constructor_that_raises_is_reported():
+    class Refuses(Plain):
+        def __init__(self, in_channels):
+            raise NotImplementedError(in_channels)
+
+    report = triconv.check(Refuses, triconv.conv2d, X, W)
+    assert report.verdict == "unchecked"
+    assert "NotImplementedError: 3" in report.summary
 
 
 def test_a_class_that_needs_more_is_refused():

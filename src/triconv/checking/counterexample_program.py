@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import wording
+from triconv.checking import layer_program, wording
 from triconv.checking.candidates import CandidateFunction, JaxCandidate, Rules, RulesCandidate, TorchCandidate
+from triconv.checking.layers import LayerCandidate
 from triconv.checking.protocol import Kind, Question, Transform
 from triconv.checking.shrink import Counterexample
 
@@ -38,12 +39,17 @@ def program(
         wrapped.backend.name, "np.asarray({}, np.{})"
     )
     title = f"# {_title(candidate)} against the definition of {like.__name__}({_spell(params)}): {wording.question(question)}"
-    lines = [title, *imports, "", *_source(candidate, question, names), ""]
+    layer = wrapped if isinstance(wrapped, LayerCandidate) else None
+    source = layer_program.source(layer) if layer is not None else _source(candidate, question, names)
+    lines = [title, *imports, "", *source, ""]
     user = {name: p.user(role, small.arrays.primals[role]) for name, role in zip(names, p.roles, strict=True)}
     lines += [f"{name} = {make.format(_literal(a), dtype)}" for name, a in user.items()]
-    if question.kind == Kind.VJP:
+    if layer is not None and question.kind == Kind.VALUE:
+        lines += layer_program.call(layer, names, None)
+    elif question.kind == Kind.VJP:
         lines.append(f"g = {make.format(_literal(p.user(p.result, small.arrays.g)), dtype)}")
-        lines += _vjp_lines(wrapped, names, _position(question, names))
+        n = _position(question, names)
+        lines += layer_program.call(layer, names, n) if layer is not None else _vjp_lines(wrapped, names, n)
     elif question.transform == Transform.VJP:
         lines += _value_with_vjp_lines(wrapped, names)
     elif question.transform == Transform.JVP:

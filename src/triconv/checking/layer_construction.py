@@ -90,6 +90,39 @@ def construct(
                 f"its constructor takes {signature}"
             )
             raise TypeError(msg)
+    try:
+        return _called(cls, signature, values)
+    except Exception as problem:  # noqa: BLE001 (one that the user's code raises for these sizes is reported)
+        sizes = {n: _repeated(v, shapes) for n, v in values.items() if plain(n) in KERNEL_SIZE}
+        try:
+            return _called(cls, signature, {**values, **sizes})
+        except Exception:  # noqa: BLE001
+            given = ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
+            return Unconstructed(ValueError(f"{cls.__name__}({given}) raised {type(problem).__name__}: {problem}"))
+
+
+class Unconstructed:
+    """In the place of a layer whose constructor raises."""
+
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
+
+    def forward(self, *_: Any) -> Any:
+        """Raise what the constructor raised."""
+        raise self.problem
+
+    def backward(self, *_: Any) -> Any:
+        """Raise what the constructor raised."""
+        raise self.problem
+
+
+def _repeated(size: Any, shapes: tuple[Shape, ...]) -> tuple[Any, ...]:
+    """A kernel size for each axis, for constructors that take no number."""
+    return size if isinstance(size, tuple) else (size,) * max(1, len(shapes[1]) - 2)
+
+
+def _called(cls: type, signature: inspect.Signature, values: dict[str, Any]) -> Any:
+    values = dict(values)
     positional = [n for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_ONLY and n in values]
     return cls(*(values.pop(name) for name in positional), **values)
 

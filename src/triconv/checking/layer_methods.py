@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
+from triconv.checking.layer_construction import Unconstructed
 from triconv.checking.layer_search import is_floating, plain, reach
 
 Array = Any
@@ -106,9 +107,10 @@ def is_layer(candidate: Any) -> bool:
 
 def is_layer_class(candidate: Any) -> bool:
     """Whether something is the class of such objects."""
-    if not inspect.isclass(candidate) or any(
-        k.__module__.partition(".")[0] in LIBRARIES for k in candidate.__mro__[:-1]
-    ):
+    if not inspect.isclass(candidate):
+        return False
+    packages = {kind.__module__.partition(".")[0] for kind in candidate.__mro__[:-1]}
+    if packages & LIBRARIES and candidate is not Unconstructed:
         return False
     return bool(method_of(candidate, FORWARD) and backward_of(candidate))
 
@@ -171,7 +173,7 @@ def filled(
     except (TypeError, ValueError):
         return first, {}
     positional = _positional(method)
-    unknown = [p for p in positional if plain(p.name) not in known]
+    unknown = [p for p in positional if plain(p.name) not in known and p.default is p.empty]
     main = [p.name for p in (unknown if len(unknown) >= len(first) else positional)][: len(first)]
     if len(first) > 1:
         main = [p.name for p in positional][: len(first)]
@@ -180,7 +182,7 @@ def filled(
         if p.name in values or p.name in (given or {}) or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         name = plain(p.name)
-        if name in known and (p.default is p.empty or name in MAYBE_RATES):
+        if name in known and (p.default is p.empty or name in MAYBE_RATES | DECAYS):
             values[p.name] = known[name]
         elif p.default is p.empty:
             function = getattr(method, "__qualname__", "it")

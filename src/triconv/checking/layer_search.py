@@ -270,3 +270,20 @@ def built(layer: Any, run: Callable[[Any], Any]) -> Any:
         if more > 0:
             del thing[max(0, len(thing) - more) :]
     return first
+
+
+def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes that are not 1."""
+    return tuple(n for n in shape if n != 1)
+
+
+def ambiguous(kind: type, values: dict[Place, np.ndarray]) -> ValueError:
+    """The error that names the arrays which may be parameters."""
+    names = ", ".join(f"{place.name} {a.shape}" for place, a in values.items())
+    most = next(iter(values.values())).ndim
+    firsts = [next(iter(values)), *[place for place, a in values.items() if a.ndim < most][:1]]
+    msg = (
+        f"`parameters` must say which arrays of {kind.__name__} are its parameters, for its result depends on {names}; "
+        f"such as parameters={tuple(place.name for place in firsts)}"
+    )
+    return ValueError(msg)

@@ -15,7 +15,7 @@ import numpy as np
 
 from triconv.checking.candidate import Arrays, CandidateFunction, OwnArray, as_numpy
 from triconv.checking.findings import Ability, NotSupported, Reason
-from triconv.checking.layer_construction import construct
+from triconv.checking.layer_construction import Unconstructed, construct
 from triconv.checking.layer_gradients import (
     FACTOR,
     RATE,
@@ -50,11 +50,13 @@ from triconv.checking.layer_methods import (
 )
 from triconv.checking.layer_search import (
     Place,
+    ambiguous,
     arrays_in,
     as_one,
     becoming,
     built,
     copied,
+    long_axes,
     parameters_of,
     place_of,
     plain,
@@ -106,19 +108,22 @@ class LayerCandidate(CandidateFunction):
         self.args = args if isinstance(args, tuple) else (args,)
         self.shapes = shapes
         self._kind = type(layer)
-        self._forward_name = method_of(self._kind, FORWARD)
-        self._backward_name = backward_of(self._kind)
+        self.forward_name = method_of(self._kind, FORWARD)
+        self.backward_name = backward_of(self._kind)
         self.layer = copied(layer, {})
         self.count = 1
         self.places: list[Place] = []
-        found = self._parameters(_paths(parameters))
-        self.layer = self._in_dtype(self.layer, found)
         self.own: tuple[OwnArray, ...] = ()
+        self.found: list[Source | None] | None = None
+        self.after_update: set[int] = set()
+        self.update_name = ""
         self._refusal, self._is_convolution = "", is_convolution
         self._is_of_one_shape = bool(shapes) and is_of_one_shape(layer, shapes[0])
-        self._arrange(found, is_convolution=is_convolution, is_named=parameters is not None)
-        self._found: list[Source | None] | None = None
-        self._named = self._places_of_gradients(_paths(gradients))
+        with self.session():
+            found = self._parameters(_paths(parameters))
+            self.layer = self._in_dtype(self.layer, found)
+            self._arrange(found, is_named=parameters is not None)
+            self._named = self._places_of_gradients(_paths(gradients))
 
     # ---- parameters
 
@@ -127,9 +132,11 @@ class LayerCandidate(CandidateFunction):
         rng = np.random.default_rng(0)
         arrays = self.move([rng.standard_normal(shape) for shape in self.shapes])
         known = TRAINING | set(map(plain, self.keywords))
-        required = required_of(getattr(self.layer, self._forward_name), known) - len(self.args)
+        required = required_of(getattr(self.layer, self.forward_name), known) - len(self.args)
         if 1 < required <= len(arrays):
             self.count = required
+        if isinstance(self.layer, Unconstructed):
+            self.count = len(arrays)
         x = arrays[: self.count]
 
         def run(layer: Any) -> np.ndarray:
@@ -191,28 +198,28 @@ class LayerCandidate(CandidateFunction):
                 memo |= becoming(value, self.move([a])[0])
         return copied(layer, memo)
 
-    def _arrange(self, found: list[Place], *, is_convolution: bool, is_named: bool) -> None:
+    def _arrange(self, found: list[Place], *, is_named: bool) -> None:
         """Have the given shapes stand for parameters of their sizes, and the others be the layer's own."""
+        is_unclear = self._is_convolution and not is_named
         values = {place: as_one(place.read(self.layer)) for place in found}
-        if is_convolution and not is_named:
+        if is_unclear:
             # a convolution has no bias for each position: such a one is zero
-            spread = [
-                p for p, a in values.items() if p is not found[0] and a.ndim < values[found[0]].ndim and _is_spread(a)
-            ]
+            axes = values[found[0]].ndim if found else 0
+            spread = [p for p, a in values.items() if a.ndim < axes and len(long_axes(a.shape)) > 1]
             zeros: dict[int, Any] = {}
             for place in spread:
                 zeros |= becoming(place.read(self.layer), self.move([np.zeros_like(values.pop(place))])[0])
             self.layer = copied(self.layer, zeros)
         free = list(values)
-        if is_convolution and not is_named and len(free) > 2:
-            raise _ambiguous(self._kind, {p: values[p] for p in free})
-        self.places, self._values = [], values
+        if is_unclear and len(free) > 2:
+            raise ambiguous(self._kind, {p: values[p] for p in free})
+        self.places, self.values = [], values
         for shape in self.shapes[self.count :]:
             fitting = [p for p in free if values[p].size == int(np.prod(shape))]
-            alike = [p for p in fitting if _long(values[p].shape) == _long(shape)] or fitting
+            alike = [p for p in fitting if long_axes(values[p].shape) == long_axes(shape)] or fitting
             most = [p for p in alike if values[p].ndim == max(values[q].ndim for q in alike)]
-            if len(most) > 1 and not is_named and is_convolution:
-                raise _ambiguous(self._kind, {p: values[p] for p in most})
+            if len(most) > 1 and is_unclear:
+                raise ambiguous(self._kind, {p: values[p] for p in most})
             if not most:
                 held_ = ", ".join(f"{p.name} {a.shape}" for p, a in values.items()) or "none that its result depends on"
                 self._refusal = (
@@ -244,7 +251,7 @@ class LayerCandidate(CandidateFunction):
         own += [self.move([self._left_out(place)])[0] for place in self.places[len(own) :]]
         changes = dict(memo or {})
         for place, a in zip(self.places, own, strict=True):
-            shape = self._values[place].shape
+            shape = self.values[place].shape
             if int(np.prod(shape)) != int(np.prod(a.shape)):
                 msg = (
                     f"{self._kind.__name__} has {place.name} of shape {shape}, and takes no other, got {tuple(a.shape)}"
@@ -255,11 +262,11 @@ class LayerCandidate(CandidateFunction):
 
     def _left_out(self, place: Place) -> np.ndarray:
         """The values of a parameter that is no array of the question: a convolution without a bias has none."""
-        values = self._values[place]
+        values = self.values[place]
         return np.zeros_like(values) if self._is_convolution and place is not self.places[0] else values
 
     def _forward(self, layer: Any, inputs: list[Array]) -> Ran:
-        return run_forward(getattr(layer, self._forward_name), layer, inputs, self.args, self.keywords)
+        return run_forward(getattr(layer, self.forward_name), layer, inputs, self.args, self.keywords)
 
     def _copies(self, arrays: Sequence[Array]) -> list[Array]:
         return self.move([as_one(a) for a in arrays])
@@ -268,7 +275,7 @@ class LayerCandidate(CandidateFunction):
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """By the layer's backward, right after its forward on the same arrays."""
-        if not self._backward_name:
+        if not self.backward_name:
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         return self._if_supported(Ability.DERIVATIVE, self._gradient, self.move(arrays), self.move([g])[0], n)
 
@@ -281,17 +288,17 @@ class LayerCandidate(CandidateFunction):
             _, result = self._went_back(arrays, g, 1.0)
             found = source.place.read(result)
         elif isinstance(source, Attribute):
-            ran, _ = self._went_back(arrays, g, 1.0, zero=source.place)
+            ran, _ = self._went_back(arrays, g, 1.0, zero=source.place, updates=n in self.after_update)
             found = source.place.read(ran.layer)
         else:
             assert place is not None
             rate = LARGE.get(self.dtype, 1.0)
-            ran, _ = self._went_back(arrays, g, rate, updates=True)
-            before = as_one(arrays[n]).reshape(self._values[place].shape)
+            ran, _ = self._went_back(arrays, g, rate, updates=n in self.after_update)
+            before = as_one(arrays[n]).reshape(self.values[place].shape)
             found = (before - as_one(place.read(ran.layer))) / rate
         if isinstance(found, (list, tuple)):
             found = as_one(found)
-        if place is not None and hasattr(found, "shape") and tuple(found.shape) == self._values[place].shape:
+        if place is not None and hasattr(found, "shape") and tuple(found.shape) == self.values[place].shape:
             found = found.reshape(tuple(arrays[n].shape))
         return found
 
@@ -315,7 +322,7 @@ class LayerCandidate(CandidateFunction):
             if isinstance(thing, float) and plain(place.label) in RATE_ATTRIBUTES:
                 place.write(ran.layer, rate)
         own = self._own_by_name(ran.layer)
-        result = run_backward(getattr(ran.layer, self._backward_name), ran, self._copies([g]), rate, own)
+        result = run_backward(getattr(ran.layer, self.backward_name), ran, self._copies([g]), rate, own)
         if updates:
             self._update(ran, rate)
         return ran, result
@@ -324,20 +331,21 @@ class LayerCandidate(CandidateFunction):
         return {plain(place.label): place.read(layer) for place in self.places}
 
     def _update(self, ran: Ran, rate: float) -> None:
-        """Call the layer's update, if the backward has not changed the parameters."""
+        """Call the layer's update."""
         for name in UPDATE:
             method = method_of(self._kind, (name,))
-            if method and method != self._backward_name:
+            if method and method != self.backward_name:
                 try:
                     run_backward(getattr(ran.layer, method), ran, [], rate, self._own_by_name(ran.layer))
                 except Exception:  # noqa: BLE001 (another one may be the update)
                     continue
+                self.update_name = method
                 return
 
     def _sources(self, arrays: list[Array]) -> list[Source | None]:
         """Find out once where the gradients are."""
-        if self._found is not None:
-            return self._found
+        if self.found is not None:
+            return self.found
         drawn = self._drawn([tuple(a.shape) for a in arrays])
         y = as_numpy(self._ran(self._copies(drawn)).y)
         assert y is not None
@@ -347,15 +355,16 @@ class LayerCandidate(CandidateFunction):
             for factor, rate in ((1.0, 1.0), (FACTOR, RATE)):
                 yield self._observed(drawn, factor * g, rate, updates=updates)
 
-        targets = [Target(p, self._values[p].shape, rank) for rank, p in enumerate(self.places)]
+        targets = [Target(p, self.values[p].shape, rank) for rank, p in enumerate(self.places)]
         inputs = [Target(None, tuple(a.shape), n) for n, a in enumerate(arrays[: self.count])]
         found = sources(tuple(observed(updates=False)), inputs, targets)
         if None in found[self.count :]:
             again = sources(tuple(observed(updates=True)), inputs, targets)
+            self.after_update = {n for n, source in enumerate(found) if source is None}
             found = [a if a is not None else b for a, b in zip(found, again, strict=True)]
         for n, place in enumerate(self._named, self.count):
             found[n] = Attribute(place)
-        self._found = found
+        self.found = found
         return found
 
     def _places_of_gradients(self, paths: tuple[str, ...]) -> list[Place]:
@@ -376,9 +385,9 @@ class LayerCandidate(CandidateFunction):
 
     def _observed(self, arrays: list[Array], g: np.ndarray, rate: float, *, updates: bool) -> BackwardRun:
         start = [
-            as_one(a).reshape(self._values[p].shape) for p, a in zip(self.places, arrays[self.count :], strict=False)
+            as_one(a).reshape(self.values[p].shape) for p, a in zip(self.places, arrays[self.count :], strict=False)
         ]
-        start += [self._values[p] for p in self.places[len(start) :]]
+        start += [self.values[p] for p in self.places[len(start) :]]
         before = held(self._ran(self._copies(arrays)).layer)
         ran, result = self._went_back(arrays, self.move([g])[0], rate, updates=updates)
         end = [as_one(p.read(ran.layer)) for p in self.places]
@@ -387,23 +396,3 @@ class LayerCandidate(CandidateFunction):
 
 def _paths(names: Any) -> tuple[str, ...]:
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
-
-
-def _is_spread(a: np.ndarray) -> bool:
-    """Whether more than one axis is longer than 1."""
-    return len(_long(a.shape)) > 1
-
-
-def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)
-
-
-def _ambiguous(kind: type, values: dict[Place, np.ndarray]) -> ValueError:
-    names = ", ".join(f"{place.name} {a.shape}" for place, a in values.items())
-    most = next(iter(values.values())).ndim
-    firsts = [next(iter(values)), *[place for place, a in values.items() if a.ndim < most][:1]]
-    msg = (
-        f"`parameters` must say which arrays of {kind.__name__} are its parameters, for its result depends on {names}; "
-        f"such as parameters={tuple(place.name for place in firsts)}"
-    )
-    return ValueError(msg)

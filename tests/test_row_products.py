@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+import triconv
 from triconv import contractions
-from triconv.backends import BACKENDS, numpy_threads
+from triconv.backends import BACKENDS, numpy_backend, numpy_threads
 from triconv.geometry import Geometry
 from triconv.kernels import depthwise, row_products
 from triconv.kernels.target import changed, target_of
@@ -155,6 +156,29 @@ def test_openmp_says_how_many(monkeypatch, told, count):
     assert numpy_threads.count() == count
     monkeypatch.setenv("OMP_NUM_THREADS", "none")
     assert 1 <= numpy_threads.count() <= numpy_threads.MOST
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("bytes_", [4, 2**7, 2**10, 2**18])
+def test_an_array_in_c_order_has_its_elements(monkeypatch, four_threads, bytes_, last):
+    monkeypatch.setattr(numpy_backend, "BLOCK_BYTES", bytes_)
+    a = np.arange(2 * 5 * 7 * 6, dtype=np.float32).reshape(2, 5, 7, 6)
+    a = np.moveaxis(a, -1, 0)[:, :, None, ...] if last else a[::-1, 1:, :, ::2]
+    ordered = BACKENDS["numpy"].load().ordered(a)
+    assert ordered.flags.c_contiguous
+    np.testing.assert_array_equal(ordered, a)
+
+
+@pytest.mark.parametrize(("c", "k"), [(1, 1), (1, 2), (3, 2)])
+def test_channels_last_are_the_same_numbers(c, k):
+    rng, params = np.random.default_rng(0), {"padding": 1, "stride": (1, 2), "groups": 4, "algorithm": "depthwise"}
+    x, w = rng.integers(-3, 4, (3, 4 * c, 9, 8)).astype("f"), rng.integers(-3, 4, (4 * k, c, 3, 3)).astype("f")
+    y = triconv.conv(x, w, **params)
+    last, layout = [np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, y)], {"layout": "NHWC,OIHW->NHWC"}
+    np.testing.assert_array_equal(triconv.conv(last[0], w, **params, **layout), last[1])
+    gw = triconv.conv_weight_vjp(y, x, kernel_size=(3, 3), **params)
+    found = triconv.conv_weight_vjp(last[1], last[0], kernel_size=(3, 3), **params, **layout)
+    np.testing.assert_array_equal(found, gw)
 
 
 def test_what_the_standard_does_is_what_numpy_does():

@@ -405,7 +405,8 @@ def order_of(array: Array) -> str | None:
     strides: Sequence[Any] = array.stride() if hasattr(array, "stride") else getattr(array, "strides", ())
     if len(strides) < 4 or not (isinstance(strides[2], int) and isinstance(strides[-1], int)):
         return None
-    return "last" if strides[2] < strides[-1] else "first"
+    channels = 0 if array.shape[2] == 1 and array.shape[0] != 1 else 2  # the stride of an axis of length 1 says nothing
+    return "last" if strides[channels] < strides[-1] else "first"
 
 
 def permute_dims(a: Array, order: Sequence[int], xp: Any) -> Array:

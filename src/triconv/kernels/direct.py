@@ -70,7 +70,8 @@ def schedules(problem: Problem, _target: Target) -> Iterator[Schedule]:
 
 
 def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
-    """One product per tap, each added to the result: read, padded, added and written."""
+    """One product per tap, each added to the result: read, padded, added and written; one tap, little else than read."""
     kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
-    moved = 4 * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
+    passes = 4 if target.compiled or problem.taps > 1 else 2
+    moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
     return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps)

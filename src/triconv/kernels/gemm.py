@@ -315,7 +315,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     if schedule.form == SPMD or patches.are_apart(view.geometry):
         amount = view.padded_multiply_adds * (1 + target.ramp / view.k) * (1 + target.ramp / (view.c * view.taps))
         temporary = min(2 * problem.bytes_of["x"], 4 * target.row_bytes) + 2 * problem.bytes_of["w"]
-        return Cost("matrix", amount, problem.bytes_of["x"], temporary, 16)
+        # samples and positions are one axis of the product: called one by one, both arrays are copied for that
+        copied = ("x", "g") if problem.n > 1 and not target.compiled else ("x",)
+        return Cost("matrix", amount, sum(problem.bytes_of[role] for role in copied), temporary, 16)
     amount, moved, most = 0.0, 0.0, 0.0
     passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
     for geometry, count, how in schedule.counted():

@@ -19,7 +19,7 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.base import Standard, order_of, permute_dims
 from triconv.geometry import Geometry
 from triconv.kernels import polyphase
 from triconv.kernels.problem import Problem
@@ -86,6 +86,7 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
         return permute_dims(y, (0, front + 1, front, *range(1, front), front + 2), lib.xp)
 
     parts = iter([phase.geometry for phase, _ in schedule.by_phases()])
+    x = _channels_first(x, lib)
     return polyphase.conv(one_phase, x, w, schedule, lib, lambda w, _, lib: _matrix(w, next(parts), lib))
 
 
@@ -111,7 +112,12 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
         order = (0, first, gw.ndim - 1, *range(1, first), *range(first + 1, gw.ndim - 1))
         return permute_dims(gw, order, lib.xp)
 
-    return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
+    return polyphase.conv_weight_vjp(one_phase, _channels_first(g, lib), _channels_first(x, lib), schedule, lib)
+
+
+def _channels_first(a: Array, lib: Standard) -> Array:
+    """The array, copied once if its channels stand last: each tap would read rows of it element by element."""
+    return lib.ordered(a) if order_of(a) == "last" else a
 
 
 def _unfold(x: Array, rows: Rows, lib: Standard) -> Array:

@@ -53,8 +53,10 @@ class VendorModel(NamedTuple):
     volume: float = 1.0  # three axes
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
     patches: float = 1.0  # kernels no longer than the stride, channels first
-    # its transposed convolution with a stride: of windows that do not overlap; and of three axes, or with groups there
+    # its transposed convolution with a stride: of windows that do not overlap, where the result has few channels (oneDNN
+    # computes `vector` of them at once, however few there are); and of three axes, or with groups there
     transposed_patches: float = 1.0
+    vector: int = 16
     transposed_volume: float = 1.0
     groups: float = 1.0  # groups
     line_groups: float = 1.0  # groups along one axis
@@ -62,7 +64,12 @@ class VendorModel(NamedTuple):
     long_depthwise: float = 1.0
     depthwise_taps: int = 100
     narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
-    depthwise_weight_vjp: float = 1.0  # weight VJPs of groups with one input channel
+    # weight VJPs of groups with one input channel: with channels first, and last, where oneDNN has a kernel for them; and of
+    # groups with less than `narrow_channels` along two and more axes without a stride, channels first
+    depthwise_weight_vjp: float = 1.0
+    last_depthwise_weight_vjp: float = 1.0
+    narrow_weight_vjp: float = 1.0
+    narrow_channels: int = 8
     dilated_weight_vjp: float = 1.0  # weight VJPs with dilated taps or groups
     double: float = 1.0  # elements of eight bytes
     # whether kernels of many taps sum over the taps too; their weight VJPs are slow, at as many places as there are taps
@@ -199,7 +206,7 @@ XLA_CPU = VendorModel(
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,
-    depthwise_weight_vjp=35.0, double=2.5, operations=2,
+    depthwise_weight_vjp=35.0, last_depthwise_weight_vjp=10.0, narrow_weight_vjp=6.0, double=2.5, operations=2,
 )  # fmt: skip
 CUDNN = VendorModel(channels=4.0, groups=16.0, dilated_weight_vjp=16.0)
 

@@ -172,12 +172,17 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
         in_patches = has_stride and patches.are_apart(schedule.geometry)
-        amount *= model.transposed_patches if in_patches else model.transposed_volume if ndim > 2 else 1
+        channels = problem.c if problem.contraction == "conv_input_vjp" else problem.k
+        of_patches = max(1, min(model.transposed_patches, model.vector / channels))
+        amount *= of_patches if in_patches else model.transposed_volume if ndim > 2 else 1
     amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1:
         few = 1 + model.narrow_groups * min(1, 16 / min(problem.c, problem.k))
-        is_depthwise = is_weight_vjp and problem.c == 1 and model.depthwise_weight_vjp > 1
-        amount *= model.groups * (model.depthwise_weight_vjp if is_depthwise else few)
+        if is_weight_vjp and problem.c == 1:
+            few = model.last_depthwise_weight_vjp if is_last else model.depthwise_weight_vjp
+        elif is_weight_vjp and problem.c < model.narrow_channels and ndim > 1 and not (is_last or has_stride):
+            few *= model.narrow_weight_vjp
+        amount *= model.groups * few
         amount *= model.line_groups if ndim == 1 else 1
         is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1

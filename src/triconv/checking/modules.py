@@ -10,6 +10,8 @@ import numpy as np
 
 from triconv.backends import to_numpy
 from triconv.checking.candidate import OwnArray
+from triconv.geometry.integers import one_per_axis
+from triconv.geometry.padding import resolve_padding
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -143,7 +145,7 @@ def _linen(module: Any, shapes: Shapes, args: tuple[Any, ...], variables: Any = 
     def apply(x: Sequence[Any], parameters: Any, **keywords: Any) -> Any:
         return module.apply({**rest, "params": parameters}, *x, *args, **keywords)
 
-    return _of_tree(variables.get("params", {}), apply, shapes, _flax_parameters(module, len(shapes[0])))
+    return _of_tree(variables.get("params", {}), apply, shapes, _flax_parameters(module, shapes[0]))
 
 
 def _nnx(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
@@ -154,21 +156,25 @@ def _nnx(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
     def apply(x: Sequence[Any], parameters: Any, **keywords: Any) -> Any:
         return nnx.merge(graph, parameters, rest)(*x, *args, **keywords)
 
-    return _of_tree(parameters, apply, shapes, _flax_parameters(module, len(shapes[0])))
+    return _of_tree(parameters, apply, shapes, _flax_parameters(module, shapes[0]))
 
 
-def _flax_parameters(module: Any, ndim: int) -> dict[str, Any]:
+def _flax_parameters(module: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the parameters of an operator that a convolution of flax has."""
     if type(module).__name__ != "Conv" or not hasattr(module, "kernel_dilation"):
         return {}
-    spatial = {3: "W", 4: "HW", 5: "DHW"}.get(ndim)
-    if spatial is None:
+    spatial = {3: "W", 4: "HW", 5: "DHW"}.get(len(shape))
+    if spatial is None or str(module.padding).upper() in ("CIRCULAR", "REFLECT"):
         return {}
-    padding = module.padding
+    n = len(spatial)
+    stride, dilation = (
+        one_per_axis(1 if given is None else given, n, "stride") for given in (module.strides, module.kernel_dilation)
+    )
+    kernel = one_per_axis(module.kernel_size, n, "kernel_size")
     return {
-        "stride": 1 if module.strides is None else module.strides,
-        "padding": padding if isinstance(padding, (str, int)) else tuple(padding),
-        "dilation": 1 if module.kernel_dilation is None else module.kernel_dilation,
+        "stride": stride,
+        "padding": resolve_padding(module.padding, shape[1:-1], kernel[:n], stride, dilation, (1,) * n),
+        "dilation": dilation,
         "groups": module.feature_group_count,
         "layout": f"N{spatial}C,{spatial}IO->N{spatial}C",
     }

@@ -209,3 +209,23 @@ def test_a_file_that_does_not_run_names_its_line(tmp_path, capsys):
     (tmp_path / "zero.py").write_text("x = 1\ny = x / 0\n")
     assert main.main(["check", f"{tmp_path}/zero.py:f", "--like", "conv2d", *SHAPES]) == 2
     assert "ZeroDivisionError: division by zero, line 2" in capsys.readouterr().err
+
+
+RAISES = """
+import numpy as np
+
+def helper(x):
+    raise IndexError("no such channel")
+
+def conv(x, w):
+    return helper(x)
+"""
+
+
+def test_what_a_candidate_raises_comes_with_its_line_and_whole(tmp_path, capsys):
+    (tmp_path / "raising.py").write_text(RAISES)
+    assert main.main(["check", f"{tmp_path}/raising.py:conv", "--like", "conv2d", *SHAPES]) == 2
+    printed = capsys.readouterr()
+    assert "IndexError: no such channel (raising.py:5, in helper)" in printed.err
+    assert 'raising.py", line 8, in conv' in printed.out
+    assert "return helper(x)" in printed.out

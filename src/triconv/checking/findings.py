@@ -15,10 +15,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class CaughtException:
-    """The type and the first line of an exception."""
+    """The type and the first line of an exception, where the user's own code raised it, and its traceback from there."""
 
     type: str
     message: str
+    where: str = field(default="", compare=False)
+    traceback: str = field(default="", compare=False, repr=False)
 
 
 # ---- answers that are right

@@ -14,6 +14,7 @@ from triconv.checking.protocol import WRONG
 from triconv.checking.report_data import ReportData, ReportRow
 from triconv.checking.text_report import (
     PROGRAM,
+    RAISED,
     data,
     error_over_bound,
     made_with,
@@ -191,6 +192,8 @@ def _section(row: ReportRow) -> str:
 def _rest(report: ReportData) -> str:
     """Return the witnesses, the program that shows it, and the versions."""
     parts = []
+    if report.traceback:
+        parts.append(f"<h2>{RAISED}</h2>\n<pre>{_escape(report.traceback)}</pre>\n")
     if report.witnesses:
         items = "".join(f"<li>{_escape(witness)}</li>" for witness in report.witnesses)
         parts.append(f"<h2>Witnesses</h2>\n<ul>{items}</ul>\n")

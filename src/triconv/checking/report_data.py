@@ -7,7 +7,7 @@ from typing import Any
 
 from triconv.checking import wording
 from triconv.checking.causes import Cause
-from triconv.checking.findings import Evidence, Finding, OracleResult, SentBetweenDevices
+from triconv.checking.findings import Evidence, Finding, OracleResult, Raised, SentBetweenDevices
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Proof, Question, Verdict
 
 
@@ -123,6 +123,12 @@ class ReportData:
     def first_failed(self) -> ReportRow | None:
         """The first wrong row that has evidence."""
         return next((row for row in self.rows if row.verdict == WRONG and row.evidence is not None), None)
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the first answer that is an exception, from the user's own code on; "" if there is none."""
+        raised = (row.finding.exception for row in self.rows if isinstance(row.finding, Raised))
+        return next((exception.traceback for exception in raised if exception.traceback), "")
 
     @property
     def summary(self) -> str:

@@ -18,6 +18,7 @@ from triconv.checking.report_data import ReportData, ReportRow
 STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", UNSUPPORTED: "dim"}
 WIDTH = 120
 MOST_TAPS = 6
+RAISED = "What the candidate raised:"
 PROGRAM = "A program that shows it, without triconv:"
 # a candidate's own error message may come with colours
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~])?")
@@ -38,6 +39,9 @@ def show(report: ReportData, console: Console) -> None:
     """Print the title, the table, where it is wrong, the witnesses, the program that shows it, and the verdict."""
     _print(console, title(report), "bold")
     console.print(_table(report))
+    if report.traceback:
+        _print(console, RAISED, "bold")
+        _print(console, report.traceback)
     failed = report.first_failed
     if failed is not None:
         _print(console, f"{failed.what}:", "bold")

@@ -226,8 +226,8 @@ def collectives(found: tuple[Collective, ...]) -> str:
 
 
 def exception(caught: CaughtException) -> str:
-    """Return the type and the message of an exception."""
-    return f"{caught.type}: {caught.message}"
+    """Return the type and the message of an exception, and where it was raised."""
+    return f"{caught.type}: {caught.message}" + (f" ({caught.where})" if caught.where else "")
 
 
 def _line(degree: int | None, part: float) -> str:

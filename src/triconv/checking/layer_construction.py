@@ -23,6 +23,7 @@ OUT_CHANNELS = {
 }  # fmt: skip
 KERNEL_SIZE = {
     "kernelsize",
+    "kernalsize",
     "filtersize",
     "ksize",
     "size",

@@ -14,8 +14,8 @@ LONGEST = 300
 FOREIGN = tuple(
     str(Path(folder).resolve())
     for folder in (
-        Path(__file__).parents[1],
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        str(Path(__file__).parents[1]),
+        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
     )
 )
 

@@ -433,6 +433,7 @@ class FunctionCheck:
         if worst is not None:
             return worst
         if not lines:
+            ask(self._draw(rng, None), self._cotangent(rng))  # which says so where there is no such derivative
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(math.nan, math.nan))
         return self._right(question)
 

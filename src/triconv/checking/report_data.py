@@ -8,7 +8,7 @@ from typing import Any
 from triconv.checking import wording
 from triconv.checking.causes import Cause
 from triconv.checking.findings import Evidence, Finding, OracleResult, Raised, SentBetweenDevices
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Proof, Question, Verdict
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,9 @@ class ReportData:
             asked=sum(row.verdict == RIGHT for row in self.rows),
             first=row.what if row is not None else "",
             first_detail=row.detail if row is not None else "",
+            unjudged=tuple(
+                row.what for row in self.rows if row.question.kind == Kind.VJP and row.verdict == UNSUPPORTED
+            ),
         )
 
     @property

@@ -178,7 +178,16 @@ def compared(candidate: str, like: str) -> str:
     return f"{candidate} like {like}" if like else f"{candidate}, its derivatives against its own values"
 
 
-def summary(verdict: Verdict, candidate: str, like: str, *, asked: int, first: str = "", first_detail: str = "") -> str:
+def summary(
+    verdict: Verdict,
+    candidate: str,
+    like: str,
+    *,
+    asked: int,
+    first: str = "",
+    first_detail: str = "",
+    unjudged: tuple[str, ...] = (),
+) -> str:
     """Return the verdict in one sentence.
 
     Parameters
@@ -191,11 +200,14 @@ def summary(verdict: Verdict, candidate: str, like: str, *, asked: int, first: s
         Number of right answers.
     first, first_detail : str
         The first question with this verdict, and its detail.
+    unjudged : tuple of str
+        The gradients that the candidate does not give.
     """
     if verdict == RIGHT:
+        without = f"; it gives no {', no '.join(unjudged)}" if unjudged else ""
         if not like:
-            return f"right: the derivatives of {candidate} are those of its values ({asked} questions)"
-        return f"right: {candidate} computes what {like} does ({asked} questions)"
+            return f"right: the derivatives of {candidate} are those of its values ({asked} questions{without})"
+        return f"right: {candidate} computes what {like} does ({asked} questions{without})"
     if not first:
         return f"{verdict}: {candidate}: nothing could be asked"
     return f"{verdict}: {candidate}, {first}" + (f": {first_detail}" if first_detail else "")

@@ -282,9 +282,9 @@ def test_a_hypothesis_is_found(hypothesis, alone):
         return saved[g.tobytes()]
 
     problem = ConvolutionProblem.of(c.like, c.shapes, c.params)
-    for arrays in drawn_data.draw(problem, "float32", 0, None)[1:]:
-        primals = [arrays.primals[role].astype(np.float32) for role in ("x", "w", "bias")]
-        saved[arrays.g.astype(np.float32).tobytes()] = primals
+    for arrays in drawn_data.draw(problem, "float64", 0, None)[1:]:
+        primals = [arrays.primals[role].astype(np.float64) for role in ("x", "w", "bias")]
+        saved[arrays.g.astype(np.float64).tobytes()] = primals
     rules = triconv.Rules(forward, input_vjp, weight_vjp, c.bias_vjp)
     report = triconv.check(rules, c.like, *c.shapes, framework="numpy", **c.params)
     row = next(row for row in report.rows if row.verdict == "wrong")

@@ -5,9 +5,16 @@ Oracles that know nothing of the kernels, bounds instead of tolerances, cases wi
 `triconv.check` compares a function with a convolution of triconv: its value, every VJP, the JVP, second order, `vmap`, `jit`,
 whether two runs give the same bits, and how far a NaN or an infinity spreads. It takes
 
-- JAX functions (`custom_vjp`, `custom_jvp`, Pallas kernels),
-- torch functions, modules and autograd functions,
-- NumPy functions, with their derivatives as `triconv.Rules`.
+- JAX functions (`custom_vjp`, `custom_jvp`, Pallas kernels), and modules of flax and equinox,
+- torch functions, modules with their own weights, and autograd functions (the class, or its `apply`),
+- NumPy functions with their derivatives: a pair ``(forward, backward)`` whose forward may return ``(y, cache)``, or
+  `triconv.Rules`,
+- layer objects with a forward and a backward. Their parameters are found by changing them, their gradients in what the
+  backward returns, in the attributes that it changes, or in the update that it makes.
+
+What it is compared with is an operator of triconv, any function of the same arrays, or, in `triconv.gradcheck` and where `like`
+is left out, its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, departures that are meant
+`meant=("batch averaged",)`.
 
 No tolerance has to be tuned. On integers every right algorithm agrees bit for bit; on random data the difference stays within
 a proved bound. The verdict "imprecise" is for a result that is right with fewer bits than its dtype has, as with TF32.
@@ -77,6 +84,18 @@ From the shell
 With the function in a file ``mine.py``::
 
     triconv check mine.py:conv --like conv2d --shape 2,1,4,4 --shape 2,1,2,2 --stride 2 --html report.html
+    triconv check layers.py:conv_forward,conv_backward --like conv2d --shape 2,3,8,8 --shape 4,3,3,3 --args '{"stride": 1}'
+    triconv check "layers.py:Conv(3, 4, 3)" --like conv2d --shape 2,3,8,8
+    triconv gradcheck layers.py:relu_forward,relu_backward --shape 3,4
+
+What follows the colon is any expression. Options may stand in a pyproject.toml beside the file::
+
+    [tool.triconv]
+    like = "conv2d"
+    shape = [[2, 3, 8, 8], [4, 3, 3, 3]]
+
+    [tool.triconv.targets."layers.py:conv_forward,conv_backward"]
+    args = { stride = 1 }
 
 The exit status is 0 for right, 1 for wrong or imprecise, and 2 if the function could not be checked. The last lines printed
 are those of the summary. With ``--mesh`` and ``--spec`` the arrays are sharded over devices; see `triconv.jax`.

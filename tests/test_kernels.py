@@ -352,6 +352,7 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 256, 56, 56), (64, 256, 1, 1), {}, "gemm"),
         ("conv_weight_vjp", (8, 256, 56, 56), (64, 256, 1, 1), {}, "gemm"),
+        ("conv_weight_vjp", (4, 64, 32, 32), (64, 64, 3, 3), {"padding": 1}, "vendor"),
         ("conv_weight_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv_input_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv", (8, 192, 28, 28), (192, 1, 7, 7), {"padding": 3, "groups": 192}, "depthwise"),

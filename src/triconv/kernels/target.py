@@ -50,6 +50,8 @@ class VendorModel(NamedTuple):
     weight_vjp: float = 1.0  # weight VJPs of two and more axes
     # the same of channels last, divided by the taps: each is one position, and a few positions leave most of its loops idle
     last_weight_vjp: float = 1.0
+    # bytes of x and g up to which a weight VJP of channels last is no slower than others: its copies of both stay in cache
+    last_weight_vjp_bytes: int = 0
     volume: float = 1.0  # three axes
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
     patches: float = 1.0  # kernels no longer than the stride, channels first
@@ -202,7 +204,7 @@ class Target:
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
-    volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,

@@ -19,7 +19,7 @@ from triconv.geometry import Geometry, Pads
 from triconv.kernels import patches, polyphase
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, few_phases
-from triconv.kernels.target import Target
+from triconv.kernels.target import Target, VendorModel
 
 Array = Any
 
@@ -162,8 +162,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
-        few = model.last_weight_vjp / view.taps if is_last else 1
-        amount *= max(model.weight_vjp, few) if is_weight_vjp else 1
+        amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
     amount *= model.volume if ndim > 2 else 1
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
@@ -193,3 +192,11 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = model.copies * sum(view.bytes_of[role] for role in first)
     calls = 1 if schedule.form != BY_PHASES else view.phases
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls)
+
+
+def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:
+    """By which a weight VJP of two and more axes takes longer than a convolution."""
+    if view.orders[0] != "last":
+        return model.weight_vjp
+    is_cached = view.bytes_of["x"] + view.bytes_of["g"] <= model.last_weight_vjp_bytes
+    return max(1.0 if is_cached else model.weight_vjp, model.last_weight_vjp / view.taps)

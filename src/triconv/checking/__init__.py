@@ -12,9 +12,9 @@ whether two runs give the same bits, and how far a NaN or an infinity spreads. I
 - layer objects with a forward and a backward. Their parameters are found by changing them, their gradients in what the
   backward returns, in the attributes that it changes, or in the update that it makes.
 
-What it is compared with is an operator of triconv, any function of the same arrays, or, in `triconv.gradcheck` and where `like`
-is left out, its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, departures that are meant
-`meant=("batch averaged",)`.
+It is compared with an operator of triconv, with any function of the same arrays, or, in `triconv.gradcheck` and where `like` is
+left out, with its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, departures that are
+meant ``meant=("batch averaged",)``.
 
 No tolerance has to be tuned. On integers every right algorithm agrees bit for bit; on random data the difference stays within
 a proved bound. The verdict "imprecise" is for a result that is right with fewer bits than its dtype has, as with TF32.

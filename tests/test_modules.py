@@ -229,3 +229,16 @@ def test_what_a_candidate_raises_comes_with_its_line_and_whole(tmp_path, capsys)
     assert "IndexError: no such channel (raising.py:5, in helper)" in printed.err
     assert 'raising.py", line 8, in conv' in printed.out
     assert "return helper(x)" in printed.out
+
+
+def test_what_to_pass_instead(torch):
+    with pytest.raises(TypeError, match=r"must be a module, such as Conv2d\(...\), got the class Conv2d"):
+        triconv.check(torch.nn.Conv2d, triconv.conv2d, (2, 3, 6, 7), (4, 3, 3, 3))
+
+    class Tensor:
+        def __init__(self, data):
+            self.data = data
+
+    report = triconv.check(lambda x, w: Tensor(triconv.conv2d(x, w)), triconv.conv2d, (2, 3, 6, 7), (4, 3, 3, 3))
+    assert report.verdict == "unchecked"
+    assert "returned a Tensor, which is no array: return its .data" in report.summary

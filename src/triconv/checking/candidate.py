@@ -16,7 +16,7 @@ import numpy as np
 from triconv.backends import to_numpy
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.exception_text import caught
-from triconv.checking.findings import Ability, NotSupported, Reason
+from triconv.checking.findings import Ability, NoArray, NotSupported, Reason
 from triconv.checking.unsupported import Unsupported, is_unsupported
 
 Array = Any
@@ -198,6 +198,12 @@ def as_numpy(result: Any) -> np.ndarray | None:
     except Exception:  # noqa: BLE001
         return None
     return array if array.dtype.kind in "iufc" or array.dtype.name == "bfloat16" else None
+
+
+def no_array(result: Any) -> NoArray:
+    """What to say of a result that is no array, and which attribute of it is one: a tape wraps its arrays."""
+    names = (name for name in ("data", "value", "array", "numpy") if as_numpy(getattr(result, name, None)) is not None)
+    return NoArray(type(result).__name__, next(names, ""))
 
 
 def _alone(result: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from triconv.backends import BACKENDS
 from triconv.checking import framework_detection, modules
-from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded
+from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded, no_array
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.jax_candidate import JaxCandidate
 from triconv.checking.layers import LayerCandidate, construct, is_layer, is_layer_class
@@ -34,6 +34,7 @@ __all__ = [
     "as_numpy",
     "framework_of",
     "guarded",
+    "no_array",
 ]
 
 
@@ -171,6 +172,10 @@ def as_candidate(
         If there is no such framework, or it is not installed.
     """
     candidate = _unwrapped(candidate)
+    if modules.is_class(candidate):
+        name = candidate.__name__
+        msg = f"`candidate` must be a module, such as {name}(...), got the class {name}; args= are for its call, not for this"
+        raise TypeError(msg)
     if is_layer_class(candidate):
         candidate = construct(candidate, as_arguments(args), keywords, shapes, params or {})
         args, keywords = (), {}

@@ -203,9 +203,10 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class NoArray:
-    """The candidate returned something of this type, which is no array."""
+    """The candidate returned something of this type, which is no array; `attribute` of it is one."""
 
     type: str
+    attribute: str = ""
 
 
 class Reason(PlainEnum):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.checking import directional, function_causes
-from triconv.checking.candidates import CandidateFunction, Unsupported, as_numpy, guarded
+from triconv.checking.candidates import CandidateFunction, Unsupported, as_numpy, guarded, no_array
 from triconv.checking.causes import Cause
 from triconv.checking.directional import Derivative
 from triconv.checking.dtypes import BITS, COMPLEX
@@ -26,7 +26,6 @@ from triconv.checking.findings import (
     Evidence,
     FewerBits,
     Level,
-    NoArray,
     NotFinite,
     NotRepeatable,
     Raised,
@@ -271,7 +270,7 @@ class FunctionCheck:
         """Return a result as an array of double precision."""
         result = as_numpy(_scalar(raw))
         if result is None:
-            raise _WrongForm(ReportRow(Question(Kind.VALUE), UNCHECKED, Proof.NO_ARRAY, NoArray(type(raw).__name__)))
+            raise _WrongForm(ReportRow(Question(Kind.VALUE), UNCHECKED, Proof.NO_ARRAY, no_array(raw)))
         return result.astype(np.complex128 if result.dtype.kind == "c" else np.float64)
 
     def _points(self, n: int) -> Iterator[Point]:

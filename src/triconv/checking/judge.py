@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking import definition, drawn_data, rounding
-from triconv.checking.candidates import Unsupported, as_numpy
+from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
@@ -19,7 +19,6 @@ from triconv.checking.findings import (
     DoesNotReach,
     EqualOnIntegers,
     Evidence,
-    NoArray,
     NotFinite,
     NotRepeatable,
     NotSupported,
@@ -95,7 +94,7 @@ def judge(context: CheckContext, probe: Probe) -> ReportRow:
             return ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem)))
         result = as_numpy(raw)
         if result is None:
-            return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, NoArray(type(raw).__name__))
+            return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, no_array(raw))
         results[name] = result
         if question.tensor == "bias" and _kept_axes(result.shape, _shape(context, probe)):
             other_shape = result.shape

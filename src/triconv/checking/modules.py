@@ -55,6 +55,14 @@ def kind_of(candidate: Any) -> str:
     return ""
 
 
+def is_class(candidate: Any) -> bool:
+    """Whether it is the class of a module, not a module."""
+    names = [(base.__module__, base.__qualname__) for base in getattr(candidate, "__mro__", ())]
+    return isinstance(candidate, type) and any(
+        name == "Module" and module.startswith(("torch.nn.", "equinox.", "flax.")) for module, name in names
+    )
+
+
 def is_bound(candidate: Any) -> bool:
     """Whether it is a flax module with its variables."""
     return isinstance(candidate, (tuple, list)) and len(candidate) == 2 and kind_of(candidate[0]) == "linen"

@@ -149,8 +149,9 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             )
         case Raised(caught, again):
             return f"the candidate raised{', asked again:' if again else ''} {exception(caught)}"
-        case NoArray(type_):
-            return f"the candidate returned a {type_}, which is no array"
+        case NoArray(type_, attribute):
+            instead = f": return its .{attribute}, and give (forward, backward) if its derivatives are asked of a tape"
+            return f"the candidate returned a {type_}, which is no array{instead if attribute else ''}"
         case NotSupported():
             return _not_supported(finding)
         case NoDerivative():

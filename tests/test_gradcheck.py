@@ -149,9 +149,9 @@ def test_a_broken_pair_is_wrong(name):
 
 
 def test_an_element_of_a_large_array_is_found_by_bisection(monkeypatch):
-    from triconv.checking import function_check
+    from triconv.checking import function_location
 
-    monkeypatch.setattr(function_check, "SECONDS_TO_LOCATE", 0.0)
+    monkeypatch.setattr(function_location, "SECONDS", 0.0)
 
     def backward(g, x):
         gx = 2 * g * x

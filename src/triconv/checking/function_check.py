@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +35,8 @@ from triconv.checking.findings import (
     WrongElements,
     WrongShape,
 )
+from triconv.checking.function_location import locate, real_sum
+from triconv.checking.function_points import ROUNDS, FunctionPoints, Point
 from triconv.checking.protocol import (
     IMPRECISE,
     RIGHT,
@@ -52,35 +53,13 @@ from triconv.checking.report_data import ReportRow
 
 Arrays = Sequence[np.ndarray]
 
-LEVELS = {53: (20, 13, 8, 5, 3), 24: (8, 5, 3, 2)}
-"""Bits of the random coordinates, by the bits of the significand: many keep a line on one side of every kink, few keep the
-values of a polynomial of high degree exact."""
-DEEP = 8
-"""Bits of the coordinates up to which degrees above 2 are tried."""
-ROUNDS = 3
-"""Random directions per array."""
-MOST_DIRECTION = 32
-SECONDS_TO_LOCATE = 3.0
-"""Time that finding every wrong element may take; beyond, one is found by bisection."""
+Truth = Callable[[Point, np.ndarray, Arrays], tuple[directional.Values, np.ndarray]]
+"""For a point, a cotangent and a direction: the values along the line, and the weights of their sum."""
+
 UNSEEN = 2.0**-30
 """Derivative of a unit step, over the value, that the values of a line need not show."""
 SINGLE = 2.0**-16
 """Largest difference of two results in single precision, over the largest element."""
-WORTH = 0.5
-"""Part of the elements that must be polynomials on a piece for their proof to count."""
-
-
-class Point(NamedTuple):
-    """A base point, the step along lines through it, and whether lines through it are polynomials."""
-
-    arrays: list[np.ndarray]
-    step: float
-    nodes: tuple[int, ...]
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether derivatives are exact here."""
-        return bool(self.nodes)
 
 
 @dataclass
@@ -112,8 +91,10 @@ class FunctionCheck:
     dtype: str
     seed: int = 0
     user_arrays: list[np.ndarray] | None = None
-    levels: list[Point] = field(default_factory=list)
     result_shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.points = FunctionPoints(self.shapes, self.dtype, self.seed, self.user_arrays)
 
     def rows(self, on_progress: Callable[[Question], Any]) -> Iterator[ReportRow]:
         """Yield the row of every question."""
@@ -190,80 +171,22 @@ class FunctionCheck:
     def _first_value(self) -> np.ndarray | ReportRow:
         """Find out where the function is defined and where its lines are polynomials; return a value there."""
         question = Question(Kind.VALUE)
-        bits = BITS[self.dtype]
-        levels = LEVELS[53] if bits == 53 else LEVELS[24]
-        value: Any = None
-        for draw in (self._signed, self._positive):
+        value = np.zeros(0)
+        for self.points.is_positive in (False, True):
             try:
-                value = self._array(self.candidate.value(draw(np.random.default_rng(self.seed), None)))
+                value = self._array(self.candidate.value(self.points.draw(np.random.default_rng(self.seed), None)))
             except _WrongForm as wrong:
                 return wrong.row
-            except Exception as problem:  # noqa: BLE001
+            except Exception as problem:  # noqa: BLE001 (whatever the candidate raises is reported)
                 return ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem)))
-            self._draw = draw
             if np.isfinite(value).all():
-                break
-        else:
-            return ReportRow(question, UNCHECKED, Proof.NOT_FINITE, NotFinite(int((~np.isfinite(value)).sum())))
-        rng = np.random.default_rng(self.seed)
-        best, most = None, 0.0
-        for b in levels:
-            step = 2.0 ** (2 - b)
-            base, along = self._draw(rng, b), self._direction(rng, b)
-            nodes = directional.NODES if b <= DEEP else directional.NODES[:1]
-            line = directional.polynomial(self._along(base, along), step, nodes, bits)
-            part = float(line.is_exact.mean()) if line.value.size else 1.0
-            if part > most:
-                best, most = (b, (line.nodes,)), part
-            if part == 1:
-                break
-        self.level, self.part = (best if most >= WORTH else None), most
-        return value
+                self.points.find_level(self._along)
+                return value
+        return ReportRow(question, UNCHECKED, Proof.NOT_FINITE, NotFinite(int((~np.isfinite(value)).sum())))
 
-    def _signed(self, rng: np.random.Generator, b: int | None) -> list[np.ndarray]:
-        return [self._coordinates(rng, shape, b, n) for n, shape in enumerate(self.shapes)]
-
-    def _positive(self, rng: np.random.Generator, b: int | None) -> list[np.ndarray]:
-        return [np.abs(a) + 2.0 ** (2 - (b or 20)) for a in self._signed(rng, b)]
-
-    def _coordinates(self, rng: np.random.Generator, shape: tuple[int, ...], b: int | None, n: int) -> np.ndarray:
-        """Random numbers of size 4 and less, or the user's, with so many bits; None for all of the dtype's."""
-        if self.user_arrays is not None:
-            a = self.user_arrays[n].astype(np.complex128 if self.dtype in COMPLEX else np.float64)
-            if b is None:
-                return a
-            unit = 2.0 ** (2 - b)
-            return np.rint(a / unit) * unit
-        draw = (
-            (lambda: rng.standard_normal(shape))
-            if b is None
-            else (lambda: rng.integers(-(2**b), 2**b + 1, shape) * 2.0 ** (2 - b))
-        )
-        a = draw()
-        if self.dtype in COMPLEX:
-            a = a + 1j * draw()
-        # what the library's dtype cannot hold would be another point for the candidate than for the values
-        return (
-            np.asarray(a).astype(self.dtype).astype(a.dtype)
-            if b is None and self.dtype != "bfloat16"
-            else np.asarray(a)
-        )
-
-    def _direction(self, rng: np.random.Generator, b: int | None, only: int | None = None) -> list[np.ndarray]:
-        """Whole numbers, or normal ones where lines are not exact; zeros but for one array, if it is named."""
-        most = _size_of_direction(b)
-
-        def draw(shape: tuple[int, ...]) -> np.ndarray:
-            if b is None:
-                return rng.standard_normal(shape)
-            return rng.integers(-most, most + 1, shape).astype(np.float64)
-
-        drawn = [draw(s) + 1j * draw(s) if self.dtype in COMPLEX else draw(s) for s in self.shapes]
-        return [v if only in (None, n) else np.zeros_like(v) for n, v in enumerate(drawn)]
-
-    def _along(self, base: Arrays, along: Arrays, reference: CandidateFunction | None = None) -> directional.Values:
+    def _along(self, base: Arrays, along: Arrays) -> directional.Values:
         """The values of the truth along a line, flattened."""
-        function = reference or self.reference or self.candidate
+        function = self.reference or self.candidate
         return lambda t: self._array(function.value([a + t * v for a, v in zip(base, along, strict=True)])).ravel()
 
     def _array(self, raw: Any) -> np.ndarray:
@@ -273,16 +196,6 @@ class FunctionCheck:
             raise _WrongForm(ReportRow(Question(Kind.VALUE), UNCHECKED, Proof.NO_ARRAY, no_array(raw)))
         return result.astype(np.complex128 if result.dtype.kind == "c" else np.float64)
 
-    def _points(self, n: int) -> Iterator[Point]:
-        """The base points of a question: exact ones, and where not all lines are polynomials, others."""
-        rng = np.random.default_rng([self.seed, n])
-        if self.level is not None:
-            b, nodes = self.level
-            for _ in range(ROUNDS):
-                yield Point(self._draw(rng, b), 2.0 ** (2 - b), nodes)
-        if self.level is None or self.part < 1:
-            yield Point(self._draw(rng, None), 1.0, ())
-
     def _derivative(self, point: Point, values: directional.Values) -> Derivative:
         if point.is_exact:
             return directional.polynomial(values, point.step, point.nodes, BITS[self.dtype])
@@ -290,23 +203,22 @@ class FunctionCheck:
 
     def _value_row(self) -> ReportRow:
         question = Question(Kind.VALUE)
-        degree = None if self.level is None else max(self.level[1]) - 3
         if self.reference is None:
-            proof = Proof.EXACT if self.part == 1 else Proof.NUMERICAL
-            return ReportRow(question, RIGHT, proof, ShapeOfLine(degree, self.part))
+            proof = Proof.EXACT if self.points.part == 1 else Proof.NUMERICAL
+            return ReportRow(question, RIGHT, proof, ShapeOfLine(self.points.degree, self.points.part))
         return self._judged(question, lambda: self._same_value(question, self.candidate.value))
 
     def _same_value(self, question: Question, ask: Callable[[Arrays], Any]) -> ReportRow:
         """Return the row for a value that must be the truth's."""
         rng = np.random.default_rng(self.seed)
         function = self.reference or self.candidate
-        points = [self._draw(rng, self.level[0])] if self.level is not None else []
-        for number, arrays in enumerate([*points, self._draw(rng, None)]):
+        points = [self.points.draw(rng, self.points.bits)] if self.points.bits is not None else []
+        for number, arrays in enumerate([*points, self.points.draw(rng, None)]):
             right = self._array(function.value(arrays))
             found = self._array(guarded(ask, self.dtype, right.ndim)(arrays))
             if found.shape != right.shape:
                 return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(right.shape, found.shape), cause=Cause.SHAPE)
-            is_exact = number < len(points) and self.part == 1
+            is_exact = number < len(points) and self.points.part == 1
             allowed = 0.0 if is_exact else self._tolerance * float(np.abs(right).max(initial=0))
             wrong = ~(np.abs(found - right) <= allowed)
             if is_exact and wrong.any():  # an algorithm that rounds, such as an FFT
@@ -320,11 +232,11 @@ class FunctionCheck:
                     bits = FewerBits(Level.FLOAT32, int(-np.log2(off)), BITS[self.dtype])
                     return ReportRow(question, IMPRECISE, Proof.PRECISION, bits)
                 return ReportRow(question, RIGHT, Proof.ROUNDING, SameValues())
-        return ReportRow(question, RIGHT, Proof.EXACT if self.part == 1 else Proof.ROUNDING, SameValues())
+        return ReportRow(question, RIGHT, Proof.EXACT if self.points.part == 1 else Proof.ROUNDING, SameValues())
 
     def _repeated(self) -> ReportRow:
         question = Question(Kind.REPEAT)
-        arrays = self._draw(np.random.default_rng(self.seed), None)
+        arrays = self.points.draw(np.random.default_rng(self.seed), None)
         try:
             runs = [self._array(self.candidate.value(arrays)) for _ in range(3)]
         except Exception as problem:  # noqa: BLE001
@@ -351,7 +263,7 @@ class FunctionCheck:
 
     def _second_row(self, question: Question, ask_all: Callable[..., Any], n: int) -> ReportRow:
         rng = np.random.default_rng([self.seed, n, 2])
-        tangents = self._direction(rng, 5)
+        tangents = self.points.direction(rng, 5)
 
         def ask(arrays: Arrays, g: np.ndarray) -> np.ndarray:
             return self._of_shape(ask_all(arrays, g, tangents)[n], self.shapes[n])
@@ -373,7 +285,7 @@ class FunctionCheck:
         question: Question,
         n: int,
         ask: Callable[[Arrays, np.ndarray], np.ndarray],
-        truth: Callable[[Point, np.ndarray, Arrays], tuple[directional.Values, np.ndarray]],
+        truth: Truth,
     ) -> ReportRow:
         """Return the row for a cotangent: paired with a direction, it must be the derivative along it.
 
@@ -390,13 +302,12 @@ class FunctionCheck:
         """
         rng = np.random.default_rng([self.seed, n, question.order])
         if not math.prod(self.shapes[n]):
-            ask(self._draw(rng, None), np.ones(self.result_shape))  # it must work, and have this shape
+            ask(self.points.draw(rng, None), np.ones(self.result_shape))  # it must work, and have this shape
             return ReportRow(question, RIGHT, Proof.EXACT, DerivativeOfValues(0, 1.0, 0))
         worst: ReportRow | None = None
         lines = 0
-        for point in self._points(n):
-            b = self.level[0] if point.is_exact and self.level else None
-            along = self._direction(rng, b, n)
+        for point in self.points.of_question(n):
+            along = self.points.direction(rng, point.bits, n)
             g = self._cotangent(rng)
             values, weights = truth(point, g, along)
             line = self._derivative(point, values)
@@ -407,12 +318,12 @@ class FunctionCheck:
                 weights = g.ravel()
             elif not known.all():
                 continue
-            right = _real_sum(weights, np.where(known, line.value, 0))
+            right = real_sum(weights, np.where(known, line.value, 0))
             error = float((np.abs(weights) * np.where(known, line.error, 0)).sum())
             found_all = ask(point.arrays, g)
             if not np.isfinite(found_all).all():
                 return self._not_finite(question, found_all)
-            found = _real_sum(found_all.ravel(), along[n].ravel(), self._conjugates)
+            found = real_sum(found_all.ravel(), along[n].ravel(), self._conjugates)
             size = float(
                 np.abs(found_all.ravel() * along[n].ravel()).sum()
                 + np.abs(weights * np.where(known, line.value, 0)).sum()
@@ -432,19 +343,37 @@ class FunctionCheck:
         if worst is not None:
             return worst
         if not lines:
-            ask(self._draw(rng, None), self._cotangent(rng))  # which says so where there is no such derivative
+            ask(self.points.draw(rng, None), self._cotangent(rng))  # which says so where there is no such derivative
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(math.nan, math.nan))
         return self._right(question)
 
     def _right(self, question: Question) -> ReportRow:
-        is_exact = self.level is not None and self.part == 1
-        degree = max(self.level[1]) - 3 if self.level is not None else None
+        is_exact = self.points.part == 1
         return ReportRow(
             question,
             RIGHT,
             Proof.EXACT if is_exact else Proof.NUMERICAL,
-            DerivativeOfValues(degree, self.part if self.level is not None else 0.0, ROUNDS if is_exact else 1),
+            DerivativeOfValues(self.points.degree, self.points.part, ROUNDS if is_exact else 1),
         )
+
+    def _located(
+        self, question: Question, n: int, point: Point, g: np.ndarray, found: np.ndarray, truth: Truth
+    ) -> ReportRow:
+        """Return the row for a wrong cotangent, with every element that it must have, or with one that is wrong."""
+
+        def derivative(mask: np.ndarray) -> float:
+            along = [mask * 1.0 if k == n else np.zeros(shape) for k, shape in enumerate(self.shapes)]
+            values, weights = truth(point, g, along)
+            line = self._derivative(point, values)
+            known = np.where(np.isfinite(line.error), line.value, 0)
+            return real_sum(g.ravel() if question.order == 1 else weights, known)
+
+        expected, looked = locate(found, derivative, self.seed)
+        scale = float(np.abs(expected).max(initial=0) + np.abs(found).max(initial=0))
+        wrong = np.abs(found - expected) > 1e-7 * scale
+        if not wrong.any():
+            return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
+        return self._wrong(question, found, expected, wrong, looked)
 
     def _limits(self, size: float, error: float) -> tuple[float, float]:
         """Up to which difference a pairing is right, and beyond which it is wrong."""
@@ -453,70 +382,27 @@ class FunctionCheck:
             return rounding, max(64 * rounding, 2.0**-30 * size)
         return rounding + 10 * error, 64 * rounding + 1000 * error
 
-    def _located(
-        self,
-        question: Question,
-        n: int,
-        point: Point,
-        g: np.ndarray,
-        found: np.ndarray,
-        truth: Callable[[Point, np.ndarray, Arrays], tuple[directional.Values, np.ndarray]],
-    ) -> ReportRow:
-        """Return the row for a wrong cotangent: every element, or the one that bisection finds."""
-        started, expected = time.perf_counter(), found.astype(found.dtype)
-
-        def derivative(mask: np.ndarray) -> float:
-            along = [mask * 1.0 if k == n else np.zeros(shape) for k, shape in enumerate(self.shapes)]
-            values, weights = truth(point, g, along)
-            weights = g.ravel() if question.order == 1 else weights
-            line = self._derivative(point, values)
-            return _real_sum(weights, np.where(np.isfinite(line.error), line.value, 0))
-
-        def is_wrong(mask: np.ndarray) -> bool:
-            part = _real_sum(found.ravel(), mask.ravel() * 1.0)
-            right = derivative(mask)
-            return abs(part - right) > 1e-6 * float(np.abs(found * mask).sum() + abs(right))
-
-        size = found.size
-        one = np.zeros(found.shape)
-        looked = 0
-        for index in np.ndindex(found.shape):
-            one[index] = 1
-            expected[index] = derivative(one)
-            one[index] = 0
-            looked += 1
-            spent = time.perf_counter() - started
-            if spent > SECONDS_TO_LOCATE / 20 and spent / looked * size > SECONDS_TO_LOCATE:
-                break
-        if looked < size:
-            expected = found.copy()
-            inside = np.arange(size)
-            rng = np.random.default_rng(self.seed)
-            weights = rng.integers(1, 64, size).astype(float)  # so that errors do not cancel
-            while len(inside) > 1:
-                half = inside[: len(inside) // 2]
-                mask = np.zeros(size)
-                mask[half] = weights[half]
-                inside = half if is_wrong(mask.reshape(found.shape)) else inside[len(inside) // 2 :]
-            index = tuple(map(int, np.unravel_index(inside[0], found.shape)))
-            one[index] = 1
-            expected[index] = derivative(one)
-        scale = float(np.abs(expected).max(initial=0) + np.abs(found).max(initial=0))
-        wrong = np.abs(found - expected) > 1e-7 * scale
-        if not wrong.any():
-            return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
-        return self._wrong(question, found, expected, wrong, looked=looked if looked == size else 1)
-
     def _jvp_row(self, question: Question) -> ReportRow:
-        rng = np.random.default_rng([self.seed, 100])
-        for point in self._points(100):
-            along = self._direction(rng, self.level[0] if point.is_exact and self.level else None)
+        return self._tangent_row(question, 100, lambda point, along, _: self.candidate.jvp(point.arrays, along))
+
+    def _second_by_cotangent_row(self, question: Question) -> ReportRow:
+        """Return the row for the derivative of ``<vjp(g), tangents>`` by ``g``: the JVP along the tangents."""
+        ask = self.candidate.reverse_over_reverse
+        return self._tangent_row(question, 101, lambda point, along, g: ask(point.arrays, g, along)[-1])
+
+    def _tangent_row(
+        self, question: Question, number: int, ask: Callable[[Point, Arrays, np.ndarray], Any]
+    ) -> ReportRow:
+        """Return the row for a tangent of the result, each element of which is known."""
+        rng = np.random.default_rng([self.seed, number])
+        for point in self.points.of_question(number):
+            along = self.points.direction(rng, point.bits)
             line = self._derivative(point, self._along(point.arrays, along))
-            found = self._of_shape(self.candidate.jvp(point.arrays, along), self.result_shape)
-            known = line.is_exact if point.is_exact else _is_smooth(line)
-            right = np.where(known, line.value, found.ravel()).reshape(self.result_shape)
+            found = self._of_shape(ask(point, along, self._cotangent(rng)), self.result_shape)
             if not np.isfinite(found).all():
                 return self._not_finite(question, found)
+            known = line.is_exact if point.is_exact else _is_smooth(line)
+            right = np.where(known, line.value, found.ravel()).reshape(self.result_shape)
             size = float(np.abs(right).max(initial=0))
             allowed = 64 * self._tolerance * size + 1000 * np.where(known, line.error, 0).reshape(right.shape)
             wrong = np.abs(found - right) > allowed
@@ -524,29 +410,8 @@ class FunctionCheck:
                 return self._wrong(question, found, right, wrong)
         return self._right(question)
 
-    def _second_by_cotangent_row(self, question: Question) -> ReportRow:
-        """Return the row for the derivative of ``<vjp(g), tangents>`` by ``g``: the JVP along the tangents."""
-        rng = np.random.default_rng([self.seed, 101])
-        for point in self._points(101):
-            along = self._direction(rng, self.level[0] if point.is_exact and self.level else None)
-            line = self._derivative(point, self._along(point.arrays, along))
-            g = self._cotangent(rng)
-            raw = self.candidate.reverse_over_reverse(point.arrays, g, along)[-1]
-            found = self._of_shape(raw, self.result_shape)
-            known = line.is_exact if point.is_exact else _is_smooth(line)
-            right = np.where(known, line.value, found.ravel()).reshape(self.result_shape)
-            size = float(np.abs(right).max(initial=0))
-            allowed = 64 * self._tolerance * size + 1000 * np.where(known, line.error, 0).reshape(right.shape)
-            wrong = ~(np.abs(found - right) <= allowed)
-            if wrong.any():
-                return self._wrong(question, found, right, wrong)
-        return self._right(question)
-
     def _cotangent(self, rng: np.random.Generator) -> np.ndarray:
-        g = rng.integers(-8, 9, self.result_shape).astype(np.float64)
-        if self.dtype in COMPLEX:
-            return g + 1j * rng.integers(-8, 9, self.result_shape)
-        return g
+        return self.points.whole_numbers(rng, self.result_shape, 8)
 
     @property
     def _conjugates(self) -> bool:
@@ -578,7 +443,7 @@ class FunctionCheck:
         diagnosis = function_causes.explain(
             found, right, wrong, is_value=question.is_value, is_whole=looked == found.size
         )
-        proof = Proof.EXACT if self.part == 1 else Proof.NUMERICAL
+        proof = Proof.EXACT if self.points.part == 1 else Proof.NUMERICAL
         return ReportRow(question, WRONG, proof, WrongElements(diagnosis), None, diagnosis.cause, evidence)
 
 
@@ -600,18 +465,7 @@ def _scalar(raw: Any) -> Any:
     return np.asarray(raw) if isinstance(raw, (int, float, complex)) and not isinstance(raw, bool) else raw
 
 
-def _size_of_direction(b: int | None) -> int:
-    """Largest coordinate of a direction, in steps: small beside the coordinates of a point, so that it meets few kinks."""
-    return 1 if b is None else max(1, min(MOST_DIRECTION, 2 ** (b // 2 - 2)))
-
-
 def _is_smooth(line: Derivative) -> np.ndarray:
     """Whether the extrapolation of each element has converged."""
     size = max(line.size, float(np.abs(line.value).max(initial=0)))
     return np.asarray(line.error <= 1e-3 * np.abs(line.value) + 1e-6 * size + 1e-12)
-
-
-def _real_sum(a: np.ndarray, b: np.ndarray, conjugates: bool = False) -> float:
-    """The real part of the sum of products, rounded once where the products are exact."""
-    products = (a.conj() if conjugates else a) * b
-    return math.fsum(np.real(products).ravel().tolist())

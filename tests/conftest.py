@@ -37,7 +37,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-# a third of the time would be LLVM optimizing programs that run once; tests that are marked `optimized` have it optimize
+# a third of the time would be LLVM optimizing programs that run once; examples, and tests marked `optimized`, have it optimize
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1" if DEVICE == "cpu" else "0")
 
 
@@ -77,7 +77,7 @@ def pytest_runtest_setup(item):
         return
     import jax
 
-    disabled = not {"optimized", "xla_text"} & set(item.keywords)
+    disabled = not ({"optimized", "xla_text"} & set(item.keywords) or isinstance(item, pytest.DoctestItem))
     if jax.config.read("jax_disable_most_optimizations") != disabled:
         jax.config.update("jax_disable_most_optimizations", disabled)
         jax.clear_caches()

@@ -27,7 +27,7 @@ def broken():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("entry", broken())
+@pytest.mark.parametrize("entry", list(broken()))
 def test_the_mistake_of_a_broken_convolution_is_named(entry, request):
     report = check(entry, request)
     assert report.verdict == "wrong", str(report)

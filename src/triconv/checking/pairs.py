@@ -70,22 +70,34 @@ class PairCandidate(CandidateFunction):
                 p.name: given[p.name] for p in parameters if p.name in rest and p.name in given and p.default is p.empty
             }
             return self.backward(*first, **more)
-        given = self._named(moved)
-        values, left = [], [*self.args]
-        has_cotangent = False
-        for p in parameters:
-            if p.name in given:
-                values.append(given[p.name])
-            elif not has_cotangent and (COTANGENT.match(p.name) or p is parameters[0] or p.default is p.empty):
-                values.append(ct)
-                has_cotangent = True
-            elif p.default is p.empty and left:
-                values.append(left.pop(0))
-            else:
-                break
         if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(self.backward).parameters.values()):
-            values = [ct, *moved, *self.args]
-        return self.backward(*values)
+            return self.backward(ct, *moved, *self.args)
+        return self.backward(*self._in_order(parameters, moved, ct))
+
+    def _in_order(self, parameters: list[inspect.Parameter], moved: Sequence[Any], ct: Any) -> list[Any]:
+        """The cotangent and the forward's arguments, in the order that a backward without a cache has them.
+
+        Arguments are known by the forward's names; the others are the arrays in their order, but for the cotangent.
+        """
+        given = self._named(moved)
+        unknown = [p.name for p in parameters if p.name not in given]
+        cotangent = next((name for name in unknown if COTANGENT.match(name)), (unknown or [""])[0])
+        rest = [
+            a
+            for name, a in zip(_names(self.forward), (*moved, *self.args), strict=False)
+            if name not in _of(parameters)
+        ]
+        values = []
+        for p in parameters:
+            if p.name == cotangent:
+                values.append(ct)
+            elif p.name in given:
+                values.append(given[p.name])
+            elif rest:
+                values.append(rest.pop(0))
+            else:
+                break  # what has a default, or is missing and is said to be
+        return values
 
     def _named(self, moved: Sequence[Any]) -> dict[str, Any]:
         """The forward's arguments by its names for them."""
@@ -167,6 +179,10 @@ def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         return []
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _of(parameters: list[inspect.Parameter]) -> list[str]:
+    return [p.name for p in parameters]
 
 
 def _names(function: Callable[..., Any]) -> list[str]:

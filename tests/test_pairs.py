@@ -236,3 +236,17 @@ def test_products_of_8_bits_that_are_meant():
 def test_what_is_no_candidate_is_refused(candidate, words):
     with pytest.raises(TypeError, match=words):
         triconv.check(candidate, triconv.conv2d, X, W)
+
+
+@pytest.mark.parametrize(("broken", "ok"), [(False, True), (True, False)])
+def test_feedback_alignment_that_is_meant(broken, ok):
+    fixed = np.random.default_rng(0).integers(-3, 4, W).astype(float)
+
+    def backward(g, cache):
+        x, w, b, conv_param = cache
+        other = -w if broken else fixed  # a wrong sign is no feedback: it depends on the kernel
+        return cotangents(g, x, other, b, **conv_param)[0], *cotangents(g, x, w, b, **conv_param)[1:]
+
+    pair = (course_forward, backward)
+    assert not triconv.check(pair, triconv.conv2d, X, W, B, args={}).ok
+    assert triconv.check(pair, triconv.conv2d, X, W, B, args={}, meant="feedback alignment").ok is ok

@@ -232,7 +232,7 @@ def check(
         sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
         rows = _later_only(rows)
         if meant:
-            rows = declared.apply(rows, meant)
+            rows = declared.apply(rows, meant, functools.partial(_is_feedback, wrapped, context))
         rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
     if sweep:
         again = functools.partial(
@@ -298,6 +298,21 @@ def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnPr
         yield from held if row.verdict != WRONG or row.cause != Cause.NONDETERMINISTIC else reversed(held)
         held = []
     yield from held
+
+
+def _is_feedback(candidate: CandidateFunction, context: CheckContext) -> bool:
+    """Whether the VJP of x is linear in the cotangent and does not depend on the kernel."""
+    p, arrays = context.problem, context.arrays["exact"]
+    primals, others = ([p.user(role, of[role]) for role in p.roles] for of in (arrays.primals, arrays.tangents))
+    n, g = p.roles.index("x"), p.user(p.result, arrays.g)
+    try:
+        one, two, of_other = (
+            np.asarray(to_numpy(candidate.vjp(given, ct, n)), np.float64)
+            for given, ct in ((primals, g), (primals, 2 * g), ([primals[0], *others[1:]], g))
+        )
+    except Exception:  # noqa: BLE001 (it has no such VJP)
+        return False
+    return bool(np.allclose(one, of_other)) and bool(np.allclose(2 * one, two))
 
 
 def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> Iterator[ReportRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -32,11 +33,22 @@ def check_names(meant: tuple[str, ...]) -> None:
             raise ValueError(msg)
 
 
-def apply(rows: list[ReportRow], meant: tuple[str, ...]) -> list[ReportRow]:
+def apply(rows: list[ReportRow], meant: tuple[str, ...], is_feedback: Callable[[], bool]) -> list[ReportRow]:
     """Return the rows, with those that show what is meant as right, and what follows from that as not supported.
 
     Second derivatives are those of the rule that departs, so they are no evidence for or against it.
+
+    Parameters
+    ----------
+    rows : list of ReportRow
+        The rows of a check.
+    meant : tuple of str
+        Names of departures.
+    is_feedback : callable
+        Asks the candidate whether its VJP of x is linear in the cotangent and does not depend on the kernel.
     """
+    if FEEDBACK in meant and not is_feedback():
+        meant = tuple(name for name in meant if name != FEEDBACK)
     out, departs = [], False
     for row in rows:
         name = _declared(row, meant)

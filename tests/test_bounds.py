@@ -208,10 +208,10 @@ def test_a_factor_has_the_names_of_all_sizes_that_it_is():
         return 2 * triconv.conv_weight_vjp(g, x, kernel_size=(3, 3))
 
     conv = triconv.Rules(triconv.conv2d, weight_vjp=twice)
-    assert "by 2, the batch size;" in triconv.check(conv, triconv.conv2d, *SHAPES).summary
+    assert "twice what it must be (2 is the batch size);" in triconv.check(conv, triconv.conv2d, *SHAPES).summary
     both = triconv.check(conv, triconv.conv2d, (2, 2, 8, 8), (4, 2, 3, 3)).summary
-    assert "by 2, the batch size or the number of input channels;" in both
-    assert "by 2;" in triconv.check(conv, triconv.conv2d, (3, 5, 8, 8), (4, 5, 3, 3)).summary
+    assert "twice what it must be (2 is the batch size or the number of input channels);" in both
+    assert "twice what it must be;" in triconv.check(conv, triconv.conv2d, (3, 5, 8, 8), (4, 5, 3, 3)).summary
 
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")

@@ -41,10 +41,11 @@ def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
         if thorough
         else (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES)
     )
-    for table in tables:
-        for hypothesis in table if isinstance(table, tuple) else (table,):
-            if (diagnosis := hypothesis(result)) is not None:
-                return diagnosis
+    with np.errstate(all="ignore"):  # what a hypothesis predicts may overflow
+        for table in tables:
+            for hypothesis in table if isinstance(table, tuple) else (table,):
+                if (diagnosis := hypothesis(result)) is not None:
+                    return diagnosis
     return _unexplained(result)
 
 

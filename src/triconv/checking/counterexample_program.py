@@ -1,23 +1,30 @@
-"""A counterexample as a program that shows the fault without triconv."""
+"""A counterexample as a program that shows the fault without triconv, in a fresh interpreter."""
 
 from __future__ import annotations
 
-import inspect
-import textwrap
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from triconv.checking import layer_program, wording
+from triconv.checking import pair_program, wording
+from triconv.checking.candidate_source import Definitions, Unspellable
 from triconv.checking.candidates import CandidateFunction, JaxCandidate, Rules, RulesCandidate, TorchCandidate
-from triconv.checking.layers import LayerCandidate
-from triconv.checking.protocol import Kind, Question, Transform
+from triconv.checking.dtypes import COMPLEX
+from triconv.checking.naming import name_of
+from triconv.checking.protocol import WRONG, Kind, Question, Transform
+from triconv.checking.report_data import ReportRow
 from triconv.checking.shrink import Counterexample
+from triconv.checking.user_code import is_of_library, is_users
 
-LONGEST_SOURCE = 4000
-"""Characters of a candidate's source that the program repeats."""
 RULE_NAMES = ("input_vjp", "weight_vjp", "bias_vjp")
+ASKED = (Kind.VALUE, Kind.VJP, Kind.JVP)
+WIDE = ("float64", "complex128", "int64")
+LIBRARIES = {"jax": "import jax, jax.numpy as jnp", "torch": "import torch"}
+MOST_ELEMENTS = 200
+"""Elements of all arrays together that a program for a function of any kind writes out."""
 
 
 def program(
@@ -29,110 +36,304 @@ def program(
     question: Question,
 ) -> str:
     """Return the program; "" without a counterexample, and for what takes more than one call of the candidate to show."""
-    if small is None or question.kind not in (Kind.VALUE, Kind.VJP, Kind.JVP):
+    if small is None or question.kind not in ASKED:
         return ""
-    p, dtype = small.problem, wrapped.dtype
-    names = list(p.names)
-    of_library = {"jax": ["import jax, jax.numpy as jnp"], "torch": ["import torch"]}
-    imports = ["import numpy as np", *of_library.get(wrapped.backend.name, [])]
-    make = {"jax": "jnp.asarray({}, jnp.{})", "torch": "torch.tensor({}, dtype=torch.{})"}.get(
-        wrapped.backend.name, "np.asarray({}, np.{})"
-    )
-    title = f"# {_title(candidate)} against the definition of {like.__name__}({_spell(params)}): {wording.question(question)}"
-    layer = wrapped if isinstance(wrapped, LayerCandidate) else None
-    source = layer_program.source(layer) if layer is not None else _source(candidate, question, names)
-    lines = [title, *imports, "", *source, ""]
-    user = {name: p.user(role, small.arrays.primals[role]) for name, role in zip(names, p.roles, strict=True)}
-    lines += [f"{name} = {make.format(_literal(a), dtype)}" for name, a in user.items()]
-    if layer is not None and question.kind == Kind.VALUE:
-        lines += layer_program.call(layer, names, None)
-    elif question.kind == Kind.VJP:
-        lines.append(f"g = {make.format(_literal(p.user(p.result, small.arrays.g)), dtype)}")
-        n = _position(question, names)
-        lines += layer_program.call(layer, names, n) if layer is not None else _vjp_lines(wrapped, names, n)
-    elif question.transform == Transform.VJP:
-        lines += _value_with_vjp_lines(wrapped, names)
-    elif question.transform == Transform.JVP:
-        along = [p.user(role, small.arrays.tangents[role]) for role in p.roles]
-        lines += [f"d{name} = {make.format(_literal(a), dtype)}" for name, a in zip(names, along, strict=True)]
-        arguments, tangents = ", ".join(names), ", ".join(f"d{name}" for name in names)
-        module = "jax" if isinstance(wrapped, JaxCandidate) else "torch.func"
-        part = int(question.kind == Kind.JVP)  # of the value and the tangent
-        lines.append(f"found = {module}.jvp(f, ({arguments},), ({tangents},))[{part}]")
-    else:
-        lines.append(f"found = f({', '.join(names)})")
-    lines += [
-        f"expected = np.asarray({_literal(small.expected)})",
-        "print(found)",
-        "print(expected)",
-        "assert np.shape(found) == expected.shape and np.allclose(np.asarray(found), expected)",
-    ]
-    return "\n".join(lines)
+    p = small.problem
+    arrays = [p.user(role, small.arrays.primals[role]) for role in p.roles]
+    g = p.user(p.result, small.arrays.g)
+    tangents = [p.user(role, small.arrays.tangents[role]) for role in p.roles]
+    made = _Program(candidate, wrapped, question, p.names, arrays, g, tangents)
+    words = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    return made.text(f"the definition of {like.__name__}({words})", small.expected, "")
 
 
-def _position(question: Question, names: list[str]) -> int:
-    assert question.name is not None
-    return names.index(question.name)
+def function_program(
+    candidate: Any, wrapped: CandidateFunction, names: Sequence[str], rows: Sequence[ReportRow], like: str
+) -> str:
+    """Return the program for the first wrong row of a function that is compared with values; "" where there is none.
+
+    Parameters
+    ----------
+    candidate, wrapped : Any, CandidateFunction
+        The function.
+    names : sequence of str
+        Of its arrays.
+    rows : sequence of ReportRow
+        What was found; the evidence holds the point.
+    like : str
+        Name of the function whose values are the truth; "" for those of the function itself.
+    """
+    row = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
+    if row is None or row.evidence is None or row.evidence.asked is None or row.question.kind not in ASKED:
+        return ""
+    e, (arrays, g, tangents) = row.evidence, row.evidence.asked
+    written = [*arrays, g, *tangents, e.expected]
+    is_shown = e.found.shape != e.expected.shape or not np.allclose(e.found, e.expected)
+    if sum(np.size(a) for a in written) > MOST_ELEMENTS or not is_shown or wrapped.dtype in COMPLEX:
+        return ""
+    made = _Program(candidate, wrapped, row.question, names, arrays, g, tangents)
+    if not like:
+        return made.text("its own values", e.expected, "from the function's own values, along lines through this point")
+    return made.text(f"the values of {like}", e.expected, f"from the values of {like}")
 
 
-def _value_with_vjp_lines(candidate: CandidateFunction, names: list[str]) -> list[str]:
-    arguments = ", ".join(names)
-    if isinstance(candidate, TorchCandidate):
-        return [f"for a in ({arguments},): a.requires_grad_()", f"found = f({arguments}).detach()"]
-    return [f"found = jax.vjp(f, {arguments})[0]"]
+class _Program:
+    """The program for one question at one point."""
 
+    def __init__(
+        self,
+        candidate: Any,
+        wrapped: CandidateFunction,
+        question: Question,
+        names: Sequence[str],
+        arrays: Sequence[np.ndarray],
+        g: np.ndarray,
+        tangents: Sequence[np.ndarray],
+    ) -> None:
+        self.candidate, self.wrapped, self.question = candidate, wrapped, question
+        self.arrays, self.g, self.tangents = arrays, g, tangents
+        self.position = list(names).index(question.name) if question.name is not None else 0
+        taken = {"f", "np", "jnp", "jax", "torch", "found", "expected", "y", "cache", "backward"}
+        self.names = [a if a.isidentifier() and a not in taken else f"x{n}" for n, a in enumerate(names)]
+        self.ct = "g" if "g" not in self.names else "ct"
+        self.library = wrapped.backend.name
+        presets = {"np": np}
+        for module, name in (("jax", "jax"), ("jax.numpy", "jnp"), ("torch", "torch")):
+            if module.partition(".")[0] == self.library:
+                presets[name] = importlib.import_module(module)
+        own = {*self.names, *(f"d{name}" for name in self.names), self.ct, "found", "expected", "y", "cache"}
+        self.definitions = Definitions(presets, own)
 
-def _vjp_lines(candidate: CandidateFunction, names: list[str], n: int) -> list[str]:
-    arguments = ", ".join(names)
-    if isinstance(candidate, RulesCandidate):
-        rule = RULE_NAMES[n]
-        others = ("g, " + names[1], "g, " + names[0], "g")[n]
-        if candidate.is_notebook and n == 1:
-            others = names[0] + ", g"
-        return [f"found = {rule}({others})"]
-    if isinstance(candidate, TorchCandidate):
-        return [
-            f"for a in ({arguments}): a.requires_grad_()",
-            f"found = torch.autograd.grad(f({arguments}), [{arguments}], g, allow_unused=True)[{n}]",
+    def text(self, against: str, expected: np.ndarray, how: str) -> str:
+        """Return the program.
+
+        Parameters
+        ----------
+        against : str
+            What it was compared with.
+        expected : numpy.ndarray
+            The right result.
+        how : str
+            Where that comes from, for a comment; "" for none.
+        """
+        self.expected = expected
+        self._define()
+        asked = self._asked()
+        np_ = "numpy" if "np" in self.definitions.displaced else "np"
+        checked = "np.shape(found) == expected.shape and np.allclose(np.asarray(found), expected)"
+        lines = [
+            f"# {_title(self.candidate)} against {against}: {wording.question(self.question)}",
+            *self._imports(),
+            "",
+            *self.definitions.lines,
+            "",
+            *(f"{name} = {self._make(a)}" for name, a in zip(self.names, self.arrays, strict=True)),
+            *asked,
+            *([f"# {how}"] if how else []),
+            f"expected = {np_}.asarray({_literal(expected)})",
+            "print(found)",
+            "print(expected)",
+            f"assert {checked.replace('np.', f'{np_}.')}",
         ]
-    return [f"found = jax.vjp(f, {arguments})[1](g)[{n}]"]
+        return "\n".join(lines)
 
+    def _imports(self) -> list[str]:
+        d = self.definitions
+        numpy = ["import numpy as np"] if "np" not in d.displaced else ["import numpy"]
+        library = LIBRARIES.get(self.library, "")
+        if "jnp" in d.displaced:
+            library = "import jax, jax.numpy"
+        lines = ["from __future__ import annotations"] if d.has_annotations else []
+        lines += numpy + [library] * bool(library)
+        known = {*lines, "import jax", "import jax.numpy as jnp"} if self.library == "jax" else set(lines)
+        others = [line for line in d.imports if line not in known]
+        lines += [line for line in others if not _is_of_user(line)]
+        if d.folders:
+            lines += ["import sys", *(f"sys.path.insert(0, {folder!r})" for folder in d.folders)]
+        lines += [line for line in others if _is_of_user(line)]
+        if self.library == "jax" and self.wrapped.dtype in WIDE:
+            lines.append('jax.config.update("jax_enable_x64", True)')
+        return lines
 
-def _source(candidate: Any, question: Question, names: list[str]) -> list[str]:
-    """Return the candidate's own source where it stands by itself, else where to find it."""
-    functions = {"f": candidate}
-    if isinstance(candidate, Rules):
-        functions = {"f": candidate.forward}
-        if question.kind == Kind.VJP:
-            rule = RULE_NAMES[_position(question, names)]
-            functions = {rule: getattr(candidate, rule)}
-    lines: list[str] = []
-    for name, function in functions.items():
-        inner = getattr(function, "func", function)
-        module, name_there = getattr(inner, "__module__", "?"), getattr(inner, "__qualname__", type(inner).__name__)
-        try:
-            source = textwrap.dedent(inspect.getsource(inspect.unwrap(inner))).rstrip()
-        except (OSError, TypeError):
-            source = ""
-        free = getattr(getattr(inner, "__code__", None), "co_freevars", ())
-        if source.startswith("def ") and not free and len(source) < LONGEST_SOURCE:
-            lines += [*source.splitlines(), *([f"{name} = {inner.__name__}"] if inner.__name__ != name else [])]
-        elif module not in ("__main__", "?") and name_there.isidentifier():
-            lines.append(f"from {module} import {name_there} as {name}")
+    def _define(self) -> None:
+        """Define what is called."""
+        d, w = self.definitions, self.wrapped
+        if isinstance(self.candidate, Rules) and isinstance(w, RulesCandidate):
+            rule = self._rule()
+            if rule is None or hasattr(rule, "__self__"):  # a method may use what the forward remembers
+                self._give("f", self.candidate.forward)
+            if rule is not None:
+                d.give(RULE_NAMES[self.position], rule)
+        elif self._is_pair():
+            d.give("f", getattr(w, "forward", None))
+            if self.question.kind == Kind.VJP:
+                d.give("backward", getattr(w, "backward", None))
+        elif type(self.candidate).__mro__[-2].__module__ == "torch.nn.modules.module" and self._is_functional():
+            self._give_module()
         else:
-            lines.append(f"{name} = ...  # {module}:{name_there}")
-    return lines
+            self._give("f", self.candidate)
+
+    def _rule(self) -> Any:
+        rules = self.candidate
+        if self.question.kind != Kind.VJP:
+            return None
+        return (rules.input_vjp, rules.weight_vjp, rules.bias_vjp)[self.position]
+
+    def _is_pair(self) -> bool:
+        return type(self.wrapped).__name__ == "PairCandidate"
+
+    def _is_functional(self) -> bool:
+        """Whether a module was called with its parameters as arguments."""
+        function = self.wrapped.function
+        return function is not self.candidate and getattr(function, "__wrapped__", None) is not self.candidate
+
+    def _give(self, name: str, thing: Any) -> None:
+        """Define a function of the arrays alone, with its other arguments in it."""
+        d, w = self.definitions, self.wrapped
+        constants = getattr(w.function, "constants", {})
+        parts = getattr(w.function, "parts", None)
+        if not (w.args or w.keywords or constants or parts is not None):
+            d.give(name, thing)
+            return
+        try:
+            rest = iter(self.names)
+            given = [
+                d.expression(constants[n]) if n in constants else next(rest)
+                for n in range(len(self.names) + len(constants))
+            ]
+            given += [*map(d.expression, w.args), *(f"{k}={d.expression(v)}" for k, v in w.keywords.items())]
+        except Unspellable:
+            d.lines.append(f"# paste your function here as {name}, with its arguments")
+            return
+        try:
+            spelled = d.expression(thing)
+        except (Unspellable, RecursionError):
+            d.lines.append("# paste your function here as function")
+            spelled = "function"
+        called = self._joined(f"{spelled}({', '.join(given)})", parts)
+        d.lines.append(f"{name} = lambda {', '.join(self.names)}: {called}")
+
+    def _joined(self, call: str, parts: tuple[int, ...] | None) -> str:
+        """The one array of a result that is several."""
+        if parts is None:
+            return call
+        if len(parts) == 1:
+            return f"{call}[{parts[0]}]"
+        concatenate, ravel = {"torch": ("torch.cat", "torch.ravel")}.get(
+            self.library, (f"{self._xp()}.concatenate", f"{self._xp()}.ravel")
+        )
+        return f"{concatenate}([{ravel}(a) for n, a in enumerate({call}) if n in {parts}])"
+
+    def _give_module(self) -> None:
+        d = self.definitions
+        named = list(self.candidate.named_parameters())
+        named.sort(key=lambda pair: -len([n for n in np.shape(pair[1]) if n != 1] or np.shape(pair[1])))
+        inputs = len(self.names) - len(named)
+        if inputs < 1 or not d.give("module", self.candidate):
+            d.lines[-1] = "# paste your function here as f"
+            return
+        of_module = ", ".join(f"{key!r}: {name}" for (key, _), name in zip(named, self.names[inputs:], strict=True))
+        xs = ", ".join(self.names[:inputs])
+        d.lines.append(
+            f"f = lambda {', '.join(self.names)}: torch.func.functional_call(module, {{{of_module}}}, ({xs},))"
+        )
+
+    # ---- what is asked
+
+    def _asked(self) -> list[str]:
+        """Return the lines after the arrays, up to `found`."""
+        arguments, kind, transform = ", ".join(self.names), self.question.kind, self.question.transform
+        if kind == Kind.VJP:
+            return self._vjp()
+        is_torch = isinstance(self.wrapped, TorchCandidate)
+        if transform == Transform.VJP:
+            if is_torch:
+                return [f"for a in ({arguments},): a.requires_grad_()", f"found = f({arguments}).detach()"]
+            return [f"found = jax.vjp(f, {arguments})[0]"]
+        if transform == Transform.JVP:
+            along = [f"d{name} = {self._make(a)}" for name, a in zip(self.names, self.tangents, strict=True)]
+            tangents = ", ".join(f"d{name}" for name in self.names)
+            module = "jax" if isinstance(self.wrapped, JaxCandidate) else "torch.func"
+            part = int(kind == Kind.JVP)  # of the value and the tangent
+            return [*along, f"found = {module}.jvp(f, ({arguments},), ({tangents},))[{part}]"]
+        if transform == Transform.JIT:
+            return [f"found = jax.jit(f)({arguments})"]
+        if self._is_pair():
+            more = self._more()
+            value = f"f({', '.join([arguments, *more])})"
+            return [f"found = {value}", "found = found[0] if isinstance(found, tuple) else found"]
+        return [f"found = f({arguments})" + (".detach()" if is_torch else "")]
+
+    def _vjp(self) -> list[str]:
+        arguments, n = ", ".join(self.names), self.position
+        is_notebook = isinstance(self.wrapped, RulesCandidate) and self.wrapped.is_notebook
+        lines = [f"{self.ct} = {self._make(self.g)}" + ("[..., None]" if is_notebook else "")]
+        if isinstance(self.wrapped, RulesCandidate):
+            given = [(self.ct, self.names[1]), (self.ct, self.names[0]), (self.ct,)][n]
+            given = (self.names[0], self.ct) if is_notebook and n == 1 else given
+            found = f"{RULE_NAMES[n]}({', '.join(given)})"
+            if is_notebook and self.expected.ndim == 3:
+                found = f"np.moveaxis({found}, 0, -1)"
+            forward = [f"f({arguments})"] * hasattr(self._rule(), "__self__")
+            return [*lines, *forward, f"found = {found}"]
+        if self._is_pair():
+            try:
+                with self.wrapped.session():
+                    return lines + pair_program.lines(
+                        self.wrapped, self.names, self.arrays, self.g, n, self.definitions.expression
+                    )
+            except Exception:  # noqa: BLE001 (what the pair raises, or cannot be spelled)
+                more = ", ".join([arguments, *self._more()])
+                return [*lines, f"y, cache = f({more})", f"found = backward({self.ct}, cache)[{n}]"]
+        if isinstance(self.wrapped, TorchCandidate):
+            return [
+                *lines,
+                f"for a in ({arguments},): a.requires_grad_()",
+                f"found = torch.autograd.grad(f({arguments}), [{arguments}], {self.ct}, allow_unused=True)[{n}]",
+            ]
+        return [*lines, f"found = jax.vjp(f, {arguments})[1]({self.ct})[{n}]"]
+
+    def _more(self) -> list[str]:
+        """The further arguments, as far as they can be written."""
+        spell = self.definitions.expression
+        try:
+            return [*map(spell, self.wrapped.args), *(f"{k}={spell(v)}" for k, v in self.wrapped.keywords.items())]
+        except Unspellable:
+            return []
+
+    # ---- arrays
+
+    def _xp(self) -> str:
+        if self.library == "jax":
+            return "jax.numpy" if "jnp" in self.definitions.displaced else "jnp"
+        return "numpy" if "np" in self.definitions.displaced else "np"
+
+    def _make(self, a: np.ndarray) -> str:
+        """The array of the candidate's library."""
+        dtype = self.wrapped.dtype
+        if self.library == "torch":
+            device = f", device={str(self.wrapped.device)!r}" if self.wrapped.device is not None else ""
+            return f"torch.tensor({_literal(a)}, dtype=torch.{dtype}{device})"
+        return f"{self._xp()}.asarray({_literal(a)}, {self._xp()}.{dtype})"
+
+
+def _is_of_user(line: str) -> bool:
+    """Whether an import statement is of a file of the user's."""
+    file = getattr(sys.modules.get(line.split()[1].rstrip(",")), "__file__", None)
+    return isinstance(file, str) and is_users(file) and not is_of_library(file)
 
 
 def _title(candidate: Any) -> str:
     inner = candidate.forward if isinstance(candidate, Rules) else getattr(candidate, "func", candidate)
-    return str(getattr(inner, "__qualname__", type(inner).__name__))
-
-
-def _spell(params: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in params.items())
+    if isinstance(inner, (tuple, list)):
+        return name_of(inner)
+    return str(getattr(inner, "__qualname__", type(inner).__name__)).replace("\n", " ")
 
 
 def _literal(a: np.ndarray) -> str:
-    values = a if np.iscomplexobj(a) else np.where(np.isfinite(a), np.rint(a), 0).astype(int)
+    values = np.asarray(a)
+    if not np.iscomplexobj(values):
+        values = np.where(np.isfinite(values), values, 0)
+        if np.array_equal(values, np.rint(values)):
+            values = values.astype(int)
     return str(values.tolist())

@@ -1,35 +1,24 @@
-"""Somebody's exception as data: its type, its message in one line, and where it was raised."""
+"""Somebody's exception as data: its type, its message in one line, and where in the user's own code it was raised."""
 
 from __future__ import annotations
 
-import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from triconv.checking.findings import CaughtException
+from triconv.checking.user_code import is_users
 
 LONGEST = 300
 """Characters of a message that are kept."""
-# whose frames say nothing of the user's code
-FOREIGN = tuple(
-    str(Path(folder).resolve())
-    for folder in (
-        str(Path(__file__).parents[1]),
-        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
-)
 
 
 def caught(problem: BaseException) -> CaughtException:
-    """Return the type and the first line of an exception, its place in the user's code, and the traceback from there."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    own = [n for n, frame in enumerate(frames) if _is_own(frame.filename)]
-    where = text = ""
-    if own:
-        last = frames[own[-1]]
-        where = f"{Path(last.filename).name}:{last.lineno}, in {last.name}"
-        text = "".join([*traceback.format_list(frames[own[0] :]), *traceback.format_exception_only(problem)])
-    return CaughtException(type(problem).__name__, one_line(problem), where, text)
+    """Return an exception as data."""
+    frames = next((found for error in _chain(problem) if (found := _users_frames(error))), [])
+    inner = next((frame for frame in reversed(frames) if is_users(frame.filename)), None)
+    where = f"{Path(inner.filename).name}:{inner.lineno}, in {inner.name}" if inner is not None else ""
+    return CaughtException(type(problem).__name__, one_line(problem), where, _text(problem))
 
 
 def one_line(problem: BaseException | str) -> str:
@@ -39,6 +28,41 @@ def one_line(problem: BaseException | str) -> str:
     return " ".join(lines[:count])[:LONGEST] or "(no message)"
 
 
-def _is_own(filename: str) -> bool:
-    """Whether a file is the user's: no library's, and not triconv's."""
-    return not filename.startswith("<frozen") and not str(Path(filename).resolve()).startswith(FOREIGN)
+def _text(problem: BaseException) -> str:
+    """Return the traceback from the user's frames on, causes first; "" if it says no more than one line."""
+    parts = []
+    for error in reversed(list(_chain(problem))):
+        frames = _users_frames(error)
+        head = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
+        parts.append("".join([*head, *traceback.format_exception_only(error)]).rstrip("\n"))
+    text = "\n\n".join(parts)
+    return text if "\n" in text else ""
+
+
+def _chain(problem: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from, or in the user's own code while handling.
+
+    Those of JAX's own classes hold no more than its frames.
+    """
+    seen: set[int] = set()
+    error: BaseException | None = problem
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        before = error.__cause__
+        if before is None and not error.__suppress_context__ and _is_caught_by_user(error.__context__):
+            before = error.__context__
+        error = None if type(before).__module__.partition(".")[0] in ("jax", "triconv") else before
+
+
+def _is_caught_by_user(error: BaseException | None) -> bool:
+    """Whether the traceback starts in the user's own code: in the function that caught the exception."""
+    step = error.__traceback__ if error is not None else None
+    return step is not None and is_users(step.tb_frame.f_code.co_filename)
+
+
+def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames from the first in the user's own code on; none without such a frame."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    first = next((n for n, frame in enumerate(frames) if is_users(frame.filename)), len(frames))
+    return frames[first:]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,22 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class CaughtException:
-    """The type and the first line of an exception, where the user's own code raised it, and its traceback from there."""
+    """An exception: its type, the first line of its message, and where it was raised.
+
+    Parameters
+    ----------
+    type, message : str
+        The name of its class, and the first line of what it says.
+    where : str
+        The innermost frame in the user's own code, such as "layers.py:12, in conv_forward"; "" if there is none.
+    traceback : str
+        The traceback from the user's frames on, with the whole message.
+    """
 
     type: str
     message: str
     where: str = field(default="", compare=False)
-    traceback: str = field(default="", compare=False, repr=False)
+    traceback: str = field(default="", repr=False, compare=False)
 
 
 # ---- answers that are right
@@ -302,12 +313,21 @@ Finding = (
 )
 
 
+class Asked(NamedTuple):
+    """Where a function was asked: the arrays, and of a derivative, the cotangent or the tangents."""
+
+    arrays: Sequence[np.ndarray]
+    g: np.ndarray
+    tangents: Sequence[np.ndarray]
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Where a result is wrong: the first index, what was expected and found there, and the arrays for a picture.
 
     `expected` and `found` are in torch's order, of integer data unless only random data shows it; `taps` are the
-    ``(input, output, tap)`` positions that meet in the element. Without a convolution, the axes are the array's own.
+    ``(input, output, tap)`` positions that meet in the element. Without a convolution, the axes are the array's own, and
+    `asked` is where the function was asked.
     """
 
     index: tuple[int, ...]
@@ -319,6 +339,7 @@ class Evidence:
     expected: np.ndarray = field(repr=False, compare=False)
     found: np.ndarray = field(repr=False, compare=False)
     in_torch_order: bool = True
+    asked: Asked | None = field(default=None, repr=False, compare=False)
 
 
 # ---- in addition to the questions

@@ -21,6 +21,7 @@ from triconv.checking.directional import Derivative
 from triconv.checking.dtypes import BITS, COMPLEX
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import (
+    Asked,
     DerivativeOfValues,
     Evidence,
     FewerBits,
@@ -227,7 +228,7 @@ class FunctionCheck:
                 # of a function that computes in single precision, its own values differ by as much
                 off = float(np.abs(found - right).max(initial=0)) / (float(np.abs(right).max(initial=0)) or 1.0)
                 if not off <= SINGLE:
-                    return self._wrong(question, found, right, wrong)
+                    return self._wrong(question, found, right, wrong, asked=Asked(arrays, np.zeros(0), arrays))
                 if self.reference is not None:
                     bits = FewerBits(Level.FLOAT32, int(-np.log2(off)), BITS[self.dtype])
                     return ReportRow(question, IMPRECISE, Proof.PRECISION, bits)
@@ -373,7 +374,7 @@ class FunctionCheck:
         wrong = np.abs(found - expected) > 1e-7 * scale
         if not wrong.any():
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
-        return self._wrong(question, found, expected, wrong, looked)
+        return self._wrong(question, found, expected, wrong, looked, asked=Asked(point.arrays, g, ()))
 
     def _limits(self, size: float, error: float) -> tuple[float, float]:
         """Up to which difference a pairing is right, and beyond which it is wrong."""
@@ -407,7 +408,7 @@ class FunctionCheck:
             allowed = 64 * self._tolerance * size + 1000 * np.where(known, line.error, 0).reshape(right.shape)
             wrong = np.abs(found - right) > allowed
             if wrong.any():
-                return self._wrong(question, found, right, wrong)
+                return self._wrong(question, found, right, wrong, asked=Asked(point.arrays, np.zeros(0), along))
         return self._right(question)
 
     def _cotangent(self, rng: np.random.Generator) -> np.ndarray:
@@ -434,12 +435,19 @@ class FunctionCheck:
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=Cause.NOT_A_NUMBER)
 
     def _wrong(
-        self, question: Question, found: np.ndarray, right: np.ndarray, wrong: np.ndarray, looked: int | None = None
+        self,
+        question: Question,
+        found: np.ndarray,
+        right: np.ndarray,
+        wrong: np.ndarray,
+        looked: int | None = None,
+        *,
+        asked: Asked,
     ) -> ReportRow:
         where = np.argwhere(wrong)
         index = tuple(map(int, where[0]))
         looked = found.size if looked is None else looked
-        evidence = Evidence(index, right[index], found[index], len(where), looked, (), right, found, False)
+        evidence = Evidence(index, right[index], found[index], len(where), looked, (), right, found, False, asked)
         diagnosis = function_causes.explain(
             found, right, wrong, is_value=question.is_value, is_whole=looked == found.size
         )

@@ -13,6 +13,7 @@ from array_api_compat import is_array_api_obj
 from triconv.backends import to_numpy
 from triconv.checking import framework_detection, wording
 from triconv.checking.candidates import CandidateFunction, Rules, as_arguments, as_candidate, framework_of
+from triconv.checking.counterexample_program import function_program
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.exception_text import one_line
 from triconv.checking.function_check import FunctionCheck
@@ -152,6 +153,7 @@ def check_function(
     on_progress = progress or (lambda _: None)
     with wrapped.session(), np.errstate(all="ignore"):
         rows = list(check.rows(lambda question: on_progress(wording.question(question))))
+        counterexample = function_program(f, wrapped, names, rows, "" if like is None else name_of(like))
     rows += no_derivative(rows, wrapped, None)
     return Report(
         candidate=name_of(f),
@@ -161,6 +163,7 @@ def check_function(
         framework=wrapped.backend.name,
         dtype=wrapped.dtype,
         rows=tuple(rows),
+        counterexample=counterexample,
         versions=versions(wrapped.backend.name),
         seed=seed,
     )

@@ -22,7 +22,8 @@ def joined(function: Callable[..., Any], constants: dict[int, Any]) -> Callable[
     Returns
     -------
     callable
-        Of a tuple, list or dict, the floating arrays in it, flattened and one after the other.
+        Of a tuple, list or dict, the floating arrays in it, flattened and one after the other. Its attributes are `constants`,
+        and after a call with a tuple or list as its result, `parts`, the positions of these arrays.
     """
 
     @functools.wraps(function, updated=())
@@ -32,12 +33,15 @@ def joined(function: Callable[..., Any], constants: dict[int, Any]) -> Callable[
         result = function(*(constants[n] if n in constants else next(rest) for n in places), **keywords)
         if not isinstance(result, (tuple, list, dict)):
             return result
+        if not isinstance(result, dict):
+            run.parts = tuple(n for n, a in enumerate(result) if is_array_api_obj(a) and _is_floating(a))  # type: ignore[attr-defined]
         parts = [a for a in _leaves(result) if is_array_api_obj(a) and _is_floating(a)]
         if not parts:
             return result
         xp = array_namespace(*parts)
         return parts[0] if len(parts) == 1 else xp.concat([xp.reshape(a, (-1,)) for a in parts])
 
+    run.constants = constants  # type: ignore[attr-defined]
     return run
 
 

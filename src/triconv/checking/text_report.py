@@ -42,6 +42,7 @@ def show(report: ReportData, console: Console) -> None:
     if report.traceback:
         _print(console, RAISED, "bold")
         _print(console, report.traceback)
+        console.print()
     failed = report.first_failed
     if failed is not None:
         _print(console, f"{failed.what}:", "bold")

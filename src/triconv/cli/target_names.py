@@ -53,6 +53,13 @@ def find(target: str) -> Any:
         raise ValueError(msg) from None
 
 
+def words_of(target: str) -> tuple[str, str]:
+    """Return the module's name and the expression of a target."""
+    match = PLACE.fullmatch(target)
+    place, name = (match["place"], match["name"]) if match is not None else (target, "")
+    return Path(place).stem if place.endswith(".py") or "/" in place else place, name.strip()
+
+
 def file_of(target: str) -> Path | None:
     """Return the file that a target is in; None for a module."""
     place = target.partition(".py:")[0] + ".py" if ".py:" in target else target

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import triconv
-from triconv.checking import text_report
+from triconv.checking import candidate_source, text_report
 from triconv.checking.exception_text import one_line
 from triconv.checking.protocol import EXIT_STATUS, UNCHECKED
 from triconv.checking.report import Report
@@ -83,13 +83,14 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
     columns = (SpinnerColumn(), TextColumn("checking: {task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
-        report = triconv.check(
-            candidate,
-            like,
-            *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
-            progress=lambda question: progress.update(task, description=question),
-            **keywords,
-        )
+        with candidate_source.named(candidate, *target_names.words_of(target)):
+            report = triconv.check(
+                candidate,
+                like,
+                *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
+                progress=lambda question: progress.update(task, description=question),
+                **keywords,
+            )
     out = Console()
     text_report.show(report, out if out.is_terminal else Console(width=140))
     for name, write in (("html", report.to_html), ("json", report.to_json)):

@@ -86,26 +86,32 @@ class Definitions:
         self.displaced: set[str] = set()
         self.has_annotations = False
 
-    def give(self, name: str, thing: Any) -> bool:
-        """Define a name; return whether that could be done, else leave a comment in its place."""
+    def give(self, name: str, thing: Any) -> str:
+        """Define a name, or a longer one where it is taken; return it, or leave a comment and return ""."""
         try:
             with self._all_or_nothing():
-                self._bind(name, thing)
+                return self._bind(name, thing)
         except (Unspellable, RecursionError):
             self.lines.append(f"# paste your function here as {name}")
-            return False
-        return True
+            return ""
 
-    def _bind(self, name: str, thing: Any) -> None:
-        if name in self.values and self.values[name] is not thing:
-            raise Unspellable
+    def assign(self, name: str, spelled: str) -> str:
+        """Bind a name, or a longer one where it is taken, to what an expression gives; return it."""
+        while name in self.values:
+            name += "_"
+        self.lines.append(f"{name} = {spelled}")
+        self.values[name] = object()
+        return name
+
+    def _bind(self, name: str, thing: Any) -> str:
         spelled = self.expression(thing)
         if spelled == name:
-            return
-        if name in self.values:
-            raise Unspellable
+            return name
+        while name in self.values:
+            name += "_"
         self.lines.append(f"{name} = {spelled}")
         self.values[name] = thing
+        return name
 
     def expression(self, thing: Any) -> str:
         """Return an expression for a thing, after defining what it needs; raise `Unspellable` where there is none."""
@@ -289,7 +295,8 @@ class Definitions:
             return
         try:
             with self._all_or_nothing():
-                self._bind(name, value)
+                if self._bind(name, value) != name:
+                    raise Unspellable  # noqa: TRY301
         except Unspellable:
             if name in scope.inner:
                 raise

@@ -103,6 +103,7 @@ class _Program:
                 presets[name] = importlib.import_module(module)
         own = {*self.names, *(f"d{name}" for name in self.names), self.ct, "found", "expected", "y", "cache"}
         self.definitions = Definitions(presets, own)
+        self.f, self.rule, self.backward = "f", "", "backward"
 
     def text(self, against: str, expected: np.ndarray, how: str) -> str:
         """Return the program.
@@ -161,17 +162,17 @@ class _Program:
         if isinstance(self.candidate, Rules) and isinstance(w, RulesCandidate):
             rule = self._rule()
             if rule is None or hasattr(rule, "__self__"):  # a method may use what the forward remembers
-                self._give("f", self.candidate.forward)
+                self._give(self.candidate.forward)
             if rule is not None:
-                d.give(RULE_NAMES[self.position], rule)
+                self.rule = d.give(RULE_NAMES[self.position], rule) or RULE_NAMES[self.position]
         elif self._is_pair():
-            d.give("f", getattr(w, "forward", None))
+            self.f = d.give("f", getattr(w, "forward", None)) or "f"
             if self.question.kind == Kind.VJP:
-                d.give("backward", getattr(w, "backward", None))
+                self.backward = d.give("backward", getattr(w, "backward", None)) or "backward"
         elif type(self.candidate).__mro__[-2].__module__ == "torch.nn.modules.module" and self._is_functional():
             self._give_module()
         else:
-            self._give("f", self.candidate)
+            self._give(self.candidate)
 
     def _rule(self) -> Any:
         rules = self.candidate
@@ -187,13 +188,13 @@ class _Program:
         function = self.wrapped.function
         return function is not self.candidate and getattr(function, "__wrapped__", None) is not self.candidate
 
-    def _give(self, name: str, thing: Any) -> None:
+    def _give(self, thing: Any) -> None:
         """Define a function of the arrays alone, with its other arguments in it."""
         d, w = self.definitions, self.wrapped
         constants = getattr(w.function, "constants", {})
         parts = getattr(w.function, "parts", None)
         if not (w.args or w.keywords or constants or parts is not None):
-            d.give(name, thing)
+            self.f = d.give("f", thing) or "f"
             return
         try:
             rest = iter(self.names)
@@ -203,7 +204,7 @@ class _Program:
             ]
             given += [*map(d.expression, w.args), *(f"{k}={d.expression(v)}" for k, v in w.keywords.items())]
         except Unspellable:
-            d.lines.append(f"# paste your function here as {name}, with its arguments")
+            d.lines.append("# paste your function here as f, with its arguments")
             return
         try:
             spelled = d.expression(thing)
@@ -211,7 +212,7 @@ class _Program:
             d.lines.append("# paste your function here as function")
             spelled = "function"
         called = self._joined(f"{spelled}({', '.join(given)})", parts)
-        d.lines.append(f"{name} = lambda {', '.join(self.names)}: {called}")
+        self.f = d.assign("f", f"lambda {', '.join(self.names)}: {called}")
 
     def _joined(self, call: str, parts: tuple[int, ...] | None) -> str:
         """The one array of a result that is several."""
@@ -229,14 +230,14 @@ class _Program:
         named = list(self.candidate.named_parameters())
         named.sort(key=lambda pair: -len([n for n in np.shape(pair[1]) if n != 1] or np.shape(pair[1])))
         inputs = len(self.names) - len(named)
-        if inputs < 1 or not d.give("module", self.candidate):
-            d.lines[-1] = "# paste your function here as f"
+        module = d.give("module", self.candidate)
+        if inputs < 1 or not module:
+            d.lines[-1:] = ["# paste your function here as f"]
             return
         of_module = ", ".join(f"{key!r}: {name}" for (key, _), name in zip(named, self.names[inputs:], strict=True))
         xs = ", ".join(self.names[:inputs])
-        d.lines.append(
-            f"f = lambda {', '.join(self.names)}: torch.func.functional_call(module, {{{of_module}}}, ({xs},))"
-        )
+        called = f"torch.func.functional_call({module}, {{{of_module}}}, ({xs},))"
+        self.f = d.assign("f", f"lambda {', '.join(self.names)}: {called}")
 
     # ---- what is asked
 
@@ -248,21 +249,21 @@ class _Program:
         is_torch = isinstance(self.wrapped, TorchCandidate)
         if transform == Transform.VJP:
             if is_torch:
-                return [f"for a in ({arguments},): a.requires_grad_()", f"found = f({arguments}).detach()"]
-            return [f"found = jax.vjp(f, {arguments})[0]"]
+                return [f"for a in ({arguments},): a.requires_grad_()", f"found = {self.f}({arguments}).detach()"]
+            return [f"found = jax.vjp({self.f}, {arguments})[0]"]
         if transform == Transform.JVP:
             along = [f"d{name} = {self._make(a)}" for name, a in zip(self.names, self.tangents, strict=True)]
             tangents = ", ".join(f"d{name}" for name in self.names)
             module = "jax" if isinstance(self.wrapped, JaxCandidate) else "torch.func"
             part = int(kind == Kind.JVP)  # of the value and the tangent
-            return [*along, f"found = {module}.jvp(f, ({arguments},), ({tangents},))[{part}]"]
+            return [*along, f"found = {module}.jvp({self.f}, ({arguments},), ({tangents},))[{part}]"]
         if transform == Transform.JIT:
-            return [f"found = jax.jit(f)({arguments})"]
+            return [f"found = jax.jit({self.f})({arguments})"]
         if self._is_pair():
             more = self._more()
-            value = f"f({', '.join([arguments, *more])})"
+            value = f"{self.f}({', '.join([arguments, *more])})"
             return [f"found = {value}", "found = found[0] if isinstance(found, tuple) else found"]
-        return [f"found = f({arguments})" + (".detach()" if is_torch else "")]
+        return [f"found = {self.f}({arguments})" + (".detach()" if is_torch else "")]
 
     def _vjp(self) -> list[str]:
         arguments, n = ", ".join(self.names), self.position
@@ -271,27 +272,33 @@ class _Program:
         if isinstance(self.wrapped, RulesCandidate):
             given = [(self.ct, self.names[1]), (self.ct, self.names[0]), (self.ct,)][n]
             given = (self.names[0], self.ct) if is_notebook and n == 1 else given
-            found = f"{RULE_NAMES[n]}({', '.join(given)})"
+            found = f"{self.rule}({', '.join(given)})"
             if is_notebook and self.expected.ndim == 3:
                 found = f"np.moveaxis({found}, 0, -1)"
-            forward = [f"f({arguments})"] * hasattr(self._rule(), "__self__")
+            forward = [f"{self.f}({arguments})"] * hasattr(self._rule(), "__self__")
             return [*lines, *forward, f"found = {found}"]
         if self._is_pair():
             try:
                 with self.wrapped.session():
                     return lines + pair_program.lines(
-                        self.wrapped, self.names, self.arrays, self.g, n, self.definitions.expression
+                        self.wrapped,
+                        (self.f, self.backward),
+                        self.names,
+                        self.arrays,
+                        self.g,
+                        n,
+                        self.definitions.expression,
                     )
             except Exception:  # noqa: BLE001 (what the pair raises, or cannot be spelled)
                 more = ", ".join([arguments, *self._more()])
-                return [*lines, f"y, cache = f({more})", f"found = backward({self.ct}, cache)[{n}]"]
+                return [*lines, f"y, cache = {self.f}({more})", f"found = {self.backward}({self.ct}, cache)[{n}]"]
         if isinstance(self.wrapped, TorchCandidate):
             return [
                 *lines,
                 f"for a in ({arguments},): a.requires_grad_()",
-                f"found = torch.autograd.grad(f({arguments}), [{arguments}], {self.ct}, allow_unused=True)[{n}]",
+                f"found = torch.autograd.grad({self.f}({arguments}), [{arguments}], {self.ct}, allow_unused=True)[{n}]",
             ]
-        return [*lines, f"found = jax.vjp(f, {arguments})[1]({self.ct})[{n}]"]
+        return [*lines, f"found = jax.vjp({self.f}, {arguments})[1]({self.ct})[{n}]"]
 
     def _more(self) -> list[str]:
         """The further arguments, as far as they can be written."""

@@ -12,6 +12,7 @@ import numpy as np
 
 def lines(
     candidate: Any,
+    functions: tuple[str, str],
     names: Sequence[str],
     arrays: Sequence[np.ndarray],
     g: np.ndarray,
@@ -24,6 +25,8 @@ def lines(
     ----------
     candidate : PairCandidate
         The pair, with ``forward``, ``backward`` and ``args``.
+    functions : tuple of str
+        What its two functions are called.
     names, arrays : sequence of str, sequence of numpy.ndarray
         The arrays, and what they are called.
     g : numpy.ndarray
@@ -66,8 +69,8 @@ def lines(
     target = "y, cache" if len(caches) == 1 else "y, *cache" if caches else "y"
     more = [*map(spell, candidate.args), *(f"{name}={spell(value)}" for name, value in candidate.keywords.items())]
     return [
-        f"{target} = f({', '.join([*names, *more])})",
-        f"found = backward({', '.join(given)}){_place(seen['found'], gradient, n)}",
+        f"{target} = {functions[0]}({', '.join([*names, *more])})",
+        f"found = {functions[1]}({', '.join(given)}){_place(seen['found'], gradient, n)}",
     ]
 
 

@@ -81,16 +81,16 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
     keywords |= {name: literal(f"--{name}", keywords[name]) for name in CODE if isinstance(keywords.get(name), str)}
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("checking: {task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    known = candidate_source.named(candidate, *target_names.words_of(target))
+    with known, Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
-        with candidate_source.named(candidate, *target_names.words_of(target)):
-            report = triconv.check(
-                candidate,
-                like,
-                *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
-                progress=lambda question: progress.update(task, description=question),
-                **keywords,
-            )
+        report = triconv.check(
+            candidate,
+            like,
+            *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
+            progress=lambda question: progress.update(task, description=question),
+            **keywords,
+        )
     out = Console()
     text_report.show(report, out if out.is_terminal else Console(width=140))
     for name, write in (("html", report.to_html), ("json", report.to_json)):

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import pair_program, wording
+from triconv.checking import layer_program, pair_program, wording
 from triconv.checking.candidate_source import Definitions, Unspellable
 from triconv.checking.candidates import CandidateFunction, JaxCandidate, Rules, RulesCandidate, TorchCandidate
 from triconv.checking.dtypes import COMPLEX
+from triconv.checking.layers import LayerCandidate
 from triconv.checking.naming import name_of
 from triconv.checking.protocol import WRONG, Kind, Question, Transform
 from triconv.checking.report_data import ReportRow
@@ -159,7 +160,9 @@ class _Program:
     def _define(self) -> None:
         """Define what is called."""
         d, w = self.definitions, self.wrapped
-        if isinstance(self.candidate, Rules) and isinstance(w, RulesCandidate):
+        if isinstance(w, LayerCandidate):
+            d.lines += layer_program.source(w)
+        elif isinstance(self.candidate, Rules) and isinstance(w, RulesCandidate):
             rule = self._rule()
             if rule is None or hasattr(rule, "__self__"):  # a method may use what the forward remembers
                 self._give(self.candidate.forward)
@@ -246,6 +249,8 @@ class _Program:
         arguments, kind, transform = ", ".join(self.names), self.question.kind, self.question.transform
         if kind == Kind.VJP:
             return self._vjp()
+        if isinstance(self.wrapped, LayerCandidate):
+            return layer_program.call(self.wrapped, self.names, None)
         is_torch = isinstance(self.wrapped, TorchCandidate)
         if transform == Transform.VJP:
             if is_torch:
@@ -269,6 +274,8 @@ class _Program:
         arguments, n = ", ".join(self.names), self.position
         is_notebook = isinstance(self.wrapped, RulesCandidate) and self.wrapped.is_notebook
         lines = [f"{self.ct} = {self._make(self.g)}" + ("[..., None]" if is_notebook else "")]
+        if isinstance(self.wrapped, LayerCandidate):
+            return [*lines, *layer_program.call(self.wrapped, self.names, n)]
         if isinstance(self.wrapped, RulesCandidate):
             given = [(self.ct, self.names[1]), (self.ct, self.names[0]), (self.ct,)][n]
             given = (self.names[0], self.ct) if is_notebook and n == 1 else given

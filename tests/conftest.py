@@ -93,11 +93,11 @@ def _has_gpu(name: str) -> bool:
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config, items):
     """Skip what this run is not for: slow tests, those of a GPU, of one version of XLA, and of frameworks it does not have."""
+    _thin(items)
     if ONLY:
         others = [item for item in items if not _uses(item, ONLY)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _uses(item, ONLY)]
-    _thin(items)
     jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
     text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
@@ -120,7 +120,9 @@ def _uses(item, framework):
     """Whether a test takes a framework: as a fixture, as the library of its case, or in an example."""
     if isinstance(item, pytest.DoctestItem):
         return any(framework in example.source for example in item.dtest.examples)
-    return framework in item.fixturenames or framework in re.findall(r"\w+", item.name.partition("[")[2])
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    case = [params["lib"]] if "lib" in params else re.findall(r"\w+", item.name.partition("[")[2])
+    return framework in item.fixturenames or framework in case
 
 
 def _obstacle(item):

@@ -173,7 +173,10 @@ conv = triconv.Rules(
     shapes = ["--shape", "1,1,5", "--shape", "1,1,2"]
     check = ["check", f"{mine}:conv", "--like", "entered", *shapes]
     assert main.main(check) == 2
-    assert f"`--like` must be one of {', '.join(OPERATORS)}, got 'entered'" in capsys.readouterr().err
+    assert (
+        f"`--like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got 'entered'"
+        in capsys.readouterr().err
+    )
     monkeypatch.setitem(OPERATORS, "entered", triconv.conv1d)
     bound = triconv.use("numpy").entered
     np.testing.assert_array_equal(bound([[[1, 2, 3]]], [[[1, 1]]]), [[[3, 5]]])

@@ -32,8 +32,11 @@ from triconv.checking.protocol import Role
 
 def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
     """Return the first hypothesis that predicts the result, else one without a name."""
-    if same(result.found, result.expected):
-        return _small(result)
+    with np.errstate(all="ignore"):  # what a hypothesis predicts may overflow
+        return _small(result) if same(result.found, result.expected) else _first(result, thorough=thorough)
+
+
+def _first(result: WrongResult, *, thorough: bool) -> Diagnosis:
     if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
         return diagnosis
     tables = (
@@ -41,11 +44,10 @@ def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
         if thorough
         else (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES)
     )
-    with np.errstate(all="ignore"):  # what a hypothesis predicts may overflow
-        for table in tables:
-            for hypothesis in table if isinstance(table, tuple) else (table,):
-                if (diagnosis := hypothesis(result)) is not None:
-                    return diagnosis
+    for table in tables:
+        for hypothesis in table if isinstance(table, tuple) else (table,):
+            if (diagnosis := hypothesis(result)) is not None:
+                return diagnosis
     return _unexplained(result)
 
 

@@ -128,6 +128,11 @@ BROKEN = {
     "tanh of the wrong kind": (lambda x: (np.tanh(x), x), lambda g, x: g * (1 - x * x), [(3, 4)]),
     "relative error of 1e-6": (lambda x: (x**3, x), lambda g, x: 3 * (1 + 1e-6) * g * x**2, [(5,)]),
     "straight through": (lambda x: (np.round(x), x), lambda g, x: g, [(6,)]),
+    "masked taps": (
+        lambda w: (w * np.tri(4), None),
+        lambda g, _: g,
+        [(4, 4)],
+    ),
     "not finite": (matmul, lambda g, c: (g @ c[1].T, c[0].T @ g * np.nan), [(3, 4), (4, 5)]),
     "shape": (matmul, lambda g, c: (g @ c[1].T, (c[0].T @ g)[:-1]), [(3, 4), (4, 5)]),
 }
@@ -137,6 +142,8 @@ CAUSES = {
     "zero": "detached",
     "one element": "one element",
     "shape": "shape",
+    "masked taps": "gradient of what is masked",
+    "straight through": "straight-through",
 }
 
 

@@ -34,6 +34,7 @@ class Cause(PlainEnum):
     DILATION_IGNORED = "dilation ignored"
     DTYPE = "dtype"
     EMPTY = "empty result"
+    GRADIENT_OF_MASKED = "gradient of what is masked"
     GROUPS_CONNECTED = "groups connected"
     GROUPS_PERMUTED = "groups permuted"
     JVP_ONLY = "jvp only"
@@ -71,6 +72,7 @@ class Cause(PlainEnum):
     SIGN_OF_PARTS = "sign of some parts"
     SIZE_OF_OTHER_AXIS = "size of the other axis"
     SPATIAL_AXES_SWAPPED = "spatial axes swapped"
+    STRAIGHT_THROUGH = "straight-through"
     STRIDE_AND_DILATION_EXCHANGED = "stride and dilation exchanged"
     STRIDE_IGNORED = "stride ignored"
     SUMMED_TWICE = "summed once too often"
@@ -200,6 +202,9 @@ class Hypothesis(PlainEnum):
     HALO_WRAPS = "halos wrap around"
     HALO_POSITIONS = "positions at the boundaries between devices"
     # without a name
+    # any function
+    GRADIENT_OF_MASKED = "gradient of what is masked"
+    GRADIENT_OF_CONSTANT = "gradient of what is constant"
     UNEXPLAINED = "unexplained"
     UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"

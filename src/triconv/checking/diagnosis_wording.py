@@ -139,6 +139,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "sent back",
     Hypothesis.HALO_WRAPS: "the halos wrap around: beyond the ends of {sharded} stands the other end, not zeros",
     Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
+    Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
+    Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
     Hypothesis.UNEXPLAINED: "no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",

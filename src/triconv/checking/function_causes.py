@@ -32,6 +32,11 @@ def explain(
     """
     if not is_value and right.any() and not found.any():
         return Diagnosis(Cause.DETACHED, Hypothesis.ZERO)
+    if not is_value and not right[wrong].any():
+        if right.any():
+            return Diagnosis(Cause.GRADIENT_OF_MASKED, Hypothesis.GRADIENT_OF_MASKED)
+        if is_whole:
+            return Diagnosis(Cause.STRAIGHT_THROUGH, Hypothesis.GRADIENT_OF_CONSTANT)
     if is_whole:
         for hypothesis in (_factor, _transposed, _flipped, _rolled, _constant, _one_element, _border):
             if (diagnosis := hypothesis(found, right, wrong)) is not None:

@@ -96,6 +96,15 @@ def test_a_pair_without_a_cache(backward):
     )
 
 
+def test_a_gradient_that_is_not_given_is_not_judged():
+    without = (course_forward, lambda g, cache: (course_backward(g, cache)[0], None, course_backward(g, cache)[2]))
+    report = triconv.check(without, triconv.conv2d, X, W, B, args={})
+    assert report.ok, str(report)
+    verdicts = {row.question.name: row.verdict for row in report.rows if row.what.startswith("VJP")}
+    assert verdicts == {"x": "right", "w": "unsupported", "bias": "right"}
+    assert "it gives no VJP of w" in report.summary
+
+
 def test_several_caches():
     assert triconv.check((several, cotangents), triconv.conv2d, X, W, B).ok
     assert triconv.check((several, lambda g, cache: cotangents(g, *cache)), triconv.conv2d, X, W, B).ok

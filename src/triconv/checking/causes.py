@@ -205,6 +205,7 @@ class Hypothesis(PlainEnum):
     # any function
     GRADIENT_OF_MASKED = "gradient of what is masked"
     GRADIENT_OF_CONSTANT = "gradient of what is constant"
+    UNEXPLAINED_OF_FUNCTION = "unexplained, of any function"
     UNEXPLAINED = "unexplained"
     UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"

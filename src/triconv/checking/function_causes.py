@@ -41,7 +41,7 @@ def explain(
         for hypothesis in (_factor, _transposed, _flipped, _rolled, _constant, _one_element, _border):
             if (diagnosis := hypothesis(found, right, wrong)) is not None:
                 return diagnosis
-    return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
+    return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED_OF_FUNCTION)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

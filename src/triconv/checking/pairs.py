@@ -46,13 +46,16 @@ class PairCandidate(CandidateFunction):
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """One of the cotangents, right after the forward on the same arrays."""
-        return self.vjps(arrays, g)[n]
+        gradient = self._gradients(arrays, g)[n]
+        return _missing() if gradient is None else gradient
 
     def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         """All cotangents."""
+        return [_missing() if gradient is None else gradient for gradient in self._gradients(arrays, g)]
+
+    def _gradients(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         found = self._pulled_back(self.move(arrays), self.move([g])[0])
-        gradients = assigned(found, [np.shape(a) for a in arrays], _names(self.forward))
-        return [_missing() if gradient is None else gradient for gradient in gradients]
+        return assigned(found, [np.shape(a) for a in arrays], _names(self.forward))
 
     def _pulled_back(self, moved: Sequence[Any], ct: Any) -> Any:
         result = self.function(*moved, *self.args, **self.keywords)
@@ -123,6 +126,8 @@ def assigned(found: Any, shapes: Sequence[tuple[int, ...]], names: Sequence[str]
             return by_name
     else:
         parts = list(found) if isinstance(found, (tuple, list)) and not _is_number(found) else [found]
+    if len(parts) == len(shapes) and any(part is None for part in parts):
+        return parts
     parts = [part for part in parts if part is not None]
     wanted = [_squeezed(shape) for shape in shapes]
     have = [_squeezed(_shape(part)) for part in parts]

@@ -124,8 +124,7 @@ def cut(r: WrongResult) -> Diagnosis | None:
             axis = next(n for n, pair in enumerate(shapes) if pair[0] != pair[1])
             more = shapes[axis][0] - shapes[axis][1]
             at = starts[axis] if more > 0 else from_[axis]
-            sizes = {r.expected.shape[other] for other in range(2, r.expected.ndim) if other != axis}
-            is_other = axis >= 2 and r.found.shape[axis] in sizes
+            is_other = all(_is_of_other_axis(r, n) for n, pair in enumerate(shapes) if pair[0] != pair[1])
             return Diagnosis(
                 Cause.SIZE_OF_OTHER_AXIS if is_other else Cause.SHAPE,
                 Hypothesis.RESULT_CUT,
@@ -136,6 +135,11 @@ def cut(r: WrongResult) -> Diagnosis | None:
                 ndim=len(r.problem.model.axes),
             )
     return None
+
+
+def _is_of_other_axis(r: WrongResult, axis: int) -> bool:
+    """Whether the size of an axis is that which another spatial axis must have."""
+    return axis >= 2 and r.found.shape[axis] in {r.expected.shape[n] for n in range(2, r.expected.ndim) if n != axis}
 
 
 def unexplained_shape(r: WrongResult) -> Diagnosis | None:

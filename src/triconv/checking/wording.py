@@ -301,6 +301,7 @@ def _advice(f: NoDerivative) -> str:
         case Advice.COMPLETE_RULES:
             return "give triconv.Rules its input_vjp and weight_vjp too"
         case Advice.USE_RULES:
-            return f"a function of {f.library} has none of its own; give triconv.Rules(forward, input_vjp, weight_vjp)"
+            own = f"a function of {f.library} has none of its own"
+            return f"{own}; give (forward, backward) or triconv.Rules(forward, input_vjp, weight_vjp)"
         case Advice.NONE:
             return "it has none" if f.reason is None else _not_supported(f.reason)

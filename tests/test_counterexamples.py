@@ -218,7 +218,7 @@ def written(folder, script):
     (folder / "mine.py").write_text(FILE)
     (folder / "helpers.py").write_text(HELPERS)
     path = folder / "script.py"
-    path.write_text(script.replace("SHAPES)", SHAPES + ")"))
+    path.write_text(script.replace("SHAPES", SHAPES))
     return json.loads(python(str(path), path=[SOURCE]).stdout.splitlines()[-1])
 
 
@@ -335,10 +335,17 @@ def local():
         pass
     return Inner.apply
 
-candidates = {"apply": Conv.apply, "lambda": lambda x, w: Conv.apply(x, w), "local": local()}
+def detached(x, w):
+    return F.conv2d(x.detach(), w.detach())
+
+def two_outputs(x, g):
+    return Cube.apply(x), g
+
+candidates = {"apply": Conv.apply, "local": local(), "detached": detached}
 programs = {name: triconv.check(c, triconv.conv2d, SHAPES).counterexample for name, c in candidates.items()}
 programs["gradcheck"] = triconv.gradcheck(Cube.apply, (2, 3)).counterexample
-programs["tuple"] = triconv.gradcheck(lambda x, g: (Cube.apply(x), g), (2, 3), (2,)).counterexample
+programs["tuple"] = triconv.gradcheck(two_outputs, (2, 3), (2,)).counterexample
+programs["bfloat16"] = triconv.check(lambda x, w: -F.conv2d(x, w), triconv.conv2d, SHAPES, dtype="bfloat16").counterexample
 print(json.dumps(programs))
 """
 
@@ -434,8 +441,7 @@ print(json.dumps(programs))
 
 def test_pairs(tmp_path):
     pytest.importorskip("triconv.checking.pairs")
-    script = PAIR.replace("SHAPES, **", SHAPES + ", **")
-    programs = written(tmp_path, script)
+    programs = written(tmp_path, PAIR)
     assert "y, cache = f(x, w, {'scale': 1})\nfound = backward(g, cache)[1]\n" in programs["cache"]
     assert endings(programs) == dict.fromkeys(programs, "AssertionError")
 

@@ -109,6 +109,8 @@ class Definitions:
             return name
         while name in self.values:
             name += "_"
+        if spelled.startswith("(lambda") and "\n" not in spelled and source_text.of_text(spelled[1:-1]) is not None:
+            spelled = spelled[1:-1]
         self.lines.append(f"{name} = {spelled}")
         self.values[name] = thing
         return name

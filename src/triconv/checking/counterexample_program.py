@@ -23,7 +23,12 @@ from triconv.checking.user_code import is_of_library, is_users
 RULE_NAMES = ("input_vjp", "weight_vjp", "bias_vjp")
 ASKED = (Kind.VALUE, Kind.VJP, Kind.JVP)
 WIDE = ("float64", "complex128", "int64")
-LIBRARIES = {"jax": "import jax, jax.numpy as jnp", "torch": "import torch"}
+LIBRARIES = {
+    "jax": "import jax, jax.numpy as jnp",
+    "torch": "import torch",
+    "array-api-strict": "import array_api_strict",
+    "cupy": "import cupy",
+}
 MOST_ELEMENTS = 200
 """Elements of all arrays together that a program for a function of any kind writes out."""
 
@@ -45,7 +50,7 @@ def program(
     tangents = [p.user(role, small.arrays.tangents[role]) for role in p.roles]
     made = _Program(candidate, wrapped, question, p.names, arrays, g, tangents)
     words = ", ".join(f"{name}={value!r}" for name, value in params.items())
-    return made.text(f"the definition of {like.__name__}({words})", small.expected, "")
+    return made.text(f"the definition of {like.__name__}({words})", (small.found, small.expected), "")
 
 
 def function_program(
@@ -73,9 +78,10 @@ def function_program(
     if sum(np.size(a) for a in written) > MOST_ELEMENTS or not is_shown or wrapped.dtype in COMPLEX:
         return ""
     made = _Program(candidate, wrapped, row.question, names, arrays, g, tangents)
+    results = e.found, e.expected
     if not like:
-        return made.text("its own values", e.expected, "from the function's own values, along lines through this point")
-    return made.text(f"the values of {like}", e.expected, f"from the values of {like}")
+        return made.text("its own values", results, "from the function's own values, along lines through this point")
+    return made.text(f"the values of {like}", results, f"from the values of {like}")
 
 
 class _Program:
@@ -106,19 +112,19 @@ class _Program:
         self.definitions = Definitions(presets, own)
         self.f, self.rule, self.backward = "f", "", "backward"
 
-    def text(self, against: str, expected: np.ndarray, how: str) -> str:
+    def text(self, against: str, results: tuple[np.ndarray, np.ndarray], how: str) -> str:
         """Return the program.
 
         Parameters
         ----------
         against : str
             What it was compared with.
-        expected : numpy.ndarray
-            The right result.
+        results : tuple of numpy.ndarray
+            What was found, and the right result.
         how : str
             Where that comes from, for a comment; "" for none.
         """
-        self.expected = expected
+        self.found, self.expected = results
         self._define()
         asked = self._asked()
         np_ = "numpy" if "np" in self.definitions.displaced else "np"
@@ -131,8 +137,9 @@ class _Program:
             "",
             *(f"{name} = {self._make(a)}" for name, a in zip(self.names, self.arrays, strict=True)),
             *asked,
+            *self._on_host(),
             *([f"# {how}"] if how else []),
-            f"expected = {np_}.asarray({_literal(expected)})",
+            f"expected = {np_}.asarray({_literal(self.expected)})",
             "print(found)",
             "print(expected)",
             f"assert {checked.replace('np.', f'{np_}.')}",
@@ -146,7 +153,7 @@ class _Program:
         if "jnp" in d.displaced:
             library = "import jax, jax.numpy"
         lines = ["from __future__ import annotations"] if d.has_annotations else []
-        lines += numpy + [library] * bool(library)
+        lines += numpy + [library] * bool(library) + ["import ml_dtypes"] * self._has_ml_dtypes()
         known = {*lines, "import jax", "import jax.numpy as jnp"} if self.library == "jax" else set(lines)
         others = [line for line in d.imports if line not in known]
         lines += [line for line in others if not _is_of_user(line)]
@@ -300,11 +307,13 @@ class _Program:
                 more = ", ".join([arguments, *self._more()])
                 return [*lines, f"y, cache = {self.f}({more})", f"found = {self.backward}({self.ct}, cache)[{n}]"]
         if isinstance(self.wrapped, TorchCandidate):
-            return [
-                *lines,
-                f"for a in ({arguments},): a.requires_grad_()",
-                f"found = torch.autograd.grad({self.f}({arguments}), [{arguments}], {self.ct}, allow_unused=True)[{n}]",
-            ]
+            lines.append(f"for a in ({arguments},): a.requires_grad_()")
+            if np.any(self.found):
+                y = f"{self.f}({arguments})"
+                return [*lines, f"found = torch.autograd.grad({y}, [{arguments}], {self.ct}, allow_unused=True)[{n}]"]
+            lines.append(f"y = {self.f}({arguments})")  # which may have no graph
+            gradient = f"torch.autograd.grad(y, [{arguments}], {self.ct}, materialize_grads=True)[{n}]"
+            return [*lines, f"found = {gradient} if y.requires_grad else torch.zeros_like({self.names[n]})"]
         return [*lines, f"found = jax.vjp({self.f}, {arguments})[1]({self.ct})[{n}]"]
 
     def _more(self) -> list[str]:
@@ -324,11 +333,26 @@ class _Program:
 
     def _make(self, a: np.ndarray) -> str:
         """The array of the candidate's library."""
-        dtype = self.wrapped.dtype
-        if self.library == "torch":
+        dtype, library = self.wrapped.dtype, self.library
+        if library == "torch":
             device = f", device={str(self.wrapped.device)!r}" if self.wrapped.device is not None else ""
             return f"torch.tensor({_literal(a)}, dtype=torch.{dtype}{device})"
-        return f"{self._xp()}.asarray({_literal(a)}, {self._xp()}.{dtype})"
+        if library in LIBRARIES and library != "jax":
+            module = library.replace("-", "_")
+            return f"{module}.asarray({_literal(a)}, dtype={module}.{dtype})"
+        xp = self._xp()
+        return f"{xp}.asarray({_literal(a)}, {'ml_dtypes' if self._has_ml_dtypes() else xp}.{dtype})"
+
+    def _has_ml_dtypes(self) -> bool:
+        return self.library == "numpy" and self.wrapped.dtype == "bfloat16"
+
+    def _on_host(self) -> list[str]:
+        """Where NumPy cannot read the result as it is."""
+        if self.library == "cupy":
+            return ["found = found.get()"]
+        is_torch, is_narrow = self.library == "torch", self.wrapped.dtype == "bfloat16"
+        calls = ".cpu()" * (is_torch and self.wrapped.device is not None) + ".float()" * (is_torch and is_narrow)
+        return [f"found = found{calls}"] if calls else []
 
 
 def _is_of_user(line: str) -> bool:

@@ -17,7 +17,7 @@ SHAPES = (1, 2, 4, 3), (2, 2, 2, 2)
 
 def check(source, name="layers.py"):
     """Check the function `conv` of a source that is in a file of this name."""
-    file = f"/work/somebody/{name}"
+    file = f"/home/somebody/{name}"
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     scope = {"__name__": "layers"}
     exec(compile(source, file, "exec"), scope)
@@ -61,7 +61,7 @@ def test_the_sentence_names_the_innermost_line_of_the_user():
     assert (exception.type, exception.where) == ("ValueError", "layers.py:5, in windows")
     assert row.detail == "the candidate raised ValueError: no windows of (2, 2, 2, 2) (layers.py:5, in windows)"
     assert exception.traceback.startswith(
-        'Traceback (most recent call last):\n  File "/work/somebody/layers.py", line 8, in conv'
+        'Traceback (most recent call last):\n  File "/home/somebody/layers.py", line 8, in conv'
     )
     assert "triconv" not in exception.traceback
     assert exception.traceback.endswith("ValueError: no windows of (2, 2, 2, 2)\n\n  in all of (1, 2, 4, 3) <b>")

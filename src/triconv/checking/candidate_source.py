@@ -167,10 +167,14 @@ class Definitions:
             raise Unspellable from None
         if values.dtype.kind not in "biufc" or values.size > MOST_ELEMENTS or not np.all(np.isfinite(values)):
             raise Unspellable
-        self._import(f"import {library}")
-        make = "tensor" if library == "torch" else "asarray"
+        module = sys.modules[library]
+        known = next((name for name, value in self.values.items() if value is module), None)
+        if known is None:
+            self._import(f"import {library}")
+        library, is_torch = known or library, library == "torch"
+        make = "tensor" if is_torch else "asarray"
         dtype = str(array.dtype).rpartition(".")[2]
-        if dtype == "bool" and library != "torch":
+        if dtype == "bool" and not is_torch:
             dtype = "bool_"
         return f"{library}.{make}({values.tolist()}, dtype={library}.{dtype})"
 

@@ -440,7 +440,6 @@ print(json.dumps(programs))
 
 
 def test_pairs(tmp_path):
-    pytest.importorskip("triconv.checking.pairs")
     programs = written(tmp_path, PAIR)
     assert "y, cache = f(x, w, {'scale': 1})\nfound = backward(g, cache)[1]\n" in programs["cache"]
     assert endings(programs) == dict.fromkeys(programs, "AssertionError")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import types
 
 import numpy as np
@@ -503,9 +502,10 @@ def test_a_broken_layer_is_wrong_and_its_program_shows_it(name):
     if isinstance(layer, ReturnsAll):  # a result of another shape, which fewer sizes have not
         assert not program
         return
-    lines = [line for line in program.splitlines() if not line.startswith(("layer =", "from ", "print("))]
-    with pytest.raises(AssertionError):
-        exec("\n".join(lines), {"layer": copy.deepcopy(layer)})
+    if "# left out: " not in program:  # an attribute that cannot be written
+        with pytest.raises(AssertionError):
+            exec(program, {})
+    lines = ["import numpy as np", "x = " + program.split("\nx = ", 1)[1]]
     right = kind(**arguments)
     if isinstance(right, Lazy):
         right._init(drawn(*X))

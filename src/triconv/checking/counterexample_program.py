@@ -168,7 +168,7 @@ class _Program:
         """Define what is called."""
         d, w = self.definitions, self.wrapped
         if isinstance(w, LayerCandidate):
-            d.lines += layer_program.source(w)
+            d.give("layer", w.layer)
         elif isinstance(self.candidate, Rules) and isinstance(w, RulesCandidate):
             rule = self._rule()
             if rule is None or hasattr(rule, "__self__"):  # a method may use what the forward remembers

@@ -10,15 +10,6 @@ from triconv.checking.layer_search import Place, plain
 from triconv.checking.layers import LayerCandidate
 
 
-def source(candidate: LayerCandidate) -> list[str]:
-    """Where the class is; the instance is the user's, whose constructor's arguments nobody keeps."""
-    kind = type(candidate.layer)
-    where = f"from {kind.__module__} import {kind.__qualname__}"
-    return ([where] if kind.__module__ != "__main__" else []) + [
-        f"layer = {kind.__qualname__}(...)  # as it was checked"
-    ]
-
-
 def call(candidate: LayerCandidate, names: list[str], n: int | None) -> list[str]:
     """Return the lines that end with `found`: the value, or the gradient of one array.
 

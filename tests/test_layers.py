@@ -720,3 +720,34 @@ def test_what_is_a_layer():
     assert not is_layer(torch.nn.Conv2d(1, 1, 1))
     assert not is_layer(torch.ones(2))
     assert not is_layer_class(torch.autograd.Function)
+
+
+class ForgetsBias(Plain):
+    """Its bias is there, with a gradient, but is not added."""
+
+    def __init__(self, use_bias=None):
+        super().__init__()
+        if use_bias is not None:
+            self.use_bias = use_bias
+
+    def forward(self, x):
+        self.x = x
+        return y_of(x, self.W)
+
+
+def test_a_bias_that_is_not_added_is_missed():
+    report = triconv.check(ForgetsBias(), triconv.conv2d, X)
+    assert (report.verdict, report.cause) == ("wrong", "bias ignored"), report
+    assert triconv.check(ForgetsBias(use_bias=False), triconv.conv2d, X).ok
+
+
+class InsertedZeros(Plain):
+    """Counts the zeros between taps."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, dilation=0):
+        super().__init__((out_channels, in_channels, *kernel_size))
+        assert dilation == 0
+
+
+def test_a_dilation_may_count_zeros():
+    assert triconv.check(InsertedZeros, triconv.conv2d, X, W).ok

@@ -242,3 +242,19 @@ def test_what_to_pass_instead(torch):
     report = triconv.check(lambda x, w: Tensor(triconv.conv2d(x, w)), triconv.conv2d, (2, 3, 6, 7), (4, 3, 3, 3))
     assert report.verdict == "unchecked"
     assert "returned a Tensor, which is no array: return its .data" in report.summary
+
+
+def test_the_program_of_an_autograd_functions_class_applies_it(torch):
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            return 2 * torch.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def backward(ctx, g):
+            return None, None
+
+    report = triconv.check(Twice, triconv.conv2d, (2, 3, 6, 5), (4, 3, 3, 2))
+    assert ".apply" in report.counterexample
+    with pytest.raises(AssertionError):
+        exec(report.counterexample, {"__name__": "program"})

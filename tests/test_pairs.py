@@ -111,6 +111,28 @@ def test_several_caches():
     assert triconv.check(triconv.Rules(several, backward=cotangents), triconv.conv2d, X, W, B).ok
 
 
+def of_keywords(*, d_out, b, w, x, stride=1):
+    return cotangents(d_out, x, w, b, stride)
+
+
+def of_a_keyword(d_out, x, w, b, *, stride):
+    return cotangents(d_out, x, w, b, stride)
+
+
+@pytest.mark.parametrize("backward", [of_keywords, of_a_keyword])
+@pytest.mark.parametrize("more", [{"args": 2}, {"kwargs": {"stride": 2}}])
+def test_a_backward_of_keywords_alone(backward, more):
+    assert triconv.check((with_names, backward), triconv.conv2d, X, W, B, **more, stride=2).ok
+
+
+def with_statistics(x, w, b, conv_param):
+    return *course_forward(x, w, b, conv_param), x.mean(), x.var()
+
+
+def test_a_cache_before_statistics():
+    assert triconv.check((with_statistics, course_backward), triconv.conv2d, X, W, B, args={}).ok
+
+
 @pytest.mark.parametrize("shape", [(4, 1), (1, 1, 1, 4), (1, 4, 1, 1)])
 def test_a_bias_with_more_axes(shape):
     pair = PAIRS["a cache and a dict of parameters"]
@@ -259,3 +281,13 @@ def test_feedback_alignment_that_is_meant(broken, ok):
     pair = (course_forward, backward)
     assert not triconv.check(pair, triconv.conv2d, X, W, B, args={}).ok
     assert triconv.check(pair, triconv.conv2d, X, W, B, args={}, meant="feedback alignment").ok is ok
+
+
+def test_the_program_of_a_forward_alone_takes_its_result_before_the_cache():
+    def twice(x, w, b, conv_param):
+        y, cache = course_forward(x, w, b, conv_param)
+        return 2 * y, cache
+
+    report = triconv.check(twice, triconv.conv2d, X, W, B, args={})
+    with pytest.raises(AssertionError):
+        exec(report.counterexample, {"__name__": "program"})

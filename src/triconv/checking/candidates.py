@@ -35,6 +35,7 @@ __all__ = [
     "framework_of",
     "guarded",
     "no_array",
+    "unwrapped",
 ]
 
 
@@ -171,7 +172,7 @@ def as_candidate(
     ValueError, ImportError
         If there is no such framework, or it is not installed.
     """
-    candidate = _unwrapped(candidate)
+    candidate = unwrapped(candidate)
     if modules.is_class(candidate):
         name = candidate.__name__
         msg = f"`candidate` must be a module, such as {name}(...), got the class {name}; args= are for its call, not for this"
@@ -216,7 +217,7 @@ def as_arguments(args: Any) -> tuple[Any, ...]:
     return tuple(args) if isinstance(args, (tuple, list)) else (args,)
 
 
-def _unwrapped(candidate: Any) -> Any:
+def unwrapped(candidate: Any) -> Any:
     """The function that an autograd function of torch means: its `apply`."""
     bases = getattr(candidate, "__mro__", ()) if isinstance(candidate, type) else ()
     return candidate.apply if any(b.__module__ == "torch.autograd.function" for b in bases) else candidate

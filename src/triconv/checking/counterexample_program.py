@@ -11,7 +11,14 @@ import numpy as np
 
 from triconv.checking import layer_program, pair_program, wording
 from triconv.checking.candidate_source import Definitions, Unspellable
-from triconv.checking.candidates import CandidateFunction, JaxCandidate, Rules, RulesCandidate, TorchCandidate
+from triconv.checking.candidates import (
+    CandidateFunction,
+    JaxCandidate,
+    Rules,
+    RulesCandidate,
+    TorchCandidate,
+    unwrapped,
+)
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.layers import LayerCandidate
 from triconv.checking.naming import name_of
@@ -182,7 +189,7 @@ class _Program:
         elif type(self.candidate).__mro__[-2].__module__ == "torch.nn.modules.module" and self._is_functional():
             self._give_module()
         else:
-            self._give(self.candidate)
+            self._give(unwrapped(self.candidate))
 
     def _rule(self) -> Any:
         rules = self.candidate
@@ -275,7 +282,18 @@ class _Program:
             more = self._more()
             value = f"{self.f}({', '.join([arguments, *more])})"
             return [f"found = {value}", "found = found[0] if isinstance(found, tuple) else found"]
-        return [f"found = {self.f}({arguments})" + (".detach()" if is_torch else "")]
+        first = "[0]" if self._has_cache() else ""
+        return [f"found = {self.f}({arguments}){first}" + (".detach()" if is_torch else "")]
+
+    def _has_cache(self) -> bool:
+        """Whether a function by itself returns its result before a cache, or alone in a tuple or list."""
+        w = self.wrapped
+        try:
+            with w.session():
+                result = w.function(*w.move(self.arrays), *w.args, **w.keywords)
+        except Exception:  # noqa: BLE001 (it fails in the program too)
+            return False
+        return isinstance(result, (tuple, list)) and len(result) > 0 and hasattr(result[0], "shape")
 
     def _vjp(self) -> list[str]:
         arguments, n = ", ".join(self.names), self.position

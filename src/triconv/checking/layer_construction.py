@@ -140,6 +140,8 @@ def _value(
     for ours, names in PARAMETERS.items():
         if name in names:
             value = _single(params.get(ours, DEFAULTS[ours]))
+            if ours == "dilation" and p.default == 0 and isinstance(value, int):  # the zeros between taps
+                return True, value - 1
             return True, _spelled(value, p.default, shapes) if ours == "padding" else value
     if not shapes:
         return False, None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triconv.checking.layer_search import GENERIC, Place, arrays_in, as_one, is_floating, plain
+from triconv.checking.layer_search import GENERIC, Place, arrays_in, as_one, is_floating, plain, reach
 
 FACTOR, RATE = 2.0, 4.0
 """Of the cotangent and of the learning rate, in the second run: powers of two, so that what is linear is so exactly."""
@@ -132,6 +132,24 @@ def named_like_parameters(layer: Any) -> list[Place]:
         if (kind or is_weight or plain(place.label) in BIASES) and "grad" not in place.name.lower():
             found.setdefault("bias" if (kind and kind[1]) or not is_weight else "weight", place)
     return [found[kind] for kind in ("weight", "bias") if kind in found]
+
+
+def forgotten_biases(layer: Any, weight: np.ndarray) -> list[Place]:
+    """Return the bias that a layer has with its gradient, of the size of an axis of the weight.
+
+    Its result must depend on it: a layer that has none has no gradient of one either, or says so.
+    """
+    everything = list(reach(layer))
+    if any(thing is False and "bias" in plain(place.label) for place, thing in everything):
+        return []
+    gradients = {plain(GRADIENT.sub("", place.label)) for place, _ in everything if GRADIENT.search(place.label)}
+    return [
+        place
+        for place, value in arrays_in(layer).items()
+        if plain(place.label) in ("b", "bias", "biases")
+        and plain(place.label) in gradients
+        and as_one(value).size in weight.shape
+    ][:1]
 
 
 def held(layer: Any) -> dict[Place, np.ndarray]:

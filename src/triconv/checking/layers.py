@@ -24,6 +24,7 @@ from triconv.checking.layer_gradients import (
     Returned,
     Source,
     Target,
+    forgotten_biases,
     held,
     named_like_parameters,
     sources,
@@ -166,7 +167,9 @@ class LayerCandidate(CandidateFunction):
                 self.layer = after if found else self.layer
         except Exception:  # noqa: BLE001 (whatever the forward raises is asked for again, and then reported)
             return named_like_parameters(self.layer)
-        return sorted(found, key=lambda place: -as_one(found[place]).ndim)
+        ordered = sorted(found, key=lambda place: -as_one(found[place]).ndim)
+        is_alone = self._is_convolution and len(ordered) == 1  # its bias is perhaps not added
+        return [*ordered, *(forgotten_biases(self.layer, as_one(found[ordered[0]])) if is_alone else ())]
 
     def _build(self, run: Callable[[Any], Any]) -> None:
         """Have the layer made ready by its own method if its forward fails without."""

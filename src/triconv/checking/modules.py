@@ -217,7 +217,7 @@ def _of_tree(tree: Any, apply: Callable[..., Any], shapes: Shapes, read_off: dic
     import jax
 
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
-    named = [(jax.tree_util.keystr(path).strip("[].'\""), leaf) for path, leaf in paths]
+    named = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
     ordered = _by_axes(named)
     place = {name: n for n, (name, _) in enumerate(ordered)}
     inputs = _inputs(shapes, [tuple(leaf.shape) for _, leaf in ordered])

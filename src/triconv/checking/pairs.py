@@ -66,7 +66,9 @@ class PairCandidate(CandidateFunction):
             caches = list(result[1:])
             first = [*caches, ct] if names and CACHE.match(names[0]) else [ct, *caches]
             if len(caches) > 1 and needed == 2 and len(names) == 2:
-                first = [tuple(caches), ct] if CACHE.match(names[0]) else [ct, tuple(caches)]
+                # a cache before statistics, or its parts one after the other
+                one = caches[0] if isinstance(caches[0], (tuple, list, dict)) else tuple(caches)
+                first = [one, ct] if CACHE.match(names[0]) else [ct, one]
             rest = names[len(first) :]
             given = self._named(moved)
             more = {
@@ -75,7 +77,10 @@ class PairCandidate(CandidateFunction):
             return self.backward(*first, **more)
         if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(self.backward).parameters.values()):
             return self.backward(ct, *moved, *self.args)
-        return self.backward(*self._in_order(parameters, moved, ct))
+        alone = [p for p in inspect.signature(self.backward).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        values = self._in_order([*parameters, *alone], moved, ct)
+        named = dict(zip((p.name for p in alone), values[len(parameters) :], strict=False))
+        return self.backward(*values[: len(parameters)], **named)
 
     def _in_order(self, parameters: list[inspect.Parameter], moved: Sequence[Any], ct: Any) -> list[Any]:
         """The cotangent and the forward's arguments, in the order that a backward without a cache has them.

@@ -307,6 +307,19 @@ def test_functions_of_torch():
     }
 
 
+def test_second_order_may_be_zero():
+    torch = pytest.importorskip("torch")
+    report = triconv.gradcheck(lambda x, b: torch.relu(x) * x + b, (3, 4), (4,))
+    assert report.ok, str(report)
+    assert {row.verdict for row in report.rows if row.question.order == 2} == {"right"}
+
+
+def test_a_saturated_softmax_is_right():
+    torch = pytest.importorskip("torch")
+    report = triconv.gradcheck(lambda x: torch.softmax(8 * x @ x.T, -1) @ x, (3, 4))
+    assert report.ok, str(report)
+
+
 def test_functions_of_jax():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy

@@ -333,7 +333,7 @@ class FunctionCheck:
             if point.is_exact and not line.value[known].any():
                 # a softmax that is saturated looks like a constant: its values do not show so small a derivative
                 shown = np.abs(weights * np.asarray(values(0.0))).sum() * UNSEEN
-                if difference <= shown:
+                if 0 < difference <= shown:
                     continue
             lines += bool(known.any())
             allowed, far = self._limits(size, error)
@@ -345,7 +345,9 @@ class FunctionCheck:
             return worst
         if not lines:
             ask(self.points.draw(rng, None), self._cotangent(rng))  # which says so where there is no such derivative
-            return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(math.nan, math.nan))
+            # a second derivative may be too small to show, where the first was judged
+            verdict = UNCHECKED if question.order == 1 else UNSUPPORTED
+            return ReportRow(question, verdict, Proof.NUMERICAL, Undecided(math.nan, math.nan))
         return self._right(question)
 
     def _right(self, question: Question) -> ReportRow:

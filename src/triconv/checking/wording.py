@@ -113,7 +113,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return _derivative_of_values(finding)
         case Undecided(difference, allowed):
             if difference != difference:
-                return "undecided: its values are smooth nowhere, so that they have no derivative"
+                return "undecided: the values do not show this derivative: they are not smooth, or it is too small"
             return f"undecided: it differs from the numerical derivative by {difference:.2g}; rounding explains {allowed:.2g}"
         case FewerBits():
             return _fewer_bits(finding)

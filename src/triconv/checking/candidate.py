@@ -200,6 +200,11 @@ def as_numpy(result: Any) -> np.ndarray | None:
     return array if array.dtype.kind in "iufc" or array.dtype.name == "bfloat16" else None
 
 
+def long_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """The sizes that are not 1."""
+    return tuple(n for n in shape if n != 1)
+
+
 def no_array(result: Any) -> NoArray:
     """What to say of a result that is no array, and which attribute of it is one: a tape wraps its arrays."""
     names = (name for name in ("data", "value", "array", "numpy") if as_numpy(getattr(result, name, None)) is not None)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking import directional, function_causes
+from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import CandidateFunction, Unsupported, as_numpy, guarded, no_array
 from triconv.checking.causes import Cause
 from triconv.checking.directional import Derivative
@@ -426,7 +427,7 @@ class FunctionCheck:
         """Return a derivative as an array; raise its row where it has another shape."""
         found = self._array(raw)
         if found.shape != shape:
-            if found.size == math.prod(shape) and [n for n in found.shape if n != 1] == [n for n in shape if n != 1]:
+            if found.size == math.prod(shape) and long_axes(found.shape) == long_axes(shape):
                 return found.reshape(shape)
             finding = WrongShape(shape, found.shape)
             raise _WrongForm(ReportRow(Question(Kind.VALUE), WRONG, Proof.SHAPE, finding, cause=Cause.SHAPE))

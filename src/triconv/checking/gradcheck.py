@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from triconv.checking.exception_text import one_line
 from triconv.checking.function_check import FunctionCheck
 from triconv.checking.joined_results import joined
 from triconv.checking.naming import name_of, versions
+from triconv.checking.pairs import positional
 from triconv.checking.report import Report
 from triconv.checking.unjudged import no_derivative
 
@@ -289,9 +289,8 @@ def _working(
             result = value(name)
         except Exception:  # noqa: BLE001 (asked again, and then reported)
             continue
-        narrows = str(getattr(result, "dtype", "")).endswith(
-            "32"
-        )  # it computes in single precision whatever it is given
+        # some compute in single precision whatever they are given
+        narrows = str(getattr(result, "dtype", "")).endswith("32")
         if not (narrows and dtype == dtypes[0] and len(dtypes) > 1):
             return wrapped
     assert first is not None
@@ -301,11 +300,7 @@ def _working(
 def _names(f: Any, positions: list[int], count: int) -> tuple[str, ...]:
     """Return what a function calls its arrays; x0, x1, ... where it does not say."""
     function = f.forward if isinstance(f, Rules) else f[0] if isinstance(f, (tuple, list)) and f else f
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    named = [p.name for p in positional(function)]
     if len(named) < count:
         named = [f"x{n}" for n in range(count)] if count > 1 else ["x"]
     return tuple(named[n] for n in positions)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking import definition, drawn_data, rounding
+from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult
@@ -134,7 +135,7 @@ def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
 
 def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a shape differs by axes of length 1 alone."""
-    return found not in ((), shape) and tuple(n for n in found if n != 1) == tuple(n for n in shape if n != 1)
+    return found not in ((), shape) and long_axes(found) == long_axes(shape)
 
 
 def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:

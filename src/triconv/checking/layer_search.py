@@ -272,11 +272,6 @@ def built(layer: Any, run: Callable[[Any], Any]) -> Any:
     return first
 
 
-def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The sizes that are not 1."""
-    return tuple(n for n in shape if n != 1)
-
-
 def ambiguous(kind: type, values: dict[Place, np.ndarray]) -> ValueError:
     """The error that names the arrays which may be parameters."""
     names = ", ".join(f"{place.name} {a.shape}" for place, a in values.items())

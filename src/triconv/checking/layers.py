@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.candidate import Arrays, CandidateFunction, OwnArray, as_numpy
+from triconv.checking.candidate import Arrays, CandidateFunction, OwnArray, as_numpy, long_axes
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.layer_construction import Unconstructed, construct
 from triconv.checking.layer_gradients import (
@@ -57,7 +57,6 @@ from triconv.checking.layer_search import (
     becoming,
     built,
     copied,
-    long_axes,
     parameters_of,
     place_of,
     plain,
@@ -99,14 +98,13 @@ class LayerCandidate(CandidateFunction):
         dtype: str,
         keywords: dict[str, Any],
         *,
-        args: Any = (),
+        args: tuple[Any, ...] = (),
         shapes: tuple[tuple[int, ...], ...] = (),
         parameters: Any = None,
         gradients: Any = None,
         is_convolution: bool = False,
     ) -> None:
-        super().__init__(self._run, backend, dtype, keywords)
-        self.args = args if isinstance(args, tuple) else (args,)
+        super().__init__(self._run, backend, dtype, keywords, args=args)
         self.shapes = shapes
         self._kind = type(layer)
         self.forward_name = method_of(self._kind, FORWARD)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import to_numpy
-from triconv.checking.candidate import Arrays, CandidateFunction
+from triconv.checking.candidate import Arrays, CandidateFunction, long_axes
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.unsupported import Unsupported
 
@@ -59,7 +59,7 @@ class PairCandidate(CandidateFunction):
 
     def _pulled_back(self, moved: Sequence[Any], ct: Any) -> Any:
         result = self.function(*moved, *self.args, **self.keywords)
-        parameters = _positional(self.backward)
+        parameters = positional(self.backward)
         names = [p.name for p in parameters]
         if isinstance(result, tuple) and len(result) > 1:
             needed = sum(p.default is p.empty for p in parameters)
@@ -87,14 +87,10 @@ class PairCandidate(CandidateFunction):
 
         Arguments are known by the forward's names; the others are the arrays in their order, but for the cotangent.
         """
-        given = self._named(moved)
-        unknown = [p.name for p in parameters if p.name not in given]
+        given, names = self._named(moved), [p.name for p in parameters]
+        unknown = [name for name in names if name not in given]
         cotangent = next((name for name in unknown if COTANGENT.match(name)), (unknown or [""])[0])
-        rest = [
-            a
-            for name, a in zip(_names(self.forward), (*moved, *self.args), strict=False)
-            if name not in _of(parameters)
-        ]
+        rest = [a for name, a in zip(_names(self.forward), (*moved, *self.args), strict=False) if name not in names]
         values = []
         for p in parameters:
             if p.name == cotangent:
@@ -134,8 +130,8 @@ def assigned(found: Any, shapes: Sequence[tuple[int, ...]], names: Sequence[str]
     if len(parts) == len(shapes) and any(part is None for part in parts):
         return parts
     parts = [part for part in parts if part is not None]
-    wanted = [_squeezed(shape) for shape in shapes]
-    have = [_squeezed(_shape(part)) for part in parts]
+    wanted = [long_axes(shape) for shape in shapes]
+    have = [long_axes(_shape(part)) for part in parts]
     if len(parts) >= len(shapes):
         if have[: len(shapes)] == wanted or (len(parts) == len(shapes) and len(shapes) > 4):
             return parts[: len(shapes)]
@@ -179,11 +175,8 @@ def _shape(part: Any) -> tuple[int, ...]:
         return ()
 
 
-def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)
-
-
-def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters that a function takes by position; none where it does not say."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -191,12 +184,8 @@ def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _of(parameters: list[inspect.Parameter]) -> list[str]:
-    return [p.name for p in parameters]
-
-
 def _names(function: Callable[..., Any]) -> list[str]:
-    return [p.name for p in _positional(function)]
+    return [p.name for p in positional(function)]
 
 
 def _missing() -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.findings import CaughtException, NotSupported, Raised, Reason, Swept
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question
 from triconv.checking.report_data import ReportData, ReportRow
 from triconv.checking.shrink import letters_of, shapes_of
 
@@ -138,9 +138,10 @@ def row(variant: Variant, report: ReportData) -> ReportRow:
         if _is_refusal(raised):
             return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.REFUSED_GEOMETRY, exception=raised))
         return ReportRow(question, WRONG, Proof.RAISED, first.finding)
-    rows = [r for r in report.rows if r.question.kind != Kind.DTYPE]  # which the whole check says once
-    verdict = next((v for v in (WRONG, UNCHECKED, IMPRECISE) if any(r.verdict == v for r in rows)), RIGHT)
-    first = next((r for r in rows if r.verdict == verdict), None)
+    # the whole check says the dtype once
+    report = replace(report, rows=tuple(r for r in report.rows if r.question.kind != Kind.DTYPE))
+    verdict = report.verdict
+    first = next((r for r in report.rows if r.verdict == verdict), None)
     failed = report.first_failed
     return ReportRow(
         question,

@@ -54,6 +54,8 @@ class CandidateFunction:
     transforms: tuple[str, ...] = ()
     returns_cache = False
     """Whether its function returns more than its value, for its backward."""
+    has_rules = False
+    """Whether its derivatives are functions of their own, one for each array."""
     differentiates = False
     """Whether its library computes values in another way where derivatives are asked for."""
 
@@ -207,6 +209,8 @@ def long_axes(shape: Sequence[int]) -> tuple[int, ...]:
 
 def no_array(result: Any) -> NoArray:
     """What to say of a result that is no array, and which attribute of it is one: a tape wraps its arrays."""
+    if isinstance(known := getattr(result, "no_array", None), NoArray):  # it is in another process
+        return known
     names = (name for name in ("data", "value", "array", "numpy") if as_numpy(getattr(result, name, None)) is not None)
     return NoArray(type(result).__name__, next(names, ""))
 

@@ -14,6 +14,7 @@ from triconv.backends import BACKENDS
 from triconv.checking import framework_detection, modules
 from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded, no_array
 from triconv.checking.findings import Ability, NotSupported, Reason
+from triconv.checking.isolation import RemoteTarget
 from triconv.checking.jax_candidate import JaxCandidate
 from triconv.checking.layers import LayerCandidate, construct, is_layer, is_layer_class
 from triconv.checking.pairs import PairCandidate
@@ -74,6 +75,8 @@ class Rules:
 
 class RulesCandidate(CandidateFunction):
     """`Rules`."""
+
+    has_rules = True
 
     def __init__(self, rules: Rules, *of_candidate: Any, args: tuple[Any, ...] = (), is_notebook: bool) -> None:
         super().__init__(rules.forward, *of_candidate, args=args)
@@ -172,6 +175,20 @@ def as_candidate(
     ValueError, ImportError
         If there is no such framework, or it is not installed.
     """
+    if isinstance(candidate, RemoteTarget):
+        return candidate.run(
+            as_candidate,
+            candidate,
+            framework=framework,
+            dtype=dtype,
+            keywords=keywords,
+            is_notebook=is_notebook,
+            args=args,
+            shapes=shapes,
+            parameters=parameters,
+            gradients=gradients,
+            params=params,
+        )
     candidate = unwrapped(candidate)
     if modules.is_class(candidate):
         name = candidate.__name__
@@ -233,6 +250,8 @@ def _no_candidate(candidate: Any) -> str:
 
 def framework_of(candidate: Any) -> str:
     """Return the framework that something is written in; for `Rules`, that of its functions."""
+    if isinstance(candidate, RemoteTarget):
+        return candidate.run(framework_of, candidate)
     if isinstance(candidate, Rules):
         functions = (
             candidate.forward,

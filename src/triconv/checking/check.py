@@ -13,6 +13,7 @@ import numpy as np
 from triconv.backends import BACKENDS, to_numpy
 from triconv.checking import arguments, declared, definition, devices, framework_detection, wording
 from triconv.checking import sweep as sweep_geometries
+from triconv.checking.candidate_process import ProcessEndedError
 from triconv.checking.candidates import (
     CandidateFunction,
     JaxCandidate,
@@ -31,6 +32,7 @@ from triconv.checking.findings import (
     WrongShape,
 )
 from triconv.checking.gradcheck import check_function
+from triconv.checking.isolation import Isolation, RemoteTarget, can_isolate, with_ends
 from triconv.checking.judge import CheckContext, judge
 from triconv.checking.naming import name_of, versions
 from triconv.checking.oracles import ask_oracles
@@ -50,6 +52,7 @@ QUICK = 3000
 PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
 
 
+@can_isolate
 def check(
     candidate: Any,
     like: Any = None,
@@ -69,6 +72,7 @@ def check(
     progress: Callable[[str], Any] | None = None,
     mesh: Any = None,
     specs: tuple[Any, ...] = (),
+    isolate: bool | Isolation = False,  # noqa: ARG001 (for `can_isolate`)
     **params: Any,
 ) -> Report:
     """Check a convolution and its derivatives against the definition, and say what is wrong.
@@ -116,6 +120,10 @@ def check(
         that is missing, and counts what the compiled programs send.
     specs : tuple of jax.sharding.PartitionSpec or None
         How each array is sharded.
+    isolate : bool or Isolation
+        Whether the candidate runs in a process of its own, which sees neither the right answers nor the checker; see
+        `triconv.checking.isolation`. The candidate is then a function of a module or file, or what names it in the command
+        line, such as "mine.py:conv".
     **params : Any
         Parameters of `like`.
 
@@ -215,7 +223,7 @@ def check(
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
-        rows = list(_rows(wrapped, context, on_progress))
+        rows = with_ends(list(_rows(wrapped, context, on_progress)))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
         counterexample = ""
         if failed is not None:
@@ -380,6 +388,11 @@ def _framework(
     candidate: Any, wrap: Callable[..., CandidateFunction], shapes: tuple[tuple[int, ...], ...], dtype: str | None
 ) -> str:
     """Return the framework of the candidate's code, and of what it returns."""
+    if isinstance(candidate, RemoteTarget):
+        try:
+            return str(candidate.run(_framework, candidate, wrap, shapes, dtype))
+        except ProcessEndedError:  # asked again for its value, it is heard
+            return framework_of(candidate)
 
     def call(name: str) -> Any:
         wrapped = wrap(framework=name, dtype=dtype or ("float64" if name == "numpy" else "float32"))

@@ -20,6 +20,7 @@ from triconv.checking.candidates import (
     unwrapped,
 )
 from triconv.checking.dtypes import COMPLEX
+from triconv.checking.isolation import RemoteTarget
 from triconv.checking.layers import LayerCandidate
 from triconv.checking.naming import name_of
 from triconv.checking.protocol import WRONG, Kind, Question, Transform
@@ -51,6 +52,8 @@ def program(
     """Return the program; "" without a counterexample, and for what takes more than one call of the candidate to show."""
     if small is None or question.kind not in ASKED:
         return ""
+    if isinstance(candidate, RemoteTarget):
+        return _made_there(candidate, program, wrapped, like, params, small, question)
     p = small.problem
     arrays = [p.user(role, small.arrays.primals[role]) for role in p.roles]
     g = p.user(p.result, small.arrays.g)
@@ -84,11 +87,21 @@ def function_program(
     is_shown = e.found.shape != e.expected.shape or not np.allclose(e.found, e.expected)
     if sum(np.size(a) for a in written) > MOST_ELEMENTS or not is_shown or wrapped.dtype in COMPLEX:
         return ""
+    if isinstance(candidate, RemoteTarget):
+        return _made_there(candidate, function_program, wrapped, names, rows, like)
     made = _Program(candidate, wrapped, row.question, names, arrays, g, tangents)
     results = e.found, e.expected
     if not like:
         return made.text("its own values", results, "from the function's own values, along lines through this point")
     return made.text(f"the values of {like}", results, f"from the values of {like}")
+
+
+def _made_there(candidate: RemoteTarget, function: Callable[..., str], *args: Any) -> str:
+    """Return the program that the candidate's process makes, after everything is judged; "" where it makes none."""
+    try:
+        return str(candidate.run(function, candidate, *args))
+    except Exception:  # noqa: BLE001 (whatever the process does)
+        return ""
 
 
 class _Program:

@@ -15,6 +15,8 @@ LONGEST = 300
 
 def caught(problem: BaseException) -> CaughtException:
     """Return an exception as data."""
+    if isinstance(known := getattr(problem, "caught", None), CaughtException):  # it was raised in another process
+        return known
     frames = next((found for error in _chain(problem) if (found := _users_frames(error))), [])
     inner = next((frame for frame in reversed(frames) if is_users(frame.filename)), None)
     where = f"{Path(inner.filename).name}:{inner.lineno}, in {inner.name}" if inner is not None else ""

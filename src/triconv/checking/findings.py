@@ -34,6 +34,32 @@ class CaughtException:
     traceback: str = field(default="", repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedProcess(CaughtException):
+    """Instead of an exception: the candidate's own process ended, or was ended.
+
+    Parameters
+    ----------
+    signal, status : int, optional
+        The signal that ended it, or its exit status.
+    seconds : float, optional
+        The time limit, if it was exceeded.
+    memory : int, optional
+        The limit of its memory in bytes, if it was exceeded; 0 where there was no more and no limit.
+    is_garbled : bool
+        Whether it sent what is no answer.
+    is_earlier : bool
+        Whether it had ended before this was asked.
+    """
+
+    signal: int | None = None
+    status: int | None = None
+    seconds: float | None = None
+    memory: int | None = None
+    is_garbled: bool = False
+    is_earlier: bool = False
+
+
 # ---- answers that are right
 
 

@@ -16,6 +16,7 @@ from triconv.checking.counterexample_program import function_program
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.exception_text import one_line
 from triconv.checking.function_check import FunctionCheck
+from triconv.checking.isolation import RemoteTarget, with_ends
 from triconv.checking.joined_results import joined
 from triconv.checking.naming import name_of, versions
 from triconv.checking.pairs import positional
@@ -152,7 +153,7 @@ def check_function(
     check = FunctionCheck(wrapped, reference, names, shapes, wrapped.dtype, seed, arrays)
     on_progress = progress or (lambda _: None)
     with wrapped.session(), np.errstate(all="ignore"):
-        rows = list(check.rows(lambda question: on_progress(wording.question(question))))
+        rows = with_ends(list(check.rows(lambda question: on_progress(wording.question(question)))))
         counterexample = function_program(f, wrapped, names, rows, "" if like is None else name_of(like))
     rows += no_derivative(rows, wrapped, None)
     return Report(
@@ -191,6 +192,18 @@ def _prepared(
     gradients: Any,
 ) -> tuple[CandidateFunction, tuple[str, ...], tuple[tuple[int, ...], ...], list[np.ndarray] | None]:
     """Return the candidate, the names and shapes of its arrays, and the user's arrays."""
+    if isinstance(f, RemoteTarget):
+        return f.run(
+            _prepared,
+            f,
+            given=given,
+            framework=framework,
+            dtype=dtype,
+            args=args,
+            kwargs=kwargs,
+            parameters=parameters,
+            gradients=gradients,
+        )
     kinds = list(map(_kind, given))
     arrays = [to_numpy(a) for a, kind in zip(given, kinds, strict=True) if kind == "array"]
     if "array" in kinds and "shape" in kinds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from triconv.checking.candidates import CandidateFunction, RulesCandidate
+from triconv.checking.candidates import CandidateFunction
 from triconv.checking.findings import Advice, NoDerivative, NotSupported
 from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, Kind, Proof, Question, Role
 from triconv.checking.report_data import ReportRow
@@ -28,7 +28,7 @@ def no_derivative(rows: Sequence[ReportRow], candidate: CandidateFunction, resul
     if any(row.verdict == RIGHT for row in derivatives):
         return
     advice, reason = Advice.NONE, None
-    if isinstance(candidate, RulesCandidate):
+    if candidate.has_rules:
         advice = Advice.COMPLETE_RULES
     elif not candidate.differentiates:
         advice = Advice.USE_RULES

@@ -12,6 +12,7 @@ from triconv.checking.findings import (
     Declared,
     DerivativeOfValues,
     DoesNotReach,
+    EndedProcess,
     EqualOnIntegers,
     Evidence,
     FewerBits,
@@ -147,6 +148,8 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return (
                 "" if question_ is None or finding_ is None else f"{question(question_)}: {detail(finding_, evidence)}"
             )
+        case Raised(EndedProcess() as end):
+            return _ended(end)
         case Raised(caught, again):
             return f"the candidate raised{', asked again:' if again else ''} {exception(caught)}"
         case NoArray(type_, attribute):
@@ -241,6 +244,24 @@ def collectives(found: tuple[Collective, ...]) -> str:
 def exception(caught: CaughtException) -> str:
     """Return the type and the message of an exception, and where it was raised."""
     return f"{caught.type}: {caught.message}" + (f" ({caught.where})" if caught.where else "")
+
+
+def _ended(end: EndedProcess) -> str:
+    where = f" ({end.where})" if end.where else ""
+    if end.seconds is not None:
+        return f"the candidate's process gave no answer within {end.seconds:g} s"
+    if end.memory is not None:
+        limit = f", of which it may have {end.memory / 2**30:.3g} GiB" if end.memory else ""
+        return f"the candidate's process found no more memory{limit}"
+    if end.is_garbled:
+        return f"the candidate's process sent what is no answer: {end.message}"
+    if end.signal is not None:
+        return (
+            f"the candidate's process ended with signal {end.signal}"
+            + (f", {end.message}" if end.message else "")
+            + where
+        )
+    return f"the candidate's process ended with exit status {end.status}"
 
 
 def _line(degree: int | None, part: float) -> str:

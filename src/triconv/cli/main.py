@@ -153,6 +153,7 @@ PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm
 """Those of the operators that have an option each."""
 
 
+ISOLATION = ("isolate", "timeout", "memory")
 OPTIONS = (
     "framework",
     "dtype",
@@ -166,6 +167,7 @@ OPTIONS = (
     "sweep",
     "meant",
     "device",
+    *ISOLATION,
 )
 """Options of `triconv.check` that are options of the command."""
 
@@ -198,6 +200,18 @@ def _add_target_options(parser: Any) -> None:
         "--meant", type=_words, metavar="CAUSE,...", help="departures on purpose, such as 'batch averaged'"
     )
     parser.add_argument("--device", help="where the arrays are, such as cpu or cuda")
+    parser.add_argument(
+        "--isolate",
+        action="store_true",
+        default=None,
+        help="run it in a process of its own, which sees neither the right answers nor the checker",
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="S", help="seconds after which that process is ended (with --isolate)"
+    )
+    parser.add_argument(
+        "--memory", type=float, metavar="GIB", help="GiB of address space that it may take (with --isolate, on Linux)"
+    )
     parser.add_argument("--html", metavar="PATH", help="write the report as one HTML file")
     parser.add_argument("--json", metavar="PATH", help="write the report as JSON")
 

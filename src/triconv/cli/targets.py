@@ -14,14 +14,18 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import triconv
-from triconv.checking import candidate_source, text_report
+from triconv.checking import candidate_source, target_names, text_report
 from triconv.checking.exception_text import one_line
+from triconv.checking.isolation import Isolation
 from triconv.checking.protocol import EXIT_STATUS, UNCHECKED
 from triconv.checking.report import Report
-from triconv.cli import configuration, target_names
+from triconv.cli import configuration
 from triconv.operators.registry import OPERATORS
 
 FILES = ("html", "json")
+ISOLATION = ("isolate", "timeout", "memory")
+"""Options about a process of its own."""
+GIB = 2**30
 CODE = ("args", "kwargs")
 
 
@@ -75,9 +79,13 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
         raise ValueError(msg)
     for name in FILES:
         _check_path(f"--{name}", values.get(name))
+    isolate = isolation_of(values)
+    if isolate and target_names.file_of(values.get("like") or "") == target_names.file_of(target) is not None:
+        msg = f"`--like` must be of another file than the target where it is isolated, got {values['like']}"
+        raise ValueError(msg)
     like = _operator(values.get("like"))
-    candidate = target_names.find(target)
-    keywords = {name: values[name] for name in (*parameters, *options) if name in values}
+    candidate = target if isolate else target_names.find(target)
+    keywords = {name: values[name] for name in (*parameters, *options) if name in values and name not in ISOLATION}
     keywords |= {name: literal(f"--{name}", keywords[name]) for name in CODE if isinstance(keywords.get(name), str)}
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("checking: {task.description}"), TimeElapsedColumn())
@@ -88,6 +96,7 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
             candidate,
             like,
             *(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,) for shape in shapes),
+            isolate=isolate or False,
             progress=lambda question: progress.update(task, description=question),
             **keywords,
         )
@@ -103,6 +112,20 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
     if report.verdict == UNCHECKED:
         sys.stderr.write(f"triconv: {one_line(report.summary)}\n")
     return report
+
+
+def isolation_of(values: dict[str, Any]) -> Isolation | None:
+    """Return how a target runs in a process of its own; None if it does not."""
+    limits = {name: values.get(name) for name in ISOLATION[1:]}
+    if not values.get("isolate"):
+        for name, value in limits.items():
+            if value is not None:
+                msg = f"`--{name}` must come with --isolate"
+                raise ValueError(msg)
+        return None
+    memory = limits["memory"]
+    is_number = isinstance(memory, (int, float)) and not isinstance(memory, bool)
+    return Isolation(limits["timeout"], int(memory * GIB) if is_number and memory > 0 else memory)  # type: ignore[operator]
 
 
 def _operator(like: str | None) -> Any:

@@ -110,6 +110,15 @@ def _parser() -> argparse.ArgumentParser:
     sharded.add_argument(
         "--spec", action="append", metavar="a,-,b", help="of each array, one entry per axis: -, a, or a+b (default: -)"
     )
+    many = check.add_argument_group("for many targets")
+    many.add_argument(
+        "--manifest",
+        metavar="TOML",
+        help="check every [[problem]] of a file, each in a process of its own with a time limit (default: 300 s); with --json "
+        "for all reports. Exit status: 0 all right, 1 any wrong or imprecise, 2 any unchecked and none wrong",
+    )
+    many.add_argument("--jobs", type=int, metavar="N", help="checks at a time (default: that of the processors)")
+    many.add_argument("--junit", metavar="PATH", help="write JUnit XML, which CI systems show")
     check.set_defaults(run=_check)
 
     gradcheck = commands.add_parser(
@@ -250,6 +259,12 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.spec and arguments.mesh is None:
         msg = "`--spec` must come with --mesh, such as --mesh 4,2"
         raise ValueError(msg)
+    if arguments.manifest is not None:
+        return _check_manifest(arguments)
+    for name in ("jobs", "junit"):
+        if getattr(arguments, name) is not None:
+            msg = f"`--{name}` must come with --manifest"
+            raise ValueError(msg)
     if arguments.mesh is not None:
         from triconv.cli import mesh_check
 
@@ -295,6 +310,29 @@ def _check_target(arguments: argparse.Namespace, sharding: dict[str, Any] | None
     names = ("like", "shape", "html", "json", *PARAMETERS, *OPTIONS)
     given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
     return targets.check(arguments.target, given | (sharding or {}), PARAMETERS, (*OPTIONS, *(sharding or {})))
+
+
+def _check_manifest(arguments: argparse.Namespace) -> int:
+    """Check every problem of a manifest."""
+    from triconv.cli import batch, manifest, targets
+
+    keys = ("timeout", "memory")
+    for name in ("target", "like", "shape", "html", "mesh", "backend", "full", "optimize", *PARAMETERS, *OPTIONS):
+        if name not in (*keys, "seed", "isolate") and getattr(arguments, name) not in (None, [], False):
+            msg = f"`--{name}` must not come with --manifest, in which each problem has its own"
+            raise ValueError(msg)
+    if arguments.jobs is not None and arguments.jobs < 1:
+        msg = f"`--jobs` must be 1 or more, got {arguments.jobs}"
+        raise ValueError(msg)
+    for name in ("json", "junit"):
+        targets.check_path(f"--{name}", getattr(arguments, name))
+    defaults = {name: value for name in keys if (value := getattr(arguments, name)) is not None}
+    for name, value in defaults.items():
+        if not value > 0:
+            msg = f"`--{name}` must be positive, got {value:g}"
+            raise ValueError(msg)
+    problems = manifest.read(arguments.manifest, defaults)
+    return batch.check(problems, arguments.manifest, arguments.jobs, arguments.json, arguments.junit)
 
 
 def _gradcheck(arguments: argparse.Namespace) -> int:

@@ -78,12 +78,12 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
         msg = "`--shape` must be given once for each array, such as --shape 2,3,8,8 --shape 4,3,3,3"
         raise ValueError(msg)
     for name in FILES:
-        _check_path(f"--{name}", values.get(name))
+        check_path(f"--{name}", values.get(name))
     isolate = isolation_of(values)
     if isolate and target_names.file_of(values.get("like") or "") == target_names.file_of(target) is not None:
         msg = f"`--like` must be of another file than the target where it is isolated, got {values['like']}"
         raise ValueError(msg)
-    like = _operator(values.get("like"))
+    like = operator_named(values.get("like"))
     candidate = target if isolate else target_names.find(target)
     keywords = {name: values[name] for name in (*parameters, *options) if name in values and name not in ISOLATION}
     keywords |= {name: literal(f"--{name}", keywords[name]) for name in CODE if isinstance(keywords.get(name), str)}
@@ -128,7 +128,7 @@ def isolation_of(values: dict[str, Any]) -> Isolation | None:
     return Isolation(limits["timeout"], int(memory * GIB) if is_number and memory > 0 else memory)  # type: ignore[operator]
 
 
-def _operator(like: str | None) -> Any:
+def operator_named(like: str | None) -> Any:
     """Return the operator of a name, or a function that a target names; None without a name."""
     if like is None:
         return None
@@ -162,7 +162,8 @@ def literal(option: str, text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_path(option: str, path: str | None) -> None:
+def check_path(option: str, path: str | None) -> None:
+    """Raise unless a file can be written there."""
     if path is None:
         return
     if Path(path).is_dir() or not Path(path).resolve().parent.is_dir():

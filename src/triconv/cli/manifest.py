@@ -1,0 +1,255 @@
+"""A manifest: a TOML file of many problems, each a target with what it is checked against.
+
+Keys at the top are those of every problem that does not say otherwise; paths are relative to the manifest's folder::
+
+    like = "conv2d"
+    shape = [[2, 3, 8, 8], [4, 3, 3, 3]]
+    timeout = 60
+
+    [[problem]]
+    target = "layers.py:conv_forward,conv_backward"
+    args = { stride = 1 }
+
+    [[problem]]
+    name = "strided"
+    target = "kernels.py:conv"
+    params = { stride = 2 }
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triconv.checking import target_names
+from triconv.checking.check import DTYPES, PRECISIONS
+from triconv.operators.registry import OPERATORS, parameter_names
+
+TIMEOUT = 300.0
+"""Seconds for one problem, if nothing else is said: what takes longer in CI has hung."""
+PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One entry of a manifest.
+
+    Parameters
+    ----------
+    name, target : str
+        What it is called, and what is checked.
+    like : str, optional
+        The operator or function that it should agree with.
+    shapes : tuple of tuple of int
+        Of the arrays.
+    keywords : dict
+        Further arguments of `triconv.check`, parameters of the operator among them.
+    timeout : float
+        Seconds.
+    memory : float, optional
+        GiB.
+    """
+
+    name: str
+    target: str
+    like: str | None
+    shapes: tuple[tuple[int, ...], ...]
+    keywords: dict[str, Any]
+    timeout: float
+    memory: float | None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_shapes(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(shape, list) and all(_is_int(n) and n >= 0 for n in shape) for shape in value)
+    )
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(map(_is_text, value)))
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_anything(_: Any) -> bool:
+    return True
+
+
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (_is_text, "a text"),
+    "target": (_is_text, "a text such as 'layers.py:conv'"),
+    "like": (_is_text, "the name of an operator such as 'conv2d', or a function 'FILE:NAME'"),
+    "shape": (_is_shapes, "a list of shapes such as [[2, 3, 8, 8], [4, 3, 3, 3]]"),
+    "params": (_is_table, "a table such as { stride = 2 }"),
+    "args": (_is_anything, ""),
+    "kwargs": (_is_table, "a table such as { stride = 2 }"),
+    "pass_params": (_is_flag, "true or false"),
+    "framework": (_is_text, "the name of a library such as 'torch'"),
+    "dtype": (lambda value: value in DTYPES, f"one of {', '.join(map(repr, DTYPES))}"),
+    "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(map(repr, PRECISIONS))}"),
+    "parameters": (_is_words, "a list of names"),
+    "gradients": (_is_words, "a list of names"),
+    "sweep": (_is_flag, "true or false"),
+    "meant": (_is_words, "a list of causes"),
+    "device": (_is_text, "the name of a device such as 'cuda'"),
+    "seed": (_is_int, "an int"),
+    "timeout": (_is_number, "a positive number of seconds"),
+    "memory": (_is_number, "a positive number of GiB"),
+}
+"""Each key with what its value must be."""
+OF_CHECK = tuple(
+    name for name in KEYS if name not in ("name", "target", "like", "shape", "params", "timeout", "memory")
+)
+"""Keys that are arguments of `triconv.check`."""
+
+
+def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
+    """Return the problems of a manifest.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    defaults : dict
+        Keys of the command line, for problems that do not have them.
+
+    Raises
+    ------
+    ValueError
+        With one line that says where and what, for a file that is no manifest.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        msg = f"`--manifest` must be a file that can be read, got {path}: {problem.strerror}"
+        raise ValueError(msg) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        msg = f"{path} must be TOML: {problem}"
+        raise ValueError(msg) from None
+    entries = table.pop(PROBLEM, None)
+    _check_keys(f"{path}", table, (*KEYS, PROBLEM))
+    for key in ("name", "target"):
+        if key in table:
+            msg = f"{path}: `{key}` must stand in a [[{PROBLEM}]], got it for all of them"
+            raise ValueError(msg)
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        msg = (
+            f"{path}: there must be a [[{PROBLEM}]] for each target, got {'none' if not entries else f'a [{PROBLEM}]'}"
+        )
+        raise ValueError(msg)
+    places = [_place(path, number, entry) for number, entry in enumerate(entries, 1)]
+    for place, entry in zip(places, entries, strict=True):
+        _check_keys(place, entry, tuple(KEYS))
+    named = [entry.get("name") for entry in entries]
+    for number, name in enumerate(named):
+        if name is not None and name in named[:number]:
+            msg = (
+                f"{places[number]}: `name` must be that of one problem, got that of problem {named.index(name) + 1} too"
+            )
+            raise ValueError(msg)
+    every = zip(places, entries, _names(entries), strict=True)
+    return [_problem(place, name, {**table, **defaults, **entry}) for place, entry, name in every]
+
+
+def _place(path: str, number: int, entry: dict[str, Any]) -> str:
+    """Return where an entry stands, for messages."""
+    name = next((entry[key] for key in ("name", "target") if _is_text(entry.get(key))), None)
+    return f"{path}: {PROBLEM} {number}" + (f" ({name})" if name is not None else "")
+
+
+def _names(entries: list[dict[str, Any]]) -> list[str]:
+    """Return a name for each entry: its own, or its target, numbered where there are several."""
+    wanted = [str(entry.get("name", entry.get("target", ""))) for entry in entries]
+    count, seen = Counter(wanted), Counter[str]()
+    names = []
+    for name in wanted:
+        seen[name] += 1
+        names.append(f"{name} #{seen[name]}" if count[name] > 1 else name)
+    return names
+
+
+def _check_keys(place: str, entry: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Raise for a key that is not known, or a value that it cannot have."""
+    for key, value in entry.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            msg = f"{place}: a key must be one of {', '.join(known)}, got {key!r}{hint}"
+            raise ValueError(msg)
+        is_right, what = KEYS[key]
+        if not is_right(value):
+            msg = f"{place}: `{key}` must be {what}, got {value!r}"
+            raise ValueError(msg)
+
+
+def _problem(place: str, name: str, entry: dict[str, Any]) -> Problem:
+    for key in ("target", "shape"):
+        if key not in entry:
+            msg = f"{place}: `{key}` must be {KEYS[key][1]}, got none"
+            raise ValueError(msg)
+    target, like, params = entry["target"], entry.get("like"), entry.get("params", {})
+    shapes = tuple(map(tuple, entry["shape"]))
+    if target_names.PLACE.fullmatch(target) is None:
+        msg = f"{place}: `target` must be path/to/file.py:name or package.module:name, got {target!r}"
+        raise ValueError(msg)
+    if like is not None:
+        _check_like(place, target, like, params)
+    elif params:
+        msg = f"{place}: `params` must come with `like`, got {', '.join(params)}"
+        raise ValueError(msg)
+    keywords = {key: entry[key] for key in OF_CHECK if key in entry}
+    for key in set(params) & set(keywords):
+        msg = f"{place}: `params` must be parameters of the operator, got {key!r}, which is a key of the problem"
+        raise ValueError(msg)
+    if isinstance(keywords.get("args"), list):
+        keywords["args"] = tuple(keywords["args"])
+    timeout, memory = float(entry.get("timeout", TIMEOUT)), entry.get("memory")
+    return Problem(name, target, like, shapes, {**keywords, **params}, timeout, memory)
+
+
+def _check_like(place: str, target: str, like: str, params: dict[str, Any]) -> None:
+    """Raise for an operator that is not known, and for parameters that it does not have."""
+    name = like.removeprefix("triconv.")
+    if ":" in like:
+        if (file := target_names.file_of(like)) is not None and file == target_names.file_of(target):
+            msg = f"{place}: `like` must be of another file than the target, which runs in a process of its own, got {like}"
+            raise ValueError(msg)
+        return
+    if name not in OPERATORS:
+        near = difflib.get_close_matches(name, OPERATORS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        msg = f"{place}: `like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got {like!r}{hint}"
+        raise ValueError(msg)
+    known = [key for key in parameter_names() if key in inspect.signature(OPERATORS[name]).parameters]
+    for key in params:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            msg = f"{place}: `params` must be of {', '.join(known)}, got {key!r}{hint}"
+            raise ValueError(msg)

@@ -1,0 +1,256 @@
+"""Manifests: many problems, each in a process of its own; nothing of the others is lost whatever one of them does."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from test_isolation import MINE
+from triconv.cli import batch, junit, main, manifest
+from triconv.cli.outcome import Outcome
+
+MANIFEST = """
+like = "conv1d"
+shape = [[2, 2, 6], [3, 2, 3]]
+timeout = 60
+
+[[problem]]
+target = "mine.py:forward,backward"
+
+[[problem]]
+name = "mean"
+target = "mine.py:forward,backward_of_mean"
+
+[[problem]]
+target = "mine.py:forward,hanging"
+timeout = 4
+
+[[problem]]
+target = "mine.py:forward,crashing"
+
+[[problem]]
+target = "mine.py:exiting"
+
+[[problem]]
+target = "missing.py:f"
+
+[[problem]]
+target = "broken.py:f"
+
+[[problem]]
+name = "against a function"
+like = "truth.py:conv"
+target = "mine.py:forward,backward"
+
+[[problem]]
+name = "does not fit"
+target = "mine.py:forward,backward"
+params = { stride = 2, padding = "same" }
+
+[[problem]]
+target = "mine.py:too_large"
+memory = 4
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "truth.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    return tmp_path
+
+
+def write(folder, text):
+    path = folder / "problems.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_each_problem_is_a_row(folder, capsys):
+    path, out, xml = write(folder, MANIFEST), folder / "out.json", folder / "out.xml"
+    assert main.main(["check", "--manifest", path, "--jobs", "2", "--json", str(out), "--junit", str(xml)]) == 1
+    printed = capsys.readouterr()
+    said = json.loads(out.read_text())
+    assert said["status"] == 1
+    assert said["count"] == {"right": 2, "wrong": 1, "imprecise": 0, "unchecked": 7}
+    found = [(p["name"], p["verdict"], p["summary"]) for p in said["problems"]]
+    expected = [
+        ("mine.py:forward,backward", "right", "right: forward computes what conv1d does"),
+        ("mean", "wrong", "wrong: forward, VJP of w: it is the mean over the batch of 2"),
+        (
+            "mine.py:forward,hanging",
+            "unchecked",
+            "unchecked: forward, VJP of x: the candidate's process gave no answer within 4 s",
+        ),
+        (
+            "mine.py:forward,crashing",
+            "unchecked",
+            "unchecked: forward, VJP of x: the candidate's process ended with signal 11",
+        ),
+        ("mine.py:exiting", "unchecked", "unchecked: exiting, value: the candidate raised SystemExit: 0"),
+        ("missing.py:f", "unchecked", "`target`: there is no file missing.py"),
+        ("broken.py:f", "unchecked", "`target`: broken.py could not be imported: SyntaxError"),
+        ("against a function", "right", "right: forward computes what conv does"),
+        ("does not fit", "unchecked", "padding='same'"),
+        ("mine.py:too_large", "unchecked", "unchecked: too_large, value: the candidate's process found no more memory"),
+    ]
+    for (name, verdict, summary), (name_, verdict_, start) in zip(found, expected, strict=True):
+        assert (name, verdict) == (name_, verdict_)
+        assert start in summary
+    assert said["problems"][1]["cause"] == "batch averaged"
+    assert any(row["verdict"] == "right" for row in said["problems"][2]["report"]["rows"])  # those before it hung
+    suite = ET.parse(xml).getroot()[0]
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {
+        "tests": "10",
+        "failures": "1",
+        "errors": "7",
+    }
+    failure = suite.find("testcase[@name='mean']/failure")
+    assert failure.get("type") == "batch averaged"
+    assert "VJP of w" in failure.text
+    assert "10/10 " in printed.err
+    assert "10 problems: 2 right, 1 wrong, 7 unchecked" in printed.out
+
+
+PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2, 6], [3, 2, 3]]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("like =", "problems.toml must be TOML: "),
+        ("", "problems.toml: there must be a [[problem]] for each target, got none"),
+        ("[problem]\ntarget = 'a'", "problems.toml: there must be a [[problem]] for each target, got a [problem]"),
+        ("shpae = []\n" + PROBLEM, "problems.toml: a key must be one of name, target"),
+        ("shpae = []\n" + PROBLEM, "got 'shpae'; did you mean 'shape'?"),
+        ("target = 'mine.py:conv'\n" + PROBLEM, "problems.toml: `target` must stand in a [[problem]], got it for all"),
+        (PROBLEM + "lik = 1", "problems.toml: problem 1 (mine.py:conv): a key must be one of"),
+        (PROBLEM + PROBLEM + "sweep = 1", "problem 2 (mine.py:conv): `sweep` must be true or false, got 1"),
+        (PROBLEM + "timeout = -1", "`timeout` must be a positive number of seconds, got -1"),
+        (PROBLEM + "dtype = 'float33'", "`dtype` must be one of 'float64'"),
+        (PROBLEM + "params = 2", "`params` must be a table such as { stride = 2 }, got 2"),
+        (PROBLEM + "params = { strid = 2 }", "`params` must be of stride, padding"),
+        (PROBLEM + "params = { strid = 2 }", "got 'strid'; did you mean 'stride'?"),
+        (PROBLEM.replace("conv1d", "conv1"), "`like` must be one of conv, "),
+        (PROBLEM.replace("conv1d", "conv1"), "got 'conv1'; did you mean 'conv"),
+        (PROBLEM.replace('"conv1d"', '"mine.py:forward"'), "`like` must be of another file than the target"),
+        (
+            PROBLEM.replace("mine.py:conv", "mine"),
+            "`target` must be path/to/file.py:name or package.module:name, got 'mine'",
+        ),
+        (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[2, 2]"), "`shape` must be a list of shapes such as [[2, 3, 8, 8]"),
+        ("[[problem]]\ntarget = 'mine.py:conv'", "problem 1 (mine.py:conv): `shape` must be a list of shapes"),
+        (
+            "[[problem]]\nshape = [[2]]",
+            "problems.toml: problem 1: `target` must be a text such as 'layers.py:conv', got none",
+        ),
+        (
+            "[[problem]]\ntarget = 'm.py:f'\nshape = [[2]]\nparams = { stride = 1 }",
+            "`params` must come with `like`, got stride",
+        ),
+        (
+            (PROBLEM + "name = 'a'\n") * 2,
+            "problem 2 (a): `name` must be that of one problem, got that of problem 1 too",
+        ),
+    ],
+)
+def test_a_malformed_manifest_is_one_line_before_any_work(folder, monkeypatch, capsys, text, words):
+    monkeypatch.setattr(batch, "check", None)
+    assert main.main(["check", "--manifest", write(folder, text)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("triconv: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--jobs", "0"], "`--jobs` must be 1 or more, got 0"),
+        (["--timeout", "0"], "`--timeout` must be positive, got 0"),
+        (["--like", "conv1d"], "`--like` must not come with --manifest, in which each problem has its own"),
+        (["--junit", "no/folder/out.xml"], "`--junit` must be a file in a folder that is there"),
+    ],
+)
+def test_options(folder, capsys, options, words):
+    assert main.main(["check", "--manifest", write(folder, PROBLEM), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_options_that_need_a_manifest(tmp_path, capsys):
+    assert main.main(["check", "--manifest", f"{tmp_path}/none.toml"]) == 2
+    assert "`--manifest` must be a file that can be read" in capsys.readouterr().err
+    assert main.main(["check", "--jobs", "2"]) == 2
+    assert "`--jobs` must come with --manifest" in capsys.readouterr().err
+
+
+def test_defaults_names_and_arguments(folder):
+    text = (
+        "dtype = 'float32'\ntimeout = 9\n" + PROBLEM + "args = [1, [2]]\n" + PROBLEM + "timeout = 5\ndtype = 'float64'"
+    )
+    one, two = manifest.read(write(folder, text), {"timeout": 7.0})
+    assert (one.name, two.name) == ("mine.py:conv #1", "mine.py:conv #2")
+    assert (one.timeout, two.timeout) == (7, 5)
+    assert one.keywords == {"dtype": "float32", "args": (1, [2])}
+    assert two.keywords == {"dtype": "float64"}
+
+
+def outcome(verdict, **fields):
+    problem = manifest.Problem("a name", "a.py:f", None, ((2,),), {}, 1.0, None)
+    return Outcome(problem, verdict, f"{verdict}: words", **fields)
+
+
+def test_exit_status():
+    right, wrong, imprecise, unchecked = map(outcome, ("right", "wrong", "imprecise", "unchecked"))
+    assert batch.status_of([right, right]) == 0
+    assert batch.status_of([right, unchecked]) == 2
+    assert batch.status_of([unchecked, imprecise]) == 1
+    assert batch.status_of([wrong, unchecked, right]) == 1
+
+
+def test_xml_holds_whatever_is_said():
+    said = outcome("wrong", cause="", text="\x1b[31mred\x00 ]]> <a> & \ud800")
+    found = ET.fromstring(junit.text([said], "\x01", 1.0).encode())
+    assert found.find("testsuite/testcase/failure").text == "red? ]]> <a> & ?"
+
+
+class Waiting:
+    """Stands for a check that takes for ever until it is ended, and then for one that is over at once."""
+
+    started = threading.Event()
+
+    def __init__(self, *_, **__):
+        self.pid, self.returncode, self.over = -1, -9, threading.Event()
+
+    def communicate(self, given=None, timeout=None):
+        Waiting.started.set()
+        if given is not None and b'"quick"' not in given:
+            assert self.over.wait(60)
+            return b"", b""
+        return b'{"error": "none"}', b""
+
+
+def test_after_an_interrupt_the_finished_ones_are_there(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Waiting)
+    monkeypatch.setattr(batch, "_end", lambda process: process.over.set())
+    names = ["quick", "slow", "never started"]
+    problems = [manifest.Problem(name, "a.py:f", None, ((2,),), {}, 1.0, None) for name in names]
+    outcomes = batch.Batch(problems, Path(), 1).run(lambda outcome: _thread.interrupt_main())
+    assert [o.summary for o in outcomes] == ["none", batch.INTERRUPTED, batch.INTERRUPTED]
+    assert {o.verdict for o in outcomes} == {"unchecked"}
+
+
+def test_a_check_that_ends_is_told():
+    problem = outcome("right").problem
+    assert (
+        batch._outcome(problem, -9, b"", b"killed", 1.0).summary == "the check's process ended with signal 9, SIGKILL"
+    )
+    assert batch._outcome(problem, 1, b"garbage", b"", 1.0).summary == "the check's process ended with exit status 1"

@@ -6,8 +6,9 @@ For few channels per group, where matrix products would be of vectors::
 
 An input dilation goes by phases (`polyphase`). The multiply-adds are those of `direct`, and those with the padding.
 
-What a compiler makes of it is what matters. Few taps of one channel become one loop that pads as it reads, and no copy is
-written. Of more taps that loop would have too many conditions for SIMD; they read a padded copy.
+What a compiler makes of it is what matters. The taps read a padded copy. Without one, XLA's CPU compiler writes a window
+per tap in a training step, or computes the input once per tap. On a GPU few taps become one loop that pads as it reads, and no
+copy is written; of more taps that loop would have too many conditions.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
         step = tap_loops.step_of(geometry, target.taps_per_step)
     taps = step or taps
     reads = view.c if is_conv else view.c * view.k
-    pads_in_place = target.compiled and reads == 1 and taps <= target.fused_padding_taps
+    pads_in_place = target.compiled and target.kind == "gpu" and reads == 1 and taps <= target.fused_padding_taps
     return PhaseSchedule(
         step=step,
         pads_in_place=pads_in_place,

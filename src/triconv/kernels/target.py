@@ -139,7 +139,7 @@ class Target:
     largest_layers: int = 16  # passes over non-overlapping windows that stand for a loop over taps
     largest_scatter_layers: int = 64  # passes of scatter-adds over non-overlapping windows that stand for phases
     largest_phases: int = 16  # phases of a compiled program; where there are more, zeros are written
-    # taps of one channel up to which a compiler makes one loop that pads as it reads, and writes no padded copy
+    # taps of one channel up to which a GPU's compiler makes one loop that pads as it reads, and writes no padded copy
     fused_padding_taps: int = 12
     chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
     largest_operations: int = 1024  # operations of a program

@@ -299,6 +299,7 @@ def test_json_has_every_question_and_finding_by_its_fields(tmp_path):
     (row,) = (row for row in read["rows"] if row["verdict"] == "wrong")
     assert row["question"] == {
         "kind": "vjp", "role": "w", "name": "w", "order": 1, "transform": "vjp", "mode": None, "sample": None,
+        "of": None,
     }  # fmt: skip
     diagnosis = row["finding"]["diagnosis"]
     assert (row["finding"]["type"], diagnosis["cause"]) == ("WrongElements", "batch averaged")

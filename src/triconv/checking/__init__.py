@@ -3,7 +3,8 @@
 Oracles that know nothing of the kernels, bounds instead of tolerances, cases with the reason they are there.
 
 `triconv.check` compares a function with a convolution of triconv: its value, every VJP, the JVP, second order, `vmap`, `jit`,
-whether two runs give the same bits, and how far a NaN or an infinity spreads. It takes
+whether two runs give the same bits, whether arrays times powers of 2 give results times that, and how far a NaN or an infinity
+spreads. It takes
 
 - JAX functions (`custom_vjp`, `custom_jvp`, Pallas kernels), and modules of flax and equinox,
 - torch functions, modules with their own weights, and autograd functions (the class, or its `apply`),
@@ -47,8 +48,6 @@ run to run                                           right       exact
 value under jit                                      right       exact
 vmap, sample 0                                       right       exact
 vmap, sample 1                                       right       exact
-a NaN in x                                           right       not finite
-an infinity in x                                     right       not finite
 VJP of x                                             right       exact
 VJP of w                                             wrong       exact      batch averaged
 value with a VJP                                     right       exact
@@ -59,6 +58,9 @@ second order of w (reverse over reverse)             right       exact
 second order of x (forward over reverse)             right       exact
 second order of w (forward over reverse)             wrong       exact      batch averaged
 second order of the cotangent (reverse over reverse) wrong       exact
+negated and scaled                                   right       exact
+a NaN in each array                                  right       not finite
+an infinity in each array                            right       not finite
 
 The report ends with the smallest program that shows the fault, without triconv:
 

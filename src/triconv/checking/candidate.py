@@ -105,6 +105,11 @@ class CandidateFunction:
         """The cotangents of all arrays."""
         return [self.vjp(arrays, g, n) for n in range(len(arrays))]
 
+    def is_difference(self, n: int) -> bool:
+        """Whether the cotangent of an array is known only as the difference that it makes to the array, which is rounded."""
+        del n
+        return False
+
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """The value that comes with the cotangents."""
         raise self._lacks(Ability.DERIVATIVE)

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import arguments, declared, definition, devices, framework_detection, wording
+from triconv.checking import (
+    arguments,
+    declared,
+    definition,
+    devices,
+    framework_detection,
+    homogeneity,
+    not_finite,
+    wording,
+)
 from triconv.checking import sweep as sweep_geometries
 from triconv.checking.candidate_process import ProcessEndedError
 from triconv.checking.candidates import (
@@ -37,7 +46,7 @@ from triconv.checking.judge import CheckContext, judge
 from triconv.checking.naming import name_of, versions
 from triconv.checking.oracles import ask_oracles
 from triconv.checking.probes import probes
-from triconv.checking.protocol import UNCHECKED, WRONG, Kind, Proof, Question, Role, Transform
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Transform
 from triconv.checking.report import Report
 from triconv.checking.report_data import ReportRow
 from triconv.checking.shrink import medium, smallest
@@ -238,7 +247,7 @@ def check(
         libraries = tuple(BACKENDS) if failed is not None else (framework,)
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
         sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
-        rows = _later_only(rows)
+        rows = homogeneity.named(_later_only(rows))
         if meant:
             rows = declared.apply(rows, meant, functools.partial(_is_feedback, wrapped, context))
         rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
@@ -286,6 +295,7 @@ def check(
 
 def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnProgress) -> Iterator[ReportRow]:
     held: list[ReportRow] = []
+    before: list[ReportRow] = []
     is_right = True
     for probe in probes(candidate, context.problem, context.dtype):
         question = probe.question
@@ -303,9 +313,34 @@ def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnPr
             row = replace(row, verdict=WRONG, cause=Cause.RAISED)
         held.append(row)
         # "run to run" comes before the value if it fails: no other answer means anything then
-        yield from held if row.verdict != WRONG or row.cause != Cause.NONDETERMINISTIC else reversed(held)
+        before += held if row.verdict != WRONG or row.cause != Cause.NONDETERMINISTIC else reversed(held)
+        yield from before[len(before) - len(held) :]
         held = []
     yield from held
+    before += held
+    yield from _without_oracle(candidate, context, before, on_progress)
+
+
+def _without_oracle(
+    candidate: CandidateFunction, context: CheckContext, before: list[ReportRow], on_progress: OnProgress
+) -> Iterator[ReportRow]:
+    """Yield rows for what needs no right answers: homogeneity, and how far a NaN or an infinity spreads."""
+    if any(row.cause == Cause.NONDETERMINISTIC for row in before):
+        return
+    unexplained = (Cause.NONE, Cause.NOISE)  # what a wrong result looks like when it is scaled may name it
+    failed = {
+        row.question
+        for row in before
+        if row.verdict not in (RIGHT, IMPRECISE) and (row.verdict != WRONG or row.cause not in unexplained)
+    }
+    p, dtype = context.problem, context.dtype
+    on_progress("negated and scaled")
+    scaled = list(homogeneity.rows(candidate, p, dtype, precision=context.precision, seed=context.seed, without=failed))
+    yield from scaled
+    failed |= homogeneity.answers_of(scaled)  # what is clipped is not infinite, either
+    if dtype not in INTEGERS:
+        on_progress("NaN and infinity")
+        yield from not_finite.rows(candidate, p, dtype, failed)
 
 
 def _is_feedback(candidate: CandidateFunction, context: CheckContext) -> bool:

@@ -72,10 +72,12 @@ def _declared(row: ReportRow, meant: tuple[str, ...]) -> str:
     if row.cause and row.cause in meant:
         return str(row.cause)
     e = row.evidence
-    if FEEDBACK in meant and row.question.kind == Kind.VJP and row.question.role == Role.X and e is not None:
+    of_vjp = row.question.kind == Kind.VJP and e is not None
+    without_oracle = row.question.kind in (Kind.HOMOGENEITY, Kind.NAN, Kind.INFINITY)
+    if FEEDBACK in meant and row.question.role == Role.X and row.question.order and (of_vjp or without_oracle):
         return FEEDBACK
     for name, allowed in PRODUCTS.items():
-        if name in meant and row.verdict == IMPRECISE:
+        if name in meant and (row.verdict == IMPRECISE or without_oracle):  # integers clip, round, and have no NaN
             return name
         if name in meant and e is not None and e.expected.shape == e.found.shape:
             size = float(np.abs(e.expected).max(initial=0))

@@ -84,9 +84,22 @@ class Repeatable:
 
 @dataclass(frozen=True, slots=True)
 class ReachesAll:
-    """One NaN or infinity reaches every element that it meets, and `more` others."""
+    """One NaN or infinity reaches every element that it meets, and `more` others, in so many `answers`."""
 
     more: int
+    answers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Homogeneous:
+    """Arrays that are negated, or multiplied by powers of 2, give results that are so, bit for bit, in so many `answers`.
+
+    `up` and `down` are the exponents.
+    """
+
+    answers: int
+    up: int
+    down: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,51 @@ class DoesNotReach:
 
     missing: int
     total: int | None = None
+
+
+class Look(PlainEnum):
+    """What a result that is not homogeneous looks like."""
+
+    NEGATIVE_ZERO = "negative numbers count as zero"
+    NEGATIVE_POSITIVE = "negative numbers count as positive"
+    NEGATIVE_SCALED = "negative numbers are multiplied by another number"
+    SATURATES = "large numbers count as one number"
+    RESULT_SATURATES = "large results are one number"
+    OVERFLOWS = "large numbers give what is not finite"
+    LARGE = "large numbers give other results"
+    STEPS = "numbers are rounded to steps"
+    FLUSHED = "small numbers count as zero"
+    ADDED = "a constant is added"
+    SMALL = "small numbers give other results"
+    DEPENDS = "the result changes with what it does not depend on"
+    OTHER = "another result"
+
+
+@dataclass(frozen=True, slots=True)
+class NotHomogeneous:
+    """An array multiplied by a number does not give the result multiplied by it.
+
+    Parameters
+    ----------
+    look : Look
+        What it looks like.
+    names : tuple of str
+        The arrays of which that is true; "cotangent" and "tangents" have no other name.
+    factor : float
+        By which the array was multiplied, and the result should have been.
+    amount : float, optional
+        Where it begins, to which steps, or to what number, as `look` says.
+    index, expected, found : tuple of int, float, float
+        The first element that differs, and its two values.
+    """
+
+    look: Look
+    names: tuple[str, ...]
+    factor: float
+    amount: float | None
+    index: tuple[int, ...]
+    expected: float
+    found: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +376,8 @@ Finding = (
     | WithinNormWiseBound
     | Repeatable
     | ReachesAll
+    | Homogeneous
+    | NotHomogeneous
     | SameValues
     | ShapeOfLine
     | DerivativeOfValues

@@ -17,15 +17,11 @@ from triconv.checking.diagnosis import diagnose
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import (
-    DoesNotReach,
     EqualOnIntegers,
     Evidence,
     NotFinite,
     NotRepeatable,
-    NotSupported,
     Raised,
-    ReachesAll,
-    Reason,
     Repeatable,
     WrongElements,
     WrongShape,
@@ -34,7 +30,6 @@ from triconv.checking.probes import Probe
 from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof
 from triconv.checking.report_data import ReportRow
 
-POISON = {Kind.NAN: np.nan, Kind.INFINITY: np.inf}
 MOST_TAPS = 4096
 """Taps that are listed for one element."""
 
@@ -82,8 +77,6 @@ class CheckContext:
 def judge(context: CheckContext, probe: Probe) -> ReportRow:
     """Ask the candidate, and return the verdict."""
     question = probe.question
-    if question.kind in POISON:
-        return _poisoned(context, probe)
     results: dict[str, np.ndarray] = {}
     other_dtype, other_shape = "", None
     for name in ("exact", "random"):
@@ -251,37 +244,6 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
         if spread <= 2 * float(test.allowed.max(initial=0)):
             return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
     return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(spread), cause=Cause.NONDETERMINISTIC)
-
-
-def _poisoned(context: CheckContext, probe: Probe) -> ReportRow:
-    """Return the row for one NaN or infinity in the first array: it must reach what it meets.
-
-    It may reach more, as in an FFT.
-    """
-    question, problem, small = probe.question, context.problem, context.arrays["small"]
-    role = problem.operands[0]
-    ones = {r: np.ones_like(a) for r, a in small.primals.items()}
-    poisoned, mark = np.ones_like(small.primals[role]), np.zeros_like(small.primals[role])
-    if not poisoned.size:
-        return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.EMPTY))
-    middle = tuple(size // 2 for size in poisoned.shape)
-    poisoned[middle], mark[middle] = POISON[question.kind], 1
-    try:
-        with np.errstate(all="ignore"):  # NumPy would warn of just what is asked
-            raw = probe.ask(InputArrays({**ones, role: poisoned}, small.g, small.tangents))
-    except Exception as problem_:  # noqa: BLE001 (to refuse such an array is no fault)
-        refused = NotSupported(Reason.REFUSED, exception=caught(problem_))
-        return ReportRow(question, UNSUPPORTED, Proof.NONE, refused)
-    result = as_numpy(raw)
-    if result is None or result.shape != _shape(context, probe):
-        return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.OTHER_SHAPE))
-    reached = ~np.isfinite(_in_torch_order(context, probe, result))
-    linear = {r: a for r, a in {**ones, role: mark}.items() if r in problem.operands}
-    must = problem.model.derivative(problem.result, linear) != 0
-    if missing := int((must & ~reached).sum()):
-        finding = DoesNotReach(missing, int(must.sum()))
-        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=Cause.NOT_A_NUMBER)
-    return ReportRow(question, RIGHT, Proof.NOT_FINITE, ReachesAll(int((reached & ~must).sum())))
 
 
 def _wrong(

@@ -24,6 +24,7 @@ from triconv.checking.layer_gradients import (
     Returned,
     Source,
     Target,
+    Update,
     forgotten_biases,
     held,
     named_like_parameters,
@@ -279,6 +280,10 @@ class LayerCandidate(CandidateFunction):
         if not self.backward_name:
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         return self._if_supported(Ability.DERIVATIVE, self._gradient, self.move(arrays), self.move([g])[0], n)
+
+    def is_difference(self, n: int) -> bool:
+        """Whether it is read off an update of the parameter."""
+        return self.found is not None and isinstance(self.found[n], Update)
 
     def _gradient(self, arrays: list[Array], g: Array, n: int) -> Any:
         source = self._sources(arrays)[n]

@@ -56,8 +56,10 @@ class Kind(PlainEnum):
     """The value again: is it the same from run to run?"""
     VMAP = "vmap"
     NAN = "nan"
-    """The value for one NaN in the first array: does it reach what it meets?"""
+    """The value and the VJPs for one NaN in an array: does it reach what it meets?"""
     INFINITY = "infinity"
+    HOMOGENEITY = "homogeneity"
+    """The value, the VJPs and the JVP for arrays that are negated and multiplied by powers of 2: are they so, too?"""
     VJP = "vjp"
     JVP = "jvp"
     SECOND_ORDER = "second order"
@@ -117,6 +119,8 @@ class Question:
         How a second derivative is taken.
     sample : int, optional
         Which sample of a batch of `vmap`.
+    of : str, optional
+        The operator's name of the array whose VJP is asked, if `name` is that of another array.
     """
 
     kind: Kind
@@ -126,6 +130,7 @@ class Question:
     transform: Transform | None = None
     mode: Mode | None = None
     sample: int | None = None
+    of: str | None = None
 
     @property
     def tensor(self) -> Role:
@@ -142,6 +147,11 @@ class Question:
     def is_plain_value(self) -> bool:
         """Whether the candidate itself is asked for its value, under no transform."""
         return self.kind == Kind.VALUE and self.transform is None
+
+    @property
+    def kind_of_answer(self) -> tuple[int, bool]:
+        """The order of the derivative that is asked, and whether it is a JVP: the same for all questions about one answer."""
+        return self.order, self.order > 0 and self.transform == Transform.JVP
 
     @property
     def is_derivative(self) -> bool:

@@ -17,10 +17,13 @@ from triconv.checking.findings import (
     Evidence,
     FewerBits,
     Finding,
+    Homogeneous,
     Level,
+    Look,
     NoArray,
     NoDerivative,
     NotFinite,
+    NotHomogeneous,
     NotRepeatable,
     NotSupported,
     OnlyLater,
@@ -69,10 +72,16 @@ def question(q: Question) -> str:
             return "run to run"
         case Kind.VMAP:
             return f"vmap, sample {q.sample}"
-        case Kind.NAN:
-            return f"a NaN in {q.name}"
-        case Kind.INFINITY:
-            return f"an infinity in {q.name}"
+        case Kind.NAN | Kind.INFINITY:
+            poison = "a NaN" if q.kind == Kind.NAN else "an infinity"
+            if q.role is None:
+                return f"{poison} in each array"
+            return f"{poison} in {q.name or 'the cotangent'}" + (f", VJP of {q.of}" if q.of else "")
+        case Kind.HOMOGENEITY:
+            if q.role is None:
+                return "negated and scaled"
+            of = {Transform.VJP: f"VJP of {q.name}", Transform.JVP: "JVP"}
+            return f"negated and scaled: {of[q.transform] if q.transform else 'value'}"
         case Kind.VJP:
             return f"VJP of {q.name}"
         case Kind.JVP:
@@ -100,12 +109,16 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             if spread == 0:
                 return "three runs give the same bits"
             return f"runs differ by up to {spread:.2g}, which is rounding: sums in another order"
-        case ReachesAll(more):
+        case ReachesAll(more, answers):
+            asked = f" ({answers} answers)" if answers > 1 else ""
+            return f"it reaches what it meets{f', and {more} elements more' if more else ' and nothing else'}{asked}"
+        case Homogeneous(answers, up, down):
             return (
-                f"it reaches what it meets, and {more} elements more"
-                if more
-                else "it reaches what it meets and nothing else"
+                f"arrays times -1, 2^{up} and 2^-{down} give results times that, bit for bit"
+                f"{f' ({answers} answers)' if answers > 1 else ''}"
             )
+        case NotHomogeneous():
+            return _not_homogeneous(finding)
         case SameValues():
             return "the same values"
         case ShapeOfLine():
@@ -276,6 +289,29 @@ def _derivative_of_values(f: DerivativeOfValues) -> str:
         return "equal to the numerical derivative of its values, within the estimate of its error"
     exact = f"the derivative of its values, exactly, along {f.lines} random lines"
     return exact if f.part == 1 else "the derivative of its values: exactly on a piece, numerically elsewhere"
+
+
+LOOKS = {
+    Look.NEGATIVE_ZERO: "negative numbers of {names} count as zero, or negative results do, as in a ReLU",
+    Look.NEGATIVE_POSITIVE: "negative numbers of {names} count as positive: absolute values",
+    Look.NEGATIVE_SCALED: "negative numbers of {names} count {amount:.4g} times, as in a leaky ReLU",
+    Look.SATURATES: "numbers of {names} are clipped at about {amount:.6g}",
+    Look.RESULT_SATURATES: "the result is clipped at {amount:.6g}",
+    Look.OVERFLOWS: "it is not finite where {names} is beyond about {amount:.2g}, far inside the range of the dtype",
+    Look.LARGE: "it is wrong where {names} is beyond about {amount:.2g}",
+    Look.STEPS: "{names} or the result is rounded to steps of {amount:.4g} (fixed point)",
+    Look.FLUSHED: "numbers of {names} below about {amount:.2g} count as zero",
+    Look.ADDED: "a constant of about {amount:.2g} is added",
+    Look.SMALL: "it is wrong where {names} is below about {amount:.2g}, as if a small number (epsilon) were added",
+    Look.DEPENDS: "it changes with {names}, on which it does not depend",
+    Look.OTHER: "{names} times {factor:.6g} does not give the result times {factor:.6g}",
+}
+
+
+def _not_homogeneous(f: NotHomogeneous) -> str:
+    names = " and ".join(f"the {name}" if name in ("cotangent", "tangents") else name for name in f.names)
+    looks = LOOKS[f.look].format(names=names, amount=f.amount, factor=f.factor)
+    return f"{looks}; of {names} times {f.factor:.6g}, element {f.index} is {f.found:.9g}, must be {f.expected:.9g}"
 
 
 def _fewer_bits(f: FewerBits) -> str:

@@ -492,7 +492,9 @@ def test_a_forward_that_writes_into_its_arrays_changes_no_other_question():
         x *= 0
         return y
 
-    assert check(rules(forward), dtype="float64").ok
+    report = check(rules(forward), dtype="float64")
+    assert report.cause == "input changed"
+    assert [row.what for row in report.rows if row.verdict == "wrong"] == ["arrays after a call"]
 
 
 # ---- what is an array

@@ -17,6 +17,7 @@ from triconv.backends import to_numpy
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import Ability, NoArray, NotSupported, Reason
+from triconv.checking.handed import Watch
 from triconv.checking.unsupported import Unsupported, is_unsupported
 
 Array = Any
@@ -74,18 +75,29 @@ class CandidateFunction:
         self.args, self.own, self.read_off = args, own, read_off or {}
         self.device: Any = None
         """Where its arrays are; None for where its library puts them."""
+        self.watch: Watch | None = None
+        """Sees what is handed to the function, and arranges it; None for plain arrays."""
         self._programs: dict[str, Any] = {}
 
     def move(self, arrays: Arrays) -> list[Array]:
         """Copies of the arrays in the candidate's library and dtype: it may write into them."""
         if self.backend.name == "numpy":
             dtype = _numpy_dtype(self.dtype)
-            return [np.array(a).astype(dtype) for a in arrays]
-        return [self.backend.asarray(np.array(a), dtype=self.dtype, device=self.device) for a in arrays]
+            moved = [np.array(a).astype(dtype) for a in arrays]
+        else:
+            moved = [self.backend.asarray(np.array(a), dtype=self.dtype, device=self.device) for a in arrays]
+        if self.watch is None:
+            return moved
+        return [self.watch.hand(a, new) for a, new in zip(arrays, moved, strict=True)]
 
     def call(self, *arrays: Array) -> Array:
         """The candidate itself; of a tuple or list of one array, that array."""
         return _alone(self.function(*arrays, *self.args, **self.keywords))
+
+    @property
+    def inputs(self) -> int | None:
+        """How many of its arrays, from the first on, a call may not change; None for all of them."""
+        return None
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, the library has the dtype, in this thread."""
@@ -109,6 +121,24 @@ class CandidateFunction:
         """Whether the cotangent of an array is known only as the difference that it makes to the array, which is rounded."""
         del n
         return False
+
+    def vjps_of(self, arrays: Arrays, g: np.ndarray, wanted: Sequence[bool]) -> list[Any]:
+        """The cotangents of some arrays alone, and None for the others, without a copy of what is handed over."""
+        if not all(wanted):
+            raise self._lacks(Ability.DERIVATIVE)
+        return self.vjps(arrays, g)
+
+    def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
+        """Run the forward; the function that is returned gives the cotangents, also after other forwards."""
+        raise self._lacks(Ability.DERIVATIVE)
+
+    def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:
+        """The tangent of the result along one array alone, the others being constants."""
+        raise self._lacks(Ability.FORWARD_MODE)
+
+    def vmap_along(self, arrays: Arrays, in_axes: Sequence[int | None]) -> Any:
+        """Results for some arrays with one more axis, at the places given."""
+        raise self._lacks(Ability.VMAP)
 
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """The value that comes with the cotangents."""

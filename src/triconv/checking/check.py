@@ -19,6 +19,7 @@ from triconv.checking import (
     framework_detection,
     homogeneity,
     not_finite,
+    training_rows,
     wording,
 )
 from triconv.checking import sweep as sweep_geometries
@@ -232,7 +233,8 @@ def check(
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
-        rows = with_ends(list(_rows(wrapped, context, on_progress)))
+        rows = list(_rows(wrapped, context, on_progress))
+        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
         counterexample = ""
         if failed is not None:

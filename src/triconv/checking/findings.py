@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.memory_findings import MemoryFinding
 from triconv.checking.protocol import Kind, PlainEnum, Question
 
 Shape = tuple[int, ...]
@@ -396,6 +397,7 @@ Finding = (
     | NoArray
     | NotSupported
     | NoDerivative
+    | MemoryFinding
 )
 
 

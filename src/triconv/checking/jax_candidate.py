@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,46 @@ class JaxCandidate(CandidateFunction):
     def vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         """All at once."""
         return list(self._value_and_vjps(arrays, g)[1])
+
+    def vjps_of(self, arrays: Arrays, g: np.ndarray, wanted: Sequence[bool]) -> list[Any]:
+        """By `jax.vjp` of a function of these arrays alone, not compiled."""
+        found = iter(self._eager_pullback(self.move(arrays), wanted)(g))
+        return [next(found) if w else None for w in wanted]
+
+    def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
+        """By `jax.vjp`, not compiled."""
+        return self._eager_pullback(self.move(arrays), [True] * len(arrays))
+
+    def _eager_pullback(self, moved: list[Array], wanted: Sequence[bool]) -> Callable[[np.ndarray], list[Any]]:
+        import jax
+
+        def of_wanted(*some: Array) -> Any:
+            given = iter(some)
+            return self.call(*(next(given) if w else a for a, w in zip(moved, wanted, strict=True)))
+
+        some = [a for a, w in zip(moved, wanted, strict=True) if w]
+        y, back = self._if_supported(Ability.DERIVATIVE, lambda: jax.vjp(of_wanted, *some))
+        return lambda g: list(self._if_supported(Ability.DERIVATIVE, lambda: back(self.move([g])[0].astype(y.dtype))))
+
+    def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:
+        """By `jax.jvp` of a function of one array, not compiled."""
+        import jax
+
+        moved, (along,) = self.move(arrays), self.move([tangents[n]])
+
+        def run() -> Any:
+            return jax.jvp(lambda a: self.call(*moved[:n], a, *moved[n + 1 :]), (moved[n],), (along,))[1]
+
+        return self._if_supported(Ability.FORWARD_MODE, run)
+
+    def vmap_along(self, arrays: Arrays, in_axes: Sequence[int | None]) -> Any:
+        """By `jax.vmap`, not compiled."""
+        import jax
+
+        def run() -> Any:
+            return jax.vmap(self.call, in_axes=tuple(in_axes))(*self.move(arrays))
+
+        return self._if_supported(Ability.VMAP, run)
 
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """By `jax.vjp`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import definition, drawn_data, rounding
+from triconv.checking import definition, drawn_data, rounding, stale
 from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
@@ -266,6 +266,12 @@ def _wrong(
         finding = NotFinite(len(wrong))
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
     diagnosis = _explain(context, probe, name, found, expected, mask)
+    if diagnosis.cause == Cause.NONE and context.thorough:
+        arrays = context.arrays[name]
+        earlier = [*context.arrays.values(), stale.ones_of(arrays)]
+        kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
+        if kept is not None:
+            return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
     if diagnosis.cause in (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED):  # perhaps it is not even repeatable
         again = _ask_again(probe, context.arrays[name])
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:

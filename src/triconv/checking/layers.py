@@ -125,6 +125,11 @@ class LayerCandidate(CandidateFunction):
             self._arrange(found, is_named=parameters is not None)
             self._named = self._places_of_gradients(_paths(gradients))
 
+    @property
+    def inputs(self) -> int:
+        """Those of the forward: the layer may update its parameters."""
+        return self.count
+
     # ---- parameters
 
     def _parameters(self, paths: tuple[str, ...]) -> list[Place]:
@@ -271,7 +276,10 @@ class LayerCandidate(CandidateFunction):
         return run_forward(getattr(layer, self.forward_name), layer, inputs, self.args, self.keywords)
 
     def _copies(self, arrays: Sequence[Array]) -> list[Array]:
-        return self.move([as_one(a) for a in arrays])
+        copies = self.move([as_one(a) for a in arrays])
+        if self.watch is None:
+            return copies
+        return [self.watch.hand(a, copy) for a, copy in zip(arrays, copies, strict=True)]
 
     # ---- backward
 

@@ -53,12 +53,26 @@ class PairCandidate(CandidateFunction):
         """All cotangents."""
         return [_missing() if gradient is None else gradient for gradient in self._gradients(arrays, g)]
 
+    def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
+        """By the backward with the cache of this forward; a pair without a cache may keep something from call to call."""
+        moved = self.move(arrays)
+        result = self.function(*moved, *self.args, **self.keywords)
+        if not (isinstance(result, tuple) and len(result) > 1):
+            raise self._lacks(Ability.DERIVATIVE)
+
+        def pull_back(g: np.ndarray) -> list[Any]:
+            found = self._went_back(result, moved, self.move([g])[0])
+            return assigned(found, [np.shape(a) for a in arrays], _names(self.forward))
+
+        return pull_back
+
     def _gradients(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
-        found = self._pulled_back(self.move(arrays), self.move([g])[0])
+        moved = self.move(arrays)
+        result = self.function(*moved, *self.args, **self.keywords)
+        found = self._went_back(result, moved, self.move([g])[0])
         return assigned(found, [np.shape(a) for a in arrays], _names(self.forward))
 
-    def _pulled_back(self, moved: Sequence[Any], ct: Any) -> Any:
-        result = self.function(*moved, *self.args, **self.keywords)
+    def _went_back(self, result: Any, moved: Sequence[Any], ct: Any) -> Any:
         parameters = positional(self.backward)
         names = [p.name for p in parameters]
         if isinstance(result, tuple) and len(result) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,39 @@ class TorchCandidate(CandidateFunction):
 
         return self._if_supported(Ability.DERIVATIVE, run)
 
+    def vjps_of(self, arrays: Arrays, g: np.ndarray, wanted: Sequence[bool]) -> list[Any]:
+        """By `torch.autograd.grad`; the others do not require a gradient."""
+
+        def run() -> list[Any]:
+            pullback = self._pullback([a.requires_grad_(w) for a, w in zip(self.move(arrays), wanted, strict=True)])
+            return pullback(self.move([g])[0], retain_graph=False)
+
+        return list(self._if_supported(Ability.DERIVATIVE, run))
+
+    def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
+        """By `torch.autograd.grad` of a graph that is kept."""
+        pullback = self._if_supported(Ability.DERIVATIVE, lambda: self._pullback(self._leaves(arrays)))
+        return lambda g: list(self._if_supported(Ability.DERIVATIVE, pullback, self.move([g])[0]))
+
+    def _pullback(self, leaves: list[Array]) -> Callable[..., list[Any]]:
+        """Run the forward on the leaves themselves."""
+        import torch
+
+        y = self._tensor(*leaves)
+        by = [a for a in leaves if a.requires_grad]
+
+        def pull_back(g: Array, *, retain_graph: bool = True) -> list[Any]:
+            if not y.requires_grad:
+                return [torch.zeros_like(a) if a.requires_grad else None for a in leaves]
+            found = iter(torch.autograd.grad(y, by, g.to(y.dtype), retain_graph=retain_graph, allow_unused=True))
+            gradients = [next(found) if a.requires_grad else None for a in leaves]
+            return [
+                torch.zeros_like(a) if f is None and a.requires_grad else f
+                for f, a in zip(gradients, leaves, strict=True)
+            ]
+
+        return pull_back
+
     def _leaves(self, arrays: Arrays) -> list[Array]:
         return [a.requires_grad_() for a in self.move(arrays)]
 
@@ -58,7 +92,10 @@ class TorchCandidate(CandidateFunction):
     def _pulled_back(self, leaves: list[Array], g: Array, *, create_graph: bool) -> tuple[Array, list[Any]]:
         import torch
 
-        y = self._tensor(*(a.clone() for a in leaves))  # no leaves, for it may write into them
+        copies = [a.clone() for a in leaves]  # no leaves, for it may write into them
+        if self.watch is not None:
+            copies = [self.watch.same_as(a, copy) for a, copy in zip(leaves, copies, strict=True)]
+        y = self._tensor(*copies)
         if not y.requires_grad:
             self._refuse_numpy(Ability.DERIVATIVE)
             return y, [torch.zeros_like(a) for a in leaves]
@@ -73,6 +110,26 @@ class TorchCandidate(CandidateFunction):
     def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `torch.func.jvp`."""
         return self._value_and_jvp(arrays, tangents)[1]
+
+    def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:
+        """By `torch.func.jvp` of a function of one array."""
+        import torch
+
+        moved, (along,) = self.move(arrays), self.move([tangents[n]])
+
+        def run() -> Any:
+            return torch.func.jvp(lambda a: self._tensor(*moved[:n], a, *moved[n + 1 :]), (moved[n],), (along,))[1]
+
+        return self._if_supported(Ability.FORWARD_MODE, run)
+
+    def vmap_along(self, arrays: Arrays, in_axes: Sequence[int | None]) -> Any:
+        """By `torch.func.vmap`."""
+        import torch
+
+        def run() -> Any:
+            return torch.func.vmap(self._tensor, in_dims=tuple(in_axes))(*self.move(arrays))
+
+        return self._if_supported(Ability.VMAP, run)
 
     def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `torch.func.jvp`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from triconv.checking import memory_wording
 from triconv.checking.diagnosis_wording import HYPOTHESES, diagnosis
 from triconv.checking.findings import (
     Advice,
@@ -96,6 +97,8 @@ def question(q: Question) -> str:
             return f"shape of the VJP of {q.name}"
         case Kind.SWEEP:
             return f"sweep: {q.name}"
+        case _:
+            return memory_wording.question(q)
 
 
 def detail(finding: Finding, evidence: Evidence | None = None) -> str:
@@ -172,6 +175,8 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return _not_supported(finding)
         case NoDerivative():
             return f"right: value only, no derivative was asked: {_advice(finding)}"
+        case _:
+            return memory_wording.detail(finding, question)
 
 
 def where(e: Evidence) -> list[str]:

@@ -1,0 +1,108 @@
+"""The rows on arrays, memory and calls as in training, after those of the plain questions."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from triconv.checking import arrangement_rows, state, wording
+from triconv.checking.candidates import CandidateFunction
+from triconv.checking.causes import Cause
+from triconv.checking.findings import NotFinite, NotRepeatable, WrongElements
+from triconv.checking.judge import CheckContext
+from triconv.checking.memory_findings import Misread
+from triconv.checking.protocol import IMPRECISE, RIGHT, WRONG, Kind, Question, Role
+from triconv.checking.report_data import ReportRow
+from triconv.checking.trial import Trial, differ_as_integers
+
+FIRST = (Cause.CALL_COUNT, Cause.STALE_CACHE, Cause.UNWRITTEN, Cause.INPUT_CHANGED)
+"""Causes that may be those of every other row that is wrong."""
+LATER = (Kind.JVP, Kind.SECOND_ORDER)
+"""Questions that a candidate fails more often than those on arrays and memory."""
+
+
+def with_rows(
+    candidate: CandidateFunction,
+    context: CheckContext,
+    rows: Sequence[ReportRow],
+    on_progress: Callable[[str], Any],
+) -> list[ReportRow]:
+    """Return the rows of a check with those on arrays, memory and calls.
+
+    Parameters
+    ----------
+    candidate : CandidateFunction
+        The candidate.
+    context : CheckContext
+        The arrays of the check.
+    rows : sequence of ReportRow
+        Of all other questions.
+    on_progress : callable
+        Called with the name of each question.
+    """
+    value = next((row for row in rows if row.question.is_plain_value), None)
+    if value is None or not _has_numbers(value):
+        return list(rows)
+    trial = _trial(candidate, context, rows)
+    if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
+        return [*state.reasons(trial), *rows]
+    more: list[ReportRow] = []
+    for kind, ask in ((Kind.MEMORY, state.rows), (Kind.ARRANGEMENTS, arrangement_rows.rows)):
+        on_progress(wording.question(Question(kind, value.question.role)))
+        if kind == Kind.MEMORY or not _is_unreliable(more):
+            seen = {row.question for row in more}
+            more += [row for row in ask(trial) if row.question not in seen]
+    first = [row for row in more if row.cause in FIRST]
+    if any(row.cause == Cause.INPUT_CHANGED for row in first):  # which torch refuses in many ways
+        more = [row for row in more if not (isinstance(row.finding, Misread) and row.finding.raised)]
+    wrong = [row for row in more if row.verdict == WRONG and row not in first]
+    right = [row for row in more if row.verdict != WRONG]
+    later = next((n for n, row in enumerate(rows) if row.question.kind in LATER), len(rows))
+    return [*first, *rows[:later], *wrong, *rows[later:], *right]
+
+
+def _is_unreliable(rows: list[ReportRow]) -> bool:
+    """Whether results depend on other calls, so that no comparison of two calls means anything."""
+    return any(row.question.kind in (Kind.HISTORY, Kind.UNWRITTEN) for row in rows)
+
+
+def _has_numbers(row: ReportRow) -> bool:
+    """Whether there was a result of the right form."""
+    return row.verdict in (RIGHT, IMPRECISE) or isinstance(row.finding, WrongElements | NotFinite | NotRepeatable)
+
+
+def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[ReportRow]) -> Trial:
+    p, arrays, other = context.problem, context.arrays["exact"], context.arrays["small"]
+    by_name = {row.question.name: row for row in rows if row.question.kind == Kind.VJP and _has_numbers(row)}
+    vjps = {n: by_name[name].question for n, name in enumerate(p.names) if name in by_name}
+    value = Question(Kind.VALUE, Role(p.result))
+    wide = context.expectations["exact"]
+    answers: dict[Question, Callable[[], Any]] = {
+        value: wide.value,
+        **{q: functools.partial(wide.vjp, q.tensor) for q in vjps.values()},
+    }
+    verdicts = {
+        (row.question.kind, row.question.name): row.verdict
+        for row in rows
+        if row.question.kind == Kind.VJP or row.question.is_plain_value
+    }
+    right = {q: p.user(q.tensor, answer()) for q, answer in answers.items() if verdicts.get((q.kind, q.name)) == RIGHT}
+    ndims = {q: 1 if q.role == Role.BIAS else len(p.result_shape(q.tensor)) for q in (value, *vjps.values())}
+    terms = max(p.terms(role) for role in "xwg")
+    return Trial(
+        candidate,
+        p.names,
+        value,
+        vjps,
+        [p.user(role, arrays.primals[role]) for role in p.roles],
+        [p.user(role, arrays.tangents[role]) for role in p.roles],
+        p.user(p.result, arrays.g),
+        p.user(p.result, other.g),
+        differ_as_integers,
+        terms * max(math.prod(p.result_shape(role)) for role in "xwg"),
+        is_convolution=True,
+        ndims=ndims,
+        right=right,
+    )

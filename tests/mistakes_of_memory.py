@@ -1,0 +1,599 @@
+"""Candidates whose mistake shows only as training calls them: strides, memory, earlier calls, some arguments alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import triconv
+
+X, W = (2, 3, 7, 6), (4, 3, 3, 2)
+
+
+class Entry(NamedTuple):
+    name: str
+    framework: str
+    make: Any
+    causes: frozenset[str]
+    params: dict
+
+
+BROKEN: list[Entry] = []
+RIGHT: list[Entry] = []
+
+
+def entry(framework, *causes, **params):
+    def add(make):
+        name = f"{framework}: {make.__name__}"
+        (BROKEN if causes else RIGHT).append(Entry(name, framework, make, frozenset(causes), params))
+        return make
+
+    return add
+
+
+def input_vjp(g, w):
+    return triconv.conv_input_vjp(g, w, input_size=X[2:])
+
+
+def weight_vjp(g, x):
+    return triconv.conv_weight_vjp(g, x, kernel_size=W[2:])
+
+
+def function_of(t, backward, forward=None):
+    """An autograd function of torch with this backward."""
+
+    class Conv(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return t.nn.functional.conv2d(x, w) if forward is None else forward(ctx, x, w)
+
+        @staticmethod
+        def backward(ctx, g):
+            return backward(ctx, g, *ctx.saved_tensors)
+
+    return lambda x, w: Conv.apply(x, w)
+
+
+def gradients(t, g, x, w):
+    return t.nn.grad.conv2d_input(x.shape, w, g), t.nn.grad.conv2d_weight(x, w.shape, g)
+
+
+def contiguous_strides(shape):
+    return tuple(int(np.prod(shape[n + 1 :])) for n in range(len(shape)))
+
+
+# ---- strides
+
+
+@entry("torch", "cotangent strides misread")
+def cotangent_read_as_contiguous(t):
+    def backward(ctx, g, x, w):
+        flat = t.as_strided(g, g.shape, contiguous_strides(g.shape), g.storage_offset())
+        return gradients(t, flat, x, w)
+
+    return function_of(t, backward)
+
+
+@entry("torch", "cotangent strides misread")
+def cotangent_read_from_the_start_of_its_memory(t):
+    def backward(ctx, g, x, w):
+        memory = t.empty(0, dtype=g.dtype).set_(g.untyped_storage())
+        return gradients(t, memory[: g.numel()].view(g.shape), x, w)
+
+    return function_of(t, backward)
+
+
+@entry("torch", "cotangent strides misread")
+def cotangent_of_the_weight_gradient_alone_misread(t):
+    def backward(ctx, g, x, w):
+        flat = t.as_strided(g, g.shape, contiguous_strides(g.shape), g.storage_offset())
+        return gradients(t, g, x, w)[0], gradients(t, flat, x, w)[1]
+
+    return function_of(t, backward)
+
+
+@entry("torch", "cotangent strides misread")
+def cotangent_flattened_with_view(t):
+    def backward(ctx, g, x, w):
+        return gradients(t, g.view(-1).reshape(g.shape), x, w)
+
+    return function_of(t, backward)
+
+
+@entry("torch", "cotangent strides misread")
+def channels_last_cotangent_misread(t):
+    """Copies what is not dense, and forgets that a dense one may have another order."""
+
+    def backward(ctx, g, x, w):
+        if g.is_contiguous(memory_format=t.channels_last) and not g.is_contiguous():
+            g = t.as_strided(g, g.shape, contiguous_strides(g.shape), g.storage_offset())
+        return gradients(t, g, x, w)
+
+    return function_of(t, backward)
+
+
+@entry("torch", "operand strides misread")
+def kernel_read_as_contiguous(t):
+    def conv(x, w):
+        flat = t.as_strided(w, w.shape, contiguous_strides(w.shape), w.storage_offset())
+        return t.nn.functional.conv2d(x, flat)
+
+    return conv
+
+
+@entry("torch", "operand strides misread")
+def saved_input_read_as_contiguous(t):
+    def backward(ctx, g, x, w):
+        flat = t.as_strided(x, x.shape, contiguous_strides(x.shape), x.storage_offset())
+        return gradients(t, g, x, w)[0], gradients(t, g, flat, w)[1]
+
+    return function_of(t, backward)
+
+
+@entry("numpy", "operand strides misread")
+def memory_of_the_input_read_through(np):
+    def forward(x, w):
+        base = x if x.base is None or x.flags.owndata else x.base
+        flat = np.asarray(base).reshape(-1)[: x.size].reshape(x.shape)
+        return triconv.conv2d(flat, w)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("numpy", "operand strides misread")
+def memory_order_taken_for_that_of_the_axes(np):
+    """`ravel(order="K")` gives the elements in the order of the memory."""
+
+    def weight(g, x):
+        return weight_vjp(g, np.ravel(x, order="K").reshape(x.shape))
+
+    return triconv.Rules(triconv.conv2d, input_vjp, weight)
+
+
+@entry("numpy", "cotangent strides misread")
+def cotangent_in_the_order_of_its_memory(np):
+    def forward(x, w):
+        return triconv.conv2d(x, w), (x, w)
+
+    def backward(g, cache):
+        x, w = cache
+        g = np.ravel(g, order="K").reshape(g.shape)
+        return input_vjp(g, w), weight_vjp(g, x)
+
+    return forward, backward
+
+
+@entry("torch", "array subclass")
+def only_plain_tensors_are_scaled(t):
+    return lambda x, w: t.nn.functional.conv2d(x, w) * (1 if type(x) is t.Tensor else 2)
+
+
+# ---- arrays and results
+
+
+@entry("torch", "input changed")
+def input_padded_with_noughts_in_place(t):
+    def conv(x, w):
+        y = t.nn.functional.conv2d(x, w)
+        x.zero_()
+        return y
+
+    return conv
+
+
+@entry("torch", "input changed")
+def cotangent_scaled_in_place(t):
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        g.mul_(2)
+        return gx, gw
+
+    return function_of(t, backward)
+
+
+@entry("torch", "input changed")
+def kernel_as_scratch(t):
+    """Changes the kernel and restores it: another thread, or a saved tensor, sees it."""
+
+    def conv(x, w):
+        with t.no_grad():
+            w.add_(1)
+            w.sub_(1)
+        return t.nn.functional.conv2d(x, w)
+
+    return conv
+
+
+@entry("numpy", "input changed")
+def kernel_flipped_in_place(np):
+    def backward(g, w):
+        w[:] = w[:, :, ::-1, ::-1].copy()
+        result = input_vjp(g, w[:, :, ::-1, ::-1])
+        w[:] = w[:, :, ::-1, ::-1].copy()
+        return result
+
+    return triconv.Rules(triconv.conv2d, backward, weight_vjp)
+
+
+@entry("numpy", "input changed")
+def upstream_masked_in_place(np):
+    def forward(x, w):
+        return triconv.conv2d(x, w), (x, w)
+
+    def backward(dout, cache):
+        x, w = cache
+        gradients = input_vjp(dout, w), weight_vjp(dout, x)
+        dout *= 0
+        return gradients
+
+    return forward, backward
+
+
+@entry("numpy", "result overwritten")
+def one_buffer_for_all_results(np):
+    y = np.zeros((2, 4, 5, 5))
+
+    def forward(x, w):
+        y[...] = triconv.conv2d(x, w)
+        return y
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("torch", "result overwritten")
+def one_buffer_for_weight_gradients(t):
+    buffer = t.zeros(W)
+
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        buffer.copy_(gw)
+        return gx, buffer
+
+    return function_of(t, backward)
+
+
+@entry("torch", "result overwritten")
+def a_view_of_a_workspace(t):
+    workspace = t.zeros(1000)
+
+    def conv(x, w):
+        y = t.nn.functional.conv2d(x, w)
+        out = workspace[: y.numel()].view(y.shape)
+        with t.no_grad():
+            out.copy_(y)
+        return out if not y.requires_grad else y
+
+    return conv
+
+
+@entry("numpy", "result shares memory", "input changed")
+def result_written_into_the_input(np):
+    def forward(x, w):
+        y = triconv.conv2d(x, w)
+        flat = x.reshape(-1)[: y.size]
+        flat[:] = y.ravel()
+        return flat.reshape(y.shape)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+# ---- earlier calls
+
+
+@entry("numpy", "stale cache")
+def kernel_kept_by_its_id(np):
+    kept = {}
+
+    def forward(x, w):
+        matrix = kept.setdefault(id(w), (w, w.copy()))[1]
+        return triconv.conv2d(x, matrix)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("torch", "stale cache")
+def kernel_kept_by_its_pointer(t):
+    kept = {}
+
+    def conv(x, w):
+        key = w.data_ptr()
+        if key not in kept:
+            kept[key] = (w.detach(), w.detach().clone())  # the first keeps the memory from being used again
+        return t.nn.functional.conv2d(x, kept[key][1] + (w - w.detach()))
+
+    return conv
+
+
+@entry("torch", "stale cache")
+def saved_input_kept_by_its_pointer(t):
+    kept = {}
+
+    def backward(ctx, g, x, w):
+        key = x.data_ptr()
+        if key not in kept:
+            kept[key] = (x, x.clone())
+        return gradients(t, g, x, w)[0], gradients(t, g, kept[key][1], w)[1]
+
+    return function_of(t, backward)
+
+
+@entry("numpy", "stale cache")
+def kernel_kept_by_its_shape(np):
+    kept = {}
+
+    def forward(x, w):
+        return triconv.conv2d(x, kept.setdefault(w.shape, w.copy()))
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("torch", "stale cache")
+def columns_kept_by_their_shape(t):
+    kept = {}
+
+    def backward(ctx, g, x, w):
+        return gradients(t, g, x, w)[0], gradients(t, g, kept.setdefault(x.shape, x.clone()), w)[1]
+
+    return function_of(t, backward)
+
+
+@entry("torch", "depends on the call count")
+def wrong_in_every_seventh_call(t):
+    calls = []
+
+    def conv(x, w):
+        calls.append(1)
+        return t.nn.functional.conv2d(x, w) * (1 + (len(calls) % 7 == 0))
+
+    return conv
+
+
+@entry("numpy", "depends on the call count")
+def backward_wrong_in_every_fifth_call(np):
+    calls = []
+
+    def weight(g, x):
+        calls.append(1)
+        return weight_vjp(g, x) * (1 + (len(calls) % 5 == 0))
+
+    return triconv.Rules(triconv.conv2d, input_vjp, weight)
+
+
+@entry("torch", "depends on the call count")
+def first_result_kept_until_the_fourth_call(t):
+    calls = []
+
+    def conv(x, w):
+        calls.append(1)
+        y = t.nn.functional.conv2d(x, w)
+        return y + (len(calls) > 9)
+
+    return conv
+
+
+@entry("jax", "depends on the call count")
+def callback_wrong_in_every_fifth_call(jax):
+    calls = []
+
+    def host(x, w):
+        calls.append(1)
+        return np.asarray(triconv.conv2d(np.asarray(x), np.asarray(w))) * np.float32(1 + (len(calls) % 5 == 0))
+
+    def conv(x, w):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct((2, 4, 5, 5), x.dtype), x, w)
+
+    return conv
+
+
+@entry("torch", "backward of a later forward")
+def one_place_for_what_the_backward_needs(t):
+    saved = {}
+
+    class Conv(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            saved["x"], saved["w"] = x, w
+            return t.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def backward(ctx, g):
+            return gradients(t, g, saved["x"], saved["w"])
+
+    return lambda x, w: Conv.apply(x, w)
+
+
+@entry("numpy", "backward of a later forward")
+def one_buffer_for_the_cache(np):
+    columns = np.zeros(X)
+
+    def forward(x, w):
+        columns[...] = x
+        return triconv.conv2d(x, w), (columns, w)
+
+    def backward(g, cache):
+        x, w = cache
+        return input_vjp(g, w), weight_vjp(g, x)
+
+    return forward, backward
+
+
+@entry("torch", "second pullback", "depends on the call count")
+def gradients_added_to_those_before(t):
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        ctx.sum = gw if not hasattr(ctx, "sum") else ctx.sum + gw
+        return gx, ctx.sum
+
+    return function_of(t, backward)
+
+
+# ---- memory that is not written
+
+
+@entry("numpy", "unwritten elements")
+def last_row_not_written(np):
+    def weight(g, x):
+        right = weight_vjp(g, x)
+        result = np.empty_like(right)
+        result[:, :, :-1] = right[:, :, :-1]
+        return result
+
+    return triconv.Rules(triconv.conv2d, input_vjp, weight)
+
+
+@entry("torch", "unwritten elements")
+def gradient_added_to_fresh_memory(t):
+    """Fresh memory is often zero, or what the same call wrote before."""
+
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        result = t.empty_like(gw)
+        result[:, :, :, 0] = gw[:, :, :, 0]
+        result[1:, :, :, 1] = gw[1:, :, :, 1]
+        return gx, result
+
+    return function_of(t, backward)
+
+
+# ---- global generators
+
+
+@entry("numpy", "global random state")
+def seeds_numpy(np):
+    def forward(x, w):
+        np.random.seed(0)
+        return triconv.conv2d(x, w)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("torch", "global random state")
+def draws_from_torch(t):
+    def backward(ctx, g, x, w):
+        t.rand(3)
+        return gradients(t, g, x, w)
+
+    return function_of(t, backward)
+
+
+@entry("torch", "global random state")
+def seeds_torch(t):
+    def conv(x, w):
+        t.manual_seed(1)
+        return t.nn.functional.conv2d(x, w)
+
+    return conv
+
+
+@entry("numpy", "global random state")
+def draws_from_python(np):
+    def forward(x, w):
+        random.random()
+        return triconv.conv2d(x, w)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+# ---- right
+
+
+@entry("torch")
+def right_function(t):
+    return function_of(t, lambda ctx, g, x, w: gradients(t, g.contiguous(), x, w))
+
+
+@entry("torch")
+def right_in_place_on_copies(t):
+    def conv(x, w):
+        padded = t.empty(x.shape[0], x.shape[1], x.shape[2] + 2, x.shape[3])
+        padded[:, :, :1].zero_()
+        padded[:, :, -1:].zero_()
+        padded[:, :, 1:-1] = x
+        return t.nn.functional.conv2d(padded, w)[:, :, 1:-1].mul_(1)
+
+    return conv
+
+
+@entry("numpy")
+def right_with_a_cache_of_indices(np):
+    kept = {}
+
+    def forward(x, w):
+        key = (x.shape, w.shape)
+        plan = kept.setdefault(key, (x.shape[2:], w.shape[2:]))
+        assert plan == (x.shape[2:], w.shape[2:])
+        return triconv.conv2d(x, w), (x, w)
+
+    def backward(g, cache):
+        x, w = cache
+        return input_vjp(g, w), weight_vjp(g, x)
+
+    return forward, backward
+
+
+@entry("numpy")
+def right_view_of_its_own_buffer(np):
+    def forward(x, w):
+        buffer = np.empty((2, 5, 5, 8))
+        buffer[..., :4] = np.moveaxis(triconv.conv2d(x, w), 1, -1)
+        return np.moveaxis(buffer[..., :4], -1, 1)
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
+@entry("torch")
+def right_prepared_kernel_kept_by_version(t):
+    """A cache by pointer and count of writes is valid: the count rises with each step of an optimizer."""
+    kept = {}
+
+    def conv(x, w):
+        key = (w.data_ptr(), w._version)
+        if key not in kept:
+            kept[key] = (w.detach(), w.detach().clone())
+        return t.nn.functional.conv2d(x, kept[key][1] + (w - w.detach()))
+
+    return conv
+
+
+@entry("torch")
+def right_lazy_module(t):
+    class Lazy(t.nn.Module):
+        scale = None
+
+        def forward(self, x, w):
+            if self.scale is None:
+                t.rand(3)
+                self.scale = t.ones(1)
+            return t.nn.functional.conv2d(x, w) * self.scale
+
+    module = Lazy()
+    return lambda x, w: module(x, w)
+
+
+@entry("torch")
+def right_with_a_generator_of_its_own(t):
+    generator = t.Generator()
+
+    def conv(x, w):
+        t.rand(3, generator=generator)
+        return t.nn.functional.conv2d(x, w)
+
+    return conv
+
+
+@entry("numpy")
+def right_pair_that_remembers(np):
+    """Without a cache: the backward is that of the last forward, as of a layer."""
+    saved = {}
+
+    def forward(x, w):
+        saved["x"], saved["w"] = x, w
+        return triconv.conv2d(x, w)
+
+    def backward(g):
+        return input_vjp(g, saved["w"]), weight_vjp(g, saved["x"])
+
+    return forward, backward

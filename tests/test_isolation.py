@@ -299,3 +299,9 @@ def test_a_method_that_an_answer_names_is_not_replaced():
     assert made.there() == 0
     with made.session():
         assert os.environ.get(candidate_process.MARK) is None
+
+
+def test_memory_is_asked_there(tmp_path):
+    (tmp_path / "mine.py").write_text(f"{MINE}\ndef writing(x, w):\n    y = conv(x, w)\n    x[:] = 0\n    return y\n")
+    report = check(f"{tmp_path}/mine.py:writing")
+    assert report.cause == "input changed"

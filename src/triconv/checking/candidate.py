@@ -53,6 +53,8 @@ class CandidateFunction:
     """
 
     transforms: tuple[str, ...] = ()
+    inputs: int | None = None
+    """How many of its arrays, from the first on, a call may not change; None for all: a layer may update its parameters."""
     returns_cache = False
     """Whether its function returns more than its value, for its backward."""
     has_rules = False
@@ -93,11 +95,6 @@ class CandidateFunction:
     def call(self, *arrays: Array) -> Array:
         """The candidate itself; of a tuple or list of one array, that array."""
         return _alone(self.function(*arrays, *self.args, **self.keywords))
-
-    @property
-    def inputs(self) -> int | None:
-        """How many of its arrays, from the first on, a call may not change; None for all of them."""
-        return None
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, the library has the dtype, in this thread."""

@@ -124,11 +124,7 @@ class LayerCandidate(CandidateFunction):
             self.layer = self._in_dtype(self.layer, found)
             self._arrange(found, is_named=parameters is not None)
             self._named = self._places_of_gradients(_paths(gradients))
-
-    @property
-    def inputs(self) -> int:
-        """Those of the forward: the layer may update its parameters."""
-        return self.count
+        self.inputs = self.count
 
     # ---- parameters
 

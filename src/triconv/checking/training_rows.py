@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from triconv.checking import arrangement_rows, state, wording
 from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
-from triconv.checking.findings import NotFinite, NotRepeatable, WrongElements
+from triconv.checking.exception_text import caught
+from triconv.checking.findings import NotFinite, NotRepeatable, Raised, WrongElements
+from triconv.checking.isolation import IsolatedCandidate
 from triconv.checking.judge import CheckContext
 from triconv.checking.memory_findings import Misread
-from triconv.checking.protocol import IMPRECISE, RIGHT, WRONG, Kind, Question, Role
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role
 from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import Trial, differ_as_integers
 
@@ -47,13 +50,13 @@ def with_rows(
         return list(rows)
     trial = _trial(candidate, context, rows)
     if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
-        return [*state.reasons(trial), *rows]
+        return [*_asked(Kind.HISTORY, state.reasons, trial), *rows]
     more: list[ReportRow] = []
     for kind, ask in ((Kind.MEMORY, state.rows), (Kind.ARRANGEMENTS, arrangement_rows.rows)):
         on_progress(wording.question(Question(kind, value.question.role)))
         if kind == Kind.MEMORY or not _is_unreliable(more):
             seen = {row.question for row in more}
-            more += [row for row in ask(trial) if row.question not in seen]
+            more += [row for row in _asked(kind, ask, trial) if row.question not in seen]
     first = [row for row in more if row.cause in FIRST]
     if any(row.cause == Cause.INPUT_CHANGED for row in first):  # which torch refuses in many ways
         more = [row for row in more if not (isinstance(row.finding, Misread) and row.finding.raised)]
@@ -61,6 +64,27 @@ def with_rows(
     right = [row for row in more if row.verdict != WRONG]
     later = next((n for n, row in enumerate(rows) if row.question.kind in LATER), len(rows))
     return [*first, *rows[:later], *wrong, *rows[later:], *right]
+
+
+Ask = Callable[[Trial], list[ReportRow]]
+
+
+def _asked(kind: Kind, ask: Ask, trial: Trial) -> list[ReportRow]:
+    """Return the rows of a family of questions; of a candidate in another process, they are asked and compared there."""
+    candidate = trial.candidate
+    if not isinstance(candidate, IsolatedCandidate):
+        return ask(trial)
+    try:
+        told = candidate.run(told_there, ask, replace(trial, right={}))
+        return [ReportRow(*fields) for fields in told]
+    except Exception as problem:  # noqa: BLE001 (the process ended, or what it says makes no sense)
+        raised = Raised(caught(problem), again=True)
+        return [ReportRow(Question(kind, trial.value.role), UNCHECKED, Proof.RAISED, raised)]
+
+
+def told_there(_: CandidateFunction, ask: Ask, trial: Trial) -> list[tuple[Any, ...]]:
+    """Return the fields of rows, in the process of the candidate."""
+    return [(row.question, row.verdict, row.how, row.finding, row.error, row.cause) for row in ask(trial)]
 
 
 def _is_unreliable(rows: list[ReportRow]) -> bool:

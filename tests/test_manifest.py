@@ -52,7 +52,8 @@ target = "mine.py:forward,backward"
 [[problem]]
 name = "does not fit"
 target = "mine.py:forward,backward"
-params = { stride = 2, padding = "same" }
+stride = 2
+params = { padding = "same" }
 
 [[problem]]
 target = "mine.py:too_large"
@@ -100,7 +101,7 @@ def test_each_problem_is_a_row(folder, capsys):
         ("missing.py:f", "unchecked", "`target`: there is no file missing.py"),
         ("broken.py:f", "unchecked", "`target`: broken.py could not be imported: SyntaxError"),
         ("against a function", "right", "right: forward computes what conv does"),
-        ("does not fit", "unchecked", "padding='same'"),
+        ("does not fit", "unchecked", "`padding` 'same' must go with stride 1"),
         ("mine.py:too_large", "unchecked", "unchecked: too_large, value: the candidate's process found no more memory"),
     ]
     for (name, verdict, summary), (name_, verdict_, start) in zip(found, expected, strict=True):

@@ -123,6 +123,8 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "memory": (_is_number, "a positive number of GiB"),
 }
 """Each key with what its value must be."""
+PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm", "precision"))
+"""Keys that mean the same as in `params`."""
 OF_CHECK = tuple(
     name for name in KEYS if name not in ("name", "target", "like", "shape", "params", "timeout", "memory")
 )
@@ -197,8 +199,10 @@ def _names(entries: list[dict[str, Any]]) -> list[str]:
 def _check_keys(place: str, entry: dict[str, Any], known: tuple[str, ...]) -> None:
     """Raise for a key that is not known, or a value that it cannot have."""
     for key, value in entry.items():
+        if key in PARAMETERS:
+            continue
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(key, (*known, *PARAMETERS), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             msg = f"{place}: a key must be one of {', '.join(known)}, got {key!r}{hint}"
             raise ValueError(msg)
@@ -213,7 +217,8 @@ def _problem(place: str, name: str, entry: dict[str, Any]) -> Problem:
         if key not in entry:
             msg = f"{place}: `{key}` must be {KEYS[key][1]}, got none"
             raise ValueError(msg)
-    target, like, params = entry["target"], entry.get("like"), entry.get("params", {})
+    target, like = entry["target"], entry.get("like")
+    params = {**{key: entry[key] for key in PARAMETERS if key in entry}, **entry.get("params", {})}
     shapes = tuple(map(tuple, entry["shape"]))
     if target_names.PLACE.fullmatch(target) is None:
         msg = f"{place}: `target` must be path/to/file.py:name or package.module:name, got {target!r}"

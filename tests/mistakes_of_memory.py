@@ -497,6 +497,84 @@ def draws_from_python(np):
     return triconv.Rules(forward, input_vjp, weight_vjp)
 
 
+# ---- some arguments alone
+
+
+@entry("torch", "wrong for one argument alone")
+def kernel_gradient_halved_without_that_of_the_input(t):
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        return gx if ctx.needs_input_grad[0] else None, gw if ctx.needs_input_grad[0] else gw / 2
+
+    return function_of(t, backward)
+
+
+@entry("torch", "wrong for one argument alone")
+def input_gradient_needs_that_of_the_kernel(t):
+    def backward(ctx, g, x, w):
+        gw = t.nn.grad.conv2d_weight(x, w.shape, g) if ctx.needs_input_grad[1] else None
+        gx = t.nn.grad.conv2d_input(x.shape, w, g) + 0 * gw.sum()
+        return gx, gw
+
+    return function_of(t, backward)
+
+
+@entry("torch", "wrong for one argument alone")
+def detached_unless_the_input_requires_a_gradient(t):
+    def conv(x, w):
+        return t.nn.functional.conv2d(x, w if x.requires_grad or not w.requires_grad else w.detach() + 0 * w)
+
+    return conv
+
+
+@entry("jax", "wrong for one argument alone")
+def symbolic_zeros_misread(jax):
+    conv2d = lambda x, w: jax.lax.conv(x, w, (1, 1), "VALID")  # noqa: E731
+
+    @jax.custom_vjp
+    def conv(x, w):
+        return conv2d(x, w)
+
+    def forward(x, w):
+        scale = 1.0 if x.perturbed or not w.perturbed else 2.0
+        return conv2d(x.value, w.value), (x.value, w.value, scale)
+
+    def backward(saved, g):
+        x, w, scale = saved
+        gx, gw = jax.vjp(conv2d, x, w)[1](g)
+        return gx, gw * scale
+
+    conv.defvjp(forward, backward, symbolic_zeros=True)
+    return conv
+
+
+@entry("torch", "batch axis of vmap")
+def kernel_alone_batched_wrongly(t):
+    class Conv(t.autograd.Function):
+        @staticmethod
+        def forward(x, w):
+            return t.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            return gradients(t, g, *ctx.saved_tensors)
+
+        @staticmethod
+        def vmap(info, in_dims, x, w):
+            size = info.batch_size
+            xs = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x.expand(size, *x.shape)
+            ws = w if in_dims[1] is not None else w.expand(size, *w.shape)  # whatever axis it is
+            return t.stack(
+                [t.nn.functional.conv2d(x, w) for x, w in zip(xs, ws[:size].reshape(size, *W), strict=True)]
+            ), 0
+
+    return lambda x, w: Conv.apply(x, w)
+
+
 # ---- right
 
 

@@ -63,6 +63,8 @@ negated and scaled                                   right       exact
 a NaN in each array                                  right       not finite
 an infinity in each array                            right       not finite
 memory and earlier calls                             right       exact
+derivatives by some arrays alone                     right       exact
+vmap, other axes                                     right       exact
 
 The report ends with the smallest program that shows the fault, without triconv:
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from triconv.checking import arrangement_rows, state, wording
+from triconv.checking import argument_subsets, arrangement_rows, state, wording
 from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
 from triconv.checking.exception_text import caught
@@ -20,8 +20,16 @@ from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, 
 from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import Trial, differ_as_integers
 
+Ask = Callable[[Trial], list[ReportRow]]
+
 FIRST = (Cause.CALL_COUNT, Cause.STALE_CACHE, Cause.UNWRITTEN, Cause.INPUT_CHANGED)
 """Causes that may be those of every other row that is wrong."""
+FAMILIES: tuple[tuple[Kind, Ask], ...] = (
+    (Kind.MEMORY, state.rows),
+    (Kind.ARRANGEMENTS, arrangement_rows.rows),
+    (Kind.SUBSETS, argument_subsets.rows),
+    (Kind.BATCHED, argument_subsets.batched_rows),
+)
 LATER = (Kind.JVP, Kind.SECOND_ORDER)
 """Questions that a candidate fails more often than those on arrays and memory."""
 
@@ -52,7 +60,7 @@ def with_rows(
     if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
         return [*_asked(Kind.HISTORY, state.reasons, trial), *rows]
     more: list[ReportRow] = []
-    for kind, ask in ((Kind.MEMORY, state.rows), (Kind.ARRANGEMENTS, arrangement_rows.rows)):
+    for kind, ask in FAMILIES:
         on_progress(wording.question(Question(kind, value.question.role)))
         if kind == Kind.MEMORY or not _is_unreliable(more):
             seen = {row.question for row in more}
@@ -64,9 +72,6 @@ def with_rows(
     right = [row for row in more if row.verdict != WRONG]
     later = next((n for n, row in enumerate(rows) if row.question.kind in LATER), len(rows))
     return [*first, *rows[:later], *wrong, *rows[later:], *right]
-
-
-Ask = Callable[[Trial], list[ReportRow]]
 
 
 def _asked(kind: Kind, ask: Ask, trial: Trial) -> list[ReportRow]:
@@ -127,6 +132,13 @@ def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[R
         differ_as_integers,
         terms * max(math.prod(p.result_shape(role)) for role in "xwg"),
         is_convolution=True,
+        has_jvp=_are_right(rows, Kind.JVP),
+        has_vmap=_are_right(rows, Kind.VMAP),
         ndims=ndims,
         right=right,
     )
+
+
+def _are_right(rows: Sequence[ReportRow], kind: Kind) -> bool:
+    verdicts = [row.verdict for row in rows if row.question.kind == kind]
+    return bool(verdicts) and all(verdict in (RIGHT, IMPRECISE) for verdict in verdicts)

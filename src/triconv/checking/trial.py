@@ -50,6 +50,8 @@ class Trial:
         Multiply-adds of a call, about.
     is_convolution : bool
         Whether it should be a convolution, whose results never lie in the memory of an array.
+    has_jvp, has_vmap : bool
+        Whether its JVP and its `vmap` were right.
     ndims : dict of Question to int
         Number of axes of each result, for numbers in lists.
     right : dict of Question to numpy.ndarray
@@ -67,6 +69,8 @@ class Trial:
     differ: Callable[[np.ndarray, np.ndarray], np.ndarray]
     size: int
     is_convolution: bool
+    has_jvp: bool = False
+    has_vmap: bool = False
     ndims: dict[Question, int] = field(default_factory=dict)
     right: dict[Question, np.ndarray] = field(default_factory=dict)
     calls: int = 0

@@ -77,11 +77,16 @@ def is_unsupported(problem: Exception, ability: Ability) -> bool:
         if isinstance(problem, tuple(getattr(jax.errors, name) for name in JAX_TRACED)):
             return True
         # a kernel of Pallas that asks where in the grid it is cannot be differentiated, which is an assertion without words
-        if isinstance(problem, AssertionError) and any("jax/_src/pallas/" in file for file, _ in _frames(problem)):
+        if isinstance(problem, AssertionError) and is_of_pallas(problem):
             return True
     # code that writes into a buffer of its own cannot be batched by torch, whose words are those of any wrong shape;
     # a batching rule of the candidate's is another thing
     return ability == Ability.VMAP and torch is not None and _is_from_torch(problem) and not _in_vmap_rule(problem)
+
+
+def is_of_pallas(problem: Exception) -> bool:
+    """Whether Pallas itself raised, whose kernels have a JVP along all arrays only, in some versions."""
+    return any("jax/_src/pallas/" in file for file, _ in _frames(problem))
 
 
 def _is_from_torch(problem: Exception) -> bool:

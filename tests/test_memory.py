@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
+import threading
+
+import numpy as np
 import pytest
 
 import triconv
 from mistakes_of_memory import BROKEN, RIGHT, W, X
+from triconv.checking.arrangements import arranged, arrangements_of, misreadings, with_equal_parts
+from triconv.checking.poison import BYTE, poisoned
+from triconv.checking.protocol import Kind
 
 
 def check(entry, request):
-    import numpy as np
-
     framework = np if entry.framework == "numpy" else request.getfixturevalue(entry.framework)
     return triconv.check(entry.make(framework), triconv.conv2d, X, W, framework=entry.framework, **entry.params)
 
@@ -28,3 +33,117 @@ def test_the_mistake_is_named(entry, request):
 def test_what_is_right_raises_no_alarm(entry, request):
     report = check(entry, request)
     assert report.ok, str(report)
+
+
+# ---- of any function
+
+
+def relu(x):
+    return np.maximum(x, 0), x
+
+
+def test_a_function_that_changes_its_arrays_is_found():
+    def backward(g, x):
+        g *= x > 0
+        return g
+
+    report = triconv.gradcheck((relu, backward), (3, 4))
+    assert report.cause == "input changed", str(report)
+    assert "VJP of x changes the cotangent" in report.summary
+
+
+def test_a_function_that_misreads_a_cotangent_is_found(torch):
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            memory = torch.as_strided(g, (g.numel(),), (1,), g.storage_offset())
+            return 3 * x**2 * memory.view(x.shape)
+
+    report = triconv.gradcheck(Cube, (3, 4), framework="torch")
+    assert report.cause == "cotangent strides misread", str(report)
+    assert "as if it were contiguous" in report.summary
+
+
+def test_a_buffer_for_all_results_of_a_function_is_found():
+    y = np.zeros((3, 4))
+    report = triconv.gradcheck((lambda x: np.multiply(x, x, out=y), lambda g, x: 2 * g * x), (3, 4))
+    assert report.cause == "result overwritten", str(report)
+
+
+def test_what_may_share_memory_or_write_is_right(torch):
+    for f in (lambda x: x.reshape(4, 3), torch.nn.ReLU(inplace=True), torch.nn.Tanh(), lambda x: x.mT):
+        report = triconv.gradcheck(f, (3, 4), framework="torch")
+        assert report.ok, str(report)
+
+
+# ---- how it is asked
+
+
+def test_other_threads_see_no_used_memory():
+    """And after it, nor does this one."""
+    seen = []
+    with poisoned("numpy", None, [800]):
+        mine = np.empty(10**4).max()
+        thread = threading.Thread(target=lambda: seen.append(bool((np.empty(10**6, np.uint8) == BYTE).all())))
+        thread.start()
+        thread.join()
+    assert mine > 1e300
+    assert not np.zeros(3).any()
+    assert seen == [False]
+    assert not (np.empty(10**6, np.uint8) == BYTE).all()
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_arranged_arrays_hold_the_same_numbers(framework, request):
+    plain = np.arange(1.0, 121.0).reshape(2, 3, 4, 5)
+    for arrangement in arrangements_of(framework, plain.shape, is_cotangent=True):
+        numbers = with_equal_parts(plain, arrangement)
+        a = request.getfixturevalue("torch").tensor(numbers) if framework == "torch" else numbers.copy()
+        found = arranged(a, arrangement)
+        np.testing.assert_array_equal(np.asarray(found), numbers, err_msg=arrangement)
+        for _, misread in misreadings(numbers, arrangement):
+            assert misread.shape == numbers.shape
+            assert arrangement == "starting inside its memory" or not np.array_equal(misread, numbers)
+
+
+def test_generators_are_left_as_they_were(torch):
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+
+    before = states()
+    assert triconv.check(triconv.conv1d, triconv.conv1d, (2, 2, 5), (3, 2, 2)).ok
+    assert states() == before
+
+
+def test_two_checks_at_a_time_blame_nobody():
+    reports = []
+
+    def check():
+        reports.extend(triconv.check(triconv.conv1d, triconv.conv1d, (2, 2, 5), (3, 2, 2)) for _ in range(5))
+
+    threads = [threading.Thread(target=check) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(report.ok for report in reports), next(str(report) for report in reports if not report.ok)
+
+
+def test_a_cotangent_that_is_refused_is_told_by_its_kind(torch):
+    """Who calls a function chooses its arrays; the cotangent comes from autograd."""
+
+    def conv(x, w):
+        assert x.is_contiguous(), "x must be contiguous"
+        return torch.nn.functional.conv2d(x, w)
+
+    report = triconv.check(conv, triconv.conv2d, X, W)
+    assert report.ok, str(report)
+    (row,) = (row for row in report.rows if row.question.kind == Kind.ARRANGEMENTS)
+    assert row.verdict == "unsupported"
+    assert "raises AssertionError: x must be contiguous if x is" in row.detail

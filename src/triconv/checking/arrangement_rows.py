@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triconv.checking.arrangements import arrangements_of, misreadings, with_equal_parts
+from triconv.checking.arrangements import ESSENTIAL, arrangements_of, misreadings, with_equal_parts
 from triconv.checking.candidates import Unsupported
 from triconv.checking.causes import Cause
 from triconv.checking.exception_text import one_line
 from triconv.checking.memory_findings import AnyArrangement, Arrangement, InputChanged, Misread, Reading
 from triconv.checking.protocol import RIGHT, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 from triconv.checking.report_data import ReportRow
-from triconv.checking.trial import COTANGENT, Results, Trial, copied
+from triconv.checking.trial import CHEAP, COTANGENT, Results, Trial, copied
 
 CLASSES = (Arrangement.SUBCLASS, Arrangement.PARAMETER)
 
@@ -43,6 +43,8 @@ def rows(trial: Trial) -> list[ReportRow]:
         if label == COTANGENT and not trial.vjps:
             continue
         for arrangement in arrangements_of(trial.candidate.backend.name, a.shape, is_cotangent=label == COTANGENT):
+            if trial.size > CHEAP and arrangement not in ESSENTIAL:
+                continue
             tried += 1
             for failure in asker.failures(label, arrangement):
                 if arrangement == Arrangement.READ_ONLY and _is_write(failure.raised):

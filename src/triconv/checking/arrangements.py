@@ -59,6 +59,16 @@ def arrangements_of(framework: str, shape: tuple[int, ...], *, is_cotangent: boo
         yield Arrangement.PARAMETER
 
 
+ESSENTIAL = (
+    Arrangement.EXPANDED,
+    Arrangement.TRANSPOSED,
+    Arrangement.CHANNELS_LAST,
+    Arrangement.SLICED,
+    Arrangement.READ_ONLY,
+)
+"""Those that are tried of large arrays: each way to misread an array misreads one of them."""
+
+
 def with_equal_parts(a: np.ndarray, arrangement: Arrangement) -> np.ndarray:
     """Return the numbers that an array of this arrangement can hold: an expanded one repeats those of its first elements."""
     kept = _kept(arrangement, a.ndim)

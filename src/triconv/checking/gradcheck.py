@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from triconv.backends import to_numpy
-from triconv.checking import framework_detection, wording
+from triconv.checking import framework_detection, function_memory, modules, wording
 from triconv.checking.candidates import CandidateFunction, Rules, as_arguments, as_candidate, framework_of
 from triconv.checking.counterexample_program import function_program
 from triconv.checking.dtypes import COMPLEX
@@ -153,7 +153,8 @@ def check_function(
     check = FunctionCheck(wrapped, reference, names, shapes, wrapped.dtype, seed, arrays)
     on_progress = progress or (lambda _: None)
     with wrapped.session(), np.errstate(all="ignore"):
-        rows = with_ends(list(check.rows(lambda question: on_progress(wording.question(question)))))
+        rows = list(check.rows(lambda question: on_progress(wording.question(question))))
+        rows = with_ends(function_memory.with_rows(check, rows, on_progress, writes=modules.is_in_place(f)))
         counterexample = function_program(f, wrapped, names, rows, "" if like is None else name_of(like))
     rows += no_derivative(rows, wrapped, None)
     return Report(

@@ -91,6 +91,12 @@ def as_function(candidate: Any, shapes: Shapes, args: tuple[Any, ...]) -> Module
     return kinds[kind_of(candidate)](candidate, shapes, args)
 
 
+def is_in_place(candidate: Any) -> bool:
+    """Whether a module of torch says that it, or a part of it, writes into its input."""
+    parts = candidate.modules() if kind_of(candidate) == "torch" else ()
+    return any(getattr(part, "inplace", False) is True for part in parts)
+
+
 def _by_axes(named: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Parameters with the most axes first: kernels before biases."""
     return sorted(named, key=lambda pair: -len([n for n in np.shape(pair[1]) if n != 1] or np.shape(pair[1])))

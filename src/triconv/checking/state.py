@@ -62,7 +62,9 @@ def rows(trial: Trial) -> list[ReportRow]:
         faults = {Kind.UNWRITTEN: faults[Kind.UNWRITTEN]}
     with contextlib.suppress(Exception):
         take(_memory)
-    for step in (_replaced, _pullbacks, _generators):
+    # other functions may seed a generator so that what they draw can be differentiated
+    last = (_generators,) if trial.is_convolution else ()
+    for step in (_replaced, _pullbacks, *last):
         if not faults:  # else no other comparison means anything
             with contextlib.suppress(Exception):
                 take(step)
@@ -131,7 +133,7 @@ def _memory(t: Trial) -> Iterator[Fault]:
             with t.watching() as watch:
                 results = ask(t.marked(arrays), t.marked_g(g))
             asked = next(iter(results))
-            for array, restored in watch.changed():
+            for array, restored in watch.changed() if not t.may_write else ():
                 yield Kind.OPERANDS, Cause.INPUT_CHANGED, InputChanged(array, asked, restored)
             for question, raw in results.items() if t.is_convolution else ():
                 for array in watch.sharing(raw):

@@ -192,7 +192,7 @@ class TorchCandidate(CandidateFunction):
         (ct,) = self.move([g])
 
         def pulled_back(*a: Array) -> Any:
-            y, pullback = torch.func.vjp(self._tensor, *a)
+            y, pullback = torch.func.vjp(lambda *b: self._tensor(*(c.clone() for c in b)), *a)  # it may write into them
             return pullback(ct.to(y.dtype))
 
         def run() -> Any:

@@ -54,14 +54,32 @@ def with_rows(
         Called with the name of each question.
     """
     value = next((row for row in rows if row.question.is_plain_value), None)
-    if value is None or not _has_numbers(value):
+    if value is None or not has_numbers(value):
         return list(rows)
-    trial = _trial(candidate, context, rows)
+    return added(_trial(candidate, context, rows), FAMILIES, rows, on_progress)
+
+
+def added(
+    trial: Trial, families: tuple[tuple[Kind, Ask], ...], rows: Sequence[ReportRow], on_progress: Callable[[str], Any]
+) -> list[ReportRow]:
+    """Return rows with those of these families of questions: in front where they explain the others, right ones at the end.
+
+    Parameters
+    ----------
+    trial : Trial
+        What is asked, and with which numbers.
+    families : tuple of (Kind, callable)
+        The families, each by the kind of its row where nothing is wrong.
+    rows : sequence of ReportRow
+        Of all other questions.
+    on_progress : callable
+        Called with the name of each family.
+    """
     if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
         return [*_asked(Kind.HISTORY, state.reasons, trial), *rows]
     more: list[ReportRow] = []
-    for kind, ask in FAMILIES:
-        on_progress(wording.question(Question(kind, value.question.role)))
+    for kind, ask in families:
+        on_progress(wording.question(Question(kind, trial.value.role)))
         if kind == Kind.MEMORY or not _is_unreliable(more):
             seen = {row.question for row in more}
             more += [row for row in _asked(kind, ask, trial) if row.question not in seen]
@@ -97,14 +115,14 @@ def _is_unreliable(rows: list[ReportRow]) -> bool:
     return any(row.question.kind in (Kind.HISTORY, Kind.UNWRITTEN) for row in rows)
 
 
-def _has_numbers(row: ReportRow) -> bool:
+def has_numbers(row: ReportRow) -> bool:
     """Whether there was a result of the right form."""
     return row.verdict in (RIGHT, IMPRECISE) or isinstance(row.finding, WrongElements | NotFinite | NotRepeatable)
 
 
 def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[ReportRow]) -> Trial:
     p, arrays, other = context.problem, context.arrays["exact"], context.arrays["small"]
-    by_name = {row.question.name: row for row in rows if row.question.kind == Kind.VJP and _has_numbers(row)}
+    by_name = {row.question.name: row for row in rows if row.question.kind == Kind.VJP and has_numbers(row)}
     vjps = {n: by_name[name].question for n, name in enumerate(p.names) if name in by_name}
     value = Question(Kind.VALUE, Role(p.result))
     wide = context.expectations["exact"]
@@ -132,13 +150,14 @@ def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[R
         differ_as_integers,
         terms * max(math.prod(p.result_shape(role)) for role in "xwg"),
         is_convolution=True,
-        has_jvp=_are_right(rows, Kind.JVP),
-        has_vmap=_are_right(rows, Kind.VMAP),
+        has_jvp=are_right(rows, Kind.JVP),
+        has_vmap=are_right(rows, Kind.VMAP),
         ndims=ndims,
         right=right,
     )
 
 
-def _are_right(rows: Sequence[ReportRow], kind: Kind) -> bool:
+def are_right(rows: Sequence[ReportRow], kind: Kind) -> bool:
+    """Whether there are answers of this kind, and all are right."""
     verdicts = [row.verdict for row in rows if row.question.kind == kind]
     return bool(verdicts) and all(verdict in (RIGHT, IMPRECISE) for verdict in verdicts)

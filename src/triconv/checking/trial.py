@@ -52,6 +52,8 @@ class Trial:
         Whether it should be a convolution, whose results never lie in the memory of an array.
     has_jvp, has_vmap : bool
         Whether its JVP and its `vmap` were right.
+    may_write : bool
+        Whether it is said to write into its arrays, as `torch.nn.ReLU(inplace=True)` is.
     ndims : dict of Question to int
         Number of axes of each result, for numbers in lists.
     right : dict of Question to numpy.ndarray
@@ -71,6 +73,7 @@ class Trial:
     is_convolution: bool
     has_jvp: bool = False
     has_vmap: bool = False
+    may_write: bool = False
     ndims: dict[Question, int] = field(default_factory=dict)
     right: dict[Question, np.ndarray] = field(default_factory=dict)
     calls: int = 0
@@ -144,6 +147,15 @@ def copied(results: Results) -> dict[Question, np.ndarray | None]:
     """Return copies of results, as arrays of NumPy."""
     arrays = {question: as_numpy(raw) for question, raw in results.items()}
     return {question: None if a is None else np.array(a) for question, a in arrays.items()}
+
+
+def differ_by(share: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Say where two results differ by more than a share of their largest element, for functions whose results are rounded."""
+    wide = [np.asarray(c).astype(np.complex128 if c.dtype.kind == "c" else np.float64) for c in (a, b)]
+    with np.errstate(all="ignore"):
+        sizes = np.abs(np.where(np.isfinite(wide[1]), wide[1], 0))
+        is_far = ~(np.abs(wide[0] - wide[1]) <= share * sizes.max(initial=0))
+        return np.asarray(is_far & (wide[0] != wide[1]) & ~(np.isnan(wide[0]) & np.isnan(wide[1])))
 
 
 def differ_as_integers(a: np.ndarray, b: np.ndarray) -> np.ndarray:

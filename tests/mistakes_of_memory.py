@@ -340,6 +340,32 @@ def columns_kept_by_their_shape(t):
     return function_of(t, backward)
 
 
+@entry("torch", "stale cache")
+def largest_sample_of_all_calls(t):
+    """A scale of the first batch of each size is kept, and the last one is used."""
+    kept = {}
+
+    def conv(x, w):
+        kept["samples"] = min(kept.get("samples", 99), x.shape[0])
+        y = t.nn.functional.conv2d(x, w)
+        return y if x.shape[0] == kept["samples"] else y * 2
+
+    return conv
+
+
+@entry("numpy", "wrong for another batch size")
+def workspace_of_two_samples(np):
+    kept = {}
+
+    def forward(x, w):
+        pad = kept.setdefault("pad", np.zeros(X))
+        pad[: len(x)] = x
+        y = triconv.conv2d(pad, w)
+        return (y[: len(x)] if len(x) == 2 else y[-len(x) :]).copy()
+
+    return triconv.Rules(forward, input_vjp, weight_vjp)
+
+
 @entry("torch", "depends on the call count")
 def wrong_in_every_seventh_call(t):
     calls = []

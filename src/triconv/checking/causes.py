@@ -16,6 +16,7 @@ class Cause(PlainEnum):
     ALONE = "wrong for one argument alone"
     BATCH_AVERAGED = "batch averaged"
     BATCH_AXIS = "batch axis of vmap"
+    BATCH_SIZE = "wrong for another batch size"
     BIAS_AXIS = "bias axis"
     BIAS_IGNORED = "bias ignored"
     BIAS_REPEATED = "bias added several times"

@@ -23,6 +23,7 @@ from triconv.checking.memory_findings import (
     InputChanged,
     LaterForward,
     NothingKept,
+    OtherAfterBatch,
     ResultOverwritten,
     SecondPullback,
     SharesMemory,
@@ -32,7 +33,7 @@ from triconv.checking.memory_findings import (
 from triconv.checking.poison import poisoned, shows
 from triconv.checking.protocol import RIGHT, UNCHECKED, WRONG, Kind, Proof, Question
 from triconv.checking.report_data import ReportRow
-from triconv.checking.trial import CHEAP, Trial, copied
+from triconv.checking.trial import CHEAP, COTANGENT, Trial, copied
 
 MANY, FEW = 10, 3
 """Calls with the same numbers, of a small problem and of a large one."""
@@ -64,7 +65,7 @@ def rows(trial: Trial) -> list[ReportRow]:
         take(_memory)
     # other functions may seed a generator so that what they draw can be differentiated
     last = (_generators,) if trial.is_convolution else ()
-    for step in (_replaced, _pullbacks, *last):
+    for step in (_replaced, _batches, _pullbacks, *last):
         if not faults:  # else no other comparison means anything
             with contextlib.suppress(Exception):
                 take(step)
@@ -174,6 +175,32 @@ def _replaced(t: Trial) -> Iterator[Fault]:
             for question, found in results.items():
                 if t.different(found, fresh[question]):
                     yield Kind.HISTORY, Cause.STALE_CACHE, EarlierAnswer(question, name)
+
+
+def _batches(t: Trial) -> Iterator[Fault]:
+    """One sample alone, between calls with all."""
+    axes = t.batch_axes
+    if not t.has_strides or not axes or t.g.shape[axes[COTANGENT]] < 2:
+        return
+
+    def first_sample(a: np.ndarray, name: str) -> np.ndarray:
+        return np.take(a, [0], axes[name]) if name in axes else a
+
+    alone = [first_sample(a, name) for a, name in zip(t.first, t.names, strict=True)]
+    for ask in t.asks:
+        right = copied(ask(t.first, t.g))
+        results = copied(ask(alone, first_sample(t.g, COTANGENT)))
+        again = copied(ask(t.first, t.g))
+        for question, found in results.items():
+            whole = right[question]
+            if t.different(again[question], whole):
+                yield Kind.HISTORY, Cause.STALE_CACHE, OtherAfterBatch(question, after=True)
+            if found is None or whole is None or str(question.role) not in axes:
+                continue
+            expected = first_sample(whole, str(question.role))
+            # code for one size alone may give results of that size
+            if found.shape == expected.shape and t.different(found, expected):
+                yield Kind.HISTORY, Cause.BATCH_SIZE, OtherAfterBatch(question, after=False)
 
 
 def _vjps_of_all(t: Trial) -> Callable[..., dict[Question, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from triconv.checking import argument_subsets, arrangement_rows, state, wording
 from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
+from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import NotFinite, NotRepeatable, Raised, WrongElements
 from triconv.checking.isolation import IsolatedCandidate
@@ -18,7 +19,7 @@ from triconv.checking.judge import CheckContext
 from triconv.checking.memory_findings import Misread
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role
 from triconv.checking.report_data import ReportRow
-from triconv.checking.trial import Trial, differ_as_integers
+from triconv.checking.trial import COTANGENT, Trial, differ_as_integers
 
 Ask = Callable[[Trial], list[ReportRow]]
 
@@ -152,9 +153,19 @@ def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[R
         is_convolution=True,
         has_jvp=are_right(rows, Kind.JVP),
         has_vmap=are_right(rows, Kind.VMAP),
+        batch_axes=_batch_axes(p),
         ndims=ndims,
         right=right,
     )
+
+
+def _batch_axes(p: ConvolutionProblem) -> dict[str, int]:
+    """The axis of the samples of x and of the result, by their roles, and by the names of the arrays."""
+    axes = {role: p.call.layout.letters(role).find("N") for role in "xg"}
+    if p.result == "w" or min(axes.values()) < 0:
+        return {}
+    names = {name: axes[role] for role, name in zip(p.roles, p.names, strict=True) if role in axes}
+    return {**names, **axes, COTANGENT: axes[p.result]}
 
 
 def are_right(rows: Sequence[ReportRow], kind: Kind) -> bool:

@@ -54,6 +54,8 @@ class Trial:
         Whether its JVP and its `vmap` were right.
     may_write : bool
         Whether it is said to write into its arrays, as `torch.nn.ReLU(inplace=True)` is.
+    batch_axes : dict of str to int
+        The axis of the samples of each array that has one, by its name, and of the results, by the words of their roles.
     ndims : dict of Question to int
         Number of axes of each result, for numbers in lists.
     right : dict of Question to numpy.ndarray
@@ -74,6 +76,7 @@ class Trial:
     has_jvp: bool = False
     has_vmap: bool = False
     may_write: bool = False
+    batch_axes: dict[str, int] = field(default_factory=dict)
     ndims: dict[Question, int] = field(default_factory=dict)
     right: dict[Question, np.ndarray] = field(default_factory=dict)
     calls: int = 0

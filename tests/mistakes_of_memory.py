@@ -574,6 +574,24 @@ def symbolic_zeros_misread(jax):
     return conv
 
 
+@entry("jax", "wrong for one argument alone")
+def tangent_of_the_kernel_alone_doubled(jax):
+    conv2d = lambda x, w: jax.lax.conv(x, w, (1, 1), "VALID")  # noqa: E731
+
+    @jax.custom_jvp
+    def conv(x, w):
+        return conv2d(x, w)
+
+    def tangent(primals, tangents):
+        x, w = primals
+        is_zero = [type(t).__name__ == "SymbolicZero" for t in tangents]
+        dx, dw = (jax.numpy.zeros_like(a) if z else t for a, t, z in zip(primals, tangents, is_zero, strict=True))
+        return conv2d(x, w), conv2d(dx, w) + conv2d(x, dw) * (2 if is_zero[0] else 1)
+
+    conv.defjvp(tangent, symbolic_zeros=True)
+    return conv
+
+
 @entry("torch", "batch axis of vmap")
 def kernel_alone_batched_wrongly(t):
     class Conv(t.autograd.Function):

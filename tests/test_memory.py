@@ -35,6 +35,12 @@ def test_what_is_right_raises_no_alarm(entry, request):
     assert report.ok, str(report)
 
 
+def test_a_result_in_the_memory_of_an_array_has_a_row():
+    (entry,) = (entry for entry in BROKEN if "result shares memory" in entry.causes)
+    report = check(entry, None)
+    assert "value is returned in the memory of x" in str([row.detail for row in report.rows])
+
+
 # ---- of any function
 
 

@@ -593,7 +593,7 @@ def tangent_of_the_kernel_alone_doubled(jax):
 
 
 @entry("torch", "batch axis of vmap")
-def kernel_alone_batched_wrongly(t):
+def samples_of_the_input_taken_for_the_batch(t):
     class Conv(t.autograd.Function):
         @staticmethod
         def forward(x, w):
@@ -610,11 +610,9 @@ def kernel_alone_batched_wrongly(t):
         @staticmethod
         def vmap(info, in_dims, x, w):
             size = info.batch_size
-            xs = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x.expand(size, *x.shape)
-            ws = w if in_dims[1] is not None else w.expand(size, *w.shape)  # whatever axis it is
-            return t.stack(
-                [t.nn.functional.conv2d(x, w) for x, w in zip(xs, ws[:size].reshape(size, *W), strict=True)]
-            ), 0
+            xs = x if in_dims[0] is not None else x.expand(size, *x.shape)  # whatever axis it is
+            ws = w.movedim(in_dims[1], 0) if in_dims[1] is not None else w.expand(size, *w.shape)
+            return t.stack([t.nn.functional.conv2d(x, w) for x, w in zip(xs, ws, strict=True)]), 0
 
     return lambda x, w: Conv.apply(x, w)
 

@@ -41,6 +41,18 @@ def test_a_result_in_the_memory_of_an_array_has_a_row():
     assert "value is returned in the memory of x" in str([row.detail for row in report.rows])
 
 
+def test_a_jvp_along_one_array_alone_has_a_row(jax):
+    (entry,) = (entry for entry in BROKEN if "tangent_of_the_kernel_alone" in entry.name)
+    report = triconv.check(entry.make(jax), triconv.conv2d, X, W)
+    assert [row.what for row in report.rows if row.verdict == "wrong"] == ["VJP of w alone", "JVP along w alone"]
+
+
+def test_a_batch_along_another_axis_is_compared(torch):
+    (entry,) = (entry for entry in BROKEN if "samples_of_the_input" in entry.name)
+    report = triconv.check(entry.make(torch), triconv.conv2d, X, W)
+    assert "with in_axes=(1, 0), sample 0 is another one than called alone" in report.summary
+
+
 # ---- of any function
 
 

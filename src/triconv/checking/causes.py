@@ -16,16 +16,19 @@ class Cause(PlainEnum):
     ALONE = "wrong for one argument alone"
     BATCH_AVERAGED = "batch averaged"
     BATCH_AXIS = "batch axis of vmap"
+    BATCH_INDEX = "from a batch index on"
     BATCH_SIZE = "wrong for another batch size"
     BIAS_AXIS = "bias axis"
     BIAS_IGNORED = "bias ignored"
     BIAS_REPEATED = "bias added several times"
     BIAS_WRONG = "wrong bias"
+    BLOCK = "block of elements"
     BORDER_DROPPED = "border dropped"
     CALL_COUNT = "depends on the call count"
     CHANNELS_LEFT_OUT = "channels left out"
     CHANNELS_PERMUTED = "channels permuted"
     CHANNELS_SWAPPED = "channels swapped"
+    CHANNEL_RANGE = "channel range"
     CLIPPED = "clipped"
     CONJUGATE = "conjugate"
     CONSTANT_ADDED = "constant added"
@@ -36,10 +39,13 @@ class Cause(PlainEnum):
     CROSS_DEVICE_MEAN = "cross-device mean"
     CROSS_DEVICE_SUM_LOST = "cross-device sum lost"
     DETACHED = "detached"
+    DIAGONAL = "diagonal"
     DILATION_IGNORED = "dilation ignored"
     DTYPE = "dtype"
     EAGER = "not the same without jit"
     EMPTY = "empty result"
+    EVERY_NTH = "every n-th element"
+    EVERY_SECOND = "every second element"
     FIXED_POINT = "fixed point"
     GLOBAL_RANDOM_STATE = "global random state"
     GRADIENT_OF_MASKED = "gradient of what is masked"
@@ -50,14 +56,15 @@ class Cause(PlainEnum):
     KEPT_AXES = "kept axes"
     KERNEL_FLIP = "kernel flip"
     KERNEL_FLIP_IN_ONE_AXIS = "kernel flip in one axis"
+    LARGE_INDICES = "large indices"
     LARGE_NUMBERS = "large numbers"
     LATER_FORWARD = "backward of a later forward"
     LAYOUT_MISREAD = "layout misread"
     NOISE = "noise"
     NONDETERMINISTIC = "nondeterministic"
     NORMALISED = "normalised"
-    NOT_LINEAR = "not linear"
     NOT_A_NUMBER = "not a number"
+    NOT_LINEAR = "not linear"
     ONE_ELEMENT = "one element"
     ONLY_THE_FIRST_GROUP = "only the first group"
     ONLY_THE_FIRST_SAMPLE = "only the first sample"
@@ -75,6 +82,7 @@ class Cause(PlainEnum):
     PARTS_WEIGHTED = "parts weighted"
     POSITIONS_LEFT_OUT = "positions left out"
     RAISED = "raised"
+    REDUCTION_CUT = "reduction cut"
     REMAINDER_DROPPED = "remainder dropped"
     RESULT_OVERWRITTEN = "result overwritten"
     SAMPLES_LEFT_OUT = "samples left out"
@@ -98,6 +106,7 @@ class Cause(PlainEnum):
     SUMMED_TWICE = "summed once too often"
     TAPS_LEFT_OUT = "taps left out"
     TENSOR_ADDED = "tensor added"
+    TILE_EDGE = "tile edge"
     UNWRITTEN = "unwritten elements"
     WRAP_AROUND = "wrap-around"
     WRONG_HALO = "wrong halo"
@@ -222,6 +231,12 @@ class Hypothesis(PlainEnum):
     NO_HALO_AFTER = "no halo from the device after"
     HALO_WRAPS = "halos wrap around"
     HALO_POSITIONS = "positions at the boundaries between devices"
+    # where it is wrong, if no hypothesis says why
+    REGION = "wrong in a region"
+    REGION_OUTSIDE = "wrong outside of a region"
+    REGION_DIAGONAL = "wrong on a diagonal"
+    REDUCTION_CUT = "sum cut off"
+    INDEX_WRAPS = "index wraps around"
     # without a name
     # any function
     GRADIENT_OF_MASKED = "gradient of what is masked"
@@ -263,6 +278,62 @@ class Part(PlainEnum):
     TAP = "tap"
     OUTPUT = "output position"
     INPUT = "input position"
+
+
+class Content(PlainEnum):
+    """What stands where a result is wrong."""
+
+    ZERO = "zero: nothing is written there"
+    TWICE = "twice what must be there"
+    NEGATIVE = "what must be there, with the other sign"
+    SHIFTED = "what belongs elsewhere"
+    OTHER = "other numbers"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Positions along an axis, or along several axes as one, where a result is wrong.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        The axes in torch's order; several are counted as one, the last one fastest.
+    first, end, size : int
+        The first position, the one after the last, and how many there are.
+    period : int, optional
+        If only some of every so many positions are wrong.
+    residues : tuple of int
+        Which of those.
+    tile : int, optional
+        The size of the tiles at whose edges they are.
+    """
+
+    axes: tuple[int, ...]
+    first: int
+    end: int
+    size: int
+    period: int | None = None
+    residues: tuple[int, ...] = ()
+    tile: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a result is wrong: in all of these stretches at once, and what stands there.
+
+    Parameters
+    ----------
+    stretches : tuple of Stretch
+        The axes along which it is not wrong everywhere.
+    content : Content
+        What is found there.
+    offset : int, optional
+        By how many positions along the first stretch what is there is shifted.
+    """
+
+    stretches: tuple[Stretch, ...]
+    content: Content
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +397,8 @@ class Diagnosis:
         Name of a function of each element.
     ndim : int, optional
         Number of spatial axes, for the words "top" and "left".
+    region : Region, optional
+        Where it is wrong.
     """
 
     cause: Cause
@@ -353,3 +426,4 @@ class Diagnosis:
     weights: tuple[float, ...] | None = None
     function: str | None = None
     ndim: int | None = None
+    region: Region | None = None

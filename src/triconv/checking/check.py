@@ -30,7 +30,7 @@ from triconv.checking.candidates import (
     as_candidate,
     framework_of,
 )
-from triconv.checking.causes import Cause
+from triconv.checking.causes import Cause, Diagnosis
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.counterexample_program import program
 from triconv.checking.dtypes import COMPLEX, INTEGERS
@@ -399,7 +399,19 @@ def _explained(row: ReportRow, smaller: ReportRow | None) -> ReportRow:
     """Return the row with the cause that was found for a smaller case."""
     if row.verdict != WRONG or smaller is None or smaller.evidence is None or not smaller.cause:
         return row
+    if isinstance(row.finding, WrongElements) and isinstance(smaller.finding, WrongElements):
+        own, other = row.finding.diagnosis, smaller.finding.diagnosis
+        if _is_of_size(own, smaller.cause) or (own.region is not None and other.region is not None):
+            return row
     return replace(row, cause=smaller.cause, finding=smaller.finding)
+
+
+def _is_of_size(own: Diagnosis, smaller: Cause) -> bool:
+    """Whether a smaller case shows less: the fault is at the edge of a tile, or it leaves nothing right there."""
+    if own.cause in (Cause.TILE_EDGE, Cause.LARGE_INDICES):
+        return True
+    nothing = (Cause.ZERO, Cause.DETACHED, Cause.EMPTY)
+    return own.cause not in (Cause.NONE, *nothing) and smaller in nothing
 
 
 def _later_only(rows: list[ReportRow]) -> list[ReportRow]:

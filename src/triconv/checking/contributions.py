@@ -23,6 +23,8 @@ from triconv.checking.protocol import Role
 
 MOST_PARTS = 150
 """Parts that are fitted at once; of more positions than this, rows are fitted instead."""
+MOST_SLICES = 512
+"""Samples, channels or positions that are fitted at all: each takes a run of the definition."""
 MOST_EQUATIONS = 4096
 """Elements that are fitted; all are compared with what the fit predicts."""
 
@@ -109,7 +111,7 @@ def _fits(r: WrongResult) -> Iterator[tuple[bool, Diagnosis]]:
         return
     base = _base(r)
     for partition in partitions(r):
-        if math.prod(partition.sizes) < 2:
+        if not 2 <= math.prod(partition.sizes) <= MOST_SLICES:
             continue
         for contributions in _contributions(r, partition, base):
             counts = _counts(r, contributions)

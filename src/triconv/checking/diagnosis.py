@@ -7,7 +7,9 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - some terms of the sum are missing, or count twice: `contributions.py`, and `overwrites.py` for ``=`` instead of ``+=``;
 - the bias: `biases.py`;
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
-- the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`.
+- the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`;
+- sums end too early, and indices wrap around: `reductions.py`;
+- no hypothesis says why, but where it is wrong has a form, such as the last tile: `regions.py`.
 
 Simple hypotheses come first, and those that one bug makes true of the value and of every VJP before those of one result alone.
 """
@@ -20,7 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import biases, contributions, devices, elementwise, factors, overwrites, sizes, slices
+from triconv.checking import (
+    biases,
+    contributions,
+    devices,
+    elementwise,
+    factors,
+    overwrites,
+    reductions,
+    regions,
+    sizes,
+    slices,
+)
 from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.comparison import WrongResult, factor, same
 from triconv.checking.convolution import Expectations
@@ -240,6 +253,9 @@ FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     slices.shifted,
     sizes.cut,
     factors.scaled_number,
+    reductions.index_wraps,
+    reductions.cut_off,
+    regions.wrong_region,
     elementwise.noisy,
     sizes.unexplained_shape,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part
+from triconv.checking import region_wording
+from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Region
 from triconv.checking.contributions import frame_of, rows_of
 from triconv.checking.protocol import Role
 
@@ -139,6 +141,12 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "sent back",
     Hypothesis.HALO_WRAPS: "the halos wrap around: beyond the ends of {sharded} stands the other end, not zeros",
     Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
+    Hypothesis.REGION: "it is wrong in {region} alone{tiles}: {content}",
+    Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}: {content}",
+    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it: {content}",
+    Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
+    "{function}: the {rest} are left out",
+    Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index modulo {size}: an index of {function} bits is too small",
     Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
     Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
     Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
@@ -225,13 +233,32 @@ def diagnosis(d: Diagnosis) -> str:
         "function": CROPS.get(d.function or "", d.function or ""),
         "per": _per(d),
         "and_channels": " and each channel" if d.size and d.size > 1 else "",
-        "wrong_slices": f"{_slice(d)}{'' if len(d.positions or ()) == 1 else 's'} {_some(d.positions or ())}",
+        "wrong_slices": _slices_at(d),
         "ruled_out": RULED_OUT,
+        "rest": f"{'last' if d.mode == 'first' else 'first'} {(d.total or 0) - (d.size or 0)}",
     }
+    if d.region is not None:
+        words |= _region(d, d.region)
+    if d.hypothesis == Hypothesis.INDEX_WRAPS:
+        words |= {"function": (d.size or 1).bit_length() - 1}
     sentence = HYPOTHESES[d.hypothesis].format_map(words)
     if d.factor is not None and d.hypothesis not in WITH_FACTOR:
         sentence += f"; and every element is {factor(d.factor, 'that')}"
     return sentence
+
+
+def _region(d: Diagnosis, region: Region) -> dict[str, str]:
+    """Return the words for where a result is wrong."""
+
+    def name(axis: int) -> str:
+        return _slice(replace(d, axis=axis))
+
+    return {
+        "region": region_wording.region(region, name),
+        "outside": region_wording.outside(region, name),
+        "tiles": region_wording.tiles(region),
+        "content": region_wording.content(region),
+    }
 
 
 WITH_FACTOR = (
@@ -271,6 +298,13 @@ def _slice(d: Diagnosis) -> str:
     if d.role == Role.W:
         return "output channel" if d.axis == 0 else "input channel"
     return "sample" if d.axis == 0 else "channel"
+
+
+def _slices_at(d: Diagnosis) -> str:
+    """Return some slices in words: "samples 1 and 2", "position 3 in spatial axis 0"."""
+    unit, _, where = _slice(d).partition(" in ")
+    at = d.positions or ()
+    return f"{unit}{'' if len(at) == 1 else 's'} {_some(at)}{f' in {where}' if where else ''}"
 
 
 def _is_one_row(d: Diagnosis) -> bool:

@@ -272,7 +272,8 @@ def _wrong(
         kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
         if kept is not None:
             return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
-    if diagnosis.cause in (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED):  # perhaps it is not even repeatable
+    unclear = (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED)
+    if diagnosis.cause in unclear or diagnosis.region is not None:  # perhaps it is not even repeatable
         again = _ask_again(probe, context.arrays[name])
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
             spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))

@@ -10,6 +10,9 @@ from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult, same
 from triconv.checking.protocol import Role
 
+MOST_SLICES = 4096
+"""Slices along one axis that are compared with each other."""
+
 
 def rearranged(r: WrongResult) -> Diagnosis | None:
     """Explain a result whose slices along one axis are right, but in other places."""
@@ -64,7 +67,7 @@ def _sources(r: WrongResult, axis: int) -> list[int] | None:
     """Return which slice of the right result each slice is; None if one is none of them, or all are in place."""
     size = r.expected.shape[axis]
     expected, found = (np.moveaxis(a, axis, 0).reshape(size, -1) for a in (r.expected, r.found))
-    if expected.shape[1] < 2 and size < 4:
+    if size > MOST_SLICES or (expected.shape[1] < 2 and size < 4):
         return None  # of so few numbers, some may be equal by chance
     probe = np.random.default_rng(0).standard_normal(expected.shape[1])
     right, given = expected @ probe, found @ probe  # equal slices have equal products

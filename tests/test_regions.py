@@ -1,0 +1,117 @@
+"""Faults of tiles, batches and channels are named by where the result is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+
+BIG = (2, 3, 22, 23), (20, 3, 3, 3)
+
+
+def conv(change):
+    return triconv.Rules(lambda x, w: change(triconv.conv2d(x, w), x, w))
+
+
+def zero(*at):
+    def change(y, *_):
+        y = y.copy()
+        y[at] = 0
+        return y
+
+    return change
+
+
+def garbage(*at):
+    def change(y, *_):
+        y = y.copy()
+        y[at] = np.arange(y[at].size).reshape(y[at].shape) % 7 + 40
+        return y
+
+    return change
+
+
+def edges(y, *_):
+    y = y.copy()
+    y[..., 15::16] += 1
+    return y
+
+
+def flat(y, *_):
+    """Whole blocks of 64 positions, counted as one."""
+    rows = y.reshape(*y.shape[:2], -1).copy()
+    rows[..., rows.shape[-1] // 64 * 64 :] = 0
+    return rows.reshape(y.shape)
+
+
+def whole_tiles(y, *_):
+    out = np.zeros_like(y)
+    out[:, :, :16, :16] = y[:, :, :16, :16]
+    return out
+
+
+def blocks(size, order):
+    """The sum over whole blocks of channels and taps alone."""
+
+    def change(_, x, w):
+        moved = np.moveaxis(w, order, range(1, 4))
+        rows = moved.reshape(len(w), -1).copy()
+        rows[:, rows.shape[1] // size * size :] = 0
+        return triconv.conv2d(x, np.moveaxis(rows.reshape(moved.shape), range(1, 4), order))
+
+    return change
+
+
+def wraps(_, x, w):
+    return triconv.conv2d(x.ravel()[np.arange(x.size) % 2**16].reshape(x.shape), w)
+
+
+ALL = slice(None)
+LONG = (2, 1, 182, 182), (1, 1, 3, 3)
+MISTAKES = {
+    "last columns": (zero(..., slice(16, None)), BIG, "tile edge", "positions from 16 on in spatial axis 1"),
+    "last rows": (garbage(ALL, ALL, slice(16, None)), BIG, "tile edge", "the last tile of 16, and not a whole one"),
+    "channels": (garbage(ALL, slice(16, None)), BIG, "tile edge", "channels from 16 on alone"),
+    "samples": (garbage(slice(2, None)), ((4, 3, 22, 23), BIG[1]), "from a batch index on", "samples from 2 on alone"),
+    "middle channels": (garbage(ALL, slice(3, 6)), BIG, "channel range", "channels 3 to 5 alone: other numbers"),
+    "edges": (edges, ((2, 3, 40, 40), (4, 3, 3, 3)), "tile edge", "every 16th position from 15 on"),
+    "positions as one": (flat, BIG, "tile edge", "elements from 384 on of axes 2, 3, counted as one"),
+    "whole tiles": (whole_tiles, BIG, "tile edge", "and right elsewhere, which is the last tile of 16"),
+    "every second": (garbage(..., slice(0, None, 2)), BIG, "every second element", "every second position from 0 on"),
+    "channels, then taps": (blocks(16, (1, 2, 3)), BIG, "reduction cut", "first 16 of the 27 products"),
+    "taps, then channels": (blocks(16, (2, 3, 1)), BIG, "reduction cut", "in the order of taps and input channels"),
+    "large batch": (garbage(slice(65535, None)), ((65540, 1, 2, 2), (1, 1, 2, 2)), "large indices", "from 65535 on"),
+    "16 bits": (wraps, LONG, "large indices", "an index of 16 bits is too small"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_where_a_result_is_wrong_is_named(mistake):
+    change, shapes, cause, words = MISTAKES[mistake]
+    report = triconv.check(conv(change), triconv.conv2d, *shapes)
+    assert (report.verdict, report.cause) == ("wrong", cause)
+    assert words in report.summary
+
+
+def test_a_tile_that_another_one_overwrites():
+    def change(y, *_):
+        y = y.copy()
+        y[..., :16] = y[..., 16:32]
+        return y
+
+    report = triconv.check(conv(change), triconv.conv2d, (2, 3, 22, 36), BIG[1])
+    assert report.cause == "tile edge"
+    assert "what is there belongs 16 positions after" in report.summary
+
+
+def test_a_weight_gradient_of_whole_blocks():
+    def weight_vjp(g, x):
+        rows = np.moveaxis(g, 1, 0).reshape(g.shape[1], -1).copy()
+        rows[:, rows.shape[1] // 128 * 128 :] = 0
+        whole = np.moveaxis(rows.reshape(g.shape[1], len(g), *g.shape[2:]), 0, 1)
+        return triconv.conv_weight_vjp(whole, x, kernel_size=3)
+
+    report = triconv.check(triconv.Rules(triconv.conv2d, weight_vjp=weight_vjp), triconv.conv2d, *BIG)
+    assert report.cause == "reduction cut"
+    assert "only the first 768 of the 840 products" in report.summary

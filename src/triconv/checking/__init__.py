@@ -15,7 +15,8 @@ memory that was used before. It takes
   backward returns, in the attributes that it changes, or in the update that it makes.
 
 It is compared with an operator of triconv, with any function of the same arrays, or, in `triconv.gradcheck` and where `like` is
-left out, with its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, departures that are
+left out, with its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, sizes that break
+kernels ``sizes="stress"``, departures that are
 meant ``meant=("batch averaged",)``.
 
 No tolerance has to be tuned. On integers every right algorithm agrees bit for bit; on random data the difference stays within

@@ -19,6 +19,7 @@ from triconv.checking import (
     framework_detection,
     homogeneity,
     not_finite,
+    stress,
     training_rows,
     wording,
 )
@@ -37,6 +38,7 @@ from triconv.checking.dtypes import COMPLEX, INTEGERS
 from triconv.checking.findings import (
     OnlyLater,
     SentBetweenDevices,
+    Swept,
     WrongDtype,
     WrongElements,
     WrongShape,
@@ -76,6 +78,7 @@ def check(
     parameters: Sequence[str] | None = None,
     gradients: Sequence[str] | None = None,
     sweep: bool = False,
+    sizes: str | None = None,
     meant: Sequence[str] = (),
     device: Any = None,
     seed: int = 0,
@@ -117,6 +120,9 @@ def check(
     sweep : bool
         Whether to check other geometries too: one sample, one channel, not square, an even kernel, a remainder of the stride, a
         kernel as large as the input. Parameters differ if the candidate takes them.
+    sizes : {"stress"}, optional
+        Whether to check the value and the VJPs at sizes next to multiples of 16, 32, 64 and 128 too, with one sample, one
+        channel, a prime number of channels, and a batch over 2^16.
     meant : sequence of str
         Causes that are no mistakes here, such as "batch averaged", "feedback alignment" or "int8 products".
     device : Any, optional
@@ -198,9 +204,14 @@ def check(
     declared.check_names(meant)
     shapes, arrays = arguments.shapes_of(shapes_or_arrays)
     dtype = dtype or arguments.dtype_of(arrays)
-    for name, value, known in (("dtype", dtype, (None, *DTYPES)), ("precision", precision, (None, *PRECISIONS))):
+    named = (
+        ("dtype", dtype, (None, *DTYPES)),
+        ("precision", precision, (None, *PRECISIONS)),
+        ("sizes", sizes, (None, "stress")),
+    )
+    for name, value, known in named:
         if value not in known:
-            msg = f"`{name}` must be one of {', '.join(map(repr, known[name == 'dtype' :]))}, got {value!r}"
+            msg = f"`{name}` must be one of {', '.join(map(repr, known[name != 'precision' :]))}, got {value!r}"
             raise ValueError(msg)
     wrap = functools.partial(
         as_candidate,
@@ -250,6 +261,14 @@ def check(
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
         sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
         rows = homogeneity.named(_later_only(rows))
+        if sizes == "stress":
+            every = stress.cases(problem, like, params, is_fixed=bool(own))
+            for row, case in list(stress.rows(wrapped, every, dtype, seed, on_progress)):
+                rows.append(row)
+                if not counterexample and case is not None and isinstance(row.finding, Swept) and row.finding.question:
+                    asked = row.finding.question
+                    small = smallest(wrapped, like, case.problem, params, dtype, seed, asked)
+                    counterexample = program(candidate, wrapped, like, params, small, asked)
         if meant:
             rows = declared.apply(rows, meant, functools.partial(_is_feedback, wrapped, context))
         rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()

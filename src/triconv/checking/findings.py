@@ -278,6 +278,14 @@ class Swept:
     finding: Finding | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StressedSizes:
+    """So many sizes are right; `refused` others the candidate does not take."""
+
+    right: int
+    refused: int
+
+
 # ---- no answer
 
 
@@ -318,6 +326,7 @@ class Reason(PlainEnum):
     EMPTY = "the array is empty"
     OTHER_SHAPE = "the result has another shape"
     REFUSED = "the candidate refuses such an array"
+    OTHER_SIZES = "the candidate takes no other sizes"
     REFUSED_GEOMETRY = "the candidate refuses such sizes"
     DECLARED = "it follows from the departure that is meant"
 
@@ -393,6 +402,7 @@ Finding = (
     | OnlyLater
     | Declared
     | Swept
+    | StressedSizes
     | Raised
     | NoArray
     | NotSupported

@@ -69,6 +69,8 @@ class Kind(PlainEnum):
     """Not asked of the candidate: the row that says which results have another dtype than the arrays."""
     SHAPE = "shape"
     """Not asked of the candidate: the row that says that a gradient has more axes of length 1 than its array."""
+    STRESS = "stress"
+    """The value and the VJPs, at the sizes that the question names."""
     SWEEP = "sweep"
     """All questions again, at the geometry that the question names."""
     MEMORY = "memory"

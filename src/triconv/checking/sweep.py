@@ -135,7 +135,7 @@ def row(variant: Variant, report: ReportData) -> ReportRow:
     first = next((r for r in report.rows if r.verdict == report.verdict), None)
     if report.verdict == UNCHECKED and first is not None and isinstance(first.finding, Raised):
         raised = first.finding.exception
-        if _is_refusal(raised):
+        if is_refusal(raised):
             return ReportRow(question, UNSUPPORTED, Proof.NONE, NotSupported(Reason.REFUSED_GEOMETRY, exception=raised))
         return ReportRow(question, WRONG, Proof.RAISED, first.finding)
     # the whole check says the dtype once
@@ -153,7 +153,7 @@ def row(variant: Variant, report: ReportData) -> ReportRow:
     )
 
 
-def _is_refusal(raised: CaughtException) -> bool:
+def is_refusal(raised: CaughtException) -> bool:
     """Whether a candidate says that it does not take such sizes, rather than fails at them."""
     if raised.type in ("AssertionError", "NotImplementedError"):
         return True

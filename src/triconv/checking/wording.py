@@ -37,6 +37,7 @@ from triconv.checking.findings import (
     SameValues,
     SentBetweenDevices,
     ShapeOfLine,
+    StressedSizes,
     Swept,
     Undecided,
     WithinNormWiseBound,
@@ -95,6 +96,8 @@ def question(q: Question) -> str:
             return "dtype"
         case Kind.SHAPE:
             return f"shape of the VJP of {q.name}"
+        case Kind.STRESS:
+            return f"sizes: {q.name}" if q.name else "stress sizes"
         case Kind.SWEEP:
             return f"sweep: {q.name}"
         case _:
@@ -166,6 +169,8 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             )
         case Raised(EndedProcess() as end):
             return _ended(end)
+        case StressedSizes(right, refused):
+            return f"{right} sizes: right" + (f"; {refused} others it does not take" if refused else "")
         case Raised(caught, again):
             return f"the candidate raised{', asked again:' if again else ''} {exception(caught)}"
         case NoArray(type_, attribute):
@@ -354,7 +359,7 @@ def _not_supported(f: NotSupported) -> str:
             return f"no {f.ability}: it is marked with @once_differentiable"
         case Reason.REFUSED | Reason.REFUSED_GEOMETRY:
             return f"the candidate raised {caught}"
-        case Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE | Reason.DECLARED:
+        case Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE | Reason.OTHER_SIZES | Reason.DECLARED:
             return str(f.reason)
 
 

@@ -174,6 +174,7 @@ OPTIONS = (
     "parameters",
     "gradients",
     "sweep",
+    "sizes",
     "meant",
     "device",
     *ISOLATION,
@@ -204,6 +205,9 @@ def _add_target_options(parser: Any) -> None:
     parser.add_argument("--pass-params", action="store_true", default=None, help="hand it the parameters as keywords")
     parser.add_argument(
         "--sweep", action="store_true", default=None, help="check more geometries, at which code often breaks"
+    )
+    parser.add_argument(
+        "--sizes", choices=["stress"], help="check sizes next to multiples of 16 to 128 too, and large ones"
     )
     parser.add_argument(
         "--meant", type=_words, metavar="CAUSE,...", help="departures on purpose, such as 'batch averaged'"

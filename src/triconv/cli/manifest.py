@@ -116,6 +116,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "parameters": (_is_words, "a list of names"),
     "gradients": (_is_words, "a list of names"),
     "sweep": (_is_flag, "true or false"),
+    "sizes": (lambda value: value == "stress", "'stress'"),
     "meant": (_is_words, "a list of causes"),
     "device": (_is_text, "the name of a device such as 'cuda'"),
     "seed": (_is_int, "an int"),

@@ -1,0 +1,92 @@
+"""Sizes that break kernels: what is right at small sizes alone is found, and its size named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv.checking.convolution import ConvolutionProblem
+from triconv.checking.findings import StressedSizes
+from triconv.checking.stress import cases
+
+SHAPES = (2, 2, 6), (3, 2, 3)
+
+
+def stressed(report):
+    return [row for row in report.rows if row.question.kind == "stress"]
+
+
+def checked(forward, **params):
+    return triconv.check(triconv.Rules(forward), triconv.conv1d, *SHAPES, sizes="stress", **params)
+
+
+def test_a_right_candidate_has_one_row():
+    (row,) = stressed(checked(triconv.conv1d))
+    assert (row.what, row.verdict, row.finding) == ("stress sizes", "right", StressedSizes(42, 0))
+    assert row.detail == "42 sizes: right"
+
+
+def test_the_last_tile_of_channels():
+    def conv(x, w):
+        y = triconv.conv1d(x, w)
+        if y.shape[1] > 32:
+            y[:, y.shape[1] // 32 * 32 :] = 0
+        return y
+
+    report = checked(conv)
+    assert (report.verdict, report.cause) == ("wrong", "tile edge")
+    names = [row.what.partition(" (")[0] for row in stressed(report) if row.verdict == "wrong"]
+    assert names == [f"sizes: output channels {size}" for size in (33, 63, 65, 127, 129, 37)]
+    assert "the last tile of 32, and not a whole one" in report.summary
+    assert "w = " in report.counterexample
+
+
+def test_a_batch_over_the_grid():
+    def conv(x, w):
+        y = triconv.conv1d(x, w)
+        y[65535:] = 0
+        return y
+
+    report = checked(conv)
+    assert report.cause == "large indices"
+    (row,) = [row for row in stressed(report) if row.verdict == "wrong"]
+    assert row.what.startswith("sizes: batch 65537")
+
+
+def test_a_candidate_of_one_shape_is_no_fault():
+    def conv(x, w):
+        if x.shape != SHAPES[0]:
+            msg = "I take one shape alone"
+            raise ValueError(msg)
+        return triconv.conv1d(x, w)
+
+    (row,) = stressed(checked(conv))
+    assert row.verdict == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("operator", "shapes", "params"),
+    [
+        ("conv2d", ((2, 4, 8, 8), (6, 2, 3, 3)), {"groups": 2, "stride": 2}),
+        ("conv_transpose2d", ((2, 4, 5, 4), (4, 3, 3, 2)), {"stride": 2}),
+        ("conv", ((2, 8, 8, 300), (3, 3, 300, 4)), {"layout": "NHWC,HWIO->NHWC"}),
+        ("conv2d_forward", ((8, 8, 3), (3, 3, 3)), {}),
+    ],
+)
+def test_every_case_makes_sense(operator, shapes, params):
+    like = getattr(triconv, operator)
+    problem = ConvolutionProblem.of(like, shapes, params)
+    found = list(cases(problem, like, params, is_fixed=False))
+    assert len(found) > 20
+    assert len({case.name for case in found}) == len(found)
+    fixed = list(cases(problem, like, params, is_fixed=True))
+    w = problem.roles.index("w")
+    assert {case.problem.shapes[w] for case in fixed} == {problem.shapes[w]}
+    if 300 in shapes[0]:
+        assert [case.name for case in found if "255" in case.name] == ["input channels 255"]
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(ValueError, match="`sizes` must be one of 'stress', got 'all'"):
+        triconv.check(np.add, triconv.conv1d, *SHAPES, sizes="all")

@@ -45,11 +45,15 @@ LAYERS = {
 }
 
 
-def programs(jax, layer, dtype="float32", **more):
+def programs(jax, layer, dtype="float32", *, bias=False, **more):
     """The three contractions of a layer, as text, for a GPU that need not be there."""
     op, x, w, params, _ = LAYERS[layer]
     x, w = (jax.ShapeDtypeStruct(shape, dtype) for shape in (x, w))
-    conv = lambda x, w: op(x, w, **params, **more)  # noqa: E731
+    channels = jax.eval_shape(lambda x, w: op(x, w, **params), x, w).shape[1]
+
+    def conv(x, w):
+        return op(x, w, **params, **more, **({"bias": jax.numpy.ones(channels, dtype)} if bias else {}))
+
     g = jax.eval_shape(conv, x, w)
     contractions = {
         "y": lambda x, w, g: conv(x, w),
@@ -106,11 +110,28 @@ def test_programs_say_the_precision_of_every_product(jax, layer):
         assert not any("HIGHEST" in line for line in products)
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
-def test_programs_of_bfloat16_add_up_in_float32(jax, layer):
-    for text in programs(jax, layer, "bfloat16").values():
-        products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
-        assert not any(re.search(r"-> tensor<[^>]*bf16>", line) for line in products)
+def test_programs_of_half_width_multiply_half_width_and_add_up_in_float32(jax, layer, bias):
+    """A convolution is cuDNN's of bfloat16, which rounds its result; a product is one of bfloat16 with a float32 result."""
+    for text in programs(jax, layer, "bfloat16", bias=bias).values():
+        products = re.findall(r"stablehlo\.(convolution|dot_general).*: \((.*), (.*)\) -> (.*)", text)
+        for kind, first, second, result in products:
+            assert "bf16" in first
+            assert "bf16" in second
+            assert ("bf16" in result) == (kind == "convolution")
+        loops = "fft" in text or "stablehlo.reduce" in text or LAYERS[layer][3].get("groups", 1) > 1
+        assert products or loops
+
+
+def test_a_wide_result_of_half_width_operands_is_summed_and_returned_wide(jax):
+    """As asked for by `preferred_element_type`: not a result that cuDNN has rounded."""
+    x, w = (jax.ShapeDtypeStruct(shape, "bfloat16") for shape in ((32, 64, 56, 56), (64, 64, 3, 3)))
+    f = lambda x, w: triconv.jax.conv_general_dilated(  # noqa: E731
+        x, w, (1, 1), "SAME", preferred_element_type="float32"
+    )
+    text = jax.jit(f).trace(x, w).lower(lowering_platforms=("cuda",)).as_text()
+    assert re.search(r"stablehlo\.convolution.*-> tensor<[\dx]*xf32>", text)
 
 
 @contextlib.contextmanager
@@ -150,6 +171,28 @@ def test_transposes_by_the_vendor_are_exact(request, monkeypatch, name, params):
         found = [Library(name).numpy(a) for a in three(*arrays, algorithm="vendor", **params)]
     for ours, truth in zip(found, three(x, w, g, algorithm="direct", **params), strict=True):
         np.testing.assert_array_equal(ours, truth)
+
+
+@pytest.mark.parametrize(("dtype", "algorithm"), [("bfloat16", "gemm"), ("bfloat16", "vendor"), ("float16", "auto")])
+@pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
+@pytest.mark.parametrize("params", [{"stride": 2, "padding": 1}, {"input_dilation": 2, "padding": [(1, 2)] * 2}])
+def test_half_width_programs_of_a_gpu_are_exact(jax, monkeypatch, dtype, layout, params, algorithm):
+    """Run by the CPU, on integers whose sums both dtypes hold: the value and both cotangents, with a bias."""
+    last, rng = layout.startswith("NHWC"), np.random.default_rng(0)
+    x, w = rng.integers(-2, 3, (2, 3, 9, 8)), rng.integers(-1, 2, (4, 3, 3, 3))
+    x, w = (x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0)) if last else (x, w)
+    bias = np.arange(4)
+    g = rng.integers(-1, 2, triconv.conv(x, w, layout=layout, **params).shape)
+    truth, pullback = triconv.vjp(triconv.conv, x, w, bias, layout=layout, **params)
+    right = [truth, *pullback(g)]
+    with as_if_on_a_gpu(jax, monkeypatch):
+        arrays = [jax.numpy.asarray(a, dtype) for a in (x, w, bias)]
+        conv = lambda *a: triconv.conv(*a, layout=layout, algorithm=algorithm, **params)  # noqa: E731
+        y, back = jax.vjp(conv, *arrays)
+        found = [y, *back(jax.numpy.asarray(g, dtype))]
+    for ours, expected in zip(found, right, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(np.asarray(ours, np.float64), expected)
 
 
 def three(x, w, g, **params):

@@ -34,7 +34,8 @@ def conv(x: Array, w: Array, **params: Any) -> Array:
         The kernel.
     **params : Any
         ``geometry``, a `Geometry`; ``algorithm`` and ``precision`` as in `triconv.conv`; ``dtype``, that of the result, by
-        default that of `x`; ``orders``, where the channels of x, w and g stand in memory, for arrays that have no strides.
+        default that of `x`; ``final``, that to which the caller rounds the result, by default the same; ``orders``, where the
+        channels of x, w and g stand in memory, for arrays that have no strides.
 
     Returns
     -------
@@ -100,17 +101,29 @@ def planned(
     geometry: Geometry,
     algorithm: str = "auto",
     dtype: Any = None,
+    final: Any = None,
     orders: tuple[str, ...] = FIRST,
 ) -> Planned:
-    """Pick the kernel, and the dtype: that in which sums are taken, unless the kernel takes them so in a narrower one."""
+    """Pick the kernel, and the dtype: that in which sums are taken, unless the kernel takes them so of narrower operands.
+
+    The library's own convolution may do that and round its result, and then serves where the result is to be rounded anyway.
+    """
     xp = lib.xp
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
     wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
+    factors = lib.factor_dtype(both, a)
     plan = planner.plan(
-        planner.problem_of(name, a, b, geometry, lib, wide, orders), planner.target_of(lib, a), algorithm
+        planner.problem_of(name, a, b, geometry, lib, wide if factors != both else both, orders),
+        planner.target_of(lib, a),
+        algorithm,
     )
-    own = lib.product_dtype(both, a) if plan.algorithm == "vendor" else wide
-    return Planned(name, plan, own if own == dtype else wide, dtype)
+    operands = wide
+    if plan.algorithm == "vendor":
+        own = lib.product_dtype(both, a)
+        operands = own if own == (dtype if final is None else final) else wide
+    elif getattr(plan.kernel, "NARROW_FACTORS", False) and factors == both:
+        operands = both
+    return Planned(name, plan, operands, dtype)
 
 
 def run(planned: Planned, a: Array, b: Array, lib: Standard, precision: str) -> Array:

@@ -39,7 +39,20 @@ from triconv.backends.jax_backend import target
 
 Array = Any
 
-STATIC = ("geometry", "algorithm", "precision", "dtype", "orders", "mode", "pads", "axis", "names", "halo", "sent")
+STATIC = (
+    "geometry",
+    "algorithm",
+    "precision",
+    "dtype",
+    "final",
+    "orders",
+    "mode",
+    "pads",
+    "axis",
+    "names",
+    "halo",
+    "sent",
+)
 THIS = sys.modules[__name__]
 
 
@@ -79,7 +92,7 @@ def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> A
     if params["precision"] == "default":  # the configuration of now, not that of when the program is compiled
         params["precision"] = jax.config.jax_default_matmul_precision or "default"
     dtype = np.dtype(params.get("dtype") or a.dtype)
-    params["dtype"] = _sums(dtype)
+    params |= {"dtype": _sums(dtype), "final": np.dtype(params.get("final") or dtype)}
     varying = [jax.typeof(operand).manual_axis_type.varying for operand in (a, b)]
     missing = [tuple(sorted(varying[1 - n] - varying[n])) for n in (0, 1)]
     a, b = (
@@ -87,6 +100,16 @@ def _bind(primitive: Primitive, a: Array, b: Array, params: dict[str, Any]) -> A
         for o, m in zip((a, b), missing, strict=True)
     )
     return primitive.bind(a, b, **params).astype(dtype)
+
+
+def _narrow(ct: Array, params: dict[str, Any]) -> Array:
+    """A cotangent in the dtype to which the result is rounded: so it has no more bits."""
+    return ct.astype(params.get("final") or ct.dtype)
+
+
+def _of(primal: Any) -> dict[str, Any]:
+    """The dtypes of the cotangent of a primal."""
+    return {"dtype": primal.aval.dtype, "final": None}
 
 
 def _sums(dtype: Any) -> Any:
@@ -147,8 +170,8 @@ def _contraction(name: str) -> Primitive:
     first, second = (functools.partial(rule, THIS) for rule in rules.VJP[name])
     ad.defbilinear(
         primitive,
-        lambda ct, a, b, **params: first(ct, None, b, **params | {"dtype": a.aval.dtype}),
-        lambda ct, a, b, **params: second(ct, a, None, **params | {"dtype": b.aval.dtype}),
+        lambda ct, a, b, **params: first(_narrow(ct, params), None, b, **params | _of(a)),
+        lambda ct, a, b, **params: second(_narrow(ct, params), a, None, **params | _of(b)),
     )
 
     def taylor(primals: tuple[Array, Array], series: tuple[list[Array], list[Array]], **params: Any) -> Any:

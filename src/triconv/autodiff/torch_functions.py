@@ -53,8 +53,8 @@ class Contraction(Function):
         a, b = pullback_operands(ctx.saved_tensors, xp)
         first, second = rules.VJP[ctx.name]
         _, _, a_needed, b_needed = ctx.needs_input_grad
-        ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype}) if a_needed else None
-        gb = second(THIS, ct, a, b, **ctx.params | {"dtype": b.dtype}) if b_needed else None
+        ga = first(THIS, ct, a, b, **ctx.params | {"dtype": a.dtype, "final": None}) if a_needed else None
+        gb = second(THIS, ct, a, b, **ctx.params | {"dtype": b.dtype, "final": None}) if b_needed else None
         return None, None, ga, gb
 
     @staticmethod
@@ -182,8 +182,9 @@ def written(params: dict[str, Any]) -> str:
     plain = dict(params)
     if (geometry := plain.get("geometry")) is not None:
         plain["geometry"] = [[dataclasses.astuple(axis) for axis in geometry.axes], geometry.groups]
-    if (dtype := plain.get("dtype")) is not None:
-        plain["dtype"] = str(dtype).removeprefix("torch.")
+    for name in ("dtype", "final"):
+        if (dtype := plain.get(name)) is not None:
+            plain[name] = str(dtype).removeprefix("torch.")
     return json.dumps(plain)
 
 
@@ -194,8 +195,9 @@ def _read(text: str) -> MappingProxyType[str, Any]:
     if "geometry" in params:
         axes, groups = params["geometry"]
         params["geometry"] = Geometry(tuple(Axis(*numbers) for numbers in axes), groups)
-    if params.get("dtype") is not None:
-        params["dtype"] = getattr(torch, params["dtype"])
+    for name in ("dtype", "final"):
+        if params.get(name) is not None:
+            params[name] = getattr(torch, params[name])
     if "orders" in params:
         params["orders"] = tuple(params["orders"])
     if "pads" in params:

@@ -134,6 +134,10 @@ class Standard:
         """The dtype of operands for its own convolution: the accumulator's, unless that convolution rounds such sums once."""
         return self.accumulator(dtype)
 
+    def factor_dtype(self, dtype: Any, like: Array) -> Any:
+        """The dtype of factors of `matmul` and its like: the accumulator's, unless they take sums in that by themselves."""
+        return self.accumulator(dtype)
+
     def cast(self, a: Array, dtype: Any) -> Array:
         """An array in a dtype: the same one, if it has it."""
         return a if a.dtype == dtype else self.xp.astype(a, dtype, copy=False)

@@ -175,7 +175,7 @@ class JAX(Standard):
 
     def einsum(self, subscripts: str, a: Array, b: Array) -> Array:
         """`jax.numpy.einsum`."""
-        return self.xp.einsum(subscripts, a, b)
+        return self.xp.einsum(subscripts, a, b, preferred_element_type=self.accumulator(a.dtype))
 
     def inner(self, a: Array, others: list[Array]) -> Array:
         """All sums in one reduction, one pass over `a`."""
@@ -252,25 +252,36 @@ class JAX(Standard):
         compiled = jax.jit(function)
         return lambda *arrays: compiled(*arrays).block_until_ready()
 
+    def product_dtype(self, dtype: Any, like: Array) -> Any:
+        """The same on a GPU: cuDNN sums half-width products in float32."""
+        return self.factor_dtype(dtype, like)
+
+    def factor_dtype(self, dtype: Any, like: Array) -> Any:
+        """The same on a GPU, whose tensor cores sum half-width products in float32; a CPU is no faster with them."""
+        return dtype if self.device_kind(like) == "gpu" else self.accumulator(dtype)
+
     def matmul(self, a: Array, b: Array) -> Array:
         """As a sum of products where the matrices are small: XLA fuses it with all around it, but compiles a loop a dot."""
-        rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
+        rows, inner, columns, sums = a.shape[-2], a.shape[-1], b.shape[-1], self.accumulator(a.dtype)
         if not _is_few(rows * inner) and not _is_few(rows * columns, 1):
             if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
-                product = self.xp.matmul(a.reshape(rows, inner), b.reshape(inner, columns))
+                matrices = a.reshape(rows, inner), b.reshape(inner, columns)
+                product = self.xp.matmul(*matrices, preferred_element_type=sums)
                 return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns)
-            return self.xp.matmul(a, b)
-        return self.xp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2, dtype=a.dtype)
+            return self.xp.matmul(a, b, preferred_element_type=sums)
+        a, b = self.cast(a, sums), self.cast(b, sums)
+        return self.xp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2, dtype=sums)
 
     def matmul_transposed(self, a: Array, b: Array) -> Array:
         """One contraction: XLA would write down the transposed matrix."""
         import jax
 
+        sums = self.accumulator(a.dtype)
         if math.prod(a.shape[:-2]) == math.prod(b.shape[:-2]) == 1:
             matrices = [m.reshape(m.shape[-2:]) for m in (a, b)]
-            product = jax.lax.dot_general(*matrices, (((1,), (1,)), ((), ())))
+            product = jax.lax.dot_general(*matrices, (((1,), (1,)), ((), ())), preferred_element_type=sums)
             return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
-        return self.xp.einsum("...ij,...kj->...ik", a, b)
+        return self.xp.einsum("...ij,...kj->...ik", a, b, preferred_element_type=sums)
 
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
         """`lax.conv_general_dilated`, in dimension numbers that say the memory orders."""
@@ -405,12 +416,20 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -
         x,
         w,
         [axis.stride for axis in geometry.axes],
-        [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes],
+        [_even_pads(axis) for axis in geometry.axes],
         lhs_dilation=[axis.input_dilation for axis in geometry.axes],
         rhs_dilation=[axis.dilation for axis in geometry.axes],
         dimension_numbers=_dimension_numbers(len(geometry.axes), orders),
         feature_group_count=groups,
     )
+
+
+def _even_pads(axis: Axis) -> tuple[int, int]:
+    """The padding, the same on both sides if that makes as many windows: for cuDNN, XLA would write an uneven one as a copy."""
+    extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
+    least = extent - axis.dilated_input - axis.pad_lo  # windows that a step would add take `stride` more
+    is_as_many = axis.output_size > 0 and 0 <= least <= axis.pad_lo < least + axis.stride
+    return (axis.pad_lo, axis.pad_lo if is_as_many else axis.pad_hi)
 
 
 def _outputs_that_meet(axis: Axis) -> tuple[int, int]:

@@ -7,12 +7,14 @@ A kernel is a module with three entry points::
     conv_weight_vjp(g, x, schedule, lib)  gw   (groups, k, c, *kernel)
 
 on the canonical arrays ``x (groups, n, c, *input)``, ``w (groups, k, c, *kernel)``, ``g (groups, n, k, *output)``, all of
-the dtype to accumulate in, where at least one input, tap and output meet. ``lib`` is the arrays' library: its namespace
-``lib.xp`` and the few things that the standard lacks. For the planner it has
+the dtype to accumulate in, unless the kernel says otherwise, where at least one input, tap and output meet. ``lib`` is the
+arrays' library: its namespace ``lib.xp`` and the few things that the standard lacks. For the planner it has
 
 * ``schedules(problem, target)``: what it could do (`Schedule`) for a `Problem` on a `Target`;
 * ``cost(schedule, problem, target)``: what that takes (`Cost`);
 * ``RATIONALE``: why one would take it, in a few words;
+* ``NARROW_FACTORS``, if operands of a narrower dtype may stay as they are, since ``lib.matmul`` and its like sum products in
+  the dtype to accumulate in;
 * if it cannot compute everything, ``obstacle(problem, target)``: why not; if it is to be asked for by name,
   ``caution(problem, target)``: why.
 

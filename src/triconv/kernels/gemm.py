@@ -39,6 +39,7 @@ from triconv.kernels.target import Target
 Array = Any
 
 RATIONALE = "matrix products of unfolded blocks"
+NARROW_FACTORS = True  # its operands are factors of products, and nothing else
 UNFOLD, LAST, SPMD = "unfold", "unfold as it stands in memory", "sharded"
 
 

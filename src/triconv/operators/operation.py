@@ -102,7 +102,7 @@ class Call:
         by_role = dict(zip(self.roles, entering, strict=True))
         f, wide = contractions or binding(lib.name), lib.accumulator(final)
         has_bias = "bias" in by_role
-        result = self._contract(self._operands(by_role, dtype, f, xp), f, wide if has_bias else final, xp)
+        result = self._contract(self._operands(by_role, dtype, f, xp), f, wide if has_bias else final, final, xp)
         if has_bias:
             result = result + self._bias(by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
@@ -126,7 +126,7 @@ class Call:
                 continue
             is_padded = role == "x" and self.mode != "zeros"
             is_rounded = not is_padded and by_role[role].dtype == dtype
-            cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide)
+            cotangent = rule(f, ct, *operands, **self.params, dtype=dtype if is_rounded else wide, final=dtype)
             if is_padded:
                 cotangent = f.pad_adjoint(cotangent, mode=self.mode, pads=self.pads)
             cotangents[role] = self.layout.from_canonical(role, cotangent, xp)
@@ -143,7 +143,7 @@ class Call:
         by_role, tangents_by_role = (dict(zip(self.roles, listed, strict=True)) for listed in (arrays, tangents))
         f, wide = binding(lib.name), lib.accumulator(final)
         (a, b), (da, db) = (self._operands(listed, dtype, f, xp) for listed in (by_role, tangents_by_role))
-        result = self._contract((da, b), f, wide, xp) + self._contract((a, db), f, wide, xp)
+        result = self._contract((da, b), f, wide, final, xp) + self._contract((a, db), f, wide, final, xp)
         if "bias" in tangents_by_role:
             result = result + self._bias(tangents_by_role["bias"], wide, xp)
         return self._contiguous(xp.astype(result, final, copy=False), arrays, lib)
@@ -185,9 +185,9 @@ class Call:
             a = f.pad(xp.astype(a, backend_of(xp).accumulator(dtype), copy=False), mode=self.mode, pads=self.pads)
         return a
 
-    def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, xp: Any) -> Array:
-        """Contract; the result stays in the dtype of its sums, so that it is rounded once, at the end."""
-        result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide)
+    def _contract(self, operands: tuple[Array, Array], f: Any, wide: Any, final: Any, xp: Any) -> Array:
+        """Contract; the result stays in the dtype of its sums, so that it is rounded once, at the end, to `final`."""
+        result = getattr(f, self.contraction)(*operands, **self.params, dtype=wide, final=final)
         return self.layout.from_canonical(self.result, result, xp)
 
     def _contiguous(self, result: Array, arrays: tuple[Array, ...], lib: Any) -> Array:

@@ -210,6 +210,7 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         geometry=call.geometry,
         algorithm=call.algorithm,
         dtype=wide if "bias" in by_role else final,
+        final=final,
         orders=layout.orders,
     )
     shape = contractions.result_shape(call.contraction, *operands, geometry=call.geometry)

@@ -18,6 +18,9 @@ from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import Results, Trial
 from triconv.checking.unsupported import is_of_pallas
 
+MOST_ARRAYS = 4
+"""Arrays of which every subset is tried; of more, each alone and all but each."""
+
 
 def rows(trial: Trial) -> list[ReportRow]:
     """Return the rows of derivatives that are wrong by some arrays alone, or one row where none is."""
@@ -44,7 +47,8 @@ def _vjps(t: Trial) -> Iterator[tuple[Question, WrongAlone | None]]:
         together = t.ask_vjps(t.first, t.g)
     except Exception:  # noqa: BLE001 (it writes into its arrays, which is said elsewhere)
         return
-    for count in range(1, len(t.names)):
+    every = len(t.names)
+    for count in range(1, every) if every <= MOST_ARRAYS else (1, every - 1):
         for some in itertools.combinations(range(len(t.names)), count):
             names = tuple(t.names[n] for n in some)
             alone: Results = {}

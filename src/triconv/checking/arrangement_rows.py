@@ -38,9 +38,11 @@ def rows(trial: Trial) -> list[ReportRow]:
     if not trial.has_strides:
         return []
     failures: list[_Failure] = []
+    own = trial.names[max(1, len(trial.names) - len(trial.candidate.own)) :] if trial.candidate.differentiates else ()
     tried, writes = 0, []
     for label, a in [*zip(trial.names, trial.first, strict=True), (COTANGENT, trial.g)]:
-        if label == COTANGENT and not trial.vjps:
+        # a module's own parameters are as it made them
+        if (label == COTANGENT and not trial.vjps) or label in own:
             continue
         for arrangement in arrangements_of(trial.candidate.backend.name, a.shape, is_cotangent=label == COTANGENT):
             if trial.size > CHEAP and arrangement not in ESSENTIAL:
@@ -102,7 +104,9 @@ class _Asker:
             plain = self.plain(label, arrangement)
             for question, found in results.items():
                 right = plain[question]
-                if found is not None and right is not None and (elements := t.different(found, right)):
+                if found is None or right is None:
+                    continue
+                if elements := t.different(found, right):
                     yield _Failure(question, label, arrangement, elements, right.size, found)
 
     def plain(self, label: str, arrangement: Arrangement) -> Results:

@@ -219,4 +219,5 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
         operations += count * (target.last_operations if written else 1)
-    return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations)
+    launches = view.phases * (1 if not moved else 4)
+    return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations, launches)

@@ -153,6 +153,12 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     sample = (view.bytes_of["x"] + view.bytes_of["g"]) / (view.n * view.groups)
     if view.c > target.many_channels and sample > target.cached_bytes:
         amount *= target.uncached  # all channels are read once for each output channel, and no longer from a cache
+    if target.kind == "gpu" and kind == "sum" and view.orders[0] == "last":
+        # a product per tap, before each is summed
+        products = view.taps * max(view.bytes_of["x"], view.bytes_of["g"])
+        temporary, written = temporary + products, written + products
     if target.compiled and view.orders[0] == "last":
         amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
-    return Cost(kind, amount, 2.0 * written, temporary, operations)
+    steps = -(-view.taps // schedule.phases[0].step) if schedule.phases[0].step else 1
+    launches = (1 if kind == "vector" and view.phases == 1 else 3) * steps
+    return Cost(kind, amount, 2.0 * written, temporary, operations, launches)

@@ -74,4 +74,4 @@ def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
     kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
     passes = 4 if target.compiled or problem.taps > 1 else 2
     moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
-    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps)
+    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, launches=2 * problem.taps)

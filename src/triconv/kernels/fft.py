@@ -204,4 +204,5 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     # a compiler takes long over each transform: one loop of segments is worth it, one per phase is not
     alone, per_phase = target.fft_operations
     operations = alone if view.phases == 1 else per_phase * view.phases
-    return Cost("transform", amount + products, 16.0 * points * pairs, 8 * target.spectrum_bytes, operations)
+    moved = 16.0 * points * pairs
+    return Cost("transform", amount + products, moved, 8 * target.spectrum_bytes, operations, launches=8 * view.phases)

@@ -13,13 +13,14 @@ from triconv.kernels.target import Target
 
 
 class Cost(NamedTuple):
-    """What executing a schedule takes: ``amount / rate + bytes / bandwidth + operations * overhead`` seconds."""
+    """What executing a schedule takes: ``amount / rate + bytes / bandwidth + operations * overhead`` seconds; see `planner`."""
 
     kind: str  # of multiply-adds: "matrix", "vector", "sum", "transform" or "vendor", as in `Rates`
     amount: float  # number of them
     moved: float  # bytes written and read again beside the operands and the result
     temporary: float  # bytes of memory beside the operands and the result
     operations: int  # operations to compile, or to call one by one
+    launches: int = 8  # kernels that a compiled program launches on a GPU
 
 
 @dataclass(frozen=True, slots=True)

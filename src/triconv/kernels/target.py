@@ -36,6 +36,9 @@ class Rates(NamedTuple):
         1.0  # how many times as long the library's own convolution may take before another kernel is preferred
     )
     row: float = 0.0  # multiply-adds per second in `row_products`; 0 where they are no faster
+    half: float = (
+        1.0  # how many times as fast matrix products and the library's own convolution are of half-width operands
+    )
 
 
 class VendorModel(NamedTuple):
@@ -72,7 +75,8 @@ class VendorModel(NamedTuple):
     last_depthwise_weight_vjp: float = 1.0
     narrow_weight_vjp: float = 1.0
     narrow_channels: int = 8
-    dilated_weight_vjp: float = 1.0  # weight VJPs with dilated taps or groups
+    # weight VJPs with dilated taps, and derivatives of windows that do not overlap: XLA's kernel is as large as the image there
+    image_kernel: float = 1.0
     double: float = 1.0  # elements of eight bytes
     # whether kernels of many taps sum over the taps too; their weight VJPs are slow, at as many places as there are taps
     long: bool = False
@@ -210,7 +214,7 @@ ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,
     depthwise_weight_vjp=35.0, last_depthwise_weight_vjp=10.0, narrow_weight_vjp=6.0, double=2.5, operations=2,
 )  # fmt: skip
-CUDNN = VendorModel(channels=4.0, groups=16.0, dilated_weight_vjp=16.0)
+CUDNN = VendorModel(channels=3.0, groups=2.0, image_kernel=64.0)
 
 FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_whole_bytes": 32 * MIB, "split_k": 24}
 UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}
@@ -223,8 +227,12 @@ TARGETS = {
     ("numpy", "cpu"): Target(
         Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9), VendorModel(), transpose_passes=2.0
     ),
-    # GPUs: of the order of their data sheets, not measured
-    ("jax", "gpu"): Target(Rates(15e12, 3e12, 1e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
+    # GPUs, not measured. JAX: ceilings of NVIDIA's data sheet of the H100 SXM, 67 TFLOPS in float32, 989 in bfloat16 on tensor
+    # cores, 3.35 TB/s. A multiply-add of a fused loop reads a number from the L1 cache, 132 * 32 a clock of 1.75 GHz; a point
+    # of a transform takes 5 operations; a launch takes some microseconds
+    ("jax", "gpu"): Target(
+        Rates(33.5e12, 7.4e12, 7.4e12, 13e12, 33.5e12, 1e12, 3.35e12, 4e-6, half=989 / 67), CUDNN, **UNCACHED
+    ),
     ("torch", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
 }
 

@@ -80,6 +80,15 @@ def _is_plain_transposed(geometry: Geometry) -> bool:
     return dilated and all(axis.stride == 1 for axis in geometry.axes)
 
 
+def _is_dilated_by_xla(problem: Problem) -> bool:
+    """Whether XLA inserts zeros for a transposed convolution: with a stride, it hands to cuDNN none with groups or dilation."""
+    has_groups = problem.groups > 1
+    views = (problem.geometry, problem.geometry.transposed())
+    steps = [(axis.stride, axis.dilation) for geometry in views for axis in geometry.axes]
+    strided, dilated = any(stride > 1 for stride, _ in steps), any(dilation > 1 for _, dilation in steps)
+    return strided and (has_groups or dilated)
+
+
 def _uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
     """The convolution without cropping, and the padding that crops: past it XLA's on the CPU reads what is there."""
     pads = tuple((axis.pad_lo, axis.pad_hi) if min(axis.pad_lo, axis.pad_hi) < 0 else (0, 0) for axis in geometry.axes)
@@ -121,9 +130,10 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     geometry, transposed = problem.geometry, None
     is_dilated = any(axis.input_dilation > 1 for axis in geometry.axes)
     is_plain = not is_dilated and all(axis.stride == 1 for axis in geometry.axes)
-    if target.vendor_transposes and problem.contraction == "conv_input_vjp" and not is_dilated:
+    has_transposed = target.vendor_transposes and not (target.compiled and _is_dilated_by_xla(problem))
+    if has_transposed and problem.contraction == "conv_input_vjp" and not is_dilated:
         transposed = Schedule("vendor", TRANSPOSED, problem.contraction, geometry, orders=problem.orders)
-    elif target.vendor_transposes and problem.contraction == "conv" and (is_plain or _is_plain_transposed(geometry)):
+    elif has_transposed and problem.contraction == "conv" and (is_plain or _is_plain_transposed(geometry)):
         orders = problem.orders[::-1]
         transposed = Schedule("vendor", TRANSPOSED, problem.contraction, geometry.transposed(), orders=orders)
     if transposed and not is_plain:
@@ -185,13 +195,15 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line_groups if ndim == 1 else 1
         is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
-    if is_weight_vjp and (problem.groups > 1 or any(axis.dilation > 1 for axis in problem.geometry.axes)):
-        amount *= model.dilated_weight_vjp
+    is_patchified = problem.contraction != "conv" and is_apart and view.taps > 1
+    if is_patchified or (is_weight_vjp and any(axis.dilation > 1 for axis in view.geometry.axes)):
+        amount *= model.image_kernel
     x_order, _, g_order = view.orders
     first = [role for role, order in (("x", x_order), ("g", g_order)) if order == "first"]
     moved = model.copies * sum(view.bytes_of[role] for role in first)
     calls = 1 if schedule.form != BY_PHASES else view.phases
-    return Cost("vendor", amount, moved, problem.bytes, model.operations * calls)
+    launches = calls + len(first) + (calls > 1)
+    return Cost("vendor", amount, moved, problem.bytes, model.operations * calls, launches)
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:

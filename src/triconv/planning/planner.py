@@ -4,7 +4,8 @@ Kernels propose schedules; the cost of each (`Cost`) over how fast the target do
 
     seconds = amount / rate[kind] + bytes moved / bandwidth + operations * overhead
 
-Only ratios matter, and only where two schedules differ by much. ``explain(..., measure=True)`` times them instead.
+On a GPU the operations of a compiled program are the kernels that it launches. Only ratios matter, and only where two schedules
+differ by much. ``explain(..., measure=True)`` times them instead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from triconv.rules import LETTERS, ROLES
 __all__ = ["KERNELS", "Candidate", "Plan", "check_algorithm", "plan", "problem_of", "target_of"]
 
 KERNELS = {"direct": direct, "gemm": gemm, "depthwise": depthwise, "fft": fft, "vendor": vendor}
+
+# channels per group from which half-width products are faster: those of a tensor core
+HALF_CHANNELS = 8
 
 # kernels whose schedules depend on the geometry alone, so that samples and channels may be symbols
 OF_ANY_SIZE = ("direct", "vendor")
@@ -200,9 +204,12 @@ def _candidate(name: str, problem: Problem, target: Target) -> Candidate:
         cost: Cost = kernel.cost(schedule, problem, target)
         is_integer = problem.kind == "integer" and cost.kind == "matrix"
         rate = rates.integer if is_integer else getattr(rates, cost.kind)
+        if problem.itemsize == 2 and cost.kind in ("matrix", "vendor") and min(problem.c, problem.k) >= HALF_CHANNELS:
+            rate *= rates.half
         transposed = target.transpose_passes * problem.bytes_last if schedule.orders == FIRST else 0
         moved = problem.bytes + cost.moved + transposed
-        seconds = cost.amount / rate + moved / rates.bandwidth + cost.operations * rates.overhead
+        calls = cost.launches if target.compiled and target.kind == "gpu" else cost.operations
+        seconds = cost.amount / rate + moved / rates.bandwidth + calls * rates.overhead
         obstacle = caution(problem, target) if caution else None
         if cost.operations > target.largest_operations:
             obstacle = f"a program of {cost.operations:,} operations"

@@ -116,14 +116,14 @@ def named(rows: list[ReportRow]) -> list[ReportRow]:
         for row in rows
         if isinstance(row.finding, NotHomogeneous) and row.cause not in (Cause.NONE, Cause.NOT_LINEAR)
     }
-    return [
-        replace(row, cause=causes[row.question.kind_of_answer, row.question.role])
-        if row.cause in (Cause.NONE, Cause.NOISE)
-        and row.verdict == WRONG
-        and (row.question.kind_of_answer, row.question.role) in causes
-        else row
-        for row in rows
-    ]
+    size = (Cause.LARGE_NUMBERS, Cause.SMALL_NUMBERS)  # what noise of a fixed size makes of scaled arrays, too
+
+    def better(row: ReportRow) -> Cause | None:
+        cause = causes.get((row.question.kind_of_answer, row.question.role))
+        is_better = row.cause == Cause.NONE or (row.cause == Cause.NOISE and cause not in size)
+        return cause if row.verdict == WRONG and is_better else None
+
+    return [row if (cause := better(row)) is None else replace(row, cause=cause) for row in rows]
 
 
 Scales = dict[str, float]

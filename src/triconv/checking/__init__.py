@@ -104,6 +104,13 @@ What follows the colon is any expression. Options may stand in a pyproject.toml 
     [tool.triconv.targets."layers.py:conv_forward,conv_backward"]
     args = { stride = 1 }
 
+With ``--isolate`` the target runs in a process of its own, see `triconv.checking.isolation`. Many targets stand in a manifest,
+see `triconv.cli.manifest`; a convolution in another language is checked by its results, see `triconv.checking.vectors`::
+
+    triconv check --manifest problems.toml --jobs 4 --json out.json --junit out.xml
+    triconv vectors --like conv2d --shape 2,3,8,8 --shape 4,3,3,3 --out case.npz
+    triconv check --results case_out.npz
+
 The exit status is 0 for right, 1 for wrong or imprecise, and 2 if the function could not be checked. The last lines printed
 are those of the summary. With ``--mesh`` and ``--spec`` the arrays are sharded over devices; see `triconv.jax`.
 

@@ -318,6 +318,7 @@ class Reason(PlainEnum):
 
     LIBRARY = "the library has none"
     RULES = "not among the rules"
+    NOT_GIVEN = "not given"
     EXCEPTION = "an exception says so"
     NO_TENSOR = "the result is no tensor"
     LEAVES_TORCH = "the code takes its numbers out of torch"

@@ -359,7 +359,7 @@ def _not_supported(f: NotSupported) -> str:
             return f"no {f.ability}: it is marked with @once_differentiable"
         case Reason.REFUSED | Reason.REFUSED_GEOMETRY:
             return f"the candidate raised {caught}"
-        case Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE | Reason.OTHER_SIZES | Reason.DECLARED:
+        case Reason.NOT_GIVEN | Reason.RULES | Reason.EMPTY | Reason.OTHER_SHAPE | Reason.OTHER_SIZES | Reason.DECLARED:
             return str(f.reason)
 
 

@@ -110,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     sharded.add_argument(
         "--spec", action="append", metavar="a,-,b", help="of each array, one entry per axis: -, a, or a+b (default: -)"
     )
+    recorded = check.add_argument_group("for results that something else computed")
+    recorded.add_argument(
+        "--results", metavar="NPZ", help="results for the data of triconv vectors, under the same names"
+    )
+    recorded.add_argument("--vectors", metavar="NPZ", help="these data (default: case.npz for case_out.npz)")
     many = check.add_argument_group("for many targets")
     many.add_argument(
         "--manifest",
@@ -131,6 +136,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_target_options(gradcheck)
     gradcheck.add_argument("--seed", type=int, help="of the random data (default: 0)")
     gradcheck.set_defaults(run=_gradcheck)
+
+    vectors = commands.add_parser(
+        "vectors",
+        help="write data and right results, so that a convolution is checked where there is no Python",
+        description="Write data, the right results and the bounds of their rounding as .npz, and a JSON that describes them. "
+        "triconv check --results judges what a convolution made of them.",
+    )
+    vectors.add_argument("--like", required=True, metavar="OPERATOR", help="an operator of triconv, such as conv2d")
+    vectors.add_argument("--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array")
+    vectors.add_argument("--dtype", default="float32", help="of the arrays (default: %(default)s)")
+    vectors.add_argument("--seed", type=int, default=0, help="of the random data (default: %(default)s)")
+    vectors.add_argument("--out", required=True, metavar="NPZ", help="the file, such as case.npz")
+    _add_parameters(vectors)
+    vectors.set_defaults(run=_vectors)
 
     explain = commands.add_parser(
         "explain",
@@ -265,6 +284,11 @@ def _check(arguments: argparse.Namespace) -> int:
         raise ValueError(msg)
     if arguments.manifest is not None:
         return _check_manifest(arguments)
+    if arguments.results is not None:
+        return _check_results(arguments)
+    if arguments.vectors is not None:
+        msg = "`--vectors` must come with --results"
+        raise ValueError(msg)
     for name in ("jobs", "junit"):
         if getattr(arguments, name) is not None:
             msg = f"`--{name}` must come with --manifest"
@@ -314,6 +338,41 @@ def _check_target(arguments: argparse.Namespace, sharding: dict[str, Any] | None
     names = ("like", "shape", "html", "json", *PARAMETERS, *OPTIONS)
     given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
     return targets.check(arguments.target, given | (sharding or {}), PARAMETERS, (*OPTIONS, *(sharding or {})))
+
+
+def _check_results(arguments: argparse.Namespace) -> int:
+    """Judge results in a file."""
+    from triconv.checking import vectors
+    from triconv.cli import targets
+
+    for name in ("target", "like", "shape", "mesh", "manifest", "backend", "full", *PARAMETERS, *OPTIONS):
+        if name != "seed" and getattr(arguments, name) not in (None, [], False):
+            msg = f"`--{name}` must not come with --results, whose vectors say it"
+            raise ValueError(msg)
+    for name in ("html", "json"):
+        targets.check_path(f"--{name}", getattr(arguments, name))
+    report = vectors.check_results(arguments.results, arguments.vectors)
+    return targets.told(report, vars(arguments))
+
+
+def _vectors(arguments: argparse.Namespace) -> int:
+    """Write test vectors."""
+    from triconv.checking import vectors
+    from triconv.cli import targets
+    from triconv.operators.registry import OPERATORS
+
+    like = targets.operator_named(arguments.like)
+    if like not in OPERATORS.values():
+        msg = f"`--like` must be an operator of triconv, got {arguments.like}"
+        raise ValueError(msg)
+    params = {name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None}
+    shapes = [shape if isinstance(shape, tuple) else (shape,) for shape in arguments.shape]
+    if any(size < 0 for shape in shapes for size in shape):
+        msg = f"`--shape` must be sizes from 0 on, got {', '.join(map(str, shapes))}"
+        raise ValueError(msg)
+    path = vectors.write(like, *shapes, out=arguments.out, dtype=arguments.dtype, seed=arguments.seed, **params)
+    print(f"written: {arguments.out}, described in {path}")
+    return RIGHT
 
 
 def _check_manifest(arguments: argparse.Namespace) -> int:

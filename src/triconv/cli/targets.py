@@ -100,6 +100,12 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
             progress=lambda question: progress.update(task, description=question),
             **keywords,
         )
+    told(report, values)
+    return report
+
+
+def told(report: Report, values: dict[str, Any]) -> int:
+    """Print a report, save it where wanted, and return the exit status."""
     out = Console()
     text_report.show(report, out if out.is_terminal else Console(width=140))
     for name, write in (("html", report.to_html), ("json", report.to_json)):
@@ -111,7 +117,7 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
                 raise ValueError(msg) from None
     if report.verdict == UNCHECKED:
         sys.stderr.write(f"triconv: {one_line(report.summary)}\n")
-    return report
+    return EXIT_STATUS[report.verdict]
 
 
 def isolation_of(values: dict[str, Any]) -> Isolation | None:

@@ -8,6 +8,7 @@ gives the answers of every mistake of the kind "the operands were changed first"
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ Array = Any
 Change = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
 """A linear change of a tensor, and its adjoint."""
 
+MOST_KEPT = 1 << 28
+"""Bytes of right answers that are kept; what is older is computed again."""
 PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -242,7 +245,14 @@ class Expectations:
     def _once(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         if name not in self._known:
             self._known[name] = compute()
+            while len(self._known) > 1 and sum(a.nbytes for a in self._known.values()) > MOST_KEPT:
+                del self._known[next(iter(self._known))]
         return self._known[name]
+
+    @functools.cached_property
+    def absolute(self) -> Expectations:
+        """The same sums of the absolute values of what is finite in the arrays."""
+        return AbsoluteExpectations(self.problem, self.arrays, self.model)
 
     def value(self) -> np.ndarray:
         """The value."""
@@ -267,9 +277,13 @@ class Expectations:
     def vjp(self, role: str) -> np.ndarray:
         """The cotangent of one array."""
         if role == "bias":
-            total = self.arrays.g.sum(axis=(0, *range(2, self.arrays.g.ndim)))
+            total = self._summed(self.arrays.g).sum(axis=(0, *range(2, self.arrays.g.ndim)))
             return total.reshape(self.arrays.primals["bias"].shape)  # () where the kernel has no output channels
         return self._once(f"VJP {role}", lambda: self._by(role, self.arrays.primals, self.arrays.g))
+
+    def _summed(self, g: np.ndarray) -> np.ndarray:
+        """What is added up in the cotangent of a bias."""
+        return g
 
     def _by(self, role: str, primals: dict[str, np.ndarray], g: np.ndarray) -> np.ndarray:
         (other,) = (r for r in self.problem.operands if r != role)
@@ -292,3 +306,25 @@ class Expectations:
     def second(self, role: str) -> np.ndarray:
         """The derivative by `role` of the other operand's cotangent, against that operand's tangent as its cotangent."""
         return self._once(f"second {role}", lambda: self._by(role, self.arrays.tangents, self.arrays.g))
+
+
+class AbsoluteExpectations(Expectations):
+    """What rounding errors are measured by: every sum with the absolute values of its operands, as far as they are finite."""
+
+    def __init__(self, problem: ConvolutionProblem, arrays: InputArrays, model: ConvolutionModel) -> None:
+        change: Change = (magnitudes, lambda a: a)
+        super().__init__(problem, arrays, replace(model, changes=dict.fromkeys("xwg", change)))
+
+    def _plus_bias(self, y: np.ndarray, primals: dict[str, np.ndarray]) -> np.ndarray:
+        if "bias" not in primals:
+            return y
+        return super()._plus_bias(y, {**primals, "bias": magnitudes(primals["bias"])})
+
+    def _summed(self, g: np.ndarray) -> np.ndarray:
+        return magnitudes(g)
+
+
+def magnitudes(a: np.ndarray) -> np.ndarray:
+    """Return the absolute values of what is finite, and zero elsewhere."""
+    absolute = np.abs(a)
+    return absolute if np.isfinite(absolute).all() else np.where(np.isfinite(absolute), absolute, 0)

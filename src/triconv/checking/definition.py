@@ -59,19 +59,16 @@ def meetings(axis: AxisParameters) -> list[tuple[int, int, int]]:
 
 
 def meetings_at(axis: AxisParameters, which: int, position: int) -> list[tuple[int, int, int]]:
-    """Return the meetings of one input (`which` 0), output (1) or tap (2)."""
-    triples = []
-    for t, pair in enumerate(by_tap(axis)):
-        if which == 2 and t != position:
-            continue
-        here = slice(None) if which == 2 else pair[which] == position
-        triples += [(i, o, t) for i, o in zip(pair[0][here].tolist(), pair[1][here].tolist(), strict=True)]
-    return triples
-
-
-def count_meetings(axis: AxisParameters) -> int:
-    """Return the number of meetings."""
-    return sum(len(i) for i, _ in by_tap(axis))
+    """Return the meetings of one input (`which` 0), output (1) or tap (2): every one that it may have is tried."""
+    outputs, taps = np.arange(output_size(axis)), np.arange(axis.kernel_size)
+    if which == 0:
+        o, rest = np.divmod(axis.input_dilation * position + axis.pad_lo - axis.dilation * taps, axis.stride)
+        triples = [(position, a, t) for a, b, t in zip(o.tolist(), rest.tolist(), taps.tolist(), strict=True) if b == 0]
+        return [(i, o, t) for i, o, t in triples if 0 <= o < len(outputs)]
+    o, t = (np.array([position]), taps) if which == 1 else (outputs, np.array([position]))
+    i, rest = np.divmod(axis.stride * o + axis.dilation * t - axis.pad_lo, axis.input_dilation)
+    meets = (rest == 0) & (i >= 0) & (i < axis.input_size)
+    return list(zip(*(np.broadcast_to(a, meets.shape)[meets].tolist() for a in (i, o, t)), strict=True))
 
 
 def result_shape(

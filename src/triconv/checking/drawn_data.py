@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,10 @@ from triconv.checking.dtypes import BITS, COMPLEX, INTEGERS
 
 # by which power of two every other sample is smaller, so that what rounds to a fixed step shows: as far as the dtype reaches
 SMALLER = {"float16": 3}
+NAMES = ("exact", "small", "random")
+"""The sets of data; each has a generator of its own, so that it is the same whichever are drawn."""
+MOST_DRAWN = 1 << 20
+"""Elements up to which every array is drawn by itself: a larger one takes over 20 ms and 8 MiB."""
 
 
 def draw(
@@ -30,35 +36,81 @@ def draw(
         For floats, numbers that have to be rounded, every other sample much smaller; for integers, integers that span the
         dtype. With `user_arrays`, if there are any, as operands.
     """
-    rng = np.random.default_rng(seed)
-    shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
-    shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
-    exact = integers(p, shapes, shape_of_g, dtype, rng, BITS[dtype])
-    small = integers(p, shapes, shape_of_g, dtype, rng, min(8, BITS[dtype]))
-    if dtype in INTEGERS:
-        random = _spanning(p, shapes, shape_of_g, dtype, rng)
-    else:
+    drawn = DrawnData(p, dtype, seed, user_arrays)
+    return drawn.shapes, drawn["exact"], drawn["small"], drawn["random"]
 
-        def normal(shape: tuple[int, ...]) -> np.ndarray:
-            a = rng.standard_normal(shape)
-            if dtype in COMPLEX:
-                a = a + 1j * rng.standard_normal(shape)
-            return rounded(a, dtype)
 
-        primals = {r: normal(s) for r, s in shapes.items()}
-        first = p.operands[0]
-        primals[first][1::2] *= 2.0 ** -SMALLER.get(dtype, 10)
-        random = InputArrays(primals, normal(shape_of_g), {r: normal(s) for r, s in shapes.items()})
-    if user_arrays is not None:
-        arrays = zip(p.roles, user_arrays, strict=True)
+class DrawnData:
+    """The three sets of data of `draw` by name, each drawn when it is first asked for.
+
+    Parameters
+    ----------
+    problem : ConvolutionProblem
+        The problem.
+    dtype : str
+        Of the candidate's arrays.
+    seed : int
+        Of the data.
+    user_arrays : list of numpy.ndarray, optional
+        The operands of the random data.
+    """
+
+    def __init__(
+        self, problem: ConvolutionProblem, dtype: str, seed: int, user_arrays: list[np.ndarray] | None
+    ) -> None:
+        p = problem
+        self.problem, self.dtype, self.seed, self.user_arrays = p, dtype, seed, user_arrays
+        self.shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
+        self.shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
+        self._drawn: dict[str, InputArrays] = {}
+
+    def __getitem__(self, name: str) -> InputArrays:
+        if name not in self._drawn:
+            place = NAMES.index(name)
+            rng = np.random.default_rng([self.seed, place] if place else self.seed)
+            self._drawn[name] = getattr(self, f"_{name}")(rng)
+        return self._drawn[name]
+
+    def _exact(self, rng: np.random.Generator) -> InputArrays:
+        if self.user_arrays is not None and self.dtype in INTEGERS:
+            # the user's may be small, so that sums in a narrower dtype would be right
+            return _spanning(self.problem, self.shapes, self.shape_of_g, self.dtype, rng)
+        return integers(self.problem, self.shapes, self.shape_of_g, self.dtype, rng, BITS[self.dtype])
+
+    def _small(self, rng: np.random.Generator) -> InputArrays:
+        return integers(self.problem, self.shapes, self.shape_of_g, self.dtype, rng, min(8, BITS[self.dtype]))
+
+    def _random(self, rng: np.random.Generator) -> InputArrays:
+        p, dtype = self.problem, self.dtype
+        if dtype in INTEGERS:
+            random = _spanning(p, self.shapes, self.shape_of_g, dtype, rng)
+        else:
+
+            def normal(shape: tuple[int, ...]) -> np.ndarray:
+                a = rng.standard_normal(shape)
+                if dtype in COMPLEX:
+                    a = a + 1j * rng.standard_normal(shape)
+                return rounded(a, dtype)
+
+            primals = {r: normal(s) for r, s in self.shapes.items()}
+            first = p.operands[0]
+            primals[first][1::2] *= 2.0 ** -SMALLER.get(dtype, 10)
+            random = InputArrays(primals, normal(self.shape_of_g), tangents(primals, normal))
+        if self.user_arrays is None:
+            return random
         primals = {
             r: rounded(p.to_torch(r, a) if r != "bias" else a.ravel() if len(p.bias_pattern) > 1 else a, dtype)
-            for r, a in arrays
+            for r, a in zip(p.roles, self.user_arrays, strict=True)
         }
-        if dtype in INTEGERS:  # the user's may be small, so that sums in a narrower dtype would be right
-            exact = random
-        random = InputArrays(primals, random.g, random.tangents)
-    return shapes, exact, small, random
+        return InputArrays(primals, random.g, random.tangents)
+
+
+def tangents(primals: dict[str, np.ndarray], draw: Callable[[tuple[int, ...]], np.ndarray]) -> dict[str, np.ndarray]:
+    """Draw arrays of the same shapes; of a large one, the same numbers in reverse, which take no memory."""
+    return {
+        r: np.flip(a, tuple(range(1, a.ndim))) if a.size > MOST_DRAWN and a.ndim > 1 else draw(a.shape)
+        for r, a in primals.items()
+    }
 
 
 def integers(
@@ -78,14 +130,16 @@ def integers(
     least = 0 if dtype.startswith("u") else -most
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
-        a = rng.integers(least, most + 1, shape)
+        # of a large array, numbers of 8 bits, which are drawn much faster
+        integer, real = (np.int64, np.float64) if math.prod(shape) < MOST_DRAWN else (np.int8, np.float32)
+        a = rng.integers(least, most + 1, shape, integer).astype(_wide(dtype))
         if dtype in COMPLEX:
-            a = a + 1j * rng.integers(-most, most + 1, shape)
-        a = a * (rng.random(shape) < density)
-        return a.astype(_wide(dtype))
+            a += 1j * rng.integers(-most, most + 1, shape, integer)
+        a *= rng.random(shape, real) < density
+        return a
 
     primals, g = {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g)
-    arrays = InputArrays(primals, g, {role: draw(shape) for role, shape in shapes.items()})
+    arrays = InputArrays(primals, g, tangents(primals, draw))
     for drawn in (arrays.primals, arrays.tangents):
         if "bias" in drawn and not drawn["bias"].any():  # as a bias of one number often is: it would not be missed
             drawn["bias"] = np.ones_like(drawn["bias"])
@@ -103,9 +157,8 @@ def _spanning(
     def draw(shape: tuple[int, ...]) -> np.ndarray:
         return rng.integers(least, most + 1, shape).astype(_wide(dtype))
 
-    return InputArrays(
-        {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g), {r: draw(s) for r, s in shapes.items()}
-    )
+    primals = {role: draw(shape) for role, shape in shapes.items()}
+    return InputArrays(primals, draw(shape_of_g), tangents(primals, draw))
 
 
 def rounded(a: np.ndarray, dtype: str) -> np.ndarray:

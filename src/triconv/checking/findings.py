@@ -66,14 +66,28 @@ class EndedProcess(CaughtException):
 
 @dataclass(frozen=True, slots=True)
 class EqualOnIntegers:
-    """Every element is equal on integers, and, if `random`, within the bound of its rounding on random data."""
+    """Every element is equal on integers, and, if `random`, within the bound of its rounding on random data.
+
+    Parameters
+    ----------
+    random : bool
+        Whether random data were compared too.
+    missed : float
+        The probability, at most, with which a wrong element is not seen; 0 if every element was compared.
+    truth : str
+        The kernel of triconv that gave the right answers for random data; "" if it was the definition.
+    """
 
     random: bool
+    missed: float = 0.0
+    truth: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WithinNormWiseBound:
-    """Within the bound of an FFT or of a Winograd algorithm, but not element by element."""
+    """Within the bound of an FFT or of a Winograd algorithm, but not element by element; `truth` as of `EqualOnIntegers`."""
+
+    truth: str = ""
 
 
 @dataclass(frozen=True, slots=True)

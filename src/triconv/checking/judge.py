@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import definition, drawn_data, rounding, stale
+from triconv.checking import definition, drawn_data, real_size, rounding, stale
 from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.comparison import WrongResult
-from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.diagnosis import diagnose
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS
 from triconv.checking.exception_text import caught
@@ -23,11 +23,14 @@ from triconv.checking.findings import (
     NotRepeatable,
     Raised,
     Repeatable,
+    WithinNormWiseBound,
     WrongElements,
     WrongShape,
 )
 from triconv.checking.probes import Probe
+from triconv.checking.projections import ProjectionTest
 from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof
+from triconv.checking.real_size import KernelModel
 from triconv.checking.report_data import ReportRow
 
 MOST_TAPS = 4096
@@ -62,10 +65,56 @@ class CheckContext:
     thorough: bool = True
 
     def __post_init__(self) -> None:
-        _, exact, small, random = drawn_data.draw(self.problem, self.dtype, self.seed, self.user_arrays)
-        self.arrays = {"exact": exact, "small": small, "random": random}
-        self.expectations = {name: Expectations(self.problem, arrays) for name, arrays in self.arrays.items()}
+        self.is_real_size = real_size.is_real_size(self.problem)
+        if self.is_real_size:
+            self.problem = real_size.with_kernel(self.problem)
+        self.arrays = drawn_data.DrawnData(self.problem, self.dtype, self.seed, self.user_arrays)
+        self._expectations: dict[str, Expectations] = {}
+        self._projections: dict[str, ProjectionTest] = {}
+        self._proved: set[str] = set()
         self._narrower: dict[str, CheckContext] = {}
+
+    def right(self, name: str) -> Expectations:
+        """Return the right answers for the arrays of this name."""
+        if name not in self._expectations:
+            self._expectations[name] = Expectations(self.problem, self.arrays[name])
+        return self._expectations[name]
+
+    def projections(self, name: str) -> ProjectionTest:
+        """Return the exact test by projections for the integers of this name."""
+        if name not in self._projections:
+            self._projections[name] = ProjectionTest.of(self.problem, self.arrays[name])
+        return self._projections[name]
+
+    def prove(self, role: str) -> None:
+        """At real size, compare the right answers for a tensor with the definition; if they differ, take the definition."""
+        if not self.is_real_size or role in self._proved or role == "bias":
+            return
+        is_definition = type(self.problem.model) is ConvolutionModel
+        if not is_definition and not real_size.is_proved(self.projections("exact"), self.right("exact"), role):
+            m = self.problem.model
+            self.problem = replace(self.problem, model=ConvolutionModel(m.axes, m.groups, m.mode, m.pads))
+            self._expectations.clear()
+        self._proved.add(role)
+
+    def is_equal(self, name: str, probe: Probe, found: np.ndarray) -> bool:
+        """Return whether a result for integers is right, bit for bit."""
+        role = probe.question.tensor
+        wraps = self.dtype in INTEGERS and self.user_arrays is not None
+        if not self.is_real_size or wraps:
+            right = probe.answer(self.right(name))
+            return np.array_equal(found, drawn_data.wrapped(right, self.dtype) if self.dtype in INTEGERS else right)
+        return not self.projections(name).wrong_positions(role, probe.answer, found).any()
+
+    def missed(self, role: str) -> float:
+        """Return the probability, at most, with which a wrong element is not seen."""
+        return self.projections("exact").missed(role) if self.is_real_size and role != "bias" else 0.0
+
+    @property
+    def truth(self) -> str:
+        """The kernel that gives the right answers for random data; "" for the definition."""
+        model = self.problem.model
+        return model.algorithm if isinstance(model, KernelModel) else ""
 
     def narrower(self, dtype: str) -> CheckContext:
         """Return the same check with data for a dtype of fewer bits, for results that come in it."""
@@ -167,7 +216,8 @@ def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> D
         arranged = _in_torch_order(context, probe, result)
     except ValueError:
         return None
-    return _explain(context, probe, "exact", arranged, probe.answer(context.expectations["exact"]))
+    context.prove(probe.question.tensor)
+    return _explain(context, probe, "exact", arranged, probe.answer(context.right("exact")))
 
 
 def _explain(
@@ -182,7 +232,7 @@ def _explain(
     role = probe.question.tensor
     result = WrongResult(
         context.problem,
-        context.expectations[name],
+        context.right(name),
         probe.answer,
         role,
         found,
@@ -196,35 +246,55 @@ def _explain(
 def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) -> ReportRow:
     """Return the row for a result of the right form."""
     question, role = probe.question, probe.question.tensor
-    with np.errstate(all="ignore"):  # the user's arrays may overflow, and hold what is not finite
-        right = {name: probe.answer(context.expectations[name]) for name in ("exact", "random")}
     if context.dtype in INTEGERS:
         for name in ("exact", "random"):
-            right[name] = drawn_data.wrapped(right[name], context.dtype)
-            if not np.array_equal(found[name], right[name]):
-                return _wrong(context, probe, name, found[name], right[name])
-        return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False))
+            if not context.is_equal(name, probe, found[name]):
+                return _differs(context, probe, name, found[name])
+        return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False, missed=context.missed(role)))
     if not np.isfinite(found["exact"]).all():
-        return _wrong(context, probe, "exact", found["exact"], right["exact"])
+        return _differs(context, probe, "exact", found["exact"])
+    context.prove(role)
     test = rounding.RoundingTest.of(
-        context.problem, context.dtype, role, probe.answer, context.expectations["random"], found["random"]
+        context.problem, context.dtype, role, probe.answer, context.right("random"), found["random"]
     )
     if (row := rounding.not_finite(question, test)) is not None:
         return row
-    exact = bool(np.array_equal(found["exact"], right["exact"]))
-    near = exact or bool(np.all(np.abs(found["exact"] - right["exact"]) < 0.25))
+    exact = context.is_equal("exact", probe, found["exact"])
+    near = exact or bool(np.all(np.abs(found["exact"] - probe.answer(context.right("exact"))) < 0.25))
 
     def is_exact_in_8_bits() -> bool:
         again = _in_torch_order(context, probe, _ask_again(probe, context.arrays["small"]))
-        return bool(np.array_equal(again, probe.answer(context.expectations["small"])))
+        return context.is_equal("small", probe, again)
 
     drawn = context.user_arrays is None
     row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=drawn)
     if row is not None:
-        return row
+        return _with_proof(context, row)
     if not exact:
-        return _wrong(context, probe, "exact", found["exact"], right["exact"], test.ratio)
+        return _differs(context, probe, "exact", found["exact"], test.ratio)
     return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+
+
+def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:
+    """Return a row that says, at real size, how sure it is and what the right answers were."""
+    role = row.question.tensor
+    if not context.is_real_size or not isinstance(row.finding, EqualOnIntegers | WithinNormWiseBound):
+        return row
+    finding: EqualOnIntegers | WithinNormWiseBound = replace(row.finding, truth=context.truth if role != "bias" else "")
+    if isinstance(finding, EqualOnIntegers):
+        finding = replace(finding, missed=context.missed(role))
+    return replace(row, finding=finding)
+
+
+def _differs(
+    context: CheckContext, probe: Probe, name: str, found: np.ndarray, ratio: float | None = None
+) -> ReportRow:
+    """Return the row for a result for integers that differs from the right one."""
+    context.prove(probe.question.tensor)
+    with np.errstate(all="ignore"):
+        right = probe.answer(context.right(name))
+    right = drawn_data.wrapped(right, context.dtype) if context.dtype in INTEGERS else right
+    return _wrong(context, probe, name, found, right, ratio)
 
 
 def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
@@ -239,7 +309,7 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
     spread = max(float(np.abs(np.nan_to_num(a - arrays[0])).max(initial=0)) for a in arrays[1:])
     if context.dtype not in INTEGERS:
         test = rounding.RoundingTest.of(
-            context.problem, context.dtype, role, probe.answer, context.expectations["random"], arrays[0]
+            context.problem, context.dtype, role, probe.answer, context.right("random"), arrays[0]
         )
         if spread <= 2 * float(test.allowed.max(initial=0)):
             return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
@@ -258,17 +328,17 @@ def _wrong(
     """Return the row for a wrong result for the arrays of this name: where, and why."""
     question, bad = probe.question, ~np.isfinite(found)
     mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
-    wrong = np.argwhere(mask)
-    index = tuple(map(int, wrong[0]))
+    wrong = int(np.count_nonzero(mask))
+    index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
     taps = taps_at(context.problem, question.tensor, index)
-    evidence = Evidence(index, expected[index], found[index], len(wrong), found.size, taps, expected, found)
+    evidence = Evidence(index, expected[index], found[index], wrong, found.size, taps, expected, found)
     if bad.any():
-        finding = NotFinite(len(wrong))
+        finding = NotFinite(wrong)
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
     diagnosis = _explain(context, probe, name, found, expected, mask)
     if diagnosis.cause == Cause.NONE and context.thorough:
         arrays = context.arrays[name]
-        earlier = [*context.arrays.values(), stale.ones_of(arrays)]
+        earlier = [*(context.arrays[n] for n in drawn_data.NAMES), stale.ones_of(arrays)]
         kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
         if kept is not None:
             return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import bounds
+from triconv.checking import bounds, real_size
 from triconv.checking.causes import Cause
 from triconv.checking.comparison import Answer
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
@@ -85,21 +85,27 @@ class RoundingTest:
         """Compare a result with the right answer."""
         arithmetic, arrays = ARITHMETIC[dtype], expectations.arrays
         with np.errstate(all="ignore"):
-            finite = arrays.map(lambda a: np.where(np.isfinite(a), a, 0))
-            absolute, flushed = (
-                answer(Expectations(problem, finite.map(f)))
-                for f in (np.abs, lambda a: _flushed(np.abs(a), arithmetic))
-            )
-            right = answer(expectations if _is_finite(arrays) else Expectations(problem, finite))
-            poisoned = _poisoned(problem, answer, arrays)
+            is_finite = _is_finite(arrays)
+            absolute = answer(expectations.absolute)
+            finite = arrays if is_finite else arrays.map(lambda a: np.where(np.isfinite(a), a, 0))
+            flushed = None
+            if _has_less(finite, arithmetic.tiny):
+                normal = finite.map(lambda a: _flushed(np.abs(a), arithmetic))
+                flushed = answer(Expectations(problem, normal))
+            right = answer(expectations if is_finite else Expectations(problem, finite))
+            poisoned = _poisoned(problem, answer, arrays, is_finite, right.shape)
             overflows = ~(absolute <= arithmetic.most)
             bad = ~np.isfinite(result)
             # what is not finite may spread: in a Fourier transform, and in products with a tangent that is zero
-            stray = bad & ~overflows & _is_finite(arrays)
+            stray = bad & ~overflows & is_finite
             excused = poisoned | overflows & (bad | ~np.isfinite(right)) | bad
-            found, right = (np.where(excused, 0, a) for a in (result, right))
+            found, right = (np.where(excused, 0, a) if excused.any() else a for a in (result, right))
             sums = bounds.of_sums(absolute, _terms(problem, role, answer), arithmetic, flushed)
-            allowed = sums + bounds.of_results(_magnitude(problem, answer, expectations, right), sums, arithmetic)
+            sums = sums + real_size.transform_error(problem, finite, role)
+            allowed = sums
+            if arithmetic.unit != arithmetic.sums:
+                magnitude = _magnitude(problem, answer, expectations, right)
+                allowed = sums + bounds.of_results(magnitude, sums, arithmetic)
         return cls(
             problem, dtype, role, answer, expectations, found, right, allowed, absolute, poisoned & ~bad, stray, excused
         )
@@ -121,6 +127,8 @@ class RoundingTest:
 
     def rounding_of_results(self) -> np.ndarray:
         """The part of the bound that is not that of the sums."""
+        if self.arithmetic.unit == self.arithmetic.sums:
+            return np.zeros_like(self.absolute)
         magnitude = _magnitude(self.problem, self.answer, self.expectations, self.right)
         return bounds.of_results(magnitude, np.zeros_like(self.absolute), self.arithmetic)
 
@@ -264,11 +272,19 @@ def _is_finite(arrays: InputArrays) -> bool:
     return all(bool(np.isfinite(a).all()) for a in (*arrays.primals.values(), arrays.g, *arrays.tangents.values()))
 
 
-def _poisoned(problem: ConvolutionProblem, answer: Answer, arrays: InputArrays) -> Any:
+def _has_less(arrays: InputArrays, tiny: float) -> bool:
+    """Whether there is a number that a processor may take for zero."""
+    every = (*arrays.primals.values(), arrays.g, *arrays.tangents.values())
+    return any(bool(np.any((np.abs(a) < tiny) & (a != 0))) for a in every)
+
+
+def _poisoned(
+    problem: ConvolutionProblem, answer: Answer, arrays: InputArrays, is_finite: bool, shape: tuple[int, ...]
+) -> Any:
     """Return where something that is not finite is in the sum: there a sum of ones changes if those become twos."""
+    if is_finite:
+        return np.zeros(shape, bool)
     ones = answer(Expectations(problem, arrays.map(lambda a: np.ones(a.shape))))
-    if _is_finite(arrays):
-        return np.zeros(ones.shape, bool)
     return answer(Expectations(problem, arrays.map(lambda a: np.where(np.isfinite(a), 1.0, 2.0)))) != ones
 
 

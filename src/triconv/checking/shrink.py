@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking import real_size
 from triconv.checking.candidates import CandidateFunction, as_numpy
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.dtypes import COMPLEX
@@ -15,6 +16,8 @@ from triconv.checking.probes import probes
 from triconv.checking.protocol import Question
 
 MOST_TRIALS = 60
+MOST_PRODUCTS = 1 << 31
+"""Products that the candidate adds up in all trials together, each for several calls: a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def smallest(
 ) -> Counterexample | None:
     """Shrink one size at a time, as long as the answer to the question stays wrong; None if integers do not show it."""
     best = first = _fails(candidate, problem, dtype, seed, question)
-    trials = 0
+    trials, spent = 0, 0
     while best is not None:
         for sizes in _smaller(best.problem):
             if (trials := trials + 1) > MOST_TRIALS:
@@ -78,6 +81,9 @@ def smallest(
                 smaller = replace(smaller, **problem.of_candidate)
             except (ValueError, TypeError):
                 continue
+            spent += real_size.count_products(smaller)
+            if spent > MOST_PRODUCTS:
+                return best
             failing = _fails(candidate, smaller, dtype, seed, question)
             if failing is not None and first is not None and failing.has_shape == first.has_shape:
                 best = failing
@@ -92,6 +98,7 @@ def _fails(
 ) -> Counterexample | None:
     """Return the case if the candidate's answer to the question is wrong there."""
     rng = np.random.default_rng(seed)
+    problem = real_size.with_kernel(problem) if real_size.is_real_size(problem) else problem
     p = problem
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:

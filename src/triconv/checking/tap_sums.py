@@ -72,3 +72,13 @@ def meeting(axis: AxisParameters, t: int) -> tuple[slice, slice] | None:
         slice(i + by * start, i + by * (stop - 1) + 1, by),
         slice(first + step * start, first + step * (stop - 1) + 1, step),
     )
+
+
+def count_meetings(axes: tuple[AxisParameters, ...]) -> int:
+    """Return the number of meetings of inputs, outputs and taps."""
+    return math.prod(_count(axis) for axis in axes)
+
+
+def _count(axis: AxisParameters) -> int:
+    here = (meeting(axis, t) for t in range(axis.kernel_size))
+    return sum((o.stop - o.start - 1) // o.step + 1 for _, o in filter(None, here))

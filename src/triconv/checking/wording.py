@@ -107,10 +107,11 @@ def question(q: Question) -> str:
 def detail(finding: Finding, evidence: Evidence | None = None) -> str:
     """Return a finding in a sentence; with the evidence, also where and how far it is wrong."""
     match finding:
-        case EqualOnIntegers(random):
-            return "equal on integers, bit for bit" + ("; random data within rounding" if random else "")
-        case WithinNormWiseBound():
-            return "random data within the norm-wise bound, as of an FFT or Winograd algorithm, not element by element"
+        case EqualOnIntegers():
+            return _equal(finding)
+        case WithinNormWiseBound(truth):
+            bound = f"the norm-wise bound{_truth(truth)}"
+            return f"random data within {bound}, as of an FFT or Winograd algorithm, not element by element"
         case Repeatable(spread):
             if spread == 0:
                 return "three runs give the same bits"
@@ -285,6 +286,16 @@ def _ended(end: EndedProcess) -> str:
             + where
         )
     return f"the candidate's process ended with exit status {end.status}"
+
+
+def _equal(f: EqualOnIntegers) -> str:
+    by_projection = f"in random combinations (a fault is missed with a probability below {f.missed:.0e})"
+    exact = f"equal on integers, {by_projection if f.missed else 'bit for bit'}"
+    return exact + (f"; random data within rounding{_truth(f.truth)}" if f.random else "")
+
+
+def _truth(kernel: str) -> str:
+    return f" of triconv's {kernel} in float64, itself equal on integers" if kernel else ""
 
 
 def _line(degree: int | None, part: float) -> str:

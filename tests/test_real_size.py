@@ -1,0 +1,167 @@
+"""Checks at the sizes that kernels are used at: exact by projections, rounding against a kernel that was proved exact."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import triconv
+from mistakes import BROKEN, RIGHT
+from triconv.checking import definition, real_size, tap_sums
+from triconv.checking.convolution import ConvolutionModel
+from triconv.checking.findings import EqualOnIntegers
+
+SHAPES = (4, 16, 40, 41), (24, 16, 3, 3)
+
+
+def rules(change=lambda role, a: a):
+    """The three contractions, each result changed."""
+    params = {"padding": 1}
+    return triconv.Rules(
+        lambda x, w: change("g", triconv.conv2d(x, w, **params)),
+        lambda g, w: change("x", triconv.conv_input_vjp(g, w, input_size=SHAPES[0][2:], **params)),
+        lambda g, x: change("w", triconv.conv_weight_vjp(g, x, kernel_size=3, **params)),
+    )
+
+
+def check(candidate, **options):
+    return triconv.check(candidate, triconv.conv2d, *SHAPES, padding=1, dtype="float32", **options)
+
+
+@pytest.fixture
+def no_loops(monkeypatch):
+    """The definition must not be asked for a whole result of this size."""
+    real = definition.contract
+
+    def contract(axes, groups, **operands):
+        assert sum(a.size for a in operands.values()) < 20_000
+        return real(axes, groups, **operands)
+
+    monkeypatch.setattr(definition, "contract", contract)
+
+
+def test_a_right_check_says_how_sure_it_is_and_what_the_truth_was(no_loops):
+    report = check(rules())
+    assert report.ok, report
+    findings = {row.what: row.finding for row in report.rows}
+    for question in ("value", "VJP of x", "VJP of w"):
+        finding = findings[question]
+        assert isinstance(finding, EqualOnIntegers)
+        assert 0 < finding.missed < 2**-59
+        assert finding.truth == "gemm"
+    detail = next(row["detail"] for row in report.to_dict()["rows"] if row["what"] == "VJP of w")
+    assert "a fault is missed with a probability below 9e-19" in detail
+    assert "triconv's gemm in float64" in detail
+    row = next(row for row in json.loads(json.dumps(report.to_dict()))["rows"] if row["what"] == "value")
+    assert row["finding"]["missed"] == pytest.approx(4 / 2.0**62, rel=1e-6)
+
+
+@pytest.mark.parametrize("role", ["g", "x", "w"])
+def test_one_element_off_by_one_is_found_with_its_index(role):
+    index = {"g": (3, 17, 5, 40), "x": (2, 9, 39, 0), "w": (23, 15, 2, 1)}[role]
+
+    def change(of, a):
+        if of == role:
+            a[index] += 1
+        return a
+
+    report = check(rules(change))
+    assert (report.verdict, report.cause) == ("wrong", "one element")
+    (row,) = (row for row in report.rows if row.evidence is not None)
+    assert row.evidence.index == index
+    assert row.evidence.found_value == row.evidence.expected_value + 1
+    assert (row.evidence.wrong_elements, len(row.evidence.taps) > 0) == (1, True)
+
+
+def test_a_fault_of_large_sizes_alone_is_found():
+    """From the third sample on, which no smaller case has."""
+
+    def change(of, a):
+        if of == "x" and a.shape[0] > 2:
+            a[2:] *= 2
+        return a
+
+    report = check(rules(change))
+    assert [row.what for row in report.rows if row.verdict == "wrong"] == ["VJP of x"]
+
+
+def test_a_kernel_that_is_not_exact_is_no_truth(monkeypatch):
+    """Then the right answers are those of the definition."""
+    real = real_size.conv
+    monkeypatch.setattr(real_size, "conv", lambda x, w, **params: real(x, w, **params) + 1)
+    report = check(rules())
+    assert report.ok, report
+    assert next(row for row in report.rows if row.what == "value").finding.truth == ""
+
+
+SMALL = [entry for entry in BROKEN + RIGHT if entry.framework == "numpy"]
+
+
+@pytest.mark.parametrize("entry", SMALL, ids=lambda entry: entry.name)
+def test_every_verdict_is_the_same_by_projections(entry, monkeypatch):
+    """The bank of mistakes and of unusual right ones, taken for problems of real size."""
+    monkeypatch.setattr(real_size, "MOST_PRODUCTS", 0)
+    report = triconv.check(
+        entry.make(np), getattr(triconv, entry.like), *entry.shapes, framework="numpy", **entry.params
+    )
+    assert report.verdict == ("wrong" if entry in BROKEN else "right"), report
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "complex64", "int32", "uint8", "int64"])
+def test_every_dtype_and_a_bias_at_real_size(dtype, monkeypatch):
+    monkeypatch.setattr(real_size, "MOST_PRODUCTS", 0)
+    for params in ({"padding": 2, "padding_mode": "reflect"}, {"stride": 2, "groups": 2, "padding": 1}):
+        shapes = (3, 4, 7, 6), (6, 4 // params.get("groups", 1), 3, 2), (6,)
+        report = triconv.check(
+            triconv.conv2d, triconv.conv2d, *shapes, framework="numpy", dtype=dtype, pass_params=True, **params
+        )
+        # a function of NumPy has no derivative to judge; integers need none
+        assert {row.verdict for row in report.rows} <= {"right", "unsupported", "unchecked"}, report
+
+
+@pytest.mark.parametrize("taps", [20, 80])
+def test_a_long_signal(taps):
+    """By sums and by Fourier transforms; one element off by one is found."""
+    shapes, calls = ((1, 3, 100_000), (3, 1, taps)), []
+
+    def wrong(x, w):
+        calls.append(1)
+        y = triconv.conv1d(x, w, groups=3)
+        y[0, 1, 80_001] += 1
+        return y
+
+    right = triconv.check(triconv.Rules(lambda x, w: triconv.conv1d(x, w, groups=3)), triconv.conv1d, *shapes, groups=3)
+    assert right.rows[0].verdict == "right", right
+    report = triconv.check(triconv.Rules(wrong), triconv.conv1d, *shapes, groups=3)
+    assert report.rows[0].verdict == "wrong"
+    assert report.rows[0].evidence.index == (0, 1, 80_001)
+
+
+def test_meetings_are_counted_and_listed_without_loops():
+    axis = definition.AxisParameters(9, 4, 3, 2, 2, 1, 2)
+    meetings = definition.meetings(axis)
+    assert tap_sums.count_meetings((axis, axis)) == len(meetings) ** 2
+    for which, size in enumerate((9, definition.output_size(axis), 4)):
+        for position in range(size):
+            at = definition.meetings_at(axis, which, position)
+            assert sorted(at) == [m for m in meetings if m[which] == position]
+
+
+def test_small_problems_keep_the_loops():
+    report = triconv.check(rules(), triconv.conv2d, (1, 2, 40, 41), (2, 2, 3, 3), padding=1)
+    assert report.rows[0].finding == EqualOnIntegers(random=True)
+    assert type(ConvolutionModel(())) is ConvolutionModel
+
+
+def test_the_bound_of_a_bias_gradient_is_that_of_absolute_values():
+    from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
+
+    problem = ConvolutionProblem.of(triconv.conv1d, ((1, 1, 4), (1, 1, 1), (1,)), {})
+    x, w, bias, g = np.ones((1, 1, 4)), -np.ones((1, 1, 1)), -np.ones(1), np.array([[[1.0, -1, 2, -2]]])
+    arrays = InputArrays({"x": x, "w": w, "bias": bias}, g, {"x": x, "w": w, "bias": bias})
+    absolute = Expectations(problem, arrays).absolute
+    assert Expectations.vjp(absolute, "bias") == 6
+    assert Expectations.value(absolute).tolist() == [[[2, 2, 2, 2]]]
+    assert Expectations.vjp(absolute, "w") == 6

@@ -126,7 +126,7 @@ def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[R
     by_name = {row.question.name: row for row in rows if row.question.kind == Kind.VJP and has_numbers(row)}
     vjps = {n: by_name[name].question for n, name in enumerate(p.names) if name in by_name}
     value = Question(Kind.VALUE, Role(p.result))
-    wide = context.expectations["exact"]
+    wide = context.right("exact")
     answers: dict[Question, Callable[[], Any]] = {
         value: wide.value,
         **{q: functools.partial(wide.vjp, q.tensor) for q in vjps.values()},

@@ -95,7 +95,8 @@ def write(
         for name, (what, array) in _inputs(context, group).items():
             add(name, "input", what, array)
         for probe in _asked(_Recorded(context, {}), p, dtype):
-            right = p.user(probe.question.tensor, probe.answer(context.expectations[group]))
+            context.prove(probe.question.tensor)
+            right = p.user(probe.question.tensor, probe.answer(context.right(group)))
             name = f"{group}.{answer_name(probe)}"
             is_rounded = group == "random" and dtype not in INTEGERS
             wide = "complex128" if right.dtype.kind == "c" else "float64"
@@ -203,7 +204,8 @@ class _Recorded(CandidateFunction):
 
     def _answer(self, arrays: Arrays, what: str) -> np.ndarray:
         p = self.context.problem
-        for group, drawn in self.context.arrays.items():
+        for group in SETS:
+            drawn = self.context.arrays[group]
             pairs = zip(arrays, (p.user(role, drawn.primals[role]) for role in p.roles), strict=True)
             if f"{group}.{what}" in self.answers and all(np.array_equal(a, b) for a, b in pairs):
                 return self.answers[f"{group}.{what}"]
@@ -269,7 +271,7 @@ def _inputs(context: CheckContext, group: str) -> dict[str, tuple[str, np.ndarra
 
 def _bound(context: CheckContext, probe: Probe) -> np.ndarray:
     """Return by how much rounding may move each element of an answer to random data."""
-    expectations, role = context.expectations["random"], probe.question.tensor
+    expectations, role = context.right("random"), probe.question.tensor
     right = probe.answer(expectations)
     test = RoundingTest.of(context.problem, context.dtype, role, probe.answer, expectations, right)
     return context.problem.user(role, np.broadcast_to(test.allowed, right.shape))

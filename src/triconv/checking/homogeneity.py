@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking import drawn_data
 from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem, InputArrays
@@ -224,6 +225,8 @@ class _Scaling:
     def differs(self, question: Question, scales: Scales, base: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Where the answer is another than it must be; numbers below the normal ones are rounded to a fixed step."""
         factor = self.factor(question, scales)
+        if self.dtype in INTEGERS:
+            return found != drawn_data.wrapped(base * int(factor), self.dtype)  # -128 is its own opposite
         expected = base * factor
         with np.errstate(all="ignore"):
             small = (np.abs(base) < self.tiny) | (np.abs(expected) < self.tiny)

@@ -357,7 +357,8 @@ def test_no_code_reads_the_sentences(room):
                 assert path.stem in RENDERING, f"{path.name}:{node.lineno} reads .{node.attr}"
 
 
-# the files of rendering; `targets` prints the summary on standard error
+# the files of rendering; `targets` prints the summary on standard error, `batch` prints and writes one per problem, and
+# `candidate_process` has an exception that says what the row says
 RENDERING = {
     "plugin",
     "report",
@@ -368,6 +369,9 @@ RENDERING = {
     "wording",
     "targets",
     "mesh_check",
+    "batch",
+    "junit",
+    "candidate_process",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import subprocess
 import sys
@@ -244,7 +243,11 @@ def test_after_an_interrupt_the_finished_ones_are_there(monkeypatch):
     monkeypatch.setattr(batch, "_end", lambda process: process.over.set())
     names = ["quick", "slow", "never started"]
     problems = [manifest.Problem(name, "a.py:f", None, ((2,),), {}, 1.0, None) for name in names]
-    outcomes = batch.Batch(problems, Path(), 1).run(lambda outcome: _thread.interrupt_main())
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    outcomes = batch.Batch(problems, Path(), 1).run(interrupt)
     assert [o.summary for o in outcomes] == ["none", batch.INTERRUPTED, batch.INTERRUPTED]
     assert {o.verdict for o in outcomes} == {"unchecked"}
 

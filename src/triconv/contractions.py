@@ -106,7 +106,8 @@ def planned(
 ) -> Planned:
     """Pick the kernel, and the dtype: that in which sums are taken, unless the kernel takes them so of narrower operands.
 
-    The library's own convolution may do that and round its result, and then serves where the result is to be rounded anyway.
+    The library's own convolution may do that and round its result. Then it serves where the result is to be of that dtype, and
+    on a GPU also where a bias is added before it is rounded again: there a wider result would come of wider operands.
     """
     xp = lib.xp
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
@@ -120,7 +121,8 @@ def planned(
     operands = wide
     if plan.algorithm == "vendor":
         own = lib.product_dtype(both, a)
-        operands = own if own == (dtype if final is None else final) else wide
+        is_rounded = own == dtype or (factors == both and own == final)
+        operands = own if is_rounded else wide
     elif getattr(plan.kernel, "NARROW_FACTORS", False) and factors == both:
         operands = both
     return Planned(name, plan, operands, dtype)

@@ -43,7 +43,8 @@ Conventions
   ``precision``, with its default.
 - Complex gradients are the plain transpose in JAX and NumPy: ``gx = conv_input_vjp(g, w)`` and ``gw = conv_weight_vjp(g, x)``.
   In torch they are conjugated: ``gx = conv_input_vjp(g, conj(w))`` and ``gw = conv_weight_vjp(g, conj(x))``.
-- float16 and bfloat16 are summed in float32 and rounded once.
+- float16 and bfloat16 are summed in float32 and rounded once. On a GPU, JAX calls cuDNN, whose result is rounded before a bias
+  is added.
 
 JAX and torch
 -------------

@@ -12,6 +12,7 @@ from mistakes import BROKEN, RIGHT
 from triconv.checking import definition, real_size, tap_sums
 from triconv.checking.convolution import ConvolutionModel
 from triconv.checking.findings import EqualOnIntegers
+from triconv.checking.protocol import Kind
 
 SHAPES = (4, 16, 40, 41), (24, 16, 3, 3)
 
@@ -165,3 +166,18 @@ def test_the_bound_of_a_bias_gradient_is_that_of_absolute_values():
     assert Expectations.vjp(absolute, "bias") == 6
     assert Expectations.value(absolute).tolist() == [[[2, 2, 2, 2]]]
     assert Expectations.vjp(absolute, "w") == 6
+
+
+@pytest.mark.parametrize("is_for_any_size", [True, False])
+def test_other_strides_are_tried_at_smaller_sizes_where_the_candidate_takes_them(is_for_any_size):
+    """A candidate that is made for one size is asked at that."""
+
+    def forward(x, w):
+        if not is_for_any_size and x.shape != SHAPES[0]:
+            raise ValueError
+        return triconv.conv2d(x, w, padding=1)
+
+    report = check(triconv.Rules(forward))
+    (row,) = (row for row in report.rows if row.question.kind == Kind.ARRANGEMENTS)
+    assert (row.verdict, row.finding.smaller) == ("right", is_for_any_size)
+    assert ("smaller" in row.detail) == is_for_any_size

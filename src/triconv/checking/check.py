@@ -246,7 +246,9 @@ def check(
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
         rows = list(_rows(wrapped, context, on_progress))
-        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress))
+        small_problem = medium(problem, like, params) if context.is_real_size else None
+        small_context = None if small_problem is None else CheckContext(small_problem, dtype, precision, seed)
+        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, small_context))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
         counterexample = ""
         if failed is not None:

@@ -40,9 +40,10 @@ class Reading(PlainEnum):
 
 @dataclass(frozen=True, slots=True)
 class AnyArrangement:
-    """Every arrangement gives the same result; `tried` counts them over all arrays."""
+    """Every arrangement gives the same result; `tried` counts them over all arrays, `smaller` ones than those of the check."""
 
     tried: int
+    smaller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +173,10 @@ class UsesGenerators:
 
 @dataclass(frozen=True, slots=True)
 class AnySubset:
-    """Derivatives by some of the arrays alone are those by all at once; `tried` counts the subsets."""
+    """Derivatives by some of the arrays alone are those by all at once; `tried` counts the subsets, `smaller` as above."""
 
     tried: int
+    smaller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +197,10 @@ class WrongAlone:
 
 @dataclass(frozen=True, slots=True)
 class AnyBatchAxis:
-    """`vmap` over some arrays alone, and along other axes, gives what single calls give; `tried` counts the choices."""
+    """`vmap` over some arrays alone, and along other axes, gives what single calls give; `tried` counts, `smaller` as above."""
 
     tried: int
+    smaller: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,11 +73,15 @@ def question(q: Question) -> str:
     return QUESTIONS[q.kind]
 
 
+def _tried(number: int, smaller: bool) -> str:
+    return f"{number} tried{' at smaller sizes' if smaller else ''}"
+
+
 def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
     """Return a finding in a sentence; `words` are those of a question."""
     match finding:
-        case AnyArrangement(tried):
-            return f"equal for expanded, transposed, sliced and other arrays, {tried} tried"
+        case AnyArrangement(tried, smaller):
+            return f"equal for expanded, transposed, sliced and other arrays, {_tried(tried, smaller)}"
         case Misread():
             return _misread(finding)
         case NothingKept(calls):
@@ -111,13 +115,13 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             which = " and ".join(generators)
             what = f"seeds {which}" if seeds else f"draws from {which}"
             return f"{words(by)} {what}, which others draw from too: use a generator of your own"
-        case AnySubset(tried):
-            return f"those by some arrays alone are those by all at once, {tried} tried"
+        case AnySubset(tried, smaller):
+            return f"those by some arrays alone are those by all at once, {_tried(tried, smaller)}"
         case WrongAlone(arrays, raised):
             others = f"asked for {' and '.join(arrays)} without the others"
             return f"{others}, it raises {raised}" if raised else f"{others}, it is another one than by all at once"
-        case AnyBatchAxis(tried):
-            return f"some arrays alone, and along other axes, {tried} tried"
+        case AnyBatchAxis(tried, smaller):
+            return f"some arrays alone, and along other axes, {_tried(tried, smaller)}"
         case WrongBatchAxis(in_axes, sample, raised):
             axes = f"with in_axes={in_axes}"
             return (

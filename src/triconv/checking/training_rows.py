@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from triconv.checking import argument_subsets, arrangement_rows, state, wording
-from triconv.checking.candidates import CandidateFunction
+from triconv.checking.candidates import CandidateFunction, as_numpy
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import NotFinite, NotRepeatable, Raised, WrongElements
 from triconv.checking.isolation import IsolatedCandidate
 from triconv.checking.judge import CheckContext
-from triconv.checking.memory_findings import Misread
+from triconv.checking.memory_findings import AnyArrangement, AnyBatchAxis, AnySubset, Misread
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role
 from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import COTANGENT, Trial, differ_as_integers
@@ -40,6 +42,7 @@ def with_rows(
     context: CheckContext,
     rows: Sequence[ReportRow],
     on_progress: Callable[[str], Any],
+    smaller: CheckContext | None = None,
 ) -> list[ReportRow]:
     """Return the rows of a check with those on arrays, memory and calls.
 
@@ -53,15 +56,23 @@ def with_rows(
         Of all other questions.
     on_progress : callable
         Called with the name of each question.
+    smaller : CheckContext, optional
+        The same with smaller arrays, for what takes many calls and does not depend on sizes: all but memory.
     """
     value = next((row for row in rows if row.question.is_plain_value), None)
     if value is None or not has_numbers(value):
         return list(rows)
-    return added(_trial(candidate, context, rows), FAMILIES, rows, on_progress)
+    few = None if smaller is None else _trial(candidate, smaller, rows)
+    few = few if few is not None and _takes(candidate, few) else None
+    return added(_trial(candidate, context, rows), FAMILIES, rows, on_progress, few)
 
 
 def added(
-    trial: Trial, families: tuple[tuple[Kind, Ask], ...], rows: Sequence[ReportRow], on_progress: Callable[[str], Any]
+    trial: Trial,
+    families: tuple[tuple[Kind, Ask], ...],
+    rows: Sequence[ReportRow],
+    on_progress: Callable[[str], Any],
+    smaller: Trial | None = None,
 ) -> list[ReportRow]:
     """Return rows with those of these families of questions: in front where they explain the others, right ones at the end.
 
@@ -75,6 +86,8 @@ def added(
         Of all other questions.
     on_progress : callable
         Called with the name of each family.
+    smaller : Trial, optional
+        The same with smaller arrays, for all families but memory.
     """
     if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
         return [*_asked(Kind.HISTORY, state.reasons, trial), *rows]
@@ -83,7 +96,10 @@ def added(
         on_progress(wording.question(Question(kind, trial.value.role)))
         if kind == Kind.MEMORY or not _is_unreliable(more):
             seen = {row.question for row in more}
-            more += [row for row in _asked(kind, ask, trial) if row.question not in seen]
+            asked = _asked(kind, ask, trial if smaller is None or kind == Kind.MEMORY else smaller)
+            if smaller is not None:
+                asked = [_at_smaller_sizes(row) for row in asked]
+            more += [row for row in asked if row.question not in seen]
     first = [row for row in more if row.cause in FIRST]
     if any(row.cause == Cause.INPUT_CHANGED for row in first):  # which torch refuses in many ways
         more = [row for row in more if not (isinstance(row.finding, Misread) and row.finding.raised)]
@@ -104,6 +120,24 @@ def _asked(kind: Kind, ask: Ask, trial: Trial) -> list[ReportRow]:
     except Exception as problem:  # noqa: BLE001 (the process ended, or what it says makes no sense)
         raised = Raised(caught(problem), again=True)
         return [ReportRow(Question(kind, trial.value.role), UNCHECKED, Proof.RAISED, raised)]
+
+
+def _takes(candidate: CandidateFunction, trial: Trial) -> bool:
+    """Whether the candidate is right for the arrays of a trial: it may be made for other sizes."""
+    try:
+        found = {trial.value: candidate.value(trial.first)} | trial.ask_vjps(trial.first, trial.g)
+    except Exception:  # noqa: BLE001 (whatever it raises)
+        return False
+    return all(
+        (a := as_numpy(found.get(question))) is not None and np.array_equal(a, right)
+        for question, right in trial.right.items()
+    )
+
+
+def _at_smaller_sizes(row: ReportRow) -> ReportRow:
+    if isinstance(row.finding, AnyArrangement | AnySubset | AnyBatchAxis):
+        return replace(row, finding=replace(row.finding, smaller=True))
+    return row
 
 
 def told_there(_: CandidateFunction, ask: Ask, trial: Trial) -> list[tuple[Any, ...]]:

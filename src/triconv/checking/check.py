@@ -246,18 +246,17 @@ def check(
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
         rows = list(_rows(wrapped, context, on_progress))
-        small_problem = medium(problem, like, params) if context.is_real_size else None
-        small_context = None if small_problem is None else CheckContext(small_problem, dtype, precision, seed)
-        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, small_context))
+        quicker = None if thorough and not context.is_real_size else medium(problem, like, params)
+        smaller_context = None if quicker is None else CheckContext(quicker, dtype, precision, seed)
+        few = smaller_context if context.is_real_size else None
+        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, few))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
         counterexample = ""
         if failed is not None:
             on_progress("smallest counterexample")
             small = smallest(wrapped, like, problem, params, dtype, seed, failed.question)
             counterexample = program(candidate, wrapped, like, params, small, failed.question)
-            quicker = None if thorough else medium(problem, like, params)
-            if quicker is not None:
-                smaller_context = CheckContext(quicker, dtype, precision, seed)
+            if smaller_context is not None and not thorough:
                 smaller = {row.question: row for row in _rows(wrapped, smaller_context, on_progress)}
                 rows = [_explained(row, smaller.get(row.question)) for row in rows]
         libraries = tuple(BACKENDS) if failed is not None else (framework,)

@@ -183,6 +183,18 @@ class ConvolutionProblem:
         """Shape of a tensor in torch's order."""
         return self.to_torch(role, np.broadcast_to(np.float32(0), shape)).shape
 
+    @property
+    def operand_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the operator's arrays in torch's order, by role; that of a bias as it is."""
+        given = zip(self.roles, self.shapes, strict=True)
+        return {role: shape if role == "bias" else self.torch_shape(role, shape) for role, shape in given}
+
+    def arrays_of(self, make: Callable[[tuple[int, ...]], np.ndarray]) -> InputArrays:
+        """Arrays for one run, each made of its shape: the operands, the cotangent, then the tangents."""
+        shapes, shape_of_g = self.operand_shapes, self.torch_shape(self.result, self.result_shape(self.result))
+        primals = {role: make(shape) for role, shape in shapes.items()}
+        return InputArrays(primals, make(shape_of_g), {role: make(shape) for role, shape in shapes.items()})
+
     def to_torch(self, role: str, a: np.ndarray) -> np.ndarray:
         """A tensor in torch's order: batch or outputs, channels, positions; axes of length 1 for letters left out."""
         letters = self.call.layout.letters(role)

@@ -60,7 +60,7 @@ class DrawnData:
     ) -> None:
         p = problem
         self.problem, self.dtype, self.seed, self.user_arrays = p, dtype, seed, user_arrays
-        self.shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
+        self.shapes = p.operand_shapes
         self.shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
         self._drawn: dict[str, InputArrays] = {}
 

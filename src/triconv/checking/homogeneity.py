@@ -438,12 +438,7 @@ def _drawn(p: ConvolutionProblem, dtype: str, rng: np.random.Generator) -> Input
         a = np.asarray(real() + 1j * real() if dtype in COMPLEX else real())
         return a if dtype not in INTEGERS else (2 * a).astype(np.int64) // 2
 
-    shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
-    return InputArrays(
-        {r: draw(s) for r, s in shapes.items()},
-        draw(p.torch_shape(p.result, p.result_shape(p.result))),
-        {r: draw(s) for r, s in shapes.items()},
-    )
+    return p.arrays_of(draw)
 
 
 def _real(value: Any) -> float:

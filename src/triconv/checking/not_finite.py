@@ -43,15 +43,8 @@ def rows(
     asked = WholeAnswers(candidate, problem, dtype, without)
     asked.questions = tuple(q for q in asked.questions if q != asked.jvp)
     names = dict(zip(problem.roles, problem.names, strict=True))
-    shapes = {
-        r: problem.torch_shape(r, s) if r != "bias" else s for r, s in zip(problem.roles, problem.shapes, strict=True)
-    }
-    shapes[problem.result] = problem.torch_shape(problem.result, problem.result_shape(problem.result))
-    ones = InputArrays(
-        {r: np.ones(shapes[r]) for r in problem.roles},
-        np.ones(shapes[problem.result]),
-        {r: np.ones(shapes[r]) for r in problem.roles},
-    )
+    ones = problem.arrays_of(np.ones)
+    shapes = {**problem.operand_shapes, problem.result: ones.g.shape}
     if not all(np.prod(shape) for shape in shapes.values()):
         for kind in POISON:
             yield ReportRow(Question(kind), UNSUPPORTED, Proof.NONE, NotSupported(Reason.EMPTY))

@@ -105,12 +105,7 @@ def _fails(
         a = rng.integers(1, 4, shape) * rng.choice([-1, 1], shape)
         return (a + 1j * rng.integers(-3, 4, shape)) if dtype in COMPLEX else a.astype(np.float64)
 
-    shapes = {r: p.torch_shape(r, s) if r != "bias" else s for r, s in zip(p.roles, p.shapes, strict=True)}
-    arrays = InputArrays(
-        {r: draw(s) for r, s in shapes.items()},
-        draw(p.torch_shape(p.result, p.result_shape(p.result))),
-        {r: draw(s) for r, s in shapes.items()},
-    )
+    arrays = p.arrays_of(draw)
     probe = next(probe for probe in probes(candidate, problem, dtype) if probe.question == question)
     try:
         found = as_numpy(probe.ask(arrays))

@@ -159,6 +159,5 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         temporary, written = temporary + products, written + products
     if target.compiled and view.orders[0] == "last":
         amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
-    steps = -(-view.taps // schedule.phases[0].step) if schedule.phases[0].step else 1
-    launches = (1 if kind == "vector" and view.phases == 1 else 3) * steps
+    launches = (1 if kind == "vector" and view.phases == 1 else 3) * schedule.steps(view.taps)
     return Cost(kind, amount, 2.0 * written, temporary, operations, launches)

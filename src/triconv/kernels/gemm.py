@@ -340,5 +340,4 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         moved += 2 * view.bytes_of["w" if is_weight_vjp else "g"]
     most += 2 * problem.bytes_of["w"]
     operations = 16 + view.phases * min(view.taps, target.unrolled_taps)
-    steps = -(-view.taps // schedule.phases[0].step) if schedule.phases[0].step else 1
-    return Cost("matrix", amount, moved, most, operations, launches=5 * view.phases * steps)
+    return Cost("matrix", amount, moved, most, operations, launches=5 * view.phases * schedule.steps(view.taps))

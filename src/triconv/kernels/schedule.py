@@ -67,6 +67,11 @@ class Schedule:
         for number, phase in enumerate(self.geometry.phases()):
             yield phase, self.phases[number if len(self.phases) > 1 else 0]
 
+    def steps(self, taps: int) -> int:
+        """How many steps a loop over so many taps takes; 1 if there is no loop."""
+        step = self.phases[0].step
+        return -(-taps // step) if step else 1
+
     def counted(self) -> Iterator[tuple[Geometry, int, PhaseSchedule]]:
         """The geometries of the phases, how many there are of each, and what is done for it: to be weighed."""
         each = _one_by_one(self.geometry) if len(self.phases) > 1 else _first_for_all(self.geometry)

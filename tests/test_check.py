@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import check as check_module
+from triconv.checking import row_causes
 from triconv.checking.candidates import framework_of
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings import WrongElements, WrongShape
@@ -339,12 +339,12 @@ def test_a_wrong_second_order_keeps_its_own_cause():
             Question(Kind.SECOND_ORDER, Role.W, "w", 2), "wrong", Proof.SHAPE, WrongShape((1,), (2,)), cause="shape"
         ),
     ]
-    later = check_module._later_only(rows)
+    later = row_causes.later_only(rows)
     assert [row.cause for row in later] == ["second order only"] * 2
     assert [row.finding.cause for row in later] == ["sign", "shape"]
     assert later[0].detail == "first order is right, second is not (sign): the sign is wrong"
     first = ReportRow(Question(Kind.VJP, Role.X, "x", 1), "wrong", Proof.EXACT, diagnosis, cause=Cause.SIGN)
-    assert check_module._later_only([first, *rows]) == [first, *rows]
+    assert row_causes.later_only([first, *rows]) == [first, *rows]
 
 
 @pytest.mark.parametrize("room", ["checking", "cli"])

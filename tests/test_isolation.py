@@ -12,7 +12,7 @@ import pytest
 
 import triconv
 from triconv.checking import candidate_process, isolation, wire
-from triconv.checking.findings import CaughtException, EndedProcess
+from triconv.checking.exception_text import CaughtException, EndedProcess
 from triconv.checking.isolation import Isolation
 from triconv.cli import main
 

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from triconv.checking import html_report, text_report, wording
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.evidence import Evidence
+from triconv.checking.exception_text import CaughtException
 from triconv.checking.findings import (
-    CaughtException,
     EqualOnIntegers,
-    Evidence,
     FewerBits,
     Level,
     NotFinite,

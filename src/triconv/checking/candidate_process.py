@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from triconv.checking import wire, wording
-from triconv.checking.findings import EndedProcess, Raised
+from triconv.checking.exception_text import EndedProcess
+from triconv.checking.findings import Raised
 from triconv.checking.user_code import is_users
 
 START = (

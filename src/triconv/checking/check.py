@@ -16,11 +16,12 @@ from triconv.checking import (
     devices,
     framework_detection,
     homogeneity,
-    not_finite,
+    plain_rows,
+    row_causes,
+    sharded_candidate,
     stress,
     tap_sums,
     training_rows,
-    wording,
 )
 from triconv.checking import sweep as sweep_geometries
 from triconv.checking.candidate_process import ProcessEndedError
@@ -30,32 +31,28 @@ from triconv.checking.candidates import (
     as_candidate,
     framework_of,
 )
-from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.counterexample_program import program
 from triconv.checking.dtypes import COMPLEX, INTEGERS
 from triconv.checking.findings import (
-    OnlyLater,
-    SentBetweenDevices,
     Swept,
     WrongDtype,
-    WrongElements,
     WrongShape,
 )
 from triconv.checking.gradcheck import check_function
 from triconv.checking.isolation import Isolation, RemoteTarget, can_isolate, with_ends
-from triconv.checking.judge import CheckContext, judge
+from triconv.checking.judge import CheckContext
 from triconv.checking.naming import name_of, versions
 from triconv.checking.oracles import ask_oracles
-from triconv.checking.probes import probes
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Transform
+from triconv.checking.plain_rows import OnProgress
+from triconv.checking.protocol import WRONG, Kind, Proof, Question, Role
 from triconv.checking.report import Report
 from triconv.checking.report_data import ReportRow
 from triconv.checking.shrink import medium, smallest
 from triconv.checking.unjudged import no_derivative
 
 Array = Any
-OnProgress = Callable[[str], Any]
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", *INTEGERS)
 QUICK = 3000
@@ -239,13 +236,13 @@ def check(
     problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
-        _put_on_mesh(wrapped, problem, mesh, specs)
+        sharded_candidate.put_on_mesh(wrapped, problem, mesh, specs)
     on_progress = progress or (lambda _: None)
     user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
-        rows = list(_rows(wrapped, context, on_progress))
+        rows = list(plain_rows.rows(wrapped, context, on_progress))
         quicker = None if thorough and not context.is_real_size else medium(problem, like, params)
         smaller_context = None if quicker is None else CheckContext(quicker, dtype, precision, seed)
         few = smaller_context if context.is_real_size else None
@@ -257,12 +254,16 @@ def check(
             small = smallest(wrapped, like, problem, params, dtype, seed, failed.question)
             counterexample = program(candidate, wrapped, like, params, small, failed.question)
             if smaller_context is not None and not thorough:
-                smaller = {row.question: row for row in _rows(wrapped, smaller_context, on_progress)}
-                rows = [_explained(row, smaller.get(row.question)) for row in rows]
+                smaller = {row.question: row for row in plain_rows.rows(wrapped, smaller_context, on_progress)}
+                rows = [row_causes.explained(row, smaller.get(row.question)) for row in rows]
         libraries = tuple(BACKENDS) if failed is not None else (framework,)
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
-        sent = tuple(_sent(wrapped, problem)) if problem.sharded and isinstance(wrapped, JaxCandidate) else ()
-        rows = homogeneity.named(_later_only(rows))
+        sent = (
+            tuple(sharded_candidate.sent(wrapped, problem))
+            if problem.sharded and isinstance(wrapped, JaxCandidate)
+            else ()
+        )
+        rows = homogeneity.named(row_causes.later_only(rows))
         if sizes == "stress":
             every = stress.cases(problem, like, params, is_fixed=bool(own))
             for row, case in list(stress.rows(wrapped, every, dtype, seed, on_progress)):
@@ -316,56 +317,6 @@ def check(
     )
 
 
-def _rows(candidate: CandidateFunction, context: CheckContext, on_progress: OnProgress) -> Iterator[ReportRow]:
-    held: list[ReportRow] = []
-    before: list[ReportRow] = []
-    is_right = True
-    for probe in probes(candidate, context.problem, context.dtype):
-        question = probe.question
-        on_progress(wording.question(question))
-        row = judge(context, probe)
-        if question.is_plain_value:
-            is_right = row.verdict != WRONG
-            held.append(row)
-            if row.verdict == UNCHECKED:
-                yield row
-                return
-            continue
-        if row.how == Proof.RAISED and row.verdict == UNCHECKED and is_right and question.kind != Kind.REPEAT:
-            # `unsupported.py` recognises what the candidate does not have: this it has, and it does not work
-            row = replace(row, verdict=WRONG, cause=Cause.RAISED)
-        held.append(row)
-        # "run to run" comes before the value if it fails: no other answer means anything then
-        before += held if row.verdict != WRONG or row.cause != Cause.NONDETERMINISTIC else reversed(held)
-        yield from before[len(before) - len(held) :]
-        held = []
-    yield from held
-    before += held
-    yield from _without_oracle(candidate, context, before, on_progress)
-
-
-def _without_oracle(
-    candidate: CandidateFunction, context: CheckContext, before: list[ReportRow], on_progress: OnProgress
-) -> Iterator[ReportRow]:
-    """Yield rows for what needs no right answers: homogeneity, and how far a NaN or an infinity spreads."""
-    if any(row.cause == Cause.NONDETERMINISTIC for row in before):
-        return
-    unexplained = (Cause.NONE, Cause.NOISE)  # what a wrong result looks like when it is scaled may name it
-    failed = {
-        row.question
-        for row in before
-        if row.verdict not in (RIGHT, IMPRECISE) and (row.verdict != WRONG or row.cause not in unexplained)
-    }
-    p, dtype = context.problem, context.dtype
-    on_progress("negated and scaled")
-    scaled = list(homogeneity.rows(candidate, p, dtype, precision=context.precision, seed=context.seed, without=failed))
-    yield from scaled
-    failed |= homogeneity.answers_of(scaled)  # what is clipped is not infinite, either
-    if dtype not in INTEGERS:
-        on_progress("NaN and infinity")
-        yield from not_finite.rows(candidate, p, dtype, failed)
-
-
 def _is_feedback(candidate: CandidateFunction, context: CheckContext) -> bool:
     """Whether the VJP of x is linear in the cotangent and does not depend on the kernel."""
     p, arrays = context.problem, context.arrays["exact"]
@@ -416,39 +367,6 @@ def _swept(
         yield sweep_geometries.row(variant, report)
 
 
-def _explained(row: ReportRow, smaller: ReportRow | None) -> ReportRow:
-    """Return the row with the cause that was found for a smaller case."""
-    if row.verdict != WRONG or smaller is None or smaller.evidence is None or not smaller.cause:
-        return row
-    if isinstance(row.finding, WrongElements) and isinstance(smaller.finding, WrongElements):
-        own, other = row.finding.diagnosis, smaller.finding.diagnosis
-        if _is_of_size(own, smaller.cause) or (own.region is not None and other.region is not None):
-            return row
-    return replace(row, cause=smaller.cause, finding=smaller.finding)
-
-
-def _is_of_size(own: Diagnosis, smaller: Cause) -> bool:
-    """Whether a smaller case shows less: the fault is at the edge of a tile, or it leaves nothing right there."""
-    if own.cause in (Cause.TILE_EDGE, Cause.LARGE_INDICES):
-        return True
-    nothing = (Cause.ZERO, Cause.DETACHED, Cause.EMPTY)
-    return own.cause not in (Cause.NONE, *nothing) and smaller in nothing
-
-
-def _later_only(rows: list[ReportRow]) -> list[ReportRow]:
-    """Return the rows with the cause of a wrong JVP or second order where nothing before it is wrong."""
-    causes = {Kind.JVP: Cause.JVP_ONLY, Kind.SECOND_ORDER: Cause.SECOND_ORDER_ONLY}
-    out, is_wrong_before = [], False
-    for row in rows:
-        kind = row.question.kind
-        if row.verdict == WRONG and kind not in causes:
-            is_wrong_before = True
-        elif not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape):
-            row = replace(row, cause=causes[kind], finding=OnlyLater(kind, row.cause, row.finding))  # noqa: PLW2901
-        out.append(row)
-    return out
-
-
 def _meetings(problem: ConvolutionProblem) -> int:
     """Return the number of positions that the definition visits."""
     return tap_sums.count_meetings(problem.model.axes)
@@ -470,29 +388,3 @@ def _framework(
             return wrapped.value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
 
     return framework_detection.settled(framework_of(candidate), call)
-
-
-def _put_on_mesh(candidate: CandidateFunction, problem: ConvolutionProblem, mesh: Any, specs: tuple[Any, ...]) -> None:
-    """Have the candidate put its arrays on the devices of a mesh."""
-    if not isinstance(candidate, JaxCandidate):
-        msg = f"`mesh` must come with a function of JAX, got one of {candidate.backend.name}"
-        raise TypeError(msg)
-    from jax.sharding import NamedSharding, PartitionSpec
-
-    every = [*specs, *[None] * (len(problem.shapes) - len(specs))]
-    candidate.shardings = tuple(
-        (NamedSharding(mesh, spec or PartitionSpec()), len(shape))
-        for spec, shape in zip(every, problem.shapes, strict=True)
-    )
-
-
-def _sent(candidate: JaxCandidate, problem: ConvolutionProblem) -> Iterator[SentBetweenDevices]:
-    """Yield what devices send each other for the value and for each VJP."""
-    arrays = [np.zeros(shape) for shape in problem.shapes]
-    try:
-        value, *vjps = candidate.sent(arrays, np.zeros(problem.result_shape(problem.result)))
-    except Exception:  # noqa: BLE001 (a candidate that cannot be compiled, or has no VJP)
-        return
-    yield SentBetweenDevices(Question(Kind.VALUE, Role(problem.result)), value)
-    for role, name, collectives in zip(problem.roles, problem.names, vjps, strict=True):
-        yield SentBetweenDevices(Question(Kind.VJP, Role(role), name, 1, Transform.VJP), collectives)

@@ -4,13 +4,59 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from triconv.checking.findings import CaughtException
 from triconv.checking.user_code import is_users
 
 LONGEST = 300
 """Characters of a message that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtException:
+    """An exception: its type, the first line of its message, and where it was raised.
+
+    Parameters
+    ----------
+    type, message : str
+        The name of its class, and the first line of what it says.
+    where : str
+        The innermost frame in the user's own code, such as "layers.py:12, in conv_forward"; "" if there is none.
+    traceback : str
+        The traceback from the user's frames on, with the whole message.
+    """
+
+    type: str
+    message: str
+    where: str = field(default="", compare=False)
+    traceback: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedProcess(CaughtException):
+    """Instead of an exception: the candidate's own process ended, or was ended.
+
+    Parameters
+    ----------
+    signal, status : int, optional
+        The signal that ended it, or its exit status.
+    seconds : float, optional
+        The time limit, if it was exceeded.
+    memory : int, optional
+        The limit of its memory in bytes, if it was exceeded; 0 where there was no more and no limit.
+    is_garbled : bool
+        Whether it sent what is no answer.
+    is_earlier : bool
+        Whether it had ended before this was asked.
+    """
+
+    signal: int | None = None
+    status: int | None = None
+    seconds: float | None = None
+    memory: int | None = None
+    is_garbled: bool = False
+    is_earlier: bool = False
 
 
 def caught(problem: BaseException) -> CaughtException:

@@ -2,63 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import numpy as np
+from dataclasses import dataclass
 
 from triconv.checking.causes import Cause, Diagnosis
+from triconv.checking.exception_text import CaughtException
 from triconv.checking.memory_findings import MemoryFinding
 from triconv.checking.protocol import Kind, PlainEnum, Question
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CaughtException:
-    """An exception: its type, the first line of its message, and where it was raised.
-
-    Parameters
-    ----------
-    type, message : str
-        The name of its class, and the first line of what it says.
-    where : str
-        The innermost frame in the user's own code, such as "layers.py:12, in conv_forward"; "" if there is none.
-    traceback : str
-        The traceback from the user's frames on, with the whole message.
-    """
-
-    type: str
-    message: str
-    where: str = field(default="", compare=False)
-    traceback: str = field(default="", repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class EndedProcess(CaughtException):
-    """Instead of an exception: the candidate's own process ended, or was ended.
-
-    Parameters
-    ----------
-    signal, status : int, optional
-        The signal that ended it, or its exit status.
-    seconds : float, optional
-        The time limit, if it was exceeded.
-    memory : int, optional
-        The limit of its memory in bytes, if it was exceeded; 0 where there was no more and no limit.
-    is_garbled : bool
-        Whether it sent what is no answer.
-    is_earlier : bool
-        Whether it had ended before this was asked.
-    """
-
-    signal: int | None = None
-    status: int | None = None
-    seconds: float | None = None
-    memory: int | None = None
-    is_garbled: bool = False
-    is_earlier: bool = False
 
 
 # ---- answers that are right
@@ -424,35 +375,6 @@ Finding = (
     | NoDerivative
     | MemoryFinding
 )
-
-
-class Asked(NamedTuple):
-    """Where a function was asked: the arrays, and of a derivative, the cotangent or the tangents."""
-
-    arrays: Sequence[np.ndarray]
-    g: np.ndarray
-    tangents: Sequence[np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Where a result is wrong: the first index, what was expected and found there, and the arrays for a picture.
-
-    `expected` and `found` are in torch's order, of integer data unless only random data shows it; `taps` are the
-    ``(input, output, tap)`` positions that meet in the element. Without a convolution, the axes are the array's own, and
-    `asked` is where the function was asked.
-    """
-
-    index: tuple[int, ...]
-    expected_value: Any
-    found_value: Any
-    wrong_elements: int
-    elements: int
-    taps: tuple[tuple[tuple[int, ...], ...], ...]
-    expected: np.ndarray = field(repr=False, compare=False)
-    found: np.ndarray = field(repr=False, compare=False)
-    in_torch_order: bool = True
-    asked: Asked | None = field(default=None, repr=False, compare=False)
 
 
 # ---- in addition to the questions

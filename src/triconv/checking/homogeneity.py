@@ -16,26 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import drawn_data
 from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
-from triconv.checking.convolution import ConvolutionProblem, InputArrays
-from triconv.checking.dtypes import ARITHMETIC, BITS, COMPLEX, INTEGERS
+from triconv.checking.convolution import ConvolutionProblem
+from triconv.checking.dtypes import BITS, INTEGERS
 from triconv.checking.findings import Homogeneous, Look, NotHomogeneous
 from triconv.checking.protocol import IMPRECISE, RIGHT, WRONG, Kind, Proof, Question, Transform, Verdict
 from triconv.checking.report_data import ReportRow
-from triconv.checking.whole_answers import WholeAnswers
+from triconv.checking.scaling import EXPONENTS, HALF, NOT_A_STEP, STEP, VALUES, Scales, Scaling
 
-VALUES = np.array([0.5, 1, 1.5, 2, 3])
-"""Magnitudes of the data; a product is at most 9, and a multiple of 1/4."""
-MOST_PRODUCT, STEP = 9, 0.5
-NOT_A_STEP = 1.5 + 1.5 / 64
-"""A number of 8 bits that rounding to 1/2, or to 1/4, changes."""
-EXPONENTS = {"float16": (8, 12), "float64": (100, 100), "complex128": (100, 100)}
-"""By which power of 2 arrays are multiplied and divided: as far as products of three of them stay normal numbers, in single
-precision too, which a candidate of double precision may compute in."""
-OTHERS = (60, 60)
-HALF = ARITHMETIC["float16"]
 CAUSES = {
     Look.NEGATIVE_ZERO: Cause.ACTIVATION,
     Look.NEGATIVE_POSITIVE: Cause.ACTIVATION,
@@ -81,7 +70,7 @@ def rows(
     """
     if dtype.startswith("u"):
         return
-    scaling = _Scaling.of(candidate, problem, dtype, precision, seed, without)
+    scaling = _ScaledAnswers.of(candidate, problem, dtype, precision, seed, without)
     base = {q: a for q, a in scaling.asked.ask(scaling.arrays).items() if not isinstance(a, Exception)}
     # what is added to an array of another size is rounded
     for n, question in enumerate(scaling.asked.vjps):
@@ -127,116 +116,12 @@ def named(rows: list[ReportRow]) -> list[ReportRow]:
     return [row if (cause := better(row)) is None else replace(row, cause=cause) for row in rows]
 
 
-Scales = dict[str, float]
-"""By what the array of each role is multiplied: the operands by their roles, the cotangent and the tangents as "ct"."""
-CT = "ct"
-
-
 @dataclass
-class _Scaling:
-    """A candidate, and arrays to scale.
+class _ScaledAnswers(Scaling):
+    """What answers look like that are not homogeneous."""
 
-    Parameters
-    ----------
-    asked : WholeAnswers
-        Asks the candidate.
-    problem : ConvolutionProblem
-        The problem.
-    dtype : str
-        Of the candidate's arrays.
-    arrays : InputArrays
-        Multiples of 1/2, of both signs.
-    up, down : int
-        By which powers of 2 they are multiplied and divided.
-    most, tiny, step : float
-        The largest number, the smallest normal one, and the step of the numbers below.
-    """
-
-    asked: WholeAnswers
-    problem: ConvolutionProblem
-    dtype: str
-    arrays: InputArrays
-    up: int
-    down: int
-    most: float
-    tiny: float
-    step: float
     seen: dict[str, tuple[Look, float | None]] = field(default_factory=dict)
     """What each array was seen to do to the first answer that showed it."""
-
-    @classmethod
-    def of(
-        cls,
-        candidate: CandidateFunction,
-        problem: ConvolutionProblem,
-        dtype: str,
-        precision: str | None,
-        seed: int,
-        without: set[Question],
-    ) -> _Scaling:
-        """Draw the arrays, and choose the exponents."""
-        asked = WholeAnswers(candidate, problem, dtype, without)
-        arrays = _drawn(problem, dtype, np.random.default_rng(seed))
-        if dtype in INTEGERS:
-            return cls(asked, problem, dtype, arrays.map(lambda a: 2 * a), 0, 0, np.inf, 0, 0)
-        is_half = "float16" in (dtype, precision)
-        arithmetic = HALF if is_half else ARITHMETIC[dtype]
-        up, down = EXPONENTS["float16"] if is_half else EXPONENTS.get(dtype, OTHERS)
-        terms = max(problem.terms(role) for role in "xwg") * 2 + 1
-        most_up = (
-            int(np.log2(arithmetic.most / (MOST_PRODUCT * terms))) if MOST_PRODUCT * terms < arithmetic.most else 0
-        )
-        tiny = 2.0**-14 if is_half else arithmetic.tiny
-        return cls(
-            asked, problem, dtype, arrays, max(1, min(up, most_up)), down, arithmetic.most, tiny, arithmetic.step
-        )
-
-    def together(self) -> Iterator[Scales]:
-        """Yield numbers such that each array is negated and made large once, and made small once."""
-        a, b = self.problem.operands
-        if self.dtype in INTEGERS:
-            yield from ({a: -1.0}, {b: -1.0})
-            return
-        up, down = -(2.0**self.up), 2.0**-self.down
-        yield from ({a: up, b: down}, {b: up, CT: down}, {CT: up, a: down})
-
-    def scaled(self, scales: Scales, arrays: InputArrays | None = None) -> InputArrays:
-        """The arrays times these numbers; a bias and its tangent are scaled as the products are."""
-        arrays = arrays or self.arrays
-        a, b = self.problem.operands
-        ct, product = scales.get(CT, 1.0), scales.get(a, 1.0) * scales.get(b, 1.0)
-        primal = {a: scales.get(a, 1.0), b: scales.get(b, 1.0), "bias": product}
-        return InputArrays(
-            {role: array * primal[role] for role, array in arrays.primals.items()},
-            arrays.g * ct,
-            {role: array * primal[role] * ct for role, array in arrays.tangents.items()},
-        )
-
-    def factor(self, question: Question, scales: Scales) -> float:
-        """By what the answer must be multiplied then."""
-        a, b = self.problem.operands
-        ct = scales.get(CT, 1.0) if question.is_derivative else 1.0
-        if question.kind != Kind.VJP:
-            return ct * scales.get(a, 1.0) * scales.get(b, 1.0)
-        if question.role == "bias":
-            return ct
-        return ct * scales.get(b if question.role == a else a, 1.0)
-
-    def differs(self, question: Question, scales: Scales, base: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Where the answer is another than it must be; numbers below the normal ones are rounded to a fixed step."""
-        factor = self.factor(question, scales)
-        if self.dtype in INTEGERS:
-            return found != drawn_data.wrapped(base * int(factor), self.dtype)  # -128 is its own opposite
-        expected = base * factor
-        with np.errstate(all="ignore"):
-            small = (np.abs(base) < self.tiny) | (np.abs(expected) < self.tiny)
-            allowed = np.where(small, self.tiny * max(1, abs(factor)), 0)
-            # what overflows in the base, or where the sums may, says nothing
-            beyond = ~np.isfinite(base) | (np.abs(expected) > self.most / 4)
-            return ~beyond & ~(np.abs(found - expected) <= allowed)
-
-    def _roles(self, question: Question) -> tuple[str, ...]:
-        return (*self.problem.operands, *((CT,) if question.is_derivative else ()))
 
     def explained(self, question: Question, base: np.ndarray, together: Scales, answer: np.ndarray) -> ReportRow | None:
         """Return the row for an answer that is not homogeneous; None if that is only because two runs differ.
@@ -247,9 +132,9 @@ class _Scaling:
         names: list[str] = []
         first: NotHomogeneous | None = None
         is_narrow = True
-        for role in self._roles(question):
-            for s in self._alone():
-                found = self._ask(question, self.scaled({role: s}))
+        for role in self.roles(question):
+            for s in self.alone():
+                found = self.ask(question, self.scaled({role: s}))
                 if found is None:
                     continue
                 scales = {role: s}
@@ -259,7 +144,7 @@ class _Scaling:
                 )
                 if not bad.any():
                     continue
-                names.append(self._name(role, question))
+                names.append(self.name(role, question))
                 index = tuple(map(int, np.argwhere(bad)[0]))
                 look, amount = self._look(question, role, s)
                 is_narrow = is_narrow and self._is_narrow(question, role)
@@ -276,7 +161,7 @@ class _Scaling:
             if not bad.any():
                 return None
             index, is_narrow = tuple(map(int, np.argwhere(bad)[0])), False
-            names = [self._name(role, question) for role in self._roles(question) if role in together]
+            names = [self.name(role, question) for role in self.roles(question) if role in together]
             at = _real((base * factor)[index]), _real(answer[index])
             first = NotHomogeneous(Look.OTHER, (), factor, None, index, *at)
         finding = replace(first, names=tuple(dict.fromkeys(names)))
@@ -288,21 +173,9 @@ class _Scaling:
         cause = Cause.NONE if is_narrow else CAUSES[look]
         return ReportRow(row, verdict, Proof.PRECISION if is_narrow else Proof.EXACT, finding, cause=cause)
 
-    def _alone(self) -> tuple[float, ...]:
-        return (-1.0,) if self.dtype in INTEGERS else (-1.0, 2.0**self.up, 2.0**-self.down)
-
-    def _name(self, role: str, question: Question) -> str:
-        if role == CT:
-            return "tangents" if question.transform == Transform.JVP else "cotangent"
-        return self.problem.names[self.problem.roles.index(role)]
-
-    def _ask(self, question: Question, arrays: InputArrays) -> np.ndarray | None:
-        found = self.asked.ask(arrays, (question,)).get(question)
-        return None if isinstance(found, Exception) else found
-
     def _spread(self, question: Question, base: np.ndarray) -> float:
         """How far another answer for the same arrays is from the first."""
-        again = self._ask(question, self.arrays)
+        again = self.ask(question, self.arrays)
         if again is None:
             return 0.0
         with np.errstate(all="ignore"):
@@ -312,15 +185,15 @@ class _Scaling:
         """Whether it is homogeneous in the range of float16, which then is what the candidate computes in."""
         if BITS[self.dtype] <= BITS["float16"] or self.dtype in INTEGERS or self.up <= EXPONENTS["float16"][0]:
             return False
-        is_half = _Scaling(
+        is_half = Scaling(
             self.asked, self.problem, self.dtype, self.arrays, *EXPONENTS["float16"], HALF.most, 2.0**-14, HALF.step
         )
-        base = self._ask(question, self.arrays)
-        large = self._ask(question, self.scaled({role: 2.0**20}))
+        base = self.ask(question, self.arrays)
+        large = self.ask(question, self.scaled({role: 2.0**20}))
         if base is None or large is None or np.isfinite(large).all():
             return False
-        for s in is_half._alone():
-            found = self._ask(question, self.scaled({role: s}))
+        for s in is_half.alone():
+            found = self.ask(question, self.scaled({role: s}))
             if found is None or is_half.differs(question, {role: s}, base, found).any():
                 return False
         return True
@@ -340,7 +213,7 @@ class _Scaling:
 
         def of(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[float], np.ndarray | None]:
             arrays = self.arrays.map(change)
-            return lambda t: self._ask(question, self.scaled({role: t}, arrays))
+            return lambda t: self.ask(question, self.scaled({role: t}, arrays))
 
         positive, ones = of(np.abs), of(np.ones_like)
         one = positive(1.0)
@@ -428,17 +301,6 @@ class _Ratio:
             return None
         ratios = a[nonzero] / self.base[nonzero]
         return _real(ratios[0]) if np.allclose(ratios, ratios[0], rtol=1e-5) else None
-
-
-def _drawn(p: ConvolutionProblem, dtype: str, rng: np.random.Generator) -> InputArrays:
-    def draw(shape: tuple[int, ...]) -> np.ndarray:
-        def real() -> Any:
-            return rng.choice(VALUES, shape) * rng.choice([-1.0, 1.0], shape)
-
-        a = np.asarray(real() + 1j * real() if dtype in COMPLEX else real())
-        return a if dtype not in INTEGERS else (2 * a).astype(np.int64) // 2
-
-    return p.arrays_of(draw)
 
 
 def _real(value: Any) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from triconv.checking import wording
-from triconv.checking.findings import Evidence
+from triconv.checking.evidence import Evidence
 from triconv.checking.protocol import WRONG
 from triconv.checking.report_data import ReportData, ReportRow
 from triconv.checking.text_report import (

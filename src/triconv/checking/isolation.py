@@ -26,7 +26,8 @@ from triconv.backends import BACKENDS
 from triconv.checking.candidate import CandidateFunction
 from triconv.checking.candidate_process import MARK, CandidateProcess, ProcessEndedError
 from triconv.checking.causes import Cause
-from triconv.checking.findings import CaughtException, EndedProcess, NotSupported, Raised
+from triconv.checking.exception_text import CaughtException, EndedProcess
+from triconv.checking.findings import NotSupported, Raised
 from triconv.checking.protocol import UNCHECKED, Kind, Proof, Question
 from triconv.checking.report import Report
 from triconv.checking.report_data import ReportRow

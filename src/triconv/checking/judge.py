@@ -15,10 +15,10 @@ from triconv.checking.comparison import WrongResult
 from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.diagnosis import diagnose
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS
+from triconv.checking.evidence import Evidence
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import (
     EqualOnIntegers,
-    Evidence,
     NotFinite,
     NotRepeatable,
     Raised,

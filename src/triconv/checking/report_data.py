@@ -7,7 +7,8 @@ from typing import Any
 
 from triconv.checking import wording
 from triconv.checking.causes import Cause
-from triconv.checking.findings import Evidence, Finding, OracleResult, Raised, SentBetweenDevices
+from triconv.checking.evidence import Evidence
+from triconv.checking.findings import Finding, OracleResult, Raised, SentBetweenDevices
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.findings import CaughtException, NotSupported, Raised, Reason, Swept
+from triconv.checking.exception_text import CaughtException
+from triconv.checking.findings import NotSupported, Raised, Reason, Swept
 from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question
 from triconv.checking.report_data import ReportData, ReportRow
 from triconv.checking.shrink import letters_of, shapes_of

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from triconv.checking import causes, findings, memory_findings, protocol
+from triconv.checking import causes, evidence, exception_text, findings, memory_findings, protocol
 from triconv.checking.candidate import OwnArray, as_numpy, no_array
 
 LENGTHS = struct.Struct("<QQ")
@@ -31,7 +31,7 @@ KINDS = "biufc"
 
 RECORDS: dict[str, type[Any]] = {
     name: thing
-    for module in (protocol, findings, memory_findings, causes)
+    for module in (protocol, exception_text, evidence, findings, memory_findings, causes)
     for name, thing in vars(module).items()
     if isinstance(thing, type) and (dataclasses.is_dataclass(thing) or issubclass(thing, Enum))
 }

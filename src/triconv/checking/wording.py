@@ -6,16 +6,15 @@ from typing import Any
 
 from triconv.checking import memory_wording
 from triconv.checking.diagnosis_wording import HYPOTHESES, diagnosis
+from triconv.checking.evidence import Evidence
+from triconv.checking.exception_text import CaughtException, EndedProcess
 from triconv.checking.findings import (
     Advice,
-    CaughtException,
     Collective,
     Declared,
     DerivativeOfValues,
     DoesNotReach,
-    EndedProcess,
     EqualOnIntegers,
-    Evidence,
     FewerBits,
     Finding,
     Homogeneous,

@@ -38,6 +38,7 @@ read `triconv.geometry`, `triconv.kernels.direct` and `triconv.rules`::
     contractions    the three contractions, not yet differentiable
     autodiff        the rules, registered with JAX and torch
     operators       the public functions, vjp and jvp, the backend switch
+    tables          the incidence tables of a call, to look at
     jax, halo       replacements for lax's convolutions, and arrays that are sharded over a mesh
     checking        whether somebody's convolution is right, and if not, what is wrong
     cli             the command line
@@ -70,7 +71,7 @@ from triconv.operators.explanation import explain
 
 __version__ = "0.1.0"
 
-__all__ = ["Bound", "Rules", "backends", "check", "explain", "gradcheck", "jvp", "use", "vjp"]
+__all__ = ["Bound", "Rules", "backends", "check", "explain", "gradcheck", "jvp", "show", "use", "vjp"]
 __all__ += operators.__all__
 
 LAZY = ("halo", "jax")
@@ -85,5 +86,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in LAZY:
         return importlib.import_module(f"triconv.{name}")
+    if name == "show":
+        return importlib.import_module("triconv.tables.incidence_tables").show
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

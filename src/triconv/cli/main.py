@@ -156,15 +156,25 @@ def _parser() -> argparse.ArgumentParser:
         help="tell which kernel computes a convolution, and what it costs",
         description="Tell which kernel computes a call and its derivatives, why, and what it costs.",
     )
-    explain.add_argument("operator", help="an operator of triconv, such as conv2d")
-    explain.add_argument(
-        "--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array, in their order"
-    )
-    _add_parameters(explain)
+    _add_call(explain)
     explain.add_argument("--algorithm")
     explain.add_argument("--backend", default="numpy", help="the library that computes it: numpy, jax, torch, ...")
     explain.add_argument("--measure", action="store_true", help="run the candidates and tell their times")
     explain.set_defaults(run=_explain)
+
+    show = commands.add_parser(
+        "show",
+        help="show which inputs, outputs and taps of a convolution meet",
+        description="Show which inputs, outputs and taps of a call meet, as a table per axis, and write out the sums behind "
+        "elements of its result and its gradients. Example: triconv show conv1d --shape 1,1,6 --shape 1,1,3 --stride 2 "
+        "--padding 1 --element 'gx[3]'",
+    )
+    _add_call(show)
+    show.add_argument(
+        "--element", action="append", metavar="gx[3]", help="write out the sum behind this element of y, gx, gw or gb"
+    )
+    show.add_argument("--html", metavar="PATH", help="write it as one HTML file, with pictures")
+    show.set_defaults(run=_show)
 
     info = commands.add_parser(
         "info",
@@ -173,6 +183,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.set_defaults(run=_info)
     return parser
+
+
+def _add_call(parser: Any) -> None:
+    """Add a call of an operator: its name, the shapes of its arrays, and its parameters."""
+    parser.add_argument("operator", help="an operator of triconv, such as conv2d")
+    parser.add_argument(
+        "--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array, in their order"
+    )
+    _add_parameters(parser)
 
 
 TEXTS = ("layout", "padding_mode")
@@ -411,6 +430,32 @@ def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], rule: str) ->
 
 def _explain(arguments: argparse.Namespace) -> int:
     import triconv
+
+    op, shapes, params = _call(arguments, ("algorithm", "measure"))
+    bound = triconv.use(arguments.backend)
+    arrays = [bound.xp.zeros(shape, dtype=bound.xp.float32) for shape in shapes]
+    print(triconv.explain(op, *arrays, **params))
+    return RIGHT
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    import triconv
+    from triconv.cli import targets
+
+    targets.check_path("--html", arguments.html)
+    op, shapes, params = _call(arguments)
+    tables = triconv.show(op, *shapes, element=tuple(arguments.element or ()), **params)
+    print(tables)
+    if arguments.html is not None:
+        tables.to_html(arguments.html)
+        print(f"\nwritten: {arguments.html}")
+    return RIGHT
+
+
+def _call(
+    arguments: argparse.Namespace, others: tuple[str, ...] = ()
+) -> tuple[Any, list[tuple[int, ...]], dict[str, Any]]:
+    """The operator, the shapes and the parameters of a command about a call, with `others` among the parameters."""
     from triconv.operators.registry import OPERATORS
 
     if arguments.operator not in OPERATORS:
@@ -420,15 +465,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     if any(size < 0 for shape in shapes for size in shape):
         msg = f"`--shape` must be sizes from 0 on, got {', '.join(map(str, shapes))}"
         raise ValueError(msg)
-    params = {
-        name: value
-        for name, value in vars(arguments).items()
-        if name not in ("operator", "shape", "run", "backend") and value is not None
-    }
-    bound = triconv.use(arguments.backend)
-    arrays = [bound.xp.zeros(shape, dtype=bound.xp.float32) for shape in shapes]
-    print(triconv.explain(OPERATORS[arguments.operator], *arrays, **params))
-    return RIGHT
+    params = {name: value for name in (*PARAMETERS, *others) if (value := getattr(arguments, name)) is not None}
+    return OPERATORS[arguments.operator], shapes, params
 
 
 def _info(_: argparse.Namespace) -> int:

@@ -9,15 +9,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace
 
 from triconv import contractions
 from triconv.backends import backend_of
-from triconv.geometry.integers import shown
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Schedule
 from triconv.kernels.target_file import VARIABLE
-from triconv.operators.derivatives import resolve_call
+from triconv.operators.shapes import call_of
 from triconv.planning import planner
 from triconv.rules import ROLES
 
@@ -112,18 +111,7 @@ def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = Fa
     >>> explanation.rows[0].multiply_adds
     21163008
     """
-    if not hasattr(op, "resolve"):
-        msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"
-        raise TypeError(msg)
-    for a in arrays_or_shapes:
-        if not is_array_api_obj(a) and not (isinstance(a, (tuple, list)) and all(hasattr(n, "__index__") for n in a)):
-            msg = f"`arrays_or_shapes` must be arrays or shapes (tuples of ints), got {shown(a)}"
-            raise TypeError(msg)
-        if not is_array_api_obj(a) and any(int(n) < 0 for n in a):
-            msg = f"`arrays_or_shapes` must be shapes without negative sizes, got {shown(a)}"
-            raise ValueError(msg)
-    inputs = [a if is_array_api_obj(a) else np.broadcast_to(np.float32(0), tuple(a)) for a in arrays_or_shapes]
-    call, arrays = resolve_call(op, tuple(inputs), params)
+    call, arrays = call_of(op, arrays_or_shapes, params)
     lib = backend_of(array_namespace(*arrays))
     first, second = (
         call.layout.to_canonical(role, np.broadcast_to(np.float32(0), tuple(a.shape)), call.geometry.groups, np)

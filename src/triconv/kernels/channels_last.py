@@ -165,8 +165,9 @@ def in_blocks(schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
     elif size > most:
-        taken = [
-            _rows_at_once(view, geometry, part, most, target) for (geometry, _), part in zip(parts, sizes, strict=True)
+        taken = [  # a phase of one tap writes nothing
+            _rows_at_once(view, geometry, part, most, target) if part else 0
+            for (geometry, _), part in zip(parts, sizes, strict=True)
         ]
     phases = tuple(PhaseSchedule(row_axes=lead, rows=rows) for lead, rows in zip(row_axes, taken, strict=True))
     return replace(schedule, phases=phases, samples=samples, orders=view.orders)

@@ -6,6 +6,7 @@ Nothing here takes longer for a longer axis: rows, columns and the meetings of a
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from triconv.geometry import Axis
-from triconv.padding_modes import segments
+from triconv.padding_modes import Segment, segments
 
 
 class Meeting(NamedTuple):
@@ -128,23 +129,28 @@ class AxisTable:
 
     def source(self, i: int) -> int:
         """The input that is at a position of the input that the contraction sees."""
-        for segment in segments(self.mode, self.inputs, *self.pads) if self.mode != "zeros" else ():
-            length = segment.stop - segment.start
-            if i < length:
-                return segment.stop - 1 - i if segment.flip else segment.start + i
-            i -= length
-        return i
+        if self.mode == "zeros":
+            return i
+        number = bisect.bisect_right(self._segments, i, key=lambda placed: placed[0]) - 1
+        start, segment = self._segments[number]
+        return segment.stop - 1 - (i - start) if segment.flip else segment.start + i - start
 
     def copies(self, i: int) -> list[int]:
         """The positions at which an input is, in the input that the contraction sees: itself and where padding repeats it."""
         if self.mode == "zeros":
             return [i]
-        found, start = [], 0
-        for segment in segments(self.mode, self.inputs, *self.pads):
-            if segment.start <= i < segment.stop:
-                found.append(start + (segment.stop - 1 - i if segment.flip else i - segment.start))
-            start += segment.stop - segment.start
-        return found
+        return [
+            start + (segment.stop - 1 - i if segment.flip else i - segment.start)
+            for start, segment in self._segments
+            if segment.start <= i < segment.stop
+        ]
+
+    @functools.cached_property
+    def _segments(self) -> list[tuple[int, Segment]]:
+        """What the padding mode makes the padded input of, and where each part begins."""
+        parts = segments(self.mode, self.inputs, *self.pads)
+        starts = itertools.accumulate((part.stop - part.start for part in parts), initial=0)
+        return list(zip(starts, parts, strict=False))
 
     def of_output(self, o: int) -> Meetings:
         """The meetings of an output, by tap."""
@@ -156,13 +162,20 @@ class AxisTable:
 
     def of_input(self, i: int) -> Meetings:
         """The meetings of an input, by output; where padding repeats it, those of all its copies."""
-        a, found = self.axis, []
-        for copy in self.copies(i):
-            # stride * o + dilation * t = input_dilation * i + pad_lo
-            right = a.input_dilation * copy + a.pad_lo
-            outputs, taps = _solutions((a.stride, a.output_size), (a.dilation, a.kernel_size), right)
-            found += _progression(i=range(copy, copy + 1), o=outputs, t=taps)
-        return Meetings(self, found)
+        if i not in self._of_inputs:
+            a, found = self.axis, list[Progression]()
+            for copy in self.copies(i):
+                # stride * o + dilation * t = input_dilation * i + pad_lo
+                right = a.input_dilation * copy + a.pad_lo
+                outputs, taps = _solutions((a.stride, a.output_size), (a.dilation, a.kernel_size), right)
+                found += _progression(i=range(copy, copy + 1), o=outputs, t=taps)
+            self._of_inputs[i] = Meetings(self, found)
+        return self._of_inputs[i]
+
+    @functools.cached_property
+    def _of_inputs(self) -> dict[int, Meetings]:
+        """Those that were asked for: there are as many progressions as copies, and a picture asks once per row."""
+        return {}
 
     def of_tap(self, t: int) -> Meetings:
         """The meetings of a tap, by output."""

@@ -9,6 +9,7 @@ from triconv.tables.axis_table import AxisTable, Column
 from triconv.tables.shown_call import ShownCall
 from triconv.tables.sums import Tensors
 
+KEPT = "\N{NO-BREAK SPACE}"
 NO_AXIS = "No spatial axis: every input meets every output once."
 # terms of a sum that nobody asked for, the first and the last ones
 EXAMPLE = (3, 1)
@@ -57,12 +58,17 @@ def title(tables: ShownCall) -> str:
 def role_of_operator(tensors: Tensors) -> str:
     """Return how the result of the operator is read from the tables, where that is not by rows."""
     if tensors.is_transposed:
-        return "A transposed convolution: the table of the convolution from y to x, read by columns."
+        return "A transposed convolution: the table of the convolution from y (i) to x (o), read by columns."
     return {
         "conv": "",
         "conv_input_vjp": "The input VJP: the table of the convolution, read by columns.",
         "conv_weight_vjp": "The weight VJP: the table of the convolution, read tap by tap.",
     }[tensors.call.contraction]
+
+
+def together(words: str) -> str:
+    """Return a sum in which only the places before a plus are blanks where a line may end; the others are non-breaking."""
+    return words.replace(" ", KEPT).replace(f"{KEPT}+{KEPT}", f" +{KEPT}").replace(2 * KEPT, " ")
 
 
 def headings(tensors: Tensors) -> list[tuple[str, AxisTable]]:

@@ -116,7 +116,8 @@ def _body(tables: ShownCall, heading: str) -> str:
     head = f'<{heading} class="call">{html.escape(labels.title(tables))}</{heading}>\n'
     head += f'<p class="note">{html.escape(role)}</p>\n' if role else ""
     readings = "".join(
-        f"<div><span>{how}</span> {html.escape(words)}</div>\n" for how, words in labels.readings(tables)
+        f"<div><span>{how}</span> {html.escape(labels.together(words))}</div>\n"
+        for how, words in labels.readings(tables)
     )
     text = html.escape(table_text.text(tables, TEXT_WIDTH))
     style = f"<style>{STYLE}{table_svg.rules(pictures)}</style>\n"

@@ -24,6 +24,7 @@ ROWS, COLUMNS, TAPS, GRID = 16, 22, 22, 10
 # pixels: the height of a cell, its least width, of a character, and the side of a cell of a grid
 HEIGHT, WIDTH, CHARACTER, SIDE = 27, 36, 8.5, 28
 
+ZERO = "a zero of the padding"
 POINTED = ":is(:hover,:focus-visible)"
 KINDS = {"y": "o", "x": "i", "w": "t"}
 """The letter in the classes of outputs (rows), inputs (columns) and taps."""
@@ -193,9 +194,8 @@ def grid_picture(tables: ShownCall) -> Picture:
             style = kind + (" pad" if is_padding else "") + (" zero" if is_padding and is_zero else "")
             where = f"{name}[{at[0]}, {at[1]}]" if not is_zero else "padding"
             parts.append(_cell(x, y, SIDE, SIDE, "", style, f"{first} {second}", where))
-            if not is_padding:
-                own = f"s{_own(first)} s{_own(second)}"
-                sums.append(_sum(kind, own, _written(t, array, [p for p in at if p is not None])))
+            words = ZERO if is_zero else _written(t, array, [p for p in at if p is not None])
+            sums.append(_sum(kind, f"s{_own(first)} s{_own(second)}", words))
         for m, position in enumerate(rows):
             words = _edge(axes[0].of[kind][m], position)
             parts.append(f'<text class="edge" x="{SIDE / 2:g}" y="{(m + 1) * SIDE + 18}">{words}</text>')
@@ -239,9 +239,10 @@ def _axis_sums(tables: ShownCall, table: AxisTable, classes: Classes) -> list[st
     for kind, array in (("y", names.of_row), ("x", names.of_column), ("w", "gw")):
         for m, own in enumerate(classes.of[kind]):
             position = _position(kind, m, classes)
-            if not own or position is None or (kind == "x" and _is_padding(classes, m)):
+            if not own:
                 continue
-            found.append(_sum(kind, f"s{_own(own)}", _meaning(tables, table, kind, array, position, len(t.tables))))
+            words = ZERO if position is None else _meaning(tables, table, kind, array, position, len(t.tables))
+            found.append(_sum(kind, f"s{_own(own)}", words))
     return found
 
 
@@ -267,7 +268,7 @@ def _written(tensors: Tensors, array: str, positions: Sequence[int]) -> str:
 
 
 def _sum(kind: str, own: str, words: str) -> str:
-    return f'<span class="s {kind} {own}">{html.escape(words)}</span>\n'
+    return f'<span class="s {kind} {own}">{html.escape(labels.together(words))}</span>\n'
 
 
 def _cell(

@@ -12,6 +12,8 @@ from triconv.tables.shown_call import ShownCall
 
 # rows up to which a table is written whole; the least width in which there is room for one
 MOST_ROWS, NARROWEST = 16, 40
+# characters of the word before a sum
+HOW = 7
 GAP = "..."
 BAR = " |"
 """Between the padding and the inputs."""
@@ -29,7 +31,7 @@ def text(tables: ShownCall, width: int) -> str:
     parts += [
         "\n".join([_wrapped(heading, width), *_table(table, tables, width)]) for heading, table in labels.headings(t)
     ]
-    sums = [_sum(f"{how:<7}{words}", width) for how, words in labels.readings(tables)]
+    sums = [_sum(f"{how:<{HOW}}{words}", width) for how, words in labels.readings(tables)]
     return "\n\n".join([*parts, "\n".join(sums)] if sums else parts)
 
 
@@ -98,16 +100,16 @@ def _line(head: str, cells: Sequence[str], left: int, widths: Sequence[int], col
 
 def _sum(words: str, width: int) -> str:
     """Return a sum in lines of at most `width` characters; its terms stay whole."""
-    together = words.replace(" ", "\0").replace("\0+\0", " +\0").replace("\0\0(", " (")
-    return _filled(together, width, " " * 9)
+    head, rest = words[:HOW], words[HOW:]
+    return _filled(head.replace(" ", labels.KEPT) + labels.together(rest), width, " " * (HOW + 2))
 
 
 def _wrapped(words: str, width: int) -> str:
     """Return a sentence in lines of at most `width` characters; what is in parentheses stays whole."""
-    together = re.sub(r"\([^()]*\)", lambda inside: inside[0].replace(" ", "\0"), words)
+    together = re.sub(r"\([^()]*\)", lambda inside: inside[0].replace(" ", labels.KEPT), words)
     return _filled(together, width, "  ")
 
 
 def _filled(words: str, width: int, indent: str) -> str:
     lines = textwrap.wrap(words, width, subsequent_indent=indent, break_on_hyphens=False)
-    return "\n".join(line.replace("\0", " ").rstrip() for line in lines)
+    return "\n".join(line.replace(labels.KEPT, " ").rstrip() for line in lines)

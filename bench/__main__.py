@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from . import fit, grid, implementations, machine, measure, rates, report, training_steps, workloads
+from . import compiled, fit, grid, implementations, machine, measure, rates, report, training_steps, workloads
+from .implementations import Variant
 
 HERE = Path(__file__).parent
 
@@ -23,6 +25,11 @@ def main(argv: list[str] | None = None) -> int:
         machine.keep_memory()
     if arguments.fit is not None:
         return _fit(arguments)
+    if arguments.compile_for:
+        if obstacle := compiled.obstacle():
+            parser.error(f"--compile-for: {obstacle}")
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the plugin would look for a driver
+        return _compile(arguments)
     versions = machine.versions()
     name = arguments.name or versions["device"].replace(" ", "-").lower()
     if arguments.models is not None:
@@ -73,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="with --fit: measure the rates and write them to a file for TRICONV_TARGET, with the constants named after --fit "
         "whose other values are faster",
+    )
+    parser.add_argument(
+        "--compile-for",
+        default=None,
+        choices=compiled.DEVICES,
+        help="compile the grid in JAX for this GPU, which need not be there: what is asked of it, with estimates of time",
     )
     parser.add_argument("--default-malloc", action="store_true", help="leave the C library's memory to its defaults")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
@@ -125,6 +138,21 @@ def _grid(arguments: argparse.Namespace, versions: dict[str, Any], name: str) ->
         report.plot(run, HERE / "results" / f"{name}.png")
     print(report.tables(run))
     return 1 if None in cells else 0
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    """Compile the grid for a GPU, and print and save what it is asked for."""
+    device = arguments.compile_for
+    dtypes = compiled.VARIANTS[:1] if arguments.variants == "one" else compiled.VARIANTS
+    variants = [Variant(*one, channels) for one in dtypes for channels in arguments.layout]
+    tasks = list(implementations.TASKS if "all" in arguments.tasks else arguments.tasks)
+    cells = list(compiled.run(device, variants, tasks, arguments.only, arguments.sizes or "gpu"))
+    versions = {**machine.versions(), **compiled.versions(device)}
+    _save(
+        f"{arguments.name or device}-programs.json", {"versions": versions, "about": compiled.ESTIMATE, "cells": cells}
+    )
+    print(f"{machine.line(versions)}\n\n{compiled.table(cells)}")
+    return 0
 
 
 def _save(name: str, run: dict[str, Any]) -> None:

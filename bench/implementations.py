@@ -81,10 +81,8 @@ def set_count(work: Workload, itemsize: int) -> int:
     return min(8, max(2, -(-ROTATED // (itemsize * work.elements))))
 
 
-def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: Variant = PLAIN) -> Prepared:
-    """A task in JAX: jitted, its cotangents by `jax.vjp`."""
-    import time
-
+def tasks_in_jax(conv: Callable[[Any, Any], Any]) -> dict[str, Callable[[Any, Any, Any], Any]]:
+    """Every task as a function of x, w and the cotangent, its derivatives by `jax.vjp`."""
     import jax
 
     def loss(w: Any, x: Any, g: Any) -> Any:
@@ -94,7 +92,7 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: 
         y = conv(x, w)
         return jax.numpy.vdot(y, y)  # a sum of squares: XLA would add them one by one, each program in its own order
 
-    tasks = {
+    return {
         "forward": lambda x, w, g: conv(x, w),
         "input_vjp": lambda x, w, g: jax.vjp(lambda x: conv(x, w), x)[1](g)[0],
         "weight_vjp": lambda x, w, g: jax.vjp(lambda w: conv(x, w), w)[1](g)[0],
@@ -103,13 +101,21 @@ def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: 
         "second_order": lambda x, w, g: jax.vjp(lambda g, x: jax.vjp(lambda w: conv(x, w), w)[1](g)[0], g, x)[1](w),
         "per_sample": lambda x, w, g: jax.vmap(jax.grad(loss), (None, 0, 0))(w, x[:, None], g[:, None]),
     }
+
+
+def in_jax(work: Workload, task: str, conv: Callable[[Any, Any], Any], variant: Variant = PLAIN) -> Prepared:
+    """A task in JAX: jitted."""
+    import time
+
+    import jax
+
     x, w, g = work.arrays
     operands = (work.laid_out(x), work.laid_out(w, kernel=True), work.laid_out(g))
     arrays = [jax.device_put(jax.numpy.asarray(a, variant.dtype)) for a in operands]
     copies = set_count(work, arrays[0].dtype.itemsize) if arrays[0].device.platform != "cpu" else 1
     sets = [arrays, *([a + 0 for a in arrays] for _ in range(copies - 1))]
     start = time.perf_counter()
-    compiled = jax.jit(tasks[task]).lower(*arrays).compile()
+    compiled = jax.jit(tasks_in_jax(conv)[task]).lower(*arrays).compile()
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     return Prepared(

@@ -77,6 +77,14 @@ class Workload:
         return np.ascontiguousarray(a.transpose(*range(2, a.ndim), 1, 0) if kernel else np.moveaxis(a, 1, -1))
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Shapes of x, w and y in the layout of this workload."""
+        if self.channels == "first":
+            return self.x, self.w, self.y
+        x, y = ((shape[0], *shape[2:], shape[1]) for shape in (self.x, self.y))
+        return x, (*self.w[2:], self.w[1], self.w[0]), y
+
+    @property
     def multiply_adds(self) -> int:
         """Multiply-adds per contraction, with those of padding counted."""
         front = self.x if self.transposed else self.y

@@ -1,0 +1,289 @@
+"""The grid on an H100 that is not there: which kernel the planner takes, and what the compiled programs ask of it beside lax's.
+
+The planner needs shapes alone. The programs are compiled ahead of time by JAX's CUDA plugin (`bench.compiled`), which
+``tox -e gpu-programs`` installs. Both tables have one row for all that has one reason, and are checked both ways.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from triconv.backends import BACKENDS
+from triconv.geometry import Geometry
+from triconv.kernels import target
+from triconv.kernels.problem import FIRST, Problem
+from triconv.planning import planner
+
+ROOT = Path(__file__).parent.parent
+NAMES = [entry["name"] for entry in tomllib.loads((ROOT / "bench" / "workloads.toml").read_text())["workload"]]
+# the contraction of a task, of a convolution and of a transposed one
+TASKS = {
+    "forward": ("conv", "conv_input_vjp"),
+    "input_vjp": ("conv_input_vjp", "conv"),
+    "weight_vjp": ("conv_weight_vjp", "conv_weight_vjp"),
+}
+DTYPES = {"float32": "highest", "bfloat16": "default"}  # and the precision
+CHANNELS = ("first", "last")
+
+
+class Row(NamedTuple):
+    """What holds for cells of the grid, and why; "*" is any."""
+
+    workload: str
+    task: str
+    dtype: str
+    channels: str
+    says: str
+    reason: str
+
+    def is_of(self, *cell):
+        return all(ours in ("*", theirs) for ours, theirs in zip(self, cell, strict=False))
+
+
+# ---- the kernel
+
+DENSE = "cuDNN's own: near the peak, in the user's layout, with no unfolded input in memory"
+NARROW = "groups of few channels: one fused loop reads the image once, where cuDNN transposes it before and after"
+LAST = (
+    "channels last: cuDNN takes the image as it stands, and sums of a fused loop would have a product per tap in memory"
+)
+UNRECOGNIZED = "XLA does not see cuDNN's weight gradient behind dilated taps: a kernel as large as the image"
+LONG = "a kernel as long as the image: transforms"
+KERNELS = [
+    Row("resnet50-conv2-3x3", "*", "*", "*", "vendor", DENSE),
+    Row("resnet50-conv4-3x3", "*", "*", "*", "vendor", DENSE),
+    Row("resnet50-stem-7x7-s2", "forward", "*", "*", "vendor", DENSE),
+    Row("resnet50-stem-7x7-s2", "input_vjp", "float32", "*", "vendor", DENSE),
+    Row(
+        "resnet50-stem-7x7-s2",
+        "input_vjp",
+        "bfloat16",
+        "*",
+        "gemm",
+        "3 channels do not fill a tensor core; products over the 64 others do",
+    ),
+    Row("resnet50-stem-7x7-s2", "weight_vjp", "*", "*", "vendor", DENSE),
+    Row("resnet50-down-3x3-s2", "*", "*", "*", "vendor", DENSE),
+    Row("resnet50-1x1", "*", "*", "*", "vendor", DENSE),
+    Row("resnext50-3x3-g32", "*", "*", "first", "depthwise", NARROW),
+    Row("resnext50-3x3-g32", "*", "*", "last", "vendor", LAST),
+    Row("depthwise-3x3", "forward", "*", "*", "depthwise", NARROW),
+    Row("depthwise-3x3", "input_vjp", "*", "*", "depthwise", NARROW),
+    Row("depthwise-3x3", "weight_vjp", "*", "first", "depthwise", NARROW),
+    Row("depthwise-3x3", "weight_vjp", "*", "last", "vendor", LAST),
+    Row("convnext-depthwise-7x7", "forward", "*", "*", "depthwise", NARROW),
+    Row("convnext-depthwise-7x7", "input_vjp", "*", "*", "depthwise", NARROW),
+    Row("convnext-depthwise-7x7", "weight_vjp", "*", "first", "depthwise", NARROW),
+    Row("convnext-depthwise-7x7", "weight_vjp", "*", "last", "vendor", LAST),
+    Row("mobilenet-depthwise-3x3-s2", "forward", "*", "*", "depthwise", NARROW),
+    Row(
+        "mobilenet-depthwise-3x3-s2", "input_vjp", "float32", "*", "vendor", "by the cost model alone, 1.1 of depthwise"
+    ),
+    Row("mobilenet-depthwise-3x3-s2", "input_vjp", "bfloat16", "*", "depthwise", NARROW),
+    Row("mobilenet-depthwise-3x3-s2", "weight_vjp", "*", "first", "depthwise", NARROW),
+    Row("mobilenet-depthwise-3x3-s2", "weight_vjp", "*", "last", "vendor", LAST),
+    Row("depthwise-1d-k5", "forward", "*", "*", "depthwise", NARROW),
+    Row("depthwise-1d-k5", "input_vjp", "*", "*", "depthwise", NARROW),
+    Row("depthwise-1d-k5", "weight_vjp", "*", "first", "depthwise", NARROW),
+    Row("depthwise-1d-k5", "weight_vjp", "*", "last", "vendor", LAST),
+    Row("dcgan-transposed-4x4-s2", "*", "*", "*", "vendor", DENSE),
+    Row("transposed-3d-k3-s2", "forward", "*", "*", "vendor", DENSE),
+    Row("transposed-3d-k3-s2", "input_vjp", "*", "first", "depthwise", "one channel into many: one fused loop"),
+    Row("transposed-3d-k3-s2", "input_vjp", "*", "last", "vendor", DENSE),
+    Row("transposed-3d-k3-s2", "weight_vjp", "float32", "*", "vendor", DENSE),
+    Row("transposed-3d-k3-s2", "weight_vjp", "bfloat16", "first", "gemm", "as cheap as cuDNN's with one channel"),
+    Row("transposed-3d-k3-s2", "weight_vjp", "bfloat16", "last", "vendor", DENSE),
+    Row("transposed-1d-vocoder", "*", "*", "*", "vendor", DENSE),
+    Row("unet3d-3x3x3", "*", "*", "*", "vendor", DENSE),
+    Row("deeplab-dilated-3x3-d12", "forward", "*", "*", "vendor", DENSE),
+    Row("deeplab-dilated-3x3-d12", "input_vjp", "*", "*", "vendor", DENSE),
+    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "*", "gemm", UNRECOGNIZED),
+    Row("wavenet-dilated-1d-causal", "forward", "*", "*", "vendor", DENSE),
+    Row("wavenet-dilated-1d-causal", "input_vjp", "*", "*", "vendor", DENSE),
+    Row("wavenet-dilated-1d-causal", "weight_vjp", "*", "*", "gemm", UNRECOGNIZED),
+    Row("vit-patchify-16x16-s16", "*", "*", "*", "gemm", "windows that do not overlap are the rows of one product"),
+    Row("conv1d-k5-speech", "*", "*", "*", "vendor", DENSE),
+    Row("long-causal-depthwise", "*", "*", "*", "fft", LONG),
+    Row("replknet-depthwise-31x31", "*", "*", "*", "fft", LONG),
+]
+
+# ---- in what a program is behind: zeros, image-sized kernel, wide operands; launches and memory (MiB), at most so many
+
+TRANSFORMS = "a few transforms of a signal for a sum over all of it: a twentieth of the time, estimated"
+PHASES = "one call per phase, where lax has cuDNN multiply the zeros that it inserts"
+PADDED_KERNEL = "XLA writes the zeros between dilated taps where the padding is not symmetric, for lax too"
+BLOCKS = "products of unfolded blocks, where lax has a kernel as large as the image"
+CPU_BLOCKS = "the same in blocks of a CPU's cache"
+SPLIT = "the long sum of one product is split; lax has a kernel as large as the image"
+STEPS = "a loop over the taps, one row of the kernel at a time"
+SHARED_LOOP = "sums of pairs of channels, a dozen fused loops"
+EXCEPTIONS = [
+    Row("resnet50-stem-7x7-s2", "input_vjp", "bfloat16", "*", "launches: 20, memory: 1250", BLOCKS),
+    Row("resnext50-3x3-g32", "weight_vjp", "*", "first", "launches: 27", SHARED_LOOP),
+    Row("convnext-depthwise-7x7", "weight_vjp", "*", "first", "launches: 33", STEPS),
+    Row("convnext-depthwise-7x7", "weight_vjp", "bfloat16", "first", "memory: 370", STEPS),
+    Row("mobilenet-depthwise-3x3-s2", "input_vjp", "float32", "*", "launches: 8", PHASES),
+    Row("transposed-3d-k3-s2", "weight_vjp", "bfloat16", "first", "launches: 5", SPLIT),
+    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "first", "launches: 31", BLOCKS),
+    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "last", "launches: 322", CPU_BLOCKS),
+    Row("wavenet-dilated-1d-causal", "forward", "*", "*", "image-sized kernel", PADDED_KERNEL),
+    Row("wavenet-dilated-1d-causal", "input_vjp", "*", "*", "image-sized kernel", PADDED_KERNEL),
+    Row("wavenet-dilated-1d-causal", "weight_vjp", "*", "first", "launches: 5, memory: 520", SPLIT),
+    Row("wavenet-dilated-1d-causal", "weight_vjp", "*", "last", "launches: 194", CPU_BLOCKS),
+    Row("vit-patchify-16x16-s16", "forward", "*", "last", "launches: 130, memory: 157", CPU_BLOCKS),
+    Row("vit-patchify-16x16-s16", "input_vjp", "*", "*", "launches: 14", BLOCKS),
+    Row("vit-patchify-16x16-s16", "input_vjp", "bfloat16", "*", "memory: 332", BLOCKS),
+    Row("vit-patchify-16x16-s16", "weight_vjp", "*", "first", "launches: 5, memory: 450", SPLIT),
+    Row("vit-patchify-16x16-s16", "weight_vjp", "*", "last", "launches: 162", CPU_BLOCKS),
+    Row("long-causal-depthwise", "*", "*", "*", "wide operands, launches: 49, memory: 224", TRANSFORMS),
+    Row(
+        "replknet-depthwise-31x31",
+        "*",
+        "*",
+        "*",
+        "fails",
+        "transforms in blocks have no complex128 where JAX has no float64",
+    ),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bench():
+    """The package at the root of the repository, whose parts the tests import."""
+    sys.path.insert(0, str(ROOT))
+    yield pytest.importorskip("bench")
+    sys.path.remove(str(ROOT))
+
+
+@pytest.fixture
+def compiled(jax):
+    """What compiles for a GPU, or a skip that says so."""
+    from bench import compiled
+
+    if obstacle := compiled.obstacle():
+        pytest.skip(obstacle)
+    return compiled
+
+
+def workload(name, channels):
+    from bench import workloads
+
+    (work,) = (work for work in workloads.load([name], batch="gpu", channels=channels) if work.name == name)
+    return work
+
+
+def problem(work, task, dtype):
+    """The contraction of a task, as the planner sees it."""
+    x, y = (work.y, work.x) if work.transposed else (work.x, work.y)
+    steps = {"stride": work.stride, "padding": work.pad, "dilation": work.dilation, "groups": work.groups}
+    geometry = Geometry.of(x[2:], work.w[2:], **steps)
+    n, c, k = x[0], x[1] // work.groups, y[1] // work.groups
+    itemsize, orders = {"float32": 4, "bfloat16": 2}[dtype], FIRST if work.channels == "first" else ("last",) * 3
+    return Problem(TASKS[task][work.transposed], geometry, work.groups, n, c, k, itemsize, orders=orders)
+
+
+def exceptions(*cell):
+    """In what a program is known to be behind, and the most of it."""
+    pairs = [part.partition(": ") for row in EXCEPTIONS if row.is_of(*cell) for part in row.says.split(", ")]
+    return {what: float(most or 0) for what, _, most in pairs}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_kernel_for_each_layer_has_a_reason(name):
+    gpu, differ = target._target(BACKENDS["jax"], "gpu", False, False, True, ()), []
+    for channels in CHANNELS:
+        work = workload(name, channels)
+        for cell in ((name, task, dtype, channels) for task in TASKS for dtype in DTYPES):
+            chosen = planner.plan(problem(work, *cell[1:3]), gpu)
+            (row,) = (row for row in KERNELS if row.is_of(*cell))
+            if chosen.algorithm != row.says:
+                differ.append((cell, f"{chosen.algorithm}, and not {row.says}: {row.reason}"))
+    assert not differ
+
+
+@pytest.mark.parametrize("table", [KERNELS, EXCEPTIONS], ids=["kernels", "exceptions"])
+def test_every_row_is_of_cells_of_the_grid(table):
+    for row in table:
+        assert row.workload in ("*", *NAMES)
+        assert row.task in ("*", *TASKS)
+        assert row.dtype in ("*", *DTYPES)
+        assert row.channels in ("*", *CHANNELS)
+
+
+@pytest.mark.optimized
+@pytest.mark.covering(2)
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_program_asks_for_no_more_than_lax_does(compiled, monkeypatch, name, task, dtype, channels):
+    """No inserted zeros, no image-sized kernel, half width where it is asked for, launches and memory at most lax's."""
+    from bench.implementations import Variant
+
+    plans, plan = [], planner.plan
+    monkeypatch.setattr(planner, "plan", lambda *args: plans.append((args[0], plan(*args))) or plans[-1][1])
+    work, variant = workload(name, channels), Variant(dtype, DTYPES[dtype], channels)
+    known = exceptions(name, task, dtype, channels)
+    if "fails" in known:
+        with warnings.catch_warnings(action="ignore"), pytest.raises(TypeError, match="complex128"):
+            compiled.facts(work, task, "triconv", variant)
+        return
+    ours, theirs = (compiled.facts(work, task, library, variant) for library in ("triconv", "lax"))
+    # what is compiled is what the other table is about
+    assert problem(work, task, dtype) in [asked for asked, _ in plans]
+    found = compiled.behind(work, variant, ours, theirs)
+    assert not known.keys() - found.keys(), "no exceptions any more: their rows can go"
+    assert not {what: numbers for what, numbers in found.items() if what not in known}, (ours.program, theirs.program)
+    numbers = {"launches": ours.program.count, "memory": ours.temporary_bytes / 2**20}
+    assert all(numbers[what] <= most for what, most in known.items() if most), (known, numbers)
+
+
+@pytest.mark.optimized
+def test_what_lax_is_behind_in_is_seen(compiled):
+    """Zeros in the input VJP of a strided depthwise layer, an image-sized kernel in a transposed layer's weight gradient."""
+    from bench.implementations import Variant
+
+    half = Variant("bfloat16", "default")
+    strided, transposed = (
+        workload(name, "first") for name in ("mobilenet-depthwise-3x3-s2", "dcgan-transposed-4x4-s2")
+    )
+    zeros = compiled.facts(strided, "input_vjp", "lax", half).program
+    kernel = compiled.facts(transposed, "weight_vjp", "lax", half).program
+    assert compiled.image_sized_zeros(strided, zeros)
+    assert not compiled.image_sized_kernels(strided, zeros)
+    assert compiled.image_sized_kernels(transposed, kernel) == ["cuDNN convForward bf16 16x16"]
+    assert not compiled.image_sized_zeros(transposed, kernel)
+    assert not compiled.wide_operands(half, kernel)
+    wide = compiled.facts(transposed, "weight_vjp", "lax", Variant()).program
+    assert compiled.wide_operands(half, wide) == ["cuDNN convForward f32 16x16"]
+
+
+@pytest.mark.optimized
+def test_the_benchmark_prints_and_saves_the_table(compiled, monkeypatch, tmp_path, capsys):
+    from bench import __main__ as command
+
+    monkeypatch.setattr(command, "HERE", tmp_path)
+    options = "--compile-for h100 --only resnet50-1x1 --tasks forward --layout last --variants one --name small"
+    assert command.main([*options.split(), "--default-malloc"]) == 0
+    printed = capsys.readouterr().out
+    assert "compiled for NVIDIA H100 80GB HBM3" in printed
+    assert "nothing is measured" in printed
+    assert (
+        "| resnet50-1x1 | forward | float32, highest precision, channels last | 980 | cuDNN convForward f32 1x1 ("
+        in printed
+    )
+    saved = json.loads((tmp_path / "results" / "small-programs.json").read_text())
+    assert saved["versions"]["jax-cuda13-plugin"]
+    assert saved["about"] == compiled.ESTIMATE
+    (cell,) = saved["cells"]
+    assert cell["behind"] == {}
+    entry = cell["implementations"]["triconv"]
+    # multiply-adds in float32 at the data sheet's 67 TFLOPS are longer than the bytes take
+    assert entry["estimated_ms"] > 1e3 * max(cell["multiply_adds"] / 33.5e12, cell["bytes"] / 3.35e12)

@@ -6,11 +6,12 @@ import itertools
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import geometries
@@ -38,12 +39,17 @@ def of_definition(table):
     )
 
 
+@example(AxisTable(Axis(1, 1, pad_lo=4, pad_hi=-3)))
+@example(AxisTable(Axis(2, 1, pad_lo=-3, pad_hi=4)))
 @given(table=tables())
 @settings(max_examples=150)
 def test_a_table_is_the_definition(table):
     a = of_definition(table)
     columns = [table.column(number) for number in range(table.columns)]
     assert [column.input for column in columns if not column.is_padding] == list(range(table.inputs))
+    begin, end = a.pad_lo, a.pad_lo + table.axis.dilated_input
+    around = [position for position in range(table.axis.padded_size) if not begin <= position < end]
+    assert [column.position for column in columns if column.is_padding] == around
     cells = [
         (column.input, o, t)
         for column in columns
@@ -202,6 +208,16 @@ def test_a_transposed_convolution_is_read_by_columns():
         "column y[3] = w[0] x[1]",
         "row    gx[1] = w[0] g[3] + w[1] g[4]",
         "tap    gw[1] = x[0] g[1] + x[1] g[4]",
+    ]
+
+
+def test_several_axes_have_a_table_each_and_equal_ones_are_one():
+    lines = triconv.show(triconv.conv2d, (1, 1, 4, 4), (1, 1, 2, 2)).text(80).splitlines()
+    assert [line for line in lines if "=" in line and " i" in line] == ["axes 0 (H), 1 (W):  1 i = 1 o + 1 t"]
+    lines = triconv.show(triconv.conv, (1, 1, 4, 4, 4), (1, 1, 2, 2, 2), dilation=(1, 3, 1)).text(80).splitlines()
+    assert [line for line in lines if "=" in line and " i" in line] == [
+        "axes 0 (D), 2 (W):  1 i = 1 o + 1 t",
+        "axis 1 (H):  1 i = 1 o + 3 t",
     ]
 
 
@@ -570,6 +586,9 @@ def test_the_command(capsys, monkeypatch, tmp_path):
         f"written: {path}",
     ]
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    monkeypatch.setattr(Path, "write_text", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("the disk is full")))
+    assert main.main([*WORDS, "--html", str(path)]) == 2
+    assert capsys.readouterr().err == "triconv: `--html` could not be written: the disk is full\n"
 
 
 @pytest.mark.parametrize(

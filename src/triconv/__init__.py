@@ -58,7 +58,7 @@ array([[[6., 9.]]])
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from triconv import operators
 from triconv.checking.candidates import Rules
@@ -68,6 +68,9 @@ from triconv.operators import *  # noqa: F403 (its __all__ names the operators, 
 from triconv.operators.backend_switch import Bound, backends, use
 from triconv.operators.derivatives import jvp, vjp
 from triconv.operators.explanation import explain
+
+if TYPE_CHECKING:
+    from triconv.tables.incidence_tables import show
 
 __version__ = "0.1.0"
 
@@ -86,7 +89,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in LAZY:
         return importlib.import_module(f"triconv.{name}")
-    if name == "show":
+    if name == "show":  # its room is loaded when it is used
         return importlib.import_module("triconv.tables.incidence_tables").show
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -447,7 +447,11 @@ def _show(arguments: argparse.Namespace) -> int:
     tables = triconv.show(op, *shapes, element=tuple(arguments.element or ()), **params)
     print(tables)
     if arguments.html is not None:
-        tables.to_html(arguments.html)
+        try:
+            tables.to_html(arguments.html)
+        except OSError as problem:
+            msg = f"`--html` could not be written: {problem}"
+            raise ValueError(msg) from None
         print(f"\nwritten: {arguments.html}")
     return RIGHT
 

@@ -3,7 +3,7 @@
 `registry.OPERATORS` is the one table of the operators. Read in this order: `layout` (letters of axes), `operation` (a resolved
 call), `symbolic` (a call with symbolic sizes), `validation` (from arguments to a call), `torch_calls` and `registry` (what
 makes a function an operator), then the operators: `general`, `torch_signatures`, `notebook`. On top of them stand `derivatives`
-(`vjp`, `jvp`), `backend_switch` (`use`) and `explanation` (`explain`).
+(`vjp`, `jvp`), `backend_switch` (`use`), `shapes` (a call that is looked at and not run) and `explanation` (`explain`).
 
 What works where
 ----------------

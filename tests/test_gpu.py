@@ -36,12 +36,12 @@ LAYERS = {
         {"padding": 2, "input_dilation": 2},
         "x w y",
     ),
-    "dilated": (triconv.conv2d, (32, 64, 33, 33), (64, 64, 3, 3), {"padding": 12, "dilation": 12}, "x y"),
-    "grouped": (triconv.conv2d, (32, 128, 56, 56), (128, 4, 3, 3), {"padding": 1, "groups": 32}, ""),
+    "dilated": (triconv.conv2d, (32, 64, 33, 33), (64, 64, 3, 3), {"padding": 12, "dilation": 12}, "w x y"),
+    "grouped": (triconv.conv2d, (32, 128, 56, 56), (128, 4, 3, 3), {"padding": 1, "groups": 32}, "w"),
     "depthwise": (triconv.conv2d, (32, 128, 56, 56), (128, 1, 3, 3), {"padding": 1, "groups": 128}, ""),
     "depthwise, 1-D": (triconv.conv1d, (32, 512, 1024), (512, 1, 5), {"padding": 2, "groups": 512}, ""),
     "long": (triconv.conv, (2, 64, 65536), (64, 1, 65536), {"padding": "causal", "groups": 64}, ""),
-    "patches": (triconv.conv2d, (64, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, ""),
+    "patches": (triconv.conv2d, (64, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, "y"),
 }
 
 
@@ -96,7 +96,8 @@ def test_programs_hand_to_cudnn_what_it_takes(jax, layer):
             else:
                 assert name == "w"
                 assert {*conv["stride"], *conv["lhs_dilate"]} == {1}
-            assert conv["feature_group_count"] == conv["batch_group_count"] == 1
+            groups = LAYERS[layer][3].get("groups", 1)
+            assert (conv["feature_group_count"], conv["batch_group_count"]) == (1, groups if name == "w" else 1)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

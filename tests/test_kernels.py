@@ -257,7 +257,7 @@ def test_which_axes_are_unfolded(c, k, kernel, params, expected):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
 def test_the_bound_of_transforms(lib, dtype):
-    """Norm by norm: log2(N) roundings of float64 of the product of the norms, and one rounding to the dtype."""
+    """Norm by norm: log2(N) roundings of the transforms of the product of the norms, and one rounding to the dtype."""
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape) for shape in ((2, 3, 900), (4, 3, 300)))
     if dtype == "complex64":
@@ -266,8 +266,33 @@ def test_the_bound_of_transforms(lib, dtype):
     truth = triconv.conv(x.astype(np.complex128), w.astype(np.complex128), algorithm="gemm")
     y = lib.numpy(triconv.conv(lib.array(x), lib.array(w), algorithm="fft"))
     assert y.dtype == dtype
-    bound = 20 * np.finfo(np.float64).eps * np.linalg.norm(x) * np.linalg.norm(w)
+    width = dtype if lib.backend.device_kind(lib.array(x)) == "gpu" else np.float64
+    bound = 20 * np.finfo(width).eps * np.linalg.norm(x) * np.linalg.norm(w)
     assert np.max(np.abs(y - truth) - np.finfo(dtype).eps * np.abs(truth)) <= bound
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.parametrize(
+    ("x", "w"), [((2, 3, 900), (4, 3, 300)), ((1, 1, 5000), (1, 1, 4097)), ((1, 2, 70, 50), (2, 2, 31, 31))]
+)
+def test_the_bound_of_transforms_in_the_width_of_the_operands(dtype, x, w):
+    """As on a GPU: 4 log2(N) times the unit roundoff, on numbers that a sum of them would not cancel."""
+    rng, target = np.random.default_rng(0), dataclasses.replace(target_of(BACKENDS["numpy"].load()), kind="gpu")
+    lib = BACKENDS["numpy"].load()
+    asked = problem("conv", x, w)
+    (schedule,) = fft.schedules(asked, target)
+    assert {how.own_width for how in schedule.phases} == {True}
+    assert not any(how.rows for how in schedule.phases)
+    x, w = (rng.uniform(0, 1, (1, *shape)) for shape in (x, w))
+    if dtype == "complex64":
+        x, w = x + 1j * rng.uniform(0, 1, x.shape), w + 1j * rng.uniform(0, 1, w.shape)
+    x, w = x.astype(dtype), w.astype(dtype)
+    truth = fft.conv(x.astype(np.complex128), w.astype(np.complex128), schedule, lib)
+    y = fft.conv(x, w, schedule, lib)
+    assert y.dtype == dtype
+    points = math.prod(fft.sizes(asked.geometry))
+    bound = 4 * math.log2(points) * np.finfo(dtype).eps / 2 * np.linalg.norm(x) * np.linalg.norm(w)
+    assert 0 < np.max(np.abs(y - truth)) <= bound
 
 
 def test_lengths_of_transforms_are_the_next_fast_ones():

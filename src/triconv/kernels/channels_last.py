@@ -160,7 +160,8 @@ def in_blocks(schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int
     """The schedule in blocks of samples, or else of rows of all samples: their windows and products stay in cache."""
     row_axes = [_row_axes(view, geometry) for geometry, _ in parts]
     sizes = [_written(view, geometry, lead) for (geometry, _), lead in zip(parts, row_axes, strict=True)]
-    size, most = sum(sizes), target.unfold_bytes / view.itemsize
+    size = sum(sizes)
+    most = target.elements(target.unfold_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)
     samples, taken = 0, [0] * len(parts)
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
@@ -220,5 +221,6 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
         operations += count * (target.last_operations if written else 1)
-    launches = view.phases * (1 if not moved else 4)
+    least = 3 if view.contraction == "conv_weight_vjp" else 1  # a long sum is split
+    launches = view.phases * (least if not moved else least + 3)
     return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations, launches)

@@ -95,6 +95,13 @@ def _shifted(
 # ---- schedules
 
 
+def caution(problem: Problem, target: Target) -> str | None:
+    """Return why it is not chosen unless it is asked for, if so."""
+    view = problem.by_windows()
+    is_much = target.compiled and target.kind == "gpu" and view.c > target.vector_channels
+    return f"a loop over {view.c} channels, which a GPU has matrix units for" if is_much else None
+
+
 def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     """Blocks whose operands stay in cache, where a compiler does not fuse everything; or products of rows."""
     schedule, view = by_phases("depthwise", "shifted multiply-adds", problem, target)
@@ -126,7 +133,7 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
         step = tap_loops.step_of(geometry, target.taps_per_step)
     taps = step or taps
     reads = view.c if is_conv else view.c * view.k
-    pads_in_place = target.compiled and target.kind == "gpu" and reads == 1 and taps <= target.fused_padding_taps
+    pads_in_place = target.compiled and target.kind == "gpu" and reads * taps <= target.fused_padding_taps
     return PhaseSchedule(
         step=step,
         pads_in_place=pads_in_place,
@@ -159,5 +166,17 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         temporary, written = temporary + products, written + products
     if target.compiled and view.orders[0] == "last":
         amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
-    launches = (1 if kind == "vector" and view.phases == 1 else 3) * schedule.steps(view.taps)
-    return Cost(kind, amount, 2.0 * written, temporary, operations, launches)
+    moved = 2.0 * written
+    if target.kind == "gpu" and not all(how.pads_in_place for how in schedule.phases):
+        moved += 2.0 * view.bytes_of["x"]  # the padded copy
+    return Cost(kind, amount, moved, temporary, operations, _launches(schedule, view))
+
+
+def _launches(schedule: Schedule, view: Problem) -> int:
+    """One loop for all phases; of sums, two for each pair of channels; a step of a loop over taps copies what it reads."""
+    steps, is_padded = schedule.steps(view.taps), not all(how.pads_in_place for how in schedule.phases)
+    if schedule.contraction == "conv":
+        if view.phases > 1 and view.orders[0] == "last" and view.c > 1:
+            return 2 + 2 * view.phases  # XLA does not fuse what is interleaved there
+        return is_padded + (1 if steps == 1 else 4 * steps)
+    return is_padded + view.phases * steps * (2 * view.c * view.k + (view.c * view.k > 1) + 2 * (steps > 1))

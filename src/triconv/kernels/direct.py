@@ -74,4 +74,7 @@ def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
     kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
     passes = 4 if target.compiled or problem.taps > 1 else 2
     moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
-    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, launches=2 * problem.taps)
+    # a product, and what brings its operands in order; per-sample products of a weight VJP are summed
+    has_steps = any(max(axis.stride, axis.input_dilation) > 1 for axis in problem.geometry.axes)
+    launches = (5 if problem.contraction == "conv_weight_vjp" else 2 + has_steps) * problem.taps
+    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, launches)

@@ -9,10 +9,12 @@ where ``fft(a*) = conj(fft(conj(a)))`` conjugates a complex factor twice, so tha
 kernel goes in overlapping segments (overlap-save [1]_). About ``E * log2(E)`` operations per sample and channel instead of
 ``kernel * output``.
 
-The error is bounded norm by norm, not element by element: about ``log2(N) * u`` times the product of the 2-norms of the
-operands [2]_, so a zero may come out as a number near zero, and a NaN or an infinity spreads over all its sample. Float32 is
-transformed in float64 where the library can, which puts this bound below the rounding of a float32 result of that size; what
-is wider than float64 is transformed as it is.
+The error is bounded norm by norm, not element by element: at most ``4 * log2(N) * u`` times the product of the 2-norms of the
+operands, with the unit roundoff ``u`` of the transforms [2]_. So a zero may come out as a number near zero, and a NaN or an
+infinity spreads over all its sample. On a CPU float32 is transformed in float64, which puts this bound below the rounding of a
+float32 result of that size. On a GPU, where float64 takes 2 to 64 times as long, float32 is transformed as it is, and so is
+half width after it was widened: there ``u`` is 2**-24, and small integers come out near integers, not exact. What is as wide as
+float64 or wider is transformed as it is.
 
 References
 ----------
@@ -22,6 +24,7 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,7 +90,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Stand
 
     def correlated(x: Array, part: Geometry) -> Array:
         keep = [slice(0, axis.stride * (axis.output_size - 1) + 1, axis.stride) for axis in part.axes]
-        return _correlated(x, w, part, [axis.dilation for axis in part.axes], keep, lib)
+        return _correlated(x, w, part, [axis.dilation for axis in part.axes], keep, how, lib)
 
     return blocks.map_rows(correlated, x, geometry, how.rows, lib)
 
@@ -98,19 +101,21 @@ def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib:
     def correlated(g: Array, x: Array, part: Geometry) -> Array:
         keep = [slice(0, axis.dilation * (axis.kernel_size - 1) + 1, axis.dilation) for axis in part.axes]
         x, g = samples_last(x, lib), samples_last(g, lib)
-        return samples_last(_correlated(x, g, part, [axis.stride for axis in part.axes], keep, lib), lib)
+        return samples_last(_correlated(x, g, part, [axis.stride for axis in part.axes], keep, how, lib), lib)
 
     return blocks.sum_rows(correlated, g, x, geometry, how.rows, lib)
 
 
-def _correlated(x: Array, a: Array, geometry: Geometry, steps: list[int], keep: list[slice], lib: Standard) -> Array:
+def _correlated(
+    x: Array, a: Array, geometry: Geometry, steps: list[int], keep: list[slice], how: PhaseSchedule, lib: Standard
+) -> Array:
     """``sum over c of x[n, c] * a[k, c]``, with the elements of `a` `steps` apart, at the places to keep."""
     shape = sizes(geometry)
-    with lib.wide():
-        wide = _wide(x, lib)
+    with contextlib.nullcontext() if how.own_width else lib.wide():
+        wide = x.dtype if how.own_width else _wide(x, lib)
         fx = _transformed(lib.xp.astype(x, wide), geometry, shape, lib)
         fa = _conjugate(lib.xp.astype(a, wide), steps, shape, lib)
-        y = _inverse(_products(fa, fx, lib), x, shape, lib)
+        y = _inverse(_products(fa, fx, lib, is_fused=how.fused_products), x, shape, lib)
         return lib.xp.astype(y[(..., *keep)], x.dtype)
 
 
@@ -144,10 +149,15 @@ def _conjugate(a: Array, steps: list[int], shape: tuple[int, ...], lib: Standard
     return lib.xp.conj(lib.xp.fft.rfftn(a, axes=axes))
 
 
-def _products(a: Array, b: Array, lib: Standard) -> Array:
-    """``sum over c of a[k, c] b[n, c]`` at every frequency, shape (groups, n, k, *frequencies)."""
+def _products(a: Array, b: Array, lib: Standard, *, is_fused: bool) -> Array:
+    """``sum over c of a[k, c] b[n, c]`` at every frequency, shape (groups, n, k, *frequencies).
+
+    Where it `is_fused`, element by element: matrix products would have to be brought in order.
+    """
     if a.shape[2] == 1:
         return a[:, None, :, 0, ...] * b[:, :, 0, None, ...]
+    if is_fused:
+        return lib.xp.sum(a[:, None, ...] * b[:, :, None, ...], axis=3)
     a, b = (permute_dims(o, (0, *range(3, o.ndim), 1, 2), lib.xp) for o in (a, b))
     product = lib.matmul_transposed(b, a)  # (groups, *frequencies, n, k)
     last = product.ndim - 1
@@ -178,14 +188,35 @@ def caution(problem: Problem, target: Target) -> str | None:
 
 
 def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
-    """One: in segments where the signal is far longer than the kernel."""
+    """One: in segments where the signal is far longer than the kernel; all at once on a GPU, where a loop launches more."""
     schedule, view = by_phases("fft", "spectra", problem, target)
     parts = [geometry for geometry, _ in counted(view.geometry, target)]
+    if target.kind == "gpu":
+        how = PhaseSchedule(own_width=True, fused_products=view.c * view.k <= target.vector_channels)
+        temporary = _on_a_gpu(schedule, view, target)
+        samples, groups = blocks.block_of(
+            view, temporary / (view.n * view.groups), _most_on_a_gpu(problem, target), target
+        )
+        yield replace(schedule, phases=(how,) * len(parts), samples=samples, groups=groups)
+        return
     phases = tuple(PhaseSchedule(rows=segment(geometry, target.fft_span)) for geometry in parts)
     size = 8 * max(math.prod(sizes(geometry)) for geometry in parts) * (view.c + view.k) / view.itemsize
     most = target.elements(target.spectrum_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)
     samples, groups = blocks.block_of(view, size, most, target)
     yield replace(schedule, phases=phases, samples=samples, groups=groups)
+
+
+def _most_on_a_gpu(problem: Problem, target: Target) -> float:
+    """Bytes up to which they stand there all at once, and the planner does not object."""
+    return 2.0 * problem.bytes + target.memory
+
+
+def _on_a_gpu(schedule: Schedule, view: Problem, target: Target) -> float:
+    """Bytes of the signals and spectra of a phase that stand in memory at once."""
+    width = max(4, view.itemsize)
+    points = max(math.prod(sizes(geometry)) for geometry, _ in counted(schedule.geometry, target))
+    signals = view.n * max(view.c, view.k) + view.c * view.k
+    return 2.0 * width * points * signals * view.groups
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
@@ -204,5 +235,12 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     # a compiler takes long over each transform: one loop of segments is worth it, one per phase is not
     alone, per_phase = target.fft_operations
     operations = alone if view.phases == 1 else per_phase * view.phases
-    moved = 16.0 * points * pairs
-    return Cost("transform", amount + products, moved, 8 * target.spectrum_bytes, operations, launches=8 * view.phases)
+    if target.kind != "gpu":
+        moved = 16.0 * points * pairs
+        return Cost("transform", amount + products, moved, 8 * target.spectrum_bytes, operations)
+    # each is padded, transformed in two passes, multiplied, and transformed again in two
+    moved = 4.0 * max(4, view.itemsize) * points * pairs
+    whole = _on_a_gpu(schedule, view, target)
+    temporary = min(whole, _most_on_a_gpu(problem, target))
+    blocks_ = -(-view.n * view.groups // ((schedule.samples or view.n) * (schedule.groups or view.groups)))
+    return Cost("transform", amount + products, moved, temporary, operations, launches=8 * view.phases * blocks_)

@@ -305,6 +305,11 @@ def _split_k(view: Problem, geometry: Geometry, samples: float, target: Target) 
     return target.split_k if is_split and target.kind == "cpu" else 1
 
 
+def _ordered(problem: Problem) -> float:
+    """Bytes written and read again where samples and channels of x and g are exchanged, on a GPU."""
+    return 2.0 * (problem.bytes_of["x"] + problem.bytes_of["g"]) if problem.n > 1 else 0.0
+
+
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Matrix products with the unfolded input; few rows or columns make them slower."""
     if schedule.form in (col2im.BY_PASSES, col2im.BY_TAPS):
@@ -318,6 +323,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         temporary = min(2 * problem.bytes_of["x"], 4 * target.row_bytes) + 2 * problem.bytes_of["w"]
         # samples and positions are one axis of the product: called one by one, both arrays are copied for that
         copied = ("x", "g") if problem.n > 1 and not target.compiled else ("x",)
+        if target.kind == "gpu":
+            return Cost("matrix", amount, _ordered(problem), temporary, 16, launches=4)
         return Cost("matrix", amount, sum(problem.bytes_of[role] for role in copied), temporary, 16)
     amount, moved, most = 0.0, 0.0, 0.0
     passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
@@ -338,6 +345,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         most = max(most, min(copies * unfolded, target.sample_bytes) + 2 * item * products)
     if view.phases > 1:
         moved += 2 * view.bytes_of["w" if is_weight_vjp else "g"]
+    moved += _ordered(problem) if target.kind == "gpu" else 0
     most += 2 * problem.bytes_of["w"]
     operations = 16 + view.phases * min(view.taps, target.unrolled_taps)
     return Cost("matrix", amount, moved, most, operations, launches=5 * view.phases * schedule.steps(view.taps))

@@ -38,6 +38,8 @@ class PhaseSchedule:
     )
     channels_last: bool = False  # whether that padded copy has channels last in memory
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves
+    own_width: bool = False  # whether Fourier transforms have the width of the operands, and not that of float64
+    fused_products: bool = False  # whether spectra are multiplied element by element, for a compiler to fuse
 
     def __str__(self) -> str:
         changed = [(f.name, value) for f in fields(self) if (value := getattr(self, f.name)) != f.default]

@@ -143,7 +143,7 @@ class Target:
     largest_layers: int = 16  # passes over non-overlapping windows that stand for a loop over taps
     largest_scatter_layers: int = 64  # passes of scatter-adds over non-overlapping windows that stand for phases
     largest_phases: int = 16  # phases of a compiled program; where there are more, zeros are written
-    # taps of one channel up to which a GPU's compiler makes one loop that pads as it reads, and writes no padded copy
+    # taps times channels up to which a GPU's compiler makes one loop that pads as it reads, and writes no padded copy
     fused_padding_taps: int = 12
     chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
     largest_operations: int = 1024  # operations of a program
@@ -215,8 +215,12 @@ ONEDNN = VendorModel(
     depthwise_weight_vjp=35.0, last_depthwise_weight_vjp=10.0, narrow_weight_vjp=6.0, double=2.5, operations=2,
 )  # fmt: skip
 CUDNN = VendorModel(channels=3.0, groups=2.0, image_kernel=64.0)
+# XLA calls cuDNN with channels last, whatever the order is that it is given; what few channels cost is not measured
+XLA_GPU = CUDNN._replace(copies=2.0, channels=0.0)
 
 FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_whole_bytes": 32 * MIB, "split_k": 24}
+# each element has a thread, and threads side by side read channels side by side; a transposed array is written and read again
+FUSED_GPU: Any = {"last_sums": 1.0, "last_products": 1.0, "transpose_passes": 2.0, "fused_padding_taps": 27}
 UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}
 
 TARGETS = {
@@ -231,7 +235,10 @@ TARGETS = {
     # cores, 3.35 TB/s. A multiply-add of a fused loop reads a number from the L1 cache, 132 * 32 a clock of 1.75 GHz; a point
     # of a transform takes 5 operations; a launch takes some microseconds
     ("jax", "gpu"): Target(
-        Rates(33.5e12, 7.4e12, 7.4e12, 13e12, 33.5e12, 1e12, 3.35e12, 4e-6, half=989 / 67), CUDNN, **UNCACHED
+        Rates(33.5e12, 7.4e12, 7.4e12, 13e12, 33.5e12, 1e12, 3.35e12, 4e-6, half=989 / 67),
+        XLA_GPU,
+        **UNCACHED,
+        **FUSED_GPU,
     ),
     ("torch", "gpu"): Target(Rates(15e12, 0.5e12, 0.3e12, 0.5e12, 20e12, 1e12, 2e12, 10e-6), CUDNN, **UNCACHED),
 }

@@ -3,8 +3,10 @@
 What is asked for is brought to a plain strided convolution, one per phase (an input VJP by the transposed geometry). Where
 there would be too many phases, the framework inserts the zeros of the input's dilation itself. Where it has a transposed
 convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for an input VJP, and for a
-convolution whose input is dilated and whose transposed geometry is therefore a plain one. The rounding is the framework's; the
-multiply-adds are those of `direct` and those with the padding.
+convolution whose input is dilated and whose transposed geometry is therefore a plain one. On a GPU XLA has no such convolution
+with groups or dilation, and takes a kernel as large as the image for a weight VJP with dilated taps: there steps are taken out
+by another order of the arrays (`regrouped`). The rounding is the framework's; the multiply-adds are those of `direct` and those
+with the padding.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry, Pads
-from triconv.kernels import patches, polyphase
+from triconv.kernels import patches, polyphase, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, few_phases
 from triconv.kernels.target import Target, VendorModel
@@ -25,6 +27,8 @@ Array = Any
 
 RATIONALE = "the library's own"
 BY_PHASES, TRANSPOSED, DILATED = "one call per phase", "its transposed convolution", "one call, which dilates the input"
+WHOLE, PADDED = "one call", "one call, of the padded input"
+MERGED, SPLIT = "one call for all phases, as output channels", "one call for all residue classes, as samples"
 
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -47,10 +51,16 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
         return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g, schedule.orders)
 
-    if schedule.form != DILATED:
+    if schedule.form not in (DILATED, SPLIT):
         return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
     g, x = (x, g) if schedule.swapped else (g, x)
-    gw = lib.vendor_weight_vjp(schedule.geometry, x, g, schedule.orders)
+    if schedule.form == SPLIT:
+        axes = regrouped.split(schedule.geometry)
+        x = regrouped.samples_of_inputs(x, schedule.geometry, axes, lib)
+        g, left = regrouped.samples_of_outputs(g, axes, lib), regrouped.left_of(schedule.geometry, axes)
+        gw = one_phase(g, x, left, PhaseSchedule(), lib)
+    else:
+        gw = lib.vendor_weight_vjp(schedule.geometry, x, g, schedule.orders)
     return polyphase.transposed(gw, lib) if schedule.swapped else gw
 
 
@@ -63,8 +73,22 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
         return lib.vendor_conv(*_cropped(x, geometry, lib), w, schedule.orders)
 
+    if schedule.form == WHOLE:
+        geometry, skipped = _evened(schedule.geometry)
+        y = lib.vendor_conv(geometry, x, w, schedule.orders)
+        sizes = zip(skipped, schedule.geometry.output_size, strict=True)
+        return y[(..., *(slice(first, first + size) for first, size in sizes))]
+    if schedule.form == PADDED:
+        x = lib.pad(x, [(axis.pad_lo, axis.pad_hi) for axis in schedule.geometry.axes])
+        padded = (replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) for axis in schedule.geometry.axes)
+        return lib.vendor_conv(Geometry(tuple(padded), schedule.geometry.groups), x, w, schedule.orders)
     if schedule.form == DILATED:
         return lib.vendor_conv(schedule.geometry, x, w, schedule.orders)
+    if schedule.form == MERGED:
+        axes = regrouped.merged(schedule.geometry)
+        left = regrouped.left_of(schedule.geometry, axes)
+        y = one_phase(x, regrouped.kernel_of_phases(w, left, axes, lib), left, PhaseSchedule(), lib)
+        return regrouped.interleaved(y, axes, schedule.geometry.output_size, lib)
     return polyphase.conv(one_phase, x, w, schedule, lib)
 
 
@@ -97,6 +121,16 @@ def _uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
         for axis, pad in zip(geometry.axes, pads, strict=True)
     )
     return Geometry(tuple(axes), geometry.groups), pads
+
+
+def _evened(geometry: Geometry) -> tuple[Geometry, list[int]]:
+    """The convolution with padding that is the same on both sides where taps are dilated, and how many outputs to skip."""
+    if all(axis.dilation == 1 for axis in geometry.axes):
+        return geometry, [0] * len(geometry.axes)
+    widths = [max(axis.pad_lo, axis.pad_hi) for axis in geometry.axes]
+    axes = [replace(axis, pad_lo=width, pad_hi=width) for axis, width in zip(geometry.axes, widths, strict=True)]
+    skipped = [(even.pad_lo - axis.pad_lo) // axis.stride for axis, even in zip(geometry.axes, axes, strict=True)]
+    return Geometry(tuple(axes), geometry.groups), skipped
 
 
 def _cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
@@ -146,6 +180,12 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
             "vendor", DILATED, view.contraction, view.geometry, swapped=problem.is_swapped, orders=view.orders
         )
         return
+    if target.compiled and target.kind == "gpu" and not target.partitioned:
+        yield from _regrouped(view, problem)
+        if (whole := _whole(view)) and (not transposed or any(axis.dilation > 1 for axis in view.geometry.axes)):
+            form = PADDED if _is_padded_before(view, whole) else WHOLE
+            yield Schedule("vendor", form, view.contraction, whole, orders=view.orders)
+            return
     schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
     windows = replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
     if not transposed:
@@ -154,9 +194,64 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield from (windows, transposed) if problem.contraction == "conv" else (transposed, windows)
 
 
+def _whole(view: Problem) -> Geometry | None:
+    """The geometry of a "conv" without phases and crops, with padding that is the same on both sides where it can be.
+
+    What stands behind the last window need not be cropped: XLA would copy the input for that.
+    """
+    if view.contraction != "conv" or any(axis.input_dilation > 1 for axis in view.geometry.axes):
+        return None
+    axes = []
+    for axis in view.geometry.axes:
+        least = axis.stride * (axis.output_size - 1) + axis.dilated_kernel - axis.input_size - axis.pad_lo
+        pad_hi = min(max(axis.pad_lo, least), least + axis.stride - 1)
+        if min(axis.pad_lo, pad_hi) < 0:
+            return None
+        axes.append(replace(axis, pad_hi=pad_hi))
+    return Geometry(tuple(axes), view.geometry.groups)
+
+
+def _is_padded_before(view: Problem, geometry: Geometry) -> bool:
+    """Whether to pad the input, where taps are dilated and padding is uneven, instead of computing some outputs more.
+
+    XLA pads such an input itself, but then writes zeros between the taps too.
+    """
+    uneven = [(axis, axis.pad_hi - axis.pad_lo) for axis in geometry.axes]
+    if all(axis.dilation == 1 for axis in geometry.axes) or not any(more for _, more in uneven):
+        return False
+    are_many = any(8 * abs(more) > axis.stride * axis.output_size for axis, more in uneven)
+    are_between = any(more > 0 and more % axis.stride for axis, more in uneven)
+    is_smaller = view.orders[2] == "last" and view.bytes_of["x"] < view.bytes_of["g"]  # else they are copied anyway
+    return are_many or are_between or is_smaller
+
+
+def _regrouped(view: Problem, problem: Problem) -> Iterator[Schedule]:
+    """Phases as channels, or residue classes as samples, where there are any; the arrays are copied, so with channels last."""
+    form = MERGED if view.contraction == "conv" else SPLIT
+    steps = [axis.input_dilation if form == MERGED else axis.dilation for axis in view.geometry.axes]
+    can_be = regrouped.merged if form == MERGED else regrouped.split
+    if max(steps, default=1) > 1 and problem.multiply_adds and can_be(view.geometry):
+        orders = (view.orders[0], view.orders[1], "last") if form == MERGED else ("last", view.orders[1], "last")
+        yield Schedule("vendor", form, view.contraction, view.geometry, swapped=problem.is_swapped, orders=orders)
+
+
+def _regrouped_view(schedule: Schedule, view: Problem) -> Problem:
+    """The problem that is left to the library."""
+    if schedule.form == MERGED:
+        phases = regrouped.merged(view.geometry)
+        channels = view.k * math.prod(len(axis.taps) for axis in phases)
+        return replace(view, geometry=regrouped.left_of(view.geometry, phases), k=channels)
+    if schedule.form == SPLIT:
+        classes = regrouped.split(view.geometry)
+        samples = view.n * math.prod(len(axis.classes) for axis in classes)
+        return replace(view, geometry=regrouped.left_of(view.geometry, classes), n=samples)
+    return view
+
+
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """As fast as the library's own is at its best, or slower by the factors of `VendorModel`."""
     model, view = target.vendor, problem.by_windows()
+    view = _regrouped_view(schedule, view)
     view = replace(view, geometry=few_phases(view.geometry, target))
     is_weight_vjp, ndim = problem.contraction == "conv_weight_vjp", len(view.geometry.axes)
     computed = view if target.compiled and schedule.form != TRANSPOSED else problem
@@ -195,15 +290,33 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line_groups if ndim == 1 else 1
         is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
-    is_patchified = problem.contraction != "conv" and is_apart and view.taps > 1
-    if is_patchified or (is_weight_vjp and any(axis.dilation > 1 for axis in view.geometry.axes)):
+    if _has_image_kernel(schedule, view):
         amount *= model.image_kernel
     x_order, _, g_order = view.orders
-    first = [role for role, order in (("x", x_order), ("g", g_order)) if order == "first"]
-    moved = model.copies * sum(view.bytes_of[role] for role in first)
+    copied = [role for role, order in (("x", x_order), ("g", g_order)) if order == "first"]
+    if schedule.form in (MERGED, SPLIT):
+        copied = ["x", "g"] if schedule.form == SPLIT else [*copied[: x_order == "first"], "g"]
+    moved = model.copies * sum(view.bytes_of[role] for role in copied)
     calls = 1 if schedule.form != BY_PHASES else view.phases
-    launches = calls + len(first) + (calls > 1)
+    launches = 2 * calls + len(copied) + (calls > 1)  # the kernel of each is brought in order, too
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls, launches)
+
+
+def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:
+    """Whether XLA for a GPU takes a kernel as large as the image.
+
+    A weight VJP goes to cuDNN as one only if its taps are not dilated; with a stride, only if they are not more than the
+    outputs. An input VJP with a stride goes there only if its kernel is not larger than its cotangent: XLA exchanges the two.
+    """
+    axes = schedule.geometry.axes
+    if schedule.form == TRANSPOSED:
+        outputs = math.prod(schedule.geometry.output_size)
+        return view.groups == 1 and any(axis.stride > 1 for axis in axes) and view.taps > outputs
+    if view.contraction != "conv_weight_vjp":
+        return False
+    return any(
+        axis.dilation > 1 or (axis.stride > 1 and axis.kernel_size > axis.output_size) for axis in view.geometry.axes
+    )
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:

@@ -59,8 +59,8 @@ Algorithms
   channels per group, "fft" for long kernels. "vendor" is the framework's own convolution, called with plain convolutions only.
 - ``algorithm="auto"`` picks one per contraction by a cost model from the shapes alone; `triconv.explain` shows why.
 - The errors of "direct", "gemm" and "depthwise" are bounded element by element, and small integers are exact. "fft" computes in
-  float64 and has an error bound by norms, and a NaN spreads over its whole sample; "auto" takes it only for floats and kernels
-  of hundreds of taps.
+  float64, on a GPU in float32 unless the sums are wider, and has an error bound by norms, and a NaN spreads over its whole
+  sample; "auto" takes it only for floats and kernels of hundreds of taps.
 - If XLA shards the arrays of a program over several devices, the kernel is a contraction that merges no axes.
 """
 

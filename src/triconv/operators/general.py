@@ -53,8 +53,9 @@ def conv(
         shell.
     algorithm : {"auto", "direct", "gemm", "depthwise", "fft", "vendor"}
         The algorithm: "auto" picks one by a cost model, see `triconv.explain` and `triconv.kernels`. "vendor" is the library's
-        own convolution. "fft" has an error bound by norms, not by elements; "auto" takes it only for kernels of hundreds of
-        taps, and never for integers.
+        own convolution. "fft" has an error bound by norms, not by elements: ``4 * log2(N) * u`` times the product of the norms,
+        ``N`` the padded length and ``u`` the unit roundoff of float64, on a GPU that of the sums. "auto" takes it only for
+        kernels of hundreds of taps, and never for integers.
     precision : {"highest", "default"}
         Whether products have the full width of the dtype, or the one that the library is configured for.
 

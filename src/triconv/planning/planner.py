@@ -4,8 +4,9 @@ Kernels propose schedules; the cost of each (`Cost`) over how fast the target do
 
     seconds = amount / rate[kind] + bytes moved / bandwidth + operations * overhead
 
-On a GPU the operations of a compiled program are the kernels that it launches. Only ratios matter, and only where two schedules
-differ by much. ``explain(..., measure=True)`` times them instead.
+The operations of a program for a GPU are the kernels that it launches. One computes while it reads operands and writes the
+result, so the longer of the two counts; what is written and read again takes launches of its own. Only ratios matter, and only
+where two schedules differ by much. ``explain(..., measure=True)`` times them instead.
 """
 
 from __future__ import annotations
@@ -208,8 +209,11 @@ def _candidate(name: str, problem: Problem, target: Target) -> Candidate:
             rate *= rates.half
         transposed = target.transpose_passes * problem.bytes_last if schedule.orders == FIRST else 0
         moved = problem.bytes + cost.moved + transposed
-        calls = cost.launches if target.compiled and target.kind == "gpu" else cost.operations
-        seconds = cost.amount / rate + moved / rates.bandwidth + calls * rates.overhead
+        if target.compiled and target.kind == "gpu":
+            seconds = max(cost.amount / rate, problem.bytes / rates.bandwidth) + cost.launches * rates.overhead
+            seconds += (moved - problem.bytes) / rates.bandwidth
+        else:
+            seconds = cost.amount / rate + moved / rates.bandwidth + cost.operations * rates.overhead
         obstacle = caution(problem, target) if caution else None
         if cost.operations > target.largest_operations:
             obstacle = f"a program of {cost.operations:,} operations"

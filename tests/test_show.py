@@ -211,6 +211,25 @@ def test_a_transposed_convolution_is_read_by_columns():
     ]
 
 
+def test_what_meets_nothing_is_said():
+    lines = triconv.show(triconv.conv, (1, 1, 2), (1, 1, 2), (1,), padding=2, stride=2).text(80).splitlines()
+    assert "y0, y2 meet no x: y is the bias there." in lines
+    lines = triconv.show(triconv.conv, (1, 1, 3), (1, 1, 2), padding=[(-1, 4)], stride=4).text(80).splitlines()
+    assert [line for line in lines if " no " in line] == [
+        "x0 meets no y: gx is 0 there.",
+        "y1 meets no x: y is 0 there.",
+    ]
+    lines = triconv.show(triconv.conv, (1, 1, 2), (1, 1, 4), padding=[(0, 2)]).text(80).splitlines()
+    assert "w2, w3 meet no x: gw is 0 there." in lines
+
+
+def test_the_result_of_the_operator_is_written_first():
+    for op, name in ((triconv.conv_weight_vjp, "gw"), (triconv.conv_input_vjp, "gx")):
+        size = {"kernel_size": 2} if name == "gw" else {"input_size": 3}
+        shown = triconv.show(op, (1, 1, 2), (1, 1, 3 if name == "gw" else 2), **size)
+        assert shown.text(80).splitlines()[-3].split()[1].startswith(f"{name}[")
+
+
 def test_several_axes_have_a_table_each_and_equal_ones_are_one():
     lines = triconv.show(triconv.conv2d, (1, 1, 4, 4), (1, 1, 2, 2)).text(80).splitlines()
     assert [line for line in lines if "=" in line and " i" in line] == ["axes 0 (H), 1 (W):  1 i = 1 o + 1 t"]
@@ -488,7 +507,7 @@ def test_instead_of_what_is_wrong(array, change, cell):
     found = CONV.instead(**{array: lambda a, b: change(right(array)(a, b))})
     assert not found.ok
     assert cell in str(found)
-    assert "meetings are wrong" in repr(found)
+    assert re.search(rf"of {array}: \d+ of \d+ meetings (is|are) wrong", repr(found))
 
 
 def test_instead_with_padding_that_repeats():
@@ -498,6 +517,20 @@ def test_instead_with_padding_that_repeats():
         shown.instead(y=lambda x, w: triconv.conv1d(x, w, padding=1, padding_mode="replicate"))
     )
     assert not shown.instead(y=lambda x, w: triconv.conv1d(x, w, padding=1)).ok
+
+
+def test_instead_of_a_fourier_transform():
+    """What is right but for its rounding is right."""
+
+    def input_vjp(g, w):
+        spread = np.zeros(7, np.float32)
+        spread[1:6:2] = g[0, 0]
+        kernel = np.roll(np.pad(w[0, 0], (0, 4)), -1)
+        full = np.fft.ifft(np.fft.fft(spread.astype(np.complex64)) * np.fft.fft(kernel.astype(np.complex64))).real
+        return full[None, None, 1:7].astype(np.float32) * np.float32(1 + 1e-6)
+
+    assert CONV.instead(gx=input_vjp).ok
+    assert not CONV.instead(gx=lambda g, w: input_vjp(g, w) * 1.001).ok
 
 
 # errors

@@ -187,7 +187,7 @@ def show(
     5. Nothing keeps the index inside, and Python's -1 is the last element. What belongs to the padding lands on the far side:
 
     >>> print(tables.instead(gx=backward(lambda o, t: 2 * o + t - 1)))
-    gx: 1 of 9 meetings are wrong
+    gx: 1 of 9 meetings is wrong
           x0   x1   x2   x3   x4   x5
     y0    w1   w2    .    .    .  w0!
     y1     .   w0   w1   w2    .    .

@@ -50,9 +50,14 @@ def title(tables: ShownCall) -> str:
         f"{letter} {t.shape(role)}" + ("" if letter == name or role == "bias" else f" ({name})")
         for letter, role, name in zip(letters, t.call.roles, tables.arrays, strict=True)
     ]
-    result = next(name for name, role in t.results.items() if role == t.call.result)
+    result = result_name(t)
     params = "".join(f", {name}={value!r}" for name, value in tables.params.items())
     return f"{tables.operator}: {', '.join(arrays)} -> {result} {t.shape(t.call.result)}{params}"
+
+
+def result_name(tensors: Tensors) -> str:
+    """Return the name of what the operator computes."""
+    return next(name for name, role in tensors.results.items() if role == tensors.call.result)
 
 
 def role_of_operator(tensors: Tensors) -> str:
@@ -96,7 +101,7 @@ def readings(tables: ShownCall) -> list[tuple[str, str]]:
     if tables.sums:
         return [(read[s.name], s.text()) for s in tables.sums]
     found = []
-    for name in ("y", "gx", "gw"):
+    for name in dict.fromkeys((result_name(t), "y", "gx", "gw")):
         example = t.sum_at(name, [size // 2 for size in t.spatial_size(t.results[name])])
         if example is not None:
             found.append((read[name], example.text(*EXAMPLE)))
@@ -119,16 +124,19 @@ def notes(
         )
         found.append(f"{padding}: padding{words}.")
     inputs = [c.input for c in columns if c.input is not None and not c.is_padding and not len(table.of_input(c.input))]
-    found += _meet_nothing(parts.column, inputs, parts.row, parts.of_column)
-    found += _meet_nothing(parts.row, [o for o in rows if not len(table.of_output(o))], parts.column, parts.of_row)
-    if table.taps <= FEW_TAPS:
-        found += _meet_nothing("w", [t for t in range(table.taps) if not len(table.of_tap(t))], parts.column, "gw")
-    return found
+    outputs = [o for o in rows if not len(table.of_output(o))]
+    taps = [t for t in range(table.taps) if not len(table.of_tap(t))] if table.taps <= FEW_TAPS else []
+    y = "the bias" if "bias" in tensors.call.roles else "0"
+    found += _meet_nothing(parts.column, inputs, parts.row, parts.of_column, y)
+    found += _meet_nothing(parts.row, outputs, parts.column, parts.of_row, y)
+    return found + _meet_nothing("w", taps, parts.column, "gw", y)
 
 
-def _meet_nothing(name: str, positions: Sequence[int], other: str, array: str) -> list[str]:
+def _meet_nothing(name: str, positions: Sequence[int], other: str, array: str, y: str) -> list[str]:
+    """The sentence about positions that meet none of another array: what is summed over them is 0; `y` says what y is."""
     if not positions:
         return []
+    value = y if array == "y" else "0"
     shown = ", ".join(f"{name}{position}" for position in positions[:NAMES])
     more = f" and {len(positions) - NAMES} more" if len(positions) > NAMES else ""
-    return [f"{shown}{more} {'meets' if len(positions) == 1 else 'meet'} no {other}: {array} is 0 there."]
+    return [f"{shown}{more} {'meets' if len(positions) == 1 else 'meet'} no {other}: {array} is {value} there."]

@@ -152,7 +152,7 @@ def _compile(arguments: argparse.Namespace) -> int:
         f"{arguments.name or device}-programs.json", {"versions": versions, "about": compiled.ESTIMATE, "cells": cells}
     )
     print(f"{machine.line(versions)}\n\n{compiled.table(cells)}")
-    return 0
+    return 1 if any("failed" in cell for cell in cells) else 0
 
 
 def _save(name: str, run: dict[str, Any]) -> None:

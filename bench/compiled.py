@@ -8,12 +8,16 @@ The time is an estimate: every launch at the ceilings that the planner has for s
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import math
 import re
+import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from triconv.kernels.target import TARGETS, Rates
@@ -24,6 +28,8 @@ from .implementations import Variant, geometric_mean
 from .workloads import Workload
 
 PLUGIN = "jax_plugins.xla_cuda13"
+# without it, XLA ends the process; where it looks beside the path and the package
+ASSEMBLER, TOOLKIT = "ptxas", Path("/usr/local/cuda")
 VARIANTS = [("float32", "highest"), ("bfloat16", "default")]  # float32 at the default precision has the same programs
 # the properties of an H100 SXM, as XLA describes them (`GpuTargetConfigProto`), with the cuDNN that JAX 0.12 is built for
 DEVICES = {
@@ -60,10 +66,22 @@ class Facts(NamedTuple):
 def obstacle() -> str | None:
     """Why nothing can be compiled for a GPU here, if so."""
     try:
-        found = importlib.util.find_spec(PLUGIN)
+        has_plugin = importlib.util.find_spec(PLUGIN) is not None
     except ModuleNotFoundError:
-        found = None
-    return None if found else "JAX's CUDA plugin is not installed (jax-cuda13-plugin), see the environment gpu-programs"
+        has_plugin = False
+    if not has_plugin:
+        return "JAX's CUDA plugin is not installed (jax-cuda13-plugin), as it is by tox -e gpu-programs"
+    if not (shutil.which(ASSEMBLER) or (TOOLKIT / "bin" / ASSEMBLER).exists() or _has_package("nvidia-cuda-nvcc")):
+        return "NVIDIA's assembler is not installed (nvidia-cuda-nvcc), as it is by tox -e gpu-programs"
+    return None
+
+
+def _has_package(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @functools.cache
@@ -92,9 +110,7 @@ def facts(work: Workload, task: str, library: str, variant: Variant, device: str
 
 def versions(device: str) -> dict[str, str]:
     """The device that is compiled for, and the versions of the compiler."""
-    import importlib.metadata
-
-    packages = ("jax-cuda13-plugin", "nvidia-cuda-nvcc")
+    packages = filter(_has_package, ("jax-cuda13-plugin", "nvidia-cuda-nvcc"))
     name = re.search(r'device_description_str: "([^"]*)"', DEVICES[device])[1]
     return {"compiled for": name, **{package: importlib.metadata.version(package) for package in packages}}
 
@@ -182,10 +198,15 @@ def run(
                 cell = {"library": "jax", "variant": str(variant), "layout": variant.channels}
                 cell |= {"workload": work.name, "task": task, "multiply_adds": work.multiply_adds}
                 cell |= {"bytes": _bytes(work, variant)}
-                found = {name: facts(work, task, name, variant, device) for name in ("triconv", "lax")}
+                sys.stderr.write(f"{variant.dtype} {variant.channels:<5} {work.name:<28} {task}\n")
+                try:
+                    found = {name: facts(work, task, name, variant, device) for name in ("triconv", "lax")}
+                except Exception as error:  # noqa: BLE001 (one cell must not lose the others)
+                    sys.stderr.write(traceback.format_exc())
+                    yield cell | {"failed": f"{type(error).__name__}: {error}"}
+                    continue
                 cell["behind"] = behind(work, variant, found["triconv"], found["lax"])
                 cell["implementations"] = {name: _entry(work, one, rates_of(device)) for name, one in found.items()}
-                sys.stderr.write(f"{variant.dtype} {variant.channels:<5} {work.name:<28} {task}\n")
                 yield cell
 
 
@@ -207,11 +228,14 @@ def table(cells: list[dict[str, Any]]) -> str:
     lines = [ESTIMATE, "", "| " + " | ".join(head) + " |", "|---" * 3 + "|---:|---|---|---:|---|"]
     ratios: dict[str, list[float]] = {}
     for cell in cells:
+        row = [cell["workload"], cell["task"], cell["variant"], f"{cell['bytes'] / 2**20:.0f}"]
+        if "failed" in cell:
+            lines.append("| " + " | ".join([*row, "", "**failed**", "", ""]) + " |")
+            continue
         ours, theirs = (cell["implementations"][name] for name in ("triconv", "lax"))
         ratio = theirs["estimated_ms"] / ours["estimated_ms"]
         ratios.setdefault(cell["variant"], []).append(ratio)
         behind_in = "; ".join(f"{name}: {numbers}" for name, numbers in cell["behind"].items())
-        row = [cell["workload"], cell["task"], cell["variant"], f"{cell['bytes'] / 2**20:.0f}"]
         lines.append("| " + " | ".join([*row, _words(theirs), _words(ours), f"{ratio:.2f}", behind_in]) + " |")
     for variant, values in ratios.items():
         lines.append(f"| **geometric mean** | | {variant} | | | | {geometric_mean(values):.2f} | |")

@@ -351,17 +351,35 @@ def test_the_table_says_where_a_program_is_behind():
     }
     lax = "cuDNN convForward f32 3x3; **zeros**; **image-sized kernel** (2 launches, 1.0 MiB, 2.000 ms estimated)"
     ours = "cuDNN convForward f32 3x3 (2 launches, 1.0 MiB, 0.500 ms estimated)"
-    text = compiled.table([cell])
+    failed = {name: cell[name] for name in ("workload", "variant", "bytes")} | {"task": "weight_vjp", "failed": "E: no"}
+    text = compiled.table([cell, failed])
+    assert "| a | weight_vjp | float32 | 3 |  | **failed** |  |  |" in text
     assert f"| a | forward | float32 | 3 | {lax} | {ours} | 4.00 | launches: 2 against 1 |" in text
     assert "| **geometric mean** | | float32 | | | | 4.00 | |" in text
     assert "nothing is measured" in text
 
 
-def test_without_the_plugin_nothing_is_compiled_for_a_gpu(monkeypatch, capsys):
+def test_without_a_compiler_nothing_is_compiled_for_a_gpu(monkeypatch, capsys, tmp_path):
     from bench import __main__ as command
     from bench import compiled
 
-    monkeypatch.setattr(compiled, "PLUGIN", "jax_plugins.of_no_device")
-    with pytest.raises(SystemExit):
-        command.main(["--compile-for", "h100", "--default-malloc"])
-    assert "--compile-for: JAX's CUDA plugin is not installed" in capsys.readouterr().err
+    for plugin, missing in (("jax_plugins.of_no_device", "JAX's CUDA plugin"), ("numpy", "NVIDIA's assembler")):
+        monkeypatch.setattr(compiled, "PLUGIN", plugin)
+        monkeypatch.setattr(compiled, "ASSEMBLER", "no-assembler")
+        monkeypatch.setattr(compiled, "_has_package", lambda name: False)
+        with pytest.raises(SystemExit):
+            command.main(["--compile-for", "h100", "--default-malloc"])
+        assert f"--compile-for: {missing} is not installed" in capsys.readouterr().err
+
+
+def test_a_cell_that_cannot_be_compiled_does_not_lose_the_others(monkeypatch, capsys):
+    from bench import compiled
+    from bench.implementations import Variant
+
+    def facts(work, task, library, variant, device):
+        msg = f"no {task} for {device}"
+        raise TypeError(msg)
+
+    monkeypatch.setattr(compiled, "facts", facts)
+    cells = list(compiled.run("h100", [Variant()], ["forward", "weight_vjp"], ["resnet50-1x1"], "gpu"))
+    assert [cell["failed"] for cell in cells] == ["TypeError: no forward for h100", "TypeError: no weight_vjp for h100"]

@@ -2,14 +2,18 @@
 
 `write` draws the data of a check and writes them with the right results. Something else, in C++ or on another machine, computes
 its results and writes them under the same names; `check_results` judges these as `triconv.check` judges a function.
+
+The file is an .npz, or a folder with one file for each array, of its numbers alone, which any language reads::
+
+    triconv vectors --like conv1d --shape 2,4,9 --shape 6,4,3 --out case   # case/exact.x.bin, ..., and case.json
+    ./conv case case_out    # fopen("case/exact.x.bin"), 288 bytes: float x[2][4][9]; writes case_out/exact.value.bin
+    triconv check --results case_out
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS
+from triconv.checking import vector_files
 from triconv.checking.candidate import Arrays, CandidateFunction
 from triconv.checking.check import DTYPES
 from triconv.checking.convolution import ConvolutionProblem
@@ -26,28 +31,27 @@ from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.judge import CheckContext, judge
 from triconv.checking.naming import versions
 from triconv.checking.probes import Probe, probes
-from triconv.checking.protocol import UNCHECKED, UNSUPPORTED, Kind, Role
+from triconv.checking.protocol import UNCHECKED, UNSUPPORTED, Kind, Mode, Question, Role
 from triconv.checking.report import Report
 from triconv.checking.rounding import RoundingTest
 from triconv.checking.unjudged import no_derivative
 from triconv.checking.unsupported import Unsupported
 from triconv.operators.registry import OPERATORS
 
-FORMAT, VERSION = "triconv vectors", 1
 SETS = {
     "exact": "integers, on which every right algorithm agrees: compare bit for bit",
     "small": "integers that are exact in 8 bits, on which sums in bfloat16 are exact too: compare bit for bit",
     "random": "numbers that have to be rounded: |answer - value| <= bound, element by element",
 }
 """The sets of data, and how their answers are compared."""
-ANSWERS = (Kind.VALUE, Kind.VJP, Kind.JVP)
+ANSWERS = (Kind.VALUE, Kind.VJP, Kind.JVP, Kind.SECOND_ORDER)
 """What is asked."""
 
 
 def write(
     like: Callable[..., Any], *shapes: tuple[int, ...], out: Any, dtype: str = "float32", seed: int = 0, **params: Any
 ) -> Path:
-    """Write test vectors for an operator as ``out``, an .npz, and what they are as JSON beside it.
+    """Write test vectors for an operator as ``out``, an .npz or a folder, and what they are as JSON beside it.
 
     Parameters
     ----------
@@ -56,7 +60,7 @@ def write(
     *shapes : tuple of int
         Of its arrays.
     out : str or path
-        The file, which ends with .npz.
+        The file, which ends with .npz; or a folder, whose name has no ending, for a .bin of each array.
     dtype : str
         Of the arrays; bfloat16 is written as the bits of its numbers, in uint16.
     seed : int
@@ -75,9 +79,7 @@ def write(
         For what the operator raises them for, and a file that cannot be written.
     """
     path = Path(out)
-    if path.suffix != ".npz" or not path.resolve().parent.is_dir():
-        msg = f"`out` must be a file such as case.npz in a folder that is there, got {out}"
-        raise ValueError(msg)
+    vector_files.check_name(path)
     if dtype not in DTYPES:
         msg = f"`dtype` must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}"
         raise ValueError(msg)
@@ -90,6 +92,8 @@ def write(
         arrays[name] = stored(array, kind)
         fields = {"name": name, "what": what, "meaning": meaning, "shape": list(array.shape)}
         listed.append({**fields, "dtype": kind, "stored_as": arrays[name].dtype.name})
+        if path.suffix != vector_files.NPZ:
+            listed[-1]["file"] = f"{path.name}/{name}{vector_files.BIN}"
 
     for group in SETS:
         for name, (what, array) in _inputs(context, group).items():
@@ -106,8 +110,8 @@ def write(
                 bound = _bound(context, probe)
                 add(f"{name}.bound", "bound", f"largest error of {name} that rounding explains", bound, "float64")
     described = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": vector_files.FORMAT,
+        "version": vector_files.VERSION,
         "made_by": f"triconv {sys.modules['triconv'].__version__}",
         "operator": like.__name__,
         "shapes": [list(shape) for shape in shapes],
@@ -121,17 +125,12 @@ def write(
         "padding_mode": p.model.mode,
         "layout": {role: p.call.layout.letters(role) for role in "xwg"},
         "sets": SETS,
-        "answers": "write your results as arrays of the same names, shapes and answer_dtype (else dtype) into another .npz, "
-        "those that you have; then: triconv check --results FILE --vectors " + path.name,
+        "order": "little-endian, the last axis the fastest (C)",
+        "answers": "write your results as arrays of the same names, shapes and answer_dtype (else dtype) into another .npz or "
+        "folder, those that you have; then: triconv check --results FILE --vectors " + path.name,
         "arrays": listed,
     }
-    try:
-        np.savez(path, **arrays)  # type: ignore[arg-type]
-        text = json.dumps(described, indent=2, default=str) + "\n"
-        path.with_suffix(".json").write_text(text, encoding="utf-8")
-    except OSError as problem:
-        msg = f"`out` must be a file that can be written, got {out}: {problem.strerror}"
-        raise ValueError(msg) from None
+    vector_files.write(path, arrays, described)
     return path.with_suffix(".json")
 
 
@@ -141,9 +140,10 @@ def check_results(results: Any, vectors: Any = None) -> Report:
     Parameters
     ----------
     results : str or path
-        An .npz with arrays of the names that the JSON lists as answers; those that are missing are "unsupported".
+        An .npz, or a folder of .bin, with arrays of the names that the JSON lists as answers; those that are missing are
+        "unsupported".
     vectors : str or path, optional
-        The vectors; by default ``case.npz`` for ``case_out.npz``.
+        The vectors; by default ``case.npz`` for ``case_out.npz``, and the folder ``case`` for ``case_out``.
 
     Returns
     -------
@@ -156,16 +156,22 @@ def check_results(results: Any, vectors: Any = None) -> Report:
         With one line, for files that are missing or damaged, names that are not known, and arrays of another shape or dtype.
     """
     results = Path(results)
-    path = Path(vectors) if vectors is not None else results.with_name(results.name.replace("_out.npz", ".npz"))
-    if path == results:
-        msg = f"`vectors` must be given for results that are not called ..._out.npz, got {results}"
-        raise ValueError(msg)
-    described = _described(path)
+    path = Path(vectors) if vectors is not None else vector_files.vectors_of(results)
+    described = vector_files.described(path)
     like, dtype, seed = OPERATORS[described["operator"]], described["dtype"], described["seed"]
     shapes, params = tuple(map(tuple, described["shapes"])), {k: _param(v) for k, v in described["params"].items()}
     listed = {entry["name"]: entry for entry in described["arrays"]}
-    case = _read("vectors", path, {name: (entry["shape"], entry["stored_as"]) for name, entry in listed.items()})
-    context = _context(like, shapes, params, dtype, seed)
+    case = vector_files.read("vectors", path, {n: (e["shape"], e["stored_as"]) for n, e in listed.items()})
+    try:
+        problem = ConvolutionProblem.of(like, shapes, params)
+    except (TypeError, ValueError) as error:
+        msg = f"`vectors` must be of arrays and parameters that {like.__name__} takes: {error}"
+        raise ValueError(msg) from None
+    for name, shape in zip(problem.names, shapes, strict=True):
+        if tuple(listed.get(f"exact.{name}", {"shape": ()})["shape"]) != shape:  # before arrays of any size are drawn
+            msg = f"`vectors` must list exact.{name} with the shape of {name}, {shape}"
+            raise ValueError(msg)
+    context = CheckContext(problem, dtype, None, seed)
     for group in SETS:
         for name, (_, array) in _inputs(context, group).items():
             if name not in case or not np.array_equal(case[name], stored(array, dtype)):
@@ -173,7 +179,7 @@ def check_results(results: Any, vectors: Any = None) -> Report:
                 raise ValueError(msg)
     kind = "uint16" if dtype == "bfloat16" else dtype
     wanted = {name: (entry["shape"], kind) for name, entry in listed.items() if entry["what"] == "answer"}
-    answers = _read("results", results, wanted)
+    answers = vector_files.read("results", results, wanted)
     recorded = _Recorded(context, {name: _loaded(a, dtype) for name, a in answers.items()})
     rows = []
     for probe in _asked(recorded, context.problem, dtype):
@@ -223,6 +229,22 @@ class _Recorded(CandidateFunction):
         """As given."""
         return self._answer(arrays, "jvp")
 
+    def reverse_over_reverse(self, arrays: Arrays, g: np.ndarray, tangents: Arrays) -> Any:
+        """As given, each where it is looked at."""
+        p = self.context.problem
+        names = [name for role, name in zip(p.roles, p.names, strict=True) if role != Role.BIAS]
+        return _Each(lambda n: self._answer(arrays, f"second.{names[n]}"))
+
+
+class _Each:
+    """Stands for a list of which each element is made where it is looked at."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, n: int) -> Any:
+        return self.make(n)
+
 
 def _never(*_: Any) -> Any:
     msg = "there is no function, only its results"
@@ -236,28 +258,32 @@ def _context(like: Any, shapes: Any, params: dict[str, Any], dtype: str, seed: i
 
 def _asked(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str) -> list[Probe]:
     """Return the questions whose answers can be in a file."""
-    every = probes(candidate, problem, dtype)
-    plain = [
-        p for p in every if p.question.kind in ANSWERS and (p.question.transform is None or p.question.is_derivative)
-    ]
+    plain = [p for p in probes(candidate, problem, dtype) if _is_in_file(p.question)]
     return list({p.question: p for p in plain}.values())
+
+
+def _is_in_file(question: Question) -> bool:
+    if question.kind == Kind.SECOND_ORDER:  # of the cotangent, it is the JVP; and the other mode has the same answers
+        return question.mode == Mode.REVERSE_OVER_REVERSE and question.name is not None
+    return question.kind in ANSWERS and (question.transform is None or question.is_derivative)
 
 
 def answer_name(probe: Probe) -> str:
     """Return what the answer to a question is called in a file."""
-    kind = probe.question.kind
-    return "value" if kind == Kind.VALUE else f"vjp.{probe.question.name}" if kind == Kind.VJP else "jvp"
+    kind, name = probe.question.kind, probe.question.name
+    named = {Kind.VALUE: "value", Kind.JVP: "jvp", Kind.VJP: f"vjp.{name}", Kind.SECOND_ORDER: f"second.{name}"}
+    return named[kind]
 
 
 def _meaning(probe: Probe) -> str:
-    kind, name = probe.question.kind, probe.question.name
-    if kind == Kind.VALUE:
-        return "the result"
-    return (
-        f"the gradient of {name} for the cotangent"
-        if kind == Kind.VJP
-        else "the tangent of the result for the tangents"
-    )
+    name = probe.question.name
+    meanings = {
+        Kind.VALUE: "the result",
+        Kind.JVP: "the tangent of the result for the tangents",
+        Kind.VJP: f"the gradient of {name} for the cotangent",
+        Kind.SECOND_ORDER: f"the gradient by {name} of the sum, over the arrays, of <VJP of the array, its tangent>",
+    }
+    return meanings[probe.question.kind]
 
 
 def _inputs(context: CheckContext, group: str) -> dict[str, tuple[str, np.ndarray]]:
@@ -295,90 +321,3 @@ def _loaded(array: np.ndarray, dtype: str) -> np.ndarray:
 def _param(value: Any) -> Any:
     """Return a parameter as it was before it was JSON, which has no tuples."""
     return tuple(map(_param, value)) if isinstance(value, list) else value
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """Return what the JSON beside vectors says."""
-    place = path.with_suffix(".json")
-    try:
-        described = json.loads(place.read_text(encoding="utf-8"))
-        found = described["format"], described["version"]
-    except OSError as problem:
-        msg = f"`vectors` must have their JSON beside them, got none that can be read at {place}: {problem.strerror}"
-        raise ValueError(msg) from None
-    except (ValueError, KeyError, TypeError):
-        msg = f"`vectors` must have a JSON of triconv vectors beside them, got {place}, which is none"
-        raise ValueError(msg) from None
-    if found != (FORMAT, VERSION):
-        msg = f"`vectors` must be of format {FORMAT!r}, version {VERSION}, got {found[0]!r}, version {found[1]}"
-        raise ValueError(msg)
-    wanted = {
-        "operator": str,
-        "dtype": str,
-        "seed": int,
-        "shapes": list,
-        "params": dict,
-        "arrays": list,
-        "made_by": str,
-    }
-    for key, kind in wanted.items():
-        if not isinstance(described.get(key), kind):
-            msg = f"`vectors` must have {key!r} in their JSON, a {kind.__name__}, got {described.get(key)!r}"
-            raise ValueError(msg)  # noqa: TRY004 (the file is wrong, not a type)
-    if described["operator"] not in OPERATORS or described["dtype"] not in DTYPES:
-        msg = (
-            f"`vectors` must be of an operator and dtype of triconv, got {described['operator']}, {described['dtype']}"
-        )
-        raise ValueError(msg)
-    fields = {"name", "what", "shape", "stored_as"}
-    if not all(isinstance(entry, dict) and fields <= set(entry) for entry in described["arrays"]):
-        msg = f"`vectors` must list arrays with {', '.join(sorted(fields))} in their JSON, got others in {place}"
-        raise ValueError(msg)
-    return described
-
-
-def _read(option: str, path: Path, wanted: dict[str, tuple[Any, str]]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file, after a look at the name, the shape and the dtype of each."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return dict(_member(option, file, member, wanted) for member in file.namelist())
-    except FileNotFoundError:
-        msg = f"`{option}` must be a file that is there, got {path}"
-        raise ValueError(msg) from None
-    except _RefusedError:
-        raise
-    except Exception as problem:  # noqa: BLE001 (a damaged file may raise anything)
-        msg = f"`{option}` must be an .npz that is whole, got {path}: {problem}"
-        raise ValueError(msg) from None
-
-
-class _RefusedError(ValueError):
-    """A file is whole, and does not hold what it should."""
-
-
-def _member(option: str, file: Any, member: str, wanted: dict[str, tuple[Any, str]]) -> tuple[str, np.ndarray]:
-    """Return one array of a file with its name."""
-    name = member.removesuffix(".npy")
-    if name not in wanted:
-        listed = next(iter(wanted), "")
-        msg = f"`{option}` must have arrays that the JSON of the vectors lists, such as {listed}, got {name!r}"
-        raise _RefusedError(msg)
-    shape, dtype = tuple(wanted[name][0]), np.dtype(wanted[name][1]).newbyteorder("=")
-    with file.open(member) as stream:
-        found = _header(stream)
-    if found[1].hasobject:
-        msg = f"`{option}`: {name} must be an array of numbers, got a pickle of Python objects"
-        raise _RefusedError(msg)
-    if found != (shape, dtype):
-        msg = f"`{option}`: {name} must be {dtype} {shape}, got {found[1]} {found[0]}"
-        raise _RefusedError(msg)
-    with file.open(member) as stream:
-        return name, np.lib.format.read_array(stream, allow_pickle=False).astype(dtype)
-
-
-def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape and the dtype of an array before its numbers are read."""
-    version = np.lib.format.read_magic(stream)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(stream)
-    return shape, dtype.newbyteorder("=")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from test_attacks import ATTACKS
 from test_isolation import MINE
 from triconv.cli import batch, junit, main, manifest
 from triconv.cli.outcome import Outcome
@@ -121,6 +122,99 @@ def test_each_problem_is_a_row(folder, capsys):
     assert "10 problems: 2 right, 1 wrong, 7 unchecked" in printed.out
 
 
+OTHERS = """
+like = "conv1d"
+shape = [[2, 2, 6], [3, 2, 3]]
+timeout = 60
+
+[[problem]]
+target = "attack.py:printing"
+
+[[problem]]
+target = "attack.py:leaving_a_child"
+
+[[problem]]
+name = "\\u001b[31mred\\u0007"
+target = "attack.py:raising"
+
+[[problem]]
+target = "corrupt.py:f"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process between is Linux's")
+def test_nothing_is_lost_beside_what_prints_forks_and_raises_anything(folder, capsys):
+    (folder / "attack.py").write_text(
+        f"{MINE}{ATTACKS}\n"
+        "def printing(x, w):\n"
+        "    os.write(1, b'x' * 10**7)\n"
+        "    sys.stdout.close()\n"
+        "    sys.stderr = None\n"
+        "    return conv(x, w)\n"
+        "def raising(x, w):\n"
+        "    raise ValueError('\\x1b]0;title\\x07 ]]> \\ud800 \\x00')\n"
+    )
+    (folder / "corrupt.py").write_bytes(b"\x00\xff\xfe" * 100)
+    out, xml = folder / "out.json", folder / "out.xml"
+    path = write(folder, OTHERS)
+    assert main.main(["check", "--manifest", path, "--jobs", "2", "--json", str(out), "--junit", str(xml)]) == 2
+    printed = capsys.readouterr()
+    said = json.loads(out.read_text())["problems"]
+    assert [problem["verdict"] for problem in said] == ["unchecked"] * 4
+    assert "right: value only" in said[0]["summary"]
+    assert said[1]["summary"].endswith("the candidate's process ended with exit status 0")
+    assert "the candidate raised ValueError: \x1b]0;title\x07 ]]> \ud800" in said[2]["summary"]
+    assert "`target`: corrupt.py could not be imported: " in said[3]["summary"]
+    for text in (printed.out, printed.err, xml.read_text()):
+        assert not set(text) & set("\x1b\x07\x00\ud800")
+        assert "red?" in text
+    assert len(ET.parse(xml).getroot()[0]) == 4
+
+
+def test_junit_has_the_attributes_of_the_common_schema(tmp_path):
+    """Those of the XML schema that Jenkins and GitLab read (junit-10.xsd), as far as they are used."""
+    known = {
+        "testsuites": {"name", "time", "tests", "failures", "disabled", "errors"},
+        "testsuite": {
+            "name",
+            "tests",
+            "failures",
+            "errors",
+            "time",
+            "disabled",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+        },
+        "testcase": {"name", "assertions", "time", "classname", "status"},
+        "failure": {"type", "message"},
+        "error": {"type", "message"},
+    }
+    every = [outcome(verdict) for verdict in ("right", "wrong", "imprecise", "unchecked")]
+    root = ET.fromstring(junit.text(every, "problems.toml", 1.0).encode())
+    assert {part.tag for part in root.iter()} == set(known)
+    for part in root.iter():
+        assert set(part.keys()) <= known[part.tag]
+    assert [[inner.tag for inner in case] for case in root.iter("testcase")] == [
+        [],
+        ["failure"],
+        ["failure"],
+        ["error"],
+    ]
+
+
+def test_a_check_that_cannot_be_started_is_a_row(monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    problem = manifest.Problem("one", "a.py:f", None, ((2,),), {}, 1.0, None)
+    (found,) = batch.Batch([problem], Path(), 1).run(lambda _: None)
+    assert found.verdict == "unchecked"
+    assert found.summary == ("the check could not be run: BlockingIOError: [Errno 11] Resource temporarily unavailable")
+
+
 PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2, 6], [3, 2, 3]]\n'
 
 
@@ -135,7 +229,26 @@ PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2
         ("target = 'mine.py:conv'\n" + PROBLEM, "problems.toml: `target` must stand in a [[problem]], got it for all"),
         (PROBLEM + "lik = 1", "problems.toml: problem 1 (mine.py:conv): a key must be one of"),
         (PROBLEM + PROBLEM + "sweep = 1", "problem 2 (mine.py:conv): `sweep` must be true or false, got 1"),
-        (PROBLEM + "timeout = -1", "`timeout` must be a positive number of seconds, got -1"),
+        (PROBLEM + "timeout = -1", "`timeout` must be a positive number of seconds, at most 1e7, got -1"),
+        (PROBLEM + "timeout = inf", "`timeout` must be a positive number of seconds, at most 1e7, got inf"),
+        (PROBLEM + "memory = nan", "`memory` must be a positive number of GiB, at most 1e7, got nan"),
+        (PROBLEM + "memory = true", "`memory` must be a positive number of GiB, at most 1e7, got True"),
+        (
+            PROBLEM + "args = 1979-05-27",
+            "`args` must be numbers, texts, lists and tables, got datetime.date(1979, 5, 27)",
+        ),
+        (
+            PROBLEM + "kwargs = { at = [07:32:00] }",
+            "`kwargs` must be a table such as { stride = 2 }, got {'at': [datetime",
+        ),
+        (PROBLEM + "meant = [1]", "`meant` must be a list of causes, got [1]"),
+        (PROBLEM + "name = ''", "problem 1 (mine.py:conv): `name` must be a text, got ''"),
+        (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[[2, -2, 6]]"), "`shape` must be a list of shapes such as"),
+        (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[]"), "`shape` must be a list of shapes such as"),
+        (PROBLEM + "[problem.params]\nstride = 2\nstride = 3", "problems.toml must be TOML: "),
+        (PROBLEM + "params = { seed = 1 }\nseed = 2", "`params` must be of stride, padding"),
+        ("problem = 3\n", "there must be a [[problem]] for each target, got a [problem]"),
+        ("\x00", "problems.toml must be TOML: "),
         (PROBLEM + "dtype = 'float33'", "`dtype` must be one of 'float64'"),
         (PROBLEM + "params = 2", "`params` must be a table such as { stride = 2 }, got 2"),
         (PROBLEM + "params = { strid = 2 }", "`params` must be of stride, padding"),
@@ -175,7 +288,9 @@ def test_a_malformed_manifest_is_one_line_before_any_work(folder, monkeypatch, c
     ("options", "words"),
     [
         (["--jobs", "0"], "`--jobs` must be 1 or more, got 0"),
-        (["--timeout", "0"], "`--timeout` must be positive, got 0"),
+        (["--timeout", "0"], "`--timeout` must be positive, and at most 1e7, got 0"),
+        (["--timeout", "inf"], "`--timeout` must be positive, and at most 1e7, got inf"),
+        (["--memory", "nan"], "`--memory` must be positive, and at most 1e7, got nan"),
         (["--like", "conv1d"], "`--like` must not come with --manifest, in which each problem has its own"),
         (["--junit", "no/folder/out.xml"], "`--junit` must be a file in a folder that is there"),
     ],

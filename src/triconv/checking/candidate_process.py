@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import queue
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,13 +26,20 @@ from triconv.checking.exception_text import EndedProcess
 from triconv.checking.findings import Raised
 from triconv.checking.user_code import is_users
 
+HAS_GUARD = sys.platform == "linux"
+"""Whether a process can be ended with its parent."""
+GUARD = "import runpy, sys; runpy.run_path(sys.argv[3])['stand_between'](); "
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from triconv.checking import isolated; isolated.main()"
 )
 MARK = "TRICONV_ISOLATED"
 """Set in the environment of a candidate's process, which must not start another."""
+LONGEST_LINE = 4096
+"""Bytes of a line that the process prints; a longer one is several."""
 TAIL = 200
 """Lines of what the process prints on standard error that are kept: a crash ends with where it was."""
+MOST_ANSWERS = 4
+"""Answers that are kept unread: only one is asked for at a time."""
 POLL = 0.05
 """Seconds between looks at whether the process is still there."""
 FAREWELL = 2.0
@@ -60,16 +70,21 @@ class CandidateProcess:
     ) -> None:
         self.deadline, self.seconds, self.memory = deadline, seconds, memory
         self.end: EndedProcess | None = None
-        words = [sys.executable, "-c", START, json.dumps([str(place) for place in sys.path]), str(memory or 0)]
+        self.number = secrets.randbits(62)
+        """Of the last question: an answer has that of its own, so that none counts for a later one."""
+        places = json.dumps([str(place) for place in sys.path])
+        guard = str(Path(__file__).with_name("candidate_guard.py"))
+        start = GUARD + START if HAS_GUARD else START
         self.process = subprocess.Popen(
-            words,
+            [sys.executable, "-c", start, places, str(memory or 0), guard],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, MARK: "1"},
+            start_new_session=HAS_GUARD,
         )
         self.printed: deque[str] = deque(maxlen=TAIL)
-        self.answers: queue.Queue[Any] = queue.Queue()
+        self.answers: queue.Queue[Any] = queue.Queue(MOST_ANSWERS)
         self._listen = threading.Thread(target=self._read_answers, args=(made_of,), daemon=True)
         self._drain = threading.Thread(target=self._read_errors, daemon=True)
         self._listen.start()
@@ -85,9 +100,11 @@ class CandidateProcess:
         """
         if self.end is not None:
             raise ProcessEndedError(replace(self.end, is_earlier=True))
+        self.number += 1
         assert self.process.stdin is not None
         sender = threading.Thread(target=self._send, args=(question,), daemon=True)  # it may never read
         sender.start()
+        ended = math.inf
         while True:
             try:
                 answer = self.answers.get(timeout=POLL)
@@ -95,18 +112,24 @@ class CandidateProcess:
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     self._kill()
                     self._ended(EndedProcess("EndedProcess", "", seconds=self.seconds))
-                if self.process.poll() is not None and not self._listen.is_alive() and self.answers.empty():
-                    self._ended(self._reason())
+                if self.process.poll() is not None:
+                    ended = min(ended, time.monotonic())
+                    is_read = not self._listen.is_alive() and self.answers.empty()
+                    if is_read or time.monotonic() > ended + FAREWELL:  # what it started may hold the pipe open
+                        self._ended(self._reason())
                 continue
             except BaseException:  # Ctrl-C: nothing is asked any more
                 self._kill()
                 raise
             if isinstance(answer, EOFError):
                 self._ended(self._reason())
-            if isinstance(answer, Exception):
-                self._kill()
-                self._ended(EndedProcess("EndedProcess", str(answer), is_garbled=True))
-            return answer
+            if not isinstance(answer, Exception):
+                number, value = answer
+                if number == self.number:
+                    return value
+                answer = ValueError("an answer must be to the question that was asked last")
+            self._kill()
+            self._ended(EndedProcess("EndedProcess", str(answer), is_garbled=True))
 
     def close(self) -> None:
         """End the process."""
@@ -127,14 +150,15 @@ class CandidateProcess:
         stream = self.process.stdin
         assert stream is not None
         with contextlib.suppress(OSError, ValueError):  # it has ended, which the reader of answers sees
-            stream.write(wire.LENGTH.pack(len(question)) + question)
+            stream.write(wire.NUMBER_AND_LENGTH.pack(self.number, len(question)) + question)
             stream.flush()
 
     def _read_answers(self, made_of: Callable[[Any], Any]) -> None:
         assert self.process.stdout is not None
         while True:
             try:
-                self.answers.put(wire.read(self.process.stdout, made_of))
+                (number,) = wire.NUMBER.unpack(wire.exactly(self.process.stdout, wire.NUMBER.size))
+                self.answers.put((number, wire.read(self.process.stdout, made_of)))
             except Exception as problem:  # noqa: BLE001 (whatever the process sends; it is told to who asks)
                 self.answers.put(problem)
                 return
@@ -143,7 +167,7 @@ class CandidateProcess:
         """Keep the last lines of what the process prints, and print them here too."""
         assert self.process.stderr is not None
         is_crash = False  # the report says where
-        for line in self.process.stderr:
+        for line in iter(functools.partial(self.process.stderr.readline, LONGEST_LINE), b""):
             text = line.decode(errors="replace")
             is_crash = is_crash or text.startswith(CRASH)
             self.printed.append(text.rstrip("\r\n"))

@@ -14,7 +14,7 @@ from triconv.backends import BACKENDS
 from triconv.checking import framework_detection, modules
 from triconv.checking.candidate import Arrays, CandidateFunction, as_numpy, guarded, no_array
 from triconv.checking.findings import Ability, NotSupported, Reason
-from triconv.checking.isolation import RemoteTarget
+from triconv.checking.isolation import RemoteTarget, checked
 from triconv.checking.jax_candidate import JaxCandidate
 from triconv.checking.layers import LayerCandidate, construct, is_layer, is_layer_class
 from triconv.checking.pairs import PairCandidate
@@ -84,7 +84,11 @@ class RulesCandidate(CandidateFunction):
 
     def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
         """One of the functions, right after the forward on the same arrays: it may use what the forward remembers."""
-        rule = (self.rules.input_vjp, self.rules.weight_vjp, self.rules.bias_vjp)[n]
+        return self._ruled(arrays, g, n)
+
+    def _ruled(self, arrays: Arrays, g: np.ndarray, n: int, then: Arrays | None = None) -> Any:
+        """After the forward on the same arrays, and then on others."""
+        rule = self._all[n]
         if rule is None:
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
         moved = self.move(arrays)
@@ -92,9 +96,24 @@ class RulesCandidate(CandidateFunction):
         others: tuple[tuple[Any, ...], ...] = ((ct, moved[1]), (ct, moved[0]), (ct,))
         if self.is_notebook:
             others = (others[0], (moved[0], ct), others[2])
-        self.call(*self.move(arrays))
+        for forward in (arrays, *([] if then is None else [then])):
+            self.call(*self.move(forward))
         result = self._if_supported(Ability.DERIVATIVE, rule, *others[n])
         return _channels_last(result) if self.is_notebook else result
+
+    def after_another_forward(self, arrays: Arrays, other: Arrays, g: np.ndarray) -> list[Any] | None:
+        """By the functions, after the forward of other arrays."""
+        every = self._all[: len(arrays)]
+        return [None if rule is None else self._ruled(arrays, g, n, other) for n, rule in enumerate(every)]
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """The forward and the rules."""
+        return self.rules.forward, *(rule for rule in self._all if rule is not None)
+
+    @property
+    def _all(self) -> tuple[Callable[..., Any] | None, ...]:
+        return self.rules.input_vjp, self.rules.weight_vjp, self.rules.bias_vjp
 
 
 def _channels_last(result: Any) -> Any:
@@ -176,7 +195,7 @@ def as_candidate(
         If there is no such framework, or it is not installed.
     """
     if isinstance(candidate, RemoteTarget):
-        return candidate.run(
+        wrapped = candidate.run(
             as_candidate,
             candidate,
             framework=framework,
@@ -189,6 +208,7 @@ def as_candidate(
             gradients=gradients,
             params=params,
         )
+        return checked(wrapped, CandidateFunction)
     candidate = unwrapped(candidate)
     if modules.is_class(candidate):
         name = candidate.__name__
@@ -215,7 +235,9 @@ def as_candidate(
     if is_module:
         module = modules.as_function(candidate, shapes, extra)
         own = module.parameters[max(0, len(shapes) - module.inputs) :]
-        return KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
+        wrapped = KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
+        wrapped.is_object, wrapped.written = True, candidate
+        return wrapped
     if isinstance(candidate, Rules) and candidate.backward is not None:
         candidate, is_pair = (candidate.forward, candidate.backward), True
     if isinstance(candidate, Rules):
@@ -251,7 +273,7 @@ def _no_candidate(candidate: Any) -> str:
 def framework_of(candidate: Any) -> str:
     """Return the framework that something is written in; for `Rules`, that of its functions."""
     if isinstance(candidate, RemoteTarget):
-        return candidate.run(framework_of, candidate)
+        return checked(candidate.run(framework_of, candidate), str)
     if isinstance(candidate, Rules):
         functions = (
             candidate.forward,

@@ -16,7 +16,7 @@ from triconv.checking.counterexample_program import function_program
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.exception_text import one_line
 from triconv.checking.function_check import FunctionCheck
-from triconv.checking.isolation import RemoteTarget, with_ends
+from triconv.checking.isolation import Isolation, RemoteTarget, can_isolate, checked, with_ends
 from triconv.checking.joined_results import joined
 from triconv.checking.naming import name_of, versions
 from triconv.checking.pairs import positional
@@ -26,6 +26,7 @@ from triconv.checking.unjudged import no_derivative
 DTYPES = ("float64", "float32", "complex128", "complex64")
 
 
+@can_isolate
 def gradcheck(
     f: Any,
     *shapes_or_arrays: Any,
@@ -38,6 +39,7 @@ def gradcheck(
     parameters: Any = None,
     gradients: Any = None,
     device: Any = None,
+    isolate: bool | Isolation = False,  # noqa: ARG001 (for `can_isolate`)
 ) -> Report:
     """Check that the derivatives of a function are those of its own values: exactly where it is a polynomial on a piece.
 
@@ -64,6 +66,8 @@ def gradcheck(
         Attributes of a layer that are its parameters and their gradients, where they cannot be found out.
     device : Any, optional
         Where the arrays are, such as "cuda".
+    isolate : bool or Isolation
+        As of `check`: whether the function runs in a process of its own.
 
     Returns
     -------
@@ -194,7 +198,7 @@ def _prepared(
 ) -> tuple[CandidateFunction, tuple[str, ...], tuple[tuple[int, ...], ...], list[np.ndarray] | None]:
     """Return the candidate, the names and shapes of its arrays, and the user's arrays."""
     if isinstance(f, RemoteTarget):
-        return f.run(
+        found = f.run(
             _prepared,
             f,
             given=given,
@@ -205,6 +209,7 @@ def _prepared(
             parameters=parameters,
             gradients=gradients,
         )
+        return checked(found, CandidateFunction, tuple, tuple, object)
     kinds = list(map(_kind, given))
     arrays = [to_numpy(a) for a, kind in zip(given, kinds, strict=True) if kind == "array"]
     if "array" in kinds and "shape" in kinds:

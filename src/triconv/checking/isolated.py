@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from triconv.checking import candidate_source, target_names, wire
@@ -28,15 +29,26 @@ def main() -> None:
     target: list[Any] = []
     kept: list[CandidateFunction] = []
     expressions: list[tuple[str, str]] = []
+    own = os.getpid()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_end_at_the_next_question)
     while True:
         try:
-            (length,) = wire.LENGTH.unpack(wire.exactly(questions, wire.LENGTH.size))
+            head = wire.exactly(questions, wire.NUMBER_AND_LENGTH.size)
+            number, length = wire.NUMBER_AND_LENGTH.unpack(head)
             question = wire.exactly(questions, length)
         except EOFError:
             return
         answer = _answer(question, target, kept, expressions)
-        answers.write(wire.packed(answer, lambda thing: _handle(thing, kept)))
+        if os.getpid() != own:  # a copy that the candidate made of this process
+            os._exit(0)
+        answers.write(wire.NUMBER.pack(number) + wire.packed(answer, lambda thing: _handle(thing, kept)))
         answers.flush()
+
+
+def _end_at_the_next_question() -> None:
+    """Have a copy that the candidate makes of this process, and returns in, end before it asks the candidate again."""
+    CandidateFunction.move = lambda *_: os._exit(0)  # type: ignore[assignment,method-assign]
 
 
 def _streams() -> tuple[BinaryIO, BinaryIO]:
@@ -54,12 +66,9 @@ def _streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _limit(memory: int) -> None:
-    """End with the checker where the system can, and limit the address space."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(Exception):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """Limit the address space; where the whole machine has no memory any more, be the process that is ended."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     if memory:
         import resource
 

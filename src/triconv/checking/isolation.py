@@ -26,7 +26,7 @@ from triconv.backends import BACKENDS
 from triconv.checking.candidate import CandidateFunction
 from triconv.checking.candidate_process import MARK, CandidateProcess, ProcessEndedError
 from triconv.checking.causes import Cause
-from triconv.checking.exception_text import CaughtException, EndedProcess
+from triconv.checking.exception_text import CaughtException, EndedProcess, one_line
 from triconv.checking.findings import NotSupported, Raised
 from triconv.checking.protocol import UNCHECKED, Kind, Proof, Question
 from triconv.checking.report import Report
@@ -152,10 +152,16 @@ class RemoteTarget:
             self.__name__ = str(self._told(self._asked(question, _itself), is_check=True))
         except ProcessEndedError as problem:
             self._process.close()
+            if self.starts > 1:  # what was asked is no fault of the file, which was imported before
+                raise
             msg = f"`target`: {self.target} could not be imported: {problem}"
             raise ImportError(msg) from None
-        except BaseException:
+        except BaseException as problem:
             self._process.close()
+            if self.starts > 1 and isinstance(problem, Exception):
+                end = EndedProcess("EndedProcess", f"imported again, {one_line(problem)}", is_garbled=True)
+                self._process.end = end
+                raise ProcessEndedError(end) from None
             raise
 
     def _asked(self, question: bytes, making: Callable[[Any], Any]) -> Any:
@@ -182,6 +188,21 @@ class RemoteTarget:
 
     def _made(self, said: Any, question: bytes) -> IsolatedCandidate:
         return IsolatedCandidate(self, question, dict(said))
+
+
+def checked(answer: Any, *kinds: type) -> Any:
+    """Return an answer that is of this kind; for several kinds, a tuple that begins with things of them.
+
+    Raises
+    ------
+    ProcessEndedError
+        If it is another answer: the candidate may have sent it.
+    """
+    parts = answer if len(kinds) > 1 and isinstance(answer, tuple) else (answer,)
+    if len(parts) < len(kinds) or not all(map(isinstance, parts, kinds)):
+        msg = f"an answer must be of {', '.join(kind.__name__ for kind in kinds)}, got {type(answer).__name__}"
+        raise ProcessEndedError(EndedProcess("EndedProcess", msg, is_garbled=True))
+    return answer
 
 
 class IsolatedCandidate(CandidateFunction):
@@ -281,34 +302,40 @@ def _pickled(question: Any) -> bytes:
 
 
 def can_isolate(check: Callable[P, Report]) -> Callable[P, Report]:
-    """Have a function whose first arguments are a candidate and an operator mean its keyword `isolate`."""
+    """Have a function whose first argument is a candidate, and the second perhaps an operator, mean its keyword `isolate`."""
+    first = next(iter(inspect.signature(check).parameters))
 
     @functools.wraps(check)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
         isolate = keywords.pop("isolate", False)
-        if not isolate:
+        if not isolate or not (args or first in keywords):
             return check(*args, **keywords)
+        candidate, *rest = args or (keywords.pop(first),)
         if keywords.get("mesh") is not None:
             msg = "`isolate` must be left out with a mesh: its devices belong to one process"
             raise ValueError(msg)
-        with opened(args[0], isolate) as remote:
+        with opened(candidate, isolate) as remote:
             try:
-                return check(remote, *args[1:], **keywords)  # type: ignore[arg-type]
+                return check(remote, *rest, **keywords)  # type: ignore[arg-type]
             except (ProcessEndedError, RaisedThereError) as problem:  # before there was anything to ask
-                return _without_answers(remote, problem.caught, *args[1:], **keywords)
+                return _without_answers(remote, problem.caught, *rest, **keywords)
 
     return run
 
 
-def _without_answers(
-    remote: RemoteTarget, caught: CaughtException, like: Any = None, /, *shapes: Any, **keywords: Any
-) -> Report:
+def _without_answers(remote: RemoteTarget, caught: CaughtException, /, *given: Any, **keywords: Any) -> Report:
     """Return the report on a candidate that ended its process, or raised, before its first answer."""
+    has_like = bool(given) and (given[0] is None or callable(given[0]))
+    like, shapes = (given[0], given[1:]) if has_like else (keywords.get("like"), given)
     row = ReportRow(Question(Kind.VALUE), UNCHECKED, Proof.RAISED, Raised(caught))
     return Report(
         candidate=remote.__name__ or remote.target,
         like=str(getattr(like, "__name__", "")),
-        shapes={f"array {n}": tuple(getattr(a, "shape", a)) for n, a in enumerate(shapes)},
+        shapes={
+            f"array {n}": tuple(getattr(a, "shape", a))
+            for n, a in enumerate(shapes)
+            if isinstance(a, (tuple, list)) or hasattr(a, "shape")
+        },
         params={},
         framework=str(keywords.get("framework") or ""),
         dtype=str(keywords.get("dtype") or ""),

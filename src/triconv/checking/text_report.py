@@ -20,8 +20,9 @@ WIDTH = 120
 MOST_TAPS = 6
 RAISED = "What the candidate raised:"
 PROGRAM = "A program that shows it, without triconv:"
-# a candidate's own error message may come with colours
+# a candidate's own error message may come with colours, and with anything else that a terminal obeys or cannot print
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~])?")
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def text(report: ReportData) -> str:
@@ -102,8 +103,8 @@ def where(row: ReportRow) -> list[str]:
 
 
 def without_escapes(words: str) -> str:
-    """Return the words without a terminal's escape codes."""
-    return ESCAPES.sub("", words)
+    """Return the words without a terminal's escape codes, and with "?" for what else cannot be printed."""
+    return UNPRINTABLE.sub("?", ESCAPES.sub("", words))
 
 
 def _print(console: Console, words: str, style: str = "") -> None:

@@ -20,8 +20,10 @@ from triconv.checking.candidate import OwnArray, as_numpy, no_array
 
 LENGTHS = struct.Struct("<QQ")
 """Lengths of the JSON and of the bytes of all arrays, in front of an answer."""
-LENGTH = struct.Struct("<Q")
-"""Length of a pickle, in front of a question."""
+NUMBER_AND_LENGTH = struct.Struct("<QQ")
+"""Number of a question, and length of its pickle, in front of it."""
+NUMBER = struct.Struct("<Q")
+"""Number of the question, in front of its answer."""
 LONGEST_JSON = 2**26
 """Bytes of JSON that an answer may have: more is no answer of a candidate."""
 STEP = 2**20

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from triconv.checking.candidate_process import name_of_signal
+from triconv.checking.exception_text import one_line
 from triconv.checking.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UNCHECKED, WRONG, Verdict
 from triconv.checking.text_report import STYLES, without_escapes
 from triconv.cli import junit
@@ -58,7 +60,7 @@ class Batch:
         """Return an outcome for each problem, in their order; after Ctrl-C, those of the rest say so."""
         outcomes = {number: Outcome(problem, UNCHECKED, INTERRUPTED) for number, problem in enumerate(self.problems)}
         pool = concurrent.futures.ThreadPoolExecutor(self.jobs)
-        futures = {pool.submit(self._checked, problem): number for number, problem in enumerate(self.problems)}
+        futures = {pool.submit(self._row, problem): number for number, problem in enumerate(self.problems)}
         try:
             for future in concurrent.futures.as_completed(futures):
                 outcomes[futures[future]] = future.result()
@@ -69,8 +71,16 @@ class Batch:
             pool.shutdown(cancel_futures=True)
         return [outcomes[number] for number in range(len(self.problems))]
 
+    def _row(self, problem: Problem) -> Outcome:
+        """Check one problem, whatever becomes of it."""
+        try:
+            return self._checked(problem)
+        except Exception as error:  # noqa: BLE001 (no process can be started, such as: the others are checked)
+            summary = f"the check could not be run: {type(error).__name__}: {one_line(error)}"
+            return Outcome(problem, UNCHECKED, summary, text=traceback.format_exc())
+
     def _checked(self, problem: Problem) -> Outcome:
-        """Check one problem in a process, whatever becomes of it."""
+        """Check one problem in a process."""
         started = time.monotonic()
         words = [sys.executable, "-c", START, json.dumps([str(Path(place).resolve()) for place in sys.path])]
         with self._lock:
@@ -170,7 +180,8 @@ def check(problems: Sequence[Problem], manifest: str, jobs: int | None, json_pat
             count[outcome.verdict] += 1
             progress.update(task, advance=1, description=", ".join(f"{n} {verdict}" for verdict, n in count.items()))
             if not console.is_terminal:
-                sys.stderr.write(f"{count.total()}/{len(problems)} {outcome.verdict}: {outcome.problem.name}\n")
+                name = without_escapes(outcome.problem.name)
+                sys.stderr.write(f"{count.total()}/{len(problems)} {outcome.verdict}: {name}\n")
 
         outcomes = batch.run(on_outcome)
     show(outcomes)

@@ -31,11 +31,10 @@ def text(outcomes: Sequence[Outcome], name: str, seconds: float) -> str:
         "tests": str(len(verdicts)),
         "failures": str(sum(verdict in (WRONG, IMPRECISE) for verdict in verdicts)),
         "errors": str(verdicts.count(UNCHECKED)),
-        "skipped": "0",
         "time": f"{seconds:.3f}",
     }
-    suites = ET.Element("testsuites", counts)
-    suite = ET.SubElement(suites, "testsuite", {"name": _plain(name), **counts})
+    suites = ET.Element("testsuites", {"name": _plain(name), **counts})
+    suite = ET.SubElement(suites, "testsuite", {"name": _plain(name), **counts, "skipped": "0"})
     for outcome in outcomes:
         words = {
             "classname": _plain(outcome.problem.target),

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, TypeError, ImportError) as problem:
-        print(f"triconv: {problem}", file=sys.stderr)
+        from triconv.checking.text_report import without_escapes
+
+        print(without_escapes(f"triconv: {problem}"), file=sys.stderr)
     except SystemExit as problem:  # of somebody's function
         print(f"triconv: what was run raised SystemExit: {problem.code}", file=sys.stderr)
     except Exception:  # noqa: BLE001 (Python's own status is 1, which says that a function is wrong)
@@ -112,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     recorded = check.add_argument_group("for results that something else computed")
     recorded.add_argument(
-        "--results", metavar="NPZ", help="results for the data of triconv vectors, under the same names"
+        "--results",
+        metavar="NPZ",
+        help="results for the data of triconv vectors, under the same names; or a folder of .bin",
     )
     recorded.add_argument("--vectors", metavar="NPZ", help="these data (default: case.npz for case_out.npz)")
     many = check.add_argument_group("for many targets")
@@ -140,14 +144,16 @@ def _parser() -> argparse.ArgumentParser:
     vectors = commands.add_parser(
         "vectors",
         help="write data and right results, so that a convolution is checked where there is no Python",
-        description="Write data, the right results and the bounds of their rounding as .npz, and a JSON that describes them. "
-        "triconv check --results judges what a convolution made of them.",
+        description="Write data, the right results and the bounds of their rounding as .npz, or as a folder of numbers that "
+        "any language reads, and a JSON that describes them. triconv check --results judges what a convolution made of them.",
     )
     vectors.add_argument("--like", required=True, metavar="OPERATOR", help="an operator of triconv, such as conv2d")
     vectors.add_argument("--shape", action="append", type=_ints, required=True, metavar="N,C,H,W", help="of each array")
     vectors.add_argument("--dtype", default="float32", help="of the arrays (default: %(default)s)")
     vectors.add_argument("--seed", type=int, default=0, help="of the random data (default: %(default)s)")
-    vectors.add_argument("--out", required=True, metavar="NPZ", help="the file, such as case.npz")
+    vectors.add_argument(
+        "--out", required=True, metavar="NPZ", help="the file, such as case.npz, or a folder, such as case"
+    )
     _add_parameters(vectors)
     vectors.set_defaults(run=_vectors)
 
@@ -410,8 +416,8 @@ def _check_manifest(arguments: argparse.Namespace) -> int:
         targets.check_path(f"--{name}", getattr(arguments, name))
     defaults = {name: value for name in keys if (value := getattr(arguments, name)) is not None}
     for name, value in defaults.items():
-        if not value > 0:
-            msg = f"`--{name}` must be positive, got {value:g}"
+        if not 0 < value <= manifest.MOST:
+            msg = f"`--{name}` must be positive, and at most 1e7, got {value:g}"
             raise ValueError(msg)
     problems = manifest.read(arguments.manifest, defaults)
     return batch.check(problems, arguments.manifest, arguments.jobs, arguments.json, arguments.junit)

@@ -33,6 +33,8 @@ from triconv.operators.registry import OPERATORS, parameter_names
 
 TIMEOUT = 300.0
 """Seconds for one problem, if nothing else is said: what takes longer in CI has hung."""
+MOST = 1e7
+"""Largest number of seconds and of GiB: more is no limit, and no clock takes it."""
 PROBLEM = "problem"
 
 
@@ -70,7 +72,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MOST
 
 
 def _is_int(value: Any) -> bool:
@@ -90,15 +92,18 @@ def _is_words(value: Any) -> bool:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
+    return isinstance(value, dict) and _is_plain(value)
 
 
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_anything(_: Any) -> bool:
-    return True
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of numbers, texts, lists and tables: TOML has dates too."""
+    if isinstance(value, (list, dict)):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, (str, int, float))
 
 
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -107,7 +112,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "like": (_is_text, "the name of an operator such as 'conv2d', or a function 'FILE:NAME'"),
     "shape": (_is_shapes, "a list of shapes such as [[2, 3, 8, 8], [4, 3, 3, 3]]"),
     "params": (_is_table, "a table such as { stride = 2 }"),
-    "args": (_is_anything, ""),
+    "args": (_is_plain, "numbers, texts, lists and tables"),
     "kwargs": (_is_table, "a table such as { stride = 2 }"),
     "pass_params": (_is_flag, "true or false"),
     "framework": (_is_text, "the name of a library such as 'torch'"),
@@ -120,8 +125,8 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "meant": (_is_words, "a list of causes"),
     "device": (_is_text, "the name of a device such as 'cuda'"),
     "seed": (_is_int, "an int"),
-    "timeout": (_is_number, "a positive number of seconds"),
-    "memory": (_is_number, "a positive number of GiB"),
+    "timeout": (_is_number, "a positive number of seconds, at most 1e7"),
+    "memory": (_is_number, "a positive number of GiB, at most 1e7"),
 }
 """Each key with what its value must be."""
 PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm", "precision"))

@@ -116,7 +116,7 @@ def told(report: Report, values: dict[str, Any]) -> int:
                 msg = f"the report could not be written: {problem}"
                 raise ValueError(msg) from None
     if report.verdict == UNCHECKED:
-        sys.stderr.write(f"triconv: {one_line(report.summary)}\n")
+        sys.stderr.write(text_report.without_escapes(f"triconv: {one_line(report.summary)}\n"))
     return EXIT_STATUS[report.verdict]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 import sys
 import threading
 
@@ -130,3 +131,76 @@ def test_a_precision_of_jax_is_of_its_thread(jax):
         return run
 
     assert in_threads([job(number) for number in range(THREADS)]) == [True, False] * 2
+
+
+# ---- the checker
+
+
+def test_two_checks_of_one_module_at_a_time(torch, frequent_switches):
+    """Forward mode too, whose levels are the process's; and neither sees the parameters of the other."""
+    module = torch.nn.Conv1d(2, 3, 2)
+
+    def job(seed):
+        def run():
+            return [triconv.check(module, triconv.conv1d, (2, 2, 5), seed=seed)]
+
+        return run
+
+    for (report,) in in_threads([job(0), job(1)]):
+        assert report.ok, str(report)
+
+
+def test_a_module_keeps_its_parameters_while_it_is_checked(torch):
+    """Another thread may use it meanwhile."""
+
+    class Conv(torch.nn.Conv1d):
+        def forward(self, x):
+            seen.append(module.weight is weight)
+            return super().forward(x)
+
+    module = Conv(2, 3, 2)
+    weight, seen = module.weight, []
+    assert triconv.check(module, triconv.conv1d, (2, 2, 5)).ok
+    assert seen
+    assert all(seen)
+
+
+def test_no_check_changes_the_generators_that_all_threads_draw_from():
+    """Not even for a while, unless the candidate draws or seeds itself."""
+
+    def states():
+        return random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]  # noqa: NPY002
+
+    before, seen = states(), []
+
+    class Layer:
+        def __init__(self):
+            self.w = np.ones((3, 2, 2))
+
+        def forward(self, x):
+            seen.append(states() == before)
+            self.x = x
+            return triconv.conv1d(x, self.w)
+
+        def backward(self, g):
+            self.dw = triconv.conv_weight_vjp(g, self.x, kernel_size=2)
+            return triconv.conv_input_vjp(g, self.w, input_size=self.x.shape[2])
+
+    def function(x, w):
+        seen.append(states() == before)
+        return triconv.conv1d(x, w)
+
+    assert triconv.check(Layer(), triconv.conv1d, (2, 2, 5)).ok
+    triconv.check(function, triconv.conv1d, (2, 2, 5), (3, 2, 2))
+    assert all(seen)
+    assert states() == before
+
+
+def test_a_layer_that_draws_is_seeded_and_the_generator_put_back():
+    from triconv.checking import generators
+
+    before = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    assert not generators.draws(lambda: np.random.default_rng().random())
+    drawn = [generators.seeded(lambda: np.random.random_sample(3)) for _ in range(2)]  # noqa: NPY002
+    np.testing.assert_array_equal(*drawn)
+    assert np.random.get_state()[1].tobytes() == before  # noqa: NPY002

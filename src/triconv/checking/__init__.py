@@ -65,6 +65,7 @@ negated and scaled                                   right       exact
 a NaN in each array                                  right       not finite
 an infinity in each array                            right       not finite
 memory and earlier calls                             right       exact
+two threads at once                                  right       exact
 derivatives by some arrays alone                     right       exact
 vmap, other axes                                     right       exact
 

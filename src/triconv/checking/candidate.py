@@ -62,6 +62,9 @@ class CandidateFunction:
     differentiates = False
     """Whether its library computes values in another way where derivatives are asked for."""
 
+    is_object = False
+    """Whether it is a module or a layer, which keeps what it likes, and is called by one thread at a time."""
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -75,6 +78,8 @@ class CandidateFunction:
     ) -> None:
         self.function, self.backend, self.dtype, self.keywords = function, backend, dtype, keywords
         self.args, self.own, self.read_off = args, own, read_off or {}
+        self.written: Any = function
+        """What the user wrote, of which the function may be made."""
         self.device: Any = None
         """Where its arrays are; None for where its library puts them."""
         self.watch: Watch | None = None
@@ -95,6 +100,11 @@ class CandidateFunction:
     def call(self, *arrays: Array) -> Array:
         """The candidate itself; of a tuple or list of one array, that array."""
         return _alone(self.function(*arrays, *self.args, **self.keywords))
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """What the user wrote, each function of it."""
+        return (self.written,)
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, the library has the dtype, in this thread."""
@@ -128,6 +138,10 @@ class CandidateFunction:
     def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
         """Run the forward; the function that is returned gives the cotangents, also after other forwards."""
         raise self._lacks(Ability.DERIVATIVE)
+
+    def after_another_forward(self, arrays: Arrays, other: Arrays, g: np.ndarray) -> list[Any] | None:
+        """The cotangents for arrays whose forward was not the last; None where the library keeps what they need."""
+        return None
 
     def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:
         """The tangent of the result along one array alone, the others being constants."""

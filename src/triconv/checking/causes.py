@@ -92,6 +92,7 @@ class Cause(PlainEnum):
     SECOND_PULLBACK = "second pullback"
     SHAPE = "shape"
     SHARED_MEMORY = "result shares memory"
+    SHARED_SCRATCH = "shared scratch memory"
     SHIFTED = "shifted"
     SIGN = "sign"
     SIGN_OF_PARTS = "sign of some parts"

@@ -84,6 +84,12 @@ def goes_through_numpy(candidate: Any) -> bool:
     return False
 
 
+def names_any(candidate: Any, wanted: set[str]) -> bool:
+    """Whether the code names any of these attributes or globals."""
+    codes = (getattr(thing, "__code__", None) for thing in reach(candidate))
+    return any(wanted.intersection(_names(code)) for code in codes if code is not None)
+
+
 def reach(candidate: Any) -> Iterator[Any]:
     """A candidate, and all that its code names, the nearest first."""
     level: list[Any] = [candidate]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import argument_subsets, arrangement_rows, state
+from triconv.checking import argument_subsets, arrangement_rows, state, thread_calls
 from triconv.checking.dtypes import BITS
 from triconv.checking.function_check import FunctionCheck
 from triconv.checking.protocol import Kind, Question
@@ -18,6 +18,7 @@ from triconv.checking.trial import CHEAP, Trial, differ_by
 
 FAMILIES: tuple[tuple[Kind, Ask], ...] = (
     (Kind.MEMORY, state.rows),
+    (Kind.THREADS, thread_calls.rows),
     (Kind.ARRANGEMENTS, arrangement_rows.rows),
     (Kind.SUBSETS, argument_subsets.rows),
 )

@@ -1,7 +1,8 @@
 """Whether a call draws from the global random generators, or seeds them.
 
 Other threads may draw at the same time, so what is seen once proves nothing: a call is blamed if it is seen each time, and
-never while nothing is called. To see a call that seeds, a number is drawn before it, and taken back if nobody else drew.
+never while nothing is called. To see a call that seeds, a number is drawn before it, and taken back if nobody else drew. This
+is done only where the code names what seeds, since it would change what another thread draws.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from triconv.checking import framework_detection
+
 TIMES = 3
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 """Held by one check at a time: two that draw in step would blame each other's candidates."""
+SEEDING = {"seed", "manual_seed", "manual_seed_all", "setstate", "set_state", "set_rng_state", "fork_rng"}
+"""Attributes that code names where it seeds a generator."""
 
 
 class Used(NamedTuple):
@@ -60,25 +65,51 @@ def _generators() -> list[_Generator]:
     return found
 
 
-def used(call: Callable[[], Any]) -> Used:
+def used(call: Callable[[], Any], functions: Sequence[Any]) -> Used:
     """Return the generators that each run of `call` uses.
 
     Parameters
     ----------
     call : callable
         Runs the candidate.
+    functions : sequence
+        What the user wrote.
     """
+    may_seed = any(framework_detection.names_any(function, SEEDING) for function in functions)
     with _LOCK:
-        return _used(call)
+        return _used(call, may_seed=may_seed)
 
 
-def _used(call: Callable[[], Any]) -> Used:
+def draws(call: Callable[[], Any]) -> bool:
+    """Whether NumPy's global generator is another one after a call."""
+    (numpy,) = (generator for generator in _generators() if generator.name == "numpy.random")
+    before = numpy.state()
+    call()
+    return bool(numpy.state() != before)
+
+
+def seeded(call: Callable[[], Any]) -> Any:
+    """Return what a call gives that draws from NumPy's global generator, each time the same.
+
+    That generator is of all threads, and the call draws from it anyway: it is seeded for one such call at a time, and put back.
+    """
+    (numpy,) = (generator for generator in _generators() if generator.name == "numpy.random")
+    with _LOCK:
+        before = numpy.state()
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            return call()
+        finally:
+            numpy.restore(before)
+
+
+def _used(call: Callable[[], Any], *, may_seed: bool) -> Used:
     every = _generators()
     suspected = set(range(len(every)))
     ends: dict[int, list[Any]] = {n: [] for n in suspected}
     for _ in range(TIMES):
         before = {n: every[n].state() for n in suspected}
-        for n in suspected:
+        for n in suspected if may_seed else ():
             every[n].draw()
         drawn = {n: every[n].state() for n in suspected}
         started = time.perf_counter()
@@ -87,7 +118,7 @@ def _used(call: Callable[[], Any]) -> Used:
         finally:
             took = time.perf_counter() - started
             after = {n: every[n].state() for n in suspected}
-            for n in suspected:
+            for n in suspected if may_seed else ():
                 if after[n] == drawn[n]:
                     every[n].restore(before[n])
         suspected = {n for n in suspected if after[n] != drawn[n]}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking import generators
 from triconv.checking.candidate import Arrays, CandidateFunction, OwnArray, as_numpy, long_axes
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.layer_construction import Unconstructed, construct
@@ -92,6 +93,8 @@ class LayerCandidate(CandidateFunction):
         Whether it should agree with a convolution, which has one kernel and one bias.
     """
 
+    is_object = True
+
     def __init__(
         self,
         layer: Any,
@@ -110,7 +113,7 @@ class LayerCandidate(CandidateFunction):
         self._kind = type(layer)
         self.forward_name = method_of(self._kind, FORWARD)
         self.backward_name = backward_of(self._kind)
-        self.layer = copied(layer, {})
+        self.written, self.layer = layer, copied(layer, {})
         self.count = 1
         self.places: list[Place] = []
         self.own: tuple[OwnArray, ...] = ()
@@ -140,16 +143,18 @@ class LayerCandidate(CandidateFunction):
             self.count = len(arrays)
         x = arrays[: self.count]
 
-        def run(layer: Any) -> np.ndarray:
-            state = np.random.get_state()  # noqa: NPY002 (layers draw from it)
-            np.random.seed(0)  # noqa: NPY002
-            try:
-                result = as_numpy(self._forward(layer, self._copies(x)).y)
-            finally:
-                np.random.set_state(state)  # noqa: NPY002
+        def once(layer: Any) -> np.ndarray:
+            result = as_numpy(self._forward(layer, self._copies(x)).y)
             if result is None:
                 raise TypeError
             return result
+
+        draws: list[bool] = []
+
+        def run(layer: Any) -> np.ndarray:
+            if not draws:
+                draws.append(generators.draws(lambda: once(copied(layer, {}))))
+            return generators.seeded(lambda: once(layer)) if draws[0] else once(layer)
 
         self._build(run)
         if paths:

@@ -172,6 +172,19 @@ class UsesGenerators:
 
 
 @dataclass(frozen=True, slots=True)
+class SameInThreads:
+    """Two threads that call the candidate at once get what each gets alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class DependsOnThread:
+    """A result is another one while another thread calls the candidate; `where` the first stood still, "" if both ran."""
+
+    of: Question
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AnySubset:
     """Derivatives by some of the arrays alone are those by all at once; `tried` counts the subsets, `smaller` as above."""
 
@@ -227,6 +240,8 @@ MemoryFinding = (
     | EagerDiffers
     | Unwritten
     | UsesGenerators
+    | SameInThreads
+    | DependsOnThread
     | AnySubset
     | WrongAlone
     | AnyBatchAxis

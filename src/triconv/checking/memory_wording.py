@@ -10,6 +10,7 @@ from triconv.checking.memory_findings import (
     AnySubset,
     Arrangement,
     CallsDiffer,
+    DependsOnThread,
     EagerDiffers,
     EarlierAnswer,
     InputChanged,
@@ -20,6 +21,7 @@ from triconv.checking.memory_findings import (
     OtherAfterBatch,
     Reading,
     ResultOverwritten,
+    SameInThreads,
     SecondPullback,
     SharesMemory,
     Unwritten,
@@ -36,6 +38,7 @@ QUESTIONS = {
     Kind.HISTORY: "results after earlier calls",
     Kind.UNWRITTEN: "results in used memory",
     Kind.GENERATORS: "global random generators",
+    Kind.THREADS: "two threads at once",
 }
 ARRANGEMENTS = {
     Arrangement.EXPANDED: "expanded from one number (stride 0, as of the cotangent of a sum)",
@@ -115,6 +118,13 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             which = " and ".join(generators)
             what = f"seeds {which}" if seeds else f"draws from {which}"
             return f"{words(by)} {what}, which others draw from too: use a generator of your own"
+        case SameInThreads():
+            return "each of two threads gets what it gets alone"
+        case DependsOnThread(of, where):
+            return (
+                f"{words(of)}: results depend on another thread's call (shared scratch memory)"
+                f"{f', which came at {where}' if where else ''}: make the memory in each call, or hold a lock"
+            )
         case AnySubset(tried, smaller):
             return f"those by some arrays alone are those by all at once, {_tried(tried, smaller)}"
         case WrongAlone(arrays, raised):

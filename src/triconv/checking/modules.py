@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +16,9 @@ from triconv.backends import to_numpy
 from triconv.checking.candidate import OwnArray
 from triconv.geometry.integers import one_per_axis
 from triconv.geometry.padding import resolve_padding
+
+_CALL = threading.RLock()
+"""Held while a module of torch that could not be copied has other parameters: two checks may have the same one."""
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -115,6 +122,7 @@ def _function(call: Callable[[Sequence[Any], list[Any]], Any], values: list[Any]
 def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
     import torch
 
+    module, call_alone = _own_copy(module)
     named = _by_axes(list(module.named_parameters()))
     names = [name for name, _ in named]
     inputs = _inputs(shapes, [tuple(p.shape) for _, p in named])
@@ -129,12 +137,29 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
             name: b.to(like.dtype) if torch.is_floating_point(b) and torch.is_floating_point(like) else b
             for name, b in module.named_buffers()
         }
-        return torch.func.functional_call(module, {**own, **buffers}, (*x, *args), keywords)
+        with call_alone:
+            return torch.func.functional_call(module, {**own, **buffers}, (*x, *args), keywords)
 
     own = tuple(OwnArray(name, to_numpy(p.detach())) for name, p in named)
     return ModuleFunction(
         _function(call, [p.detach() for _, p in named], inputs), own, inputs, _torch_parameters(module)
     )
+
+
+def _own_copy(module: Any) -> tuple[Any, AbstractContextManager[Any]]:
+    """Return a copy of a module; and where there can be none, the module, with a lock for its calls.
+
+    `functional_call` puts other parameters into a module for a while, and other threads may use the one of the user. A compiled
+    module stays as it is: its copy would be compiled again.
+    """
+    is_compiled = any(
+        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+    with contextlib.suppress(Exception):  # whatever a part of it raises that cannot be copied
+        if not is_compiled:
+            return copy.deepcopy(module), contextlib.nullcontext()
+    return module, _CALL
 
 
 def _torch_parameters(module: Any) -> dict[str, Any]:

@@ -66,6 +66,19 @@ class PairCandidate(CandidateFunction):
 
         return pull_back
 
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """Both."""
+        return self.forward, self.backward
+
+    def after_another_forward(self, arrays: Arrays, other: Arrays, g: np.ndarray) -> list[Any] | None:
+        """By the backward, after the forward of other arrays."""
+        moved = self.move(arrays)
+        result = self.function(*moved, *self.args, **self.keywords)
+        self.function(*self.move(other), *self.args, **self.keywords)
+        found = self._went_back(result, moved, self.move([g])[0])
+        return assigned(found, [np.shape(a) for a in arrays], _names(self.forward))
+
     def _gradients(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         moved = self.move(arrays)
         result = self.function(*moved, *self.args, **self.keywords)

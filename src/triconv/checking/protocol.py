@@ -85,6 +85,8 @@ class Kind(PlainEnum):
     """Are results the same where fresh memory holds something?"""
     GENERATORS = "generators"
     """Are the global random generators what they were before a call?"""
+    THREADS = "threads"
+    """Are results the same while another thread calls the candidate with other numbers?"""
     ARRANGEMENTS = "arrangements"
     """The same numbers, in arrays that lie in memory in other ways."""
     SUBSETS = "subsets"

@@ -244,7 +244,7 @@ def _pullbacks(t: Trial) -> Iterator[Fault]:
 def _generators(t: Trial) -> Iterator[Fault]:
     """The global generators of Python, NumPy and torch."""
     for ask in t.asks:
-        used = generators.used(lambda ask=ask: ask(t.first, t.g))  # type: ignore[misc]
+        used = generators.used(lambda ask=ask: ask(t.first, t.g), t.candidate.functions)  # type: ignore[misc]
         if used.names:
             question = t.value if ask == t.ask_value else next(iter(t.vjps.values()))
             yield Kind.GENERATORS, Cause.GLOBAL_RANDOM_STATE, UsesGenerators(question, used.names, used.seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from triconv.checking.candidate import Array, Arrays, CandidateFunction
 from triconv.checking.findings import Ability, NotSupported, Reason
 from triconv.checking.framework_detection import goes_through_numpy
 from triconv.checking.unsupported import Unsupported
+
+_FORWARD_MODE = threading.RLock()
+"""Held while torch differentiates in forward mode: its levels are those of the process, not of a thread."""
 
 
 class TorchCandidate(CandidateFunction):
@@ -118,7 +122,8 @@ class TorchCandidate(CandidateFunction):
         moved, (along,) = self.move(arrays), self.move([tangents[n]])
 
         def run() -> Any:
-            return torch.func.jvp(lambda a: self._tensor(*moved[:n], a, *moved[n + 1 :]), (moved[n],), (along,))[1]
+            with _FORWARD_MODE:
+                return torch.func.jvp(lambda a: self._tensor(*moved[:n], a, *moved[n + 1 :]), (moved[n],), (along,))[1]
 
         return self._if_supported(Ability.FORWARD_MODE, run)
 
@@ -139,7 +144,8 @@ class TorchCandidate(CandidateFunction):
         import torch
 
         def run() -> Any:
-            y, tangent = torch.func.jvp(self._tensor, tuple(self.move(arrays)), tuple(self.move(tangents)))
+            with _FORWARD_MODE:
+                y, tangent = torch.func.jvp(self._tensor, tuple(self.move(arrays)), tuple(self.move(tangents)))
             if not torch.any(tangent):
                 self._refuse_numpy(Ability.FORWARD_MODE)
                 if names := self._custom_operators(arrays):
@@ -196,7 +202,8 @@ class TorchCandidate(CandidateFunction):
             return pullback(ct.to(y.dtype))
 
         def run() -> Any:
-            return torch.func.jvp(pulled_back, tuple(self.move(arrays)), tuple(self.move(tangents)))[1]
+            with _FORWARD_MODE:
+                return torch.func.jvp(pulled_back, tuple(self.move(arrays)), tuple(self.move(tangents)))[1]
 
         return list(self._if_supported(Ability.FORWARD_OVER_REVERSE, run))
 

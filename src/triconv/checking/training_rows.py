@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import argument_subsets, arrangement_rows, state, wording
+from triconv.checking import argument_subsets, arrangement_rows, state, thread_calls, wording
 from triconv.checking.candidates import CandidateFunction, as_numpy
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import NotFinite, NotRepeatable, Raised, WrongElements
-from triconv.checking.isolation import IsolatedCandidate
+from triconv.checking.isolation import IsolatedCandidate, checked
 from triconv.checking.judge import CheckContext
 from triconv.checking.memory_findings import AnyArrangement, AnyBatchAxis, AnySubset, Misread
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role
+from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Verdict
 from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import COTANGENT, Trial, differ_as_integers
 
@@ -29,6 +29,7 @@ FIRST = (Cause.CALL_COUNT, Cause.STALE_CACHE, Cause.UNWRITTEN, Cause.INPUT_CHANG
 """Causes that may be those of every other row that is wrong."""
 FAMILIES: tuple[tuple[Kind, Ask], ...] = (
     (Kind.MEMORY, state.rows),
+    (Kind.THREADS, thread_calls.rows),
     (Kind.ARRANGEMENTS, arrangement_rows.rows),
     (Kind.SUBSETS, argument_subsets.rows),
     (Kind.BATCHED, argument_subsets.batched_rows),
@@ -94,9 +95,10 @@ def added(
     more: list[ReportRow] = []
     for kind, ask in families:
         on_progress(wording.question(Question(kind, trial.value.role)))
-        if kind == Kind.MEMORY or not _is_unreliable(more):
+        if kind == Kind.MEMORY or not _is_unreliable(more, kind):
             seen = {row.question for row in more}
-            asked = _asked(kind, ask, trial if smaller is None or kind == Kind.MEMORY else smaller)
+            is_full = smaller is None or kind == Kind.MEMORY or (kind == Kind.THREADS and _is_compiled(trial.candidate))
+            asked = _asked(kind, ask, trial if is_full else smaller)  # type: ignore[arg-type]
             if smaller is not None:
                 asked = [_at_smaller_sizes(row) for row in asked]
             more += [row for row in asked if row.question not in seen]
@@ -116,10 +118,20 @@ def _asked(kind: Kind, ask: Ask, trial: Trial) -> list[ReportRow]:
         return ask(trial)
     try:
         told = candidate.run(told_there, ask, replace(trial, right={}))
-        return [ReportRow(*fields) for fields in told]
+        return [ReportRow(*checked(fields, Question, Verdict, Proof)) for fields in told]
     except Exception as problem:  # noqa: BLE001 (the process ended, or what it says makes no sense)
         raised = Raised(caught(problem), again=True)
         return [ReportRow(Question(kind, trial.value.role), UNCHECKED, Proof.RAISED, raised)]
+
+
+def _is_compiled(candidate: CandidateFunction) -> bool:
+    """Whether threads meet by chance, which takes long calls."""
+    if not isinstance(candidate, IsolatedCandidate):
+        return thread_calls.is_compiled(candidate)
+    try:
+        return bool(candidate.run(thread_calls.is_compiled))
+    except Exception:  # noqa: BLE001 (the process ended: who asks next says so)
+        return False
 
 
 def _takes(candidate: CandidateFunction, trial: Trial) -> bool:
@@ -145,8 +157,10 @@ def told_there(_: CandidateFunction, ask: Ask, trial: Trial) -> list[tuple[Any, 
     return [(row.question, row.verdict, row.how, row.finding, row.error, row.cause) for row in ask(trial)]
 
 
-def _is_unreliable(rows: list[ReportRow]) -> bool:
-    """Whether results depend on other calls, so that no comparison of two calls means anything."""
+def _is_unreliable(rows: list[ReportRow], kind: Kind) -> bool:
+    """Whether results depend on other calls, so that no comparison of two calls means anything; in threads, on any memory."""
+    if kind == Kind.THREADS:
+        return any(row.verdict == WRONG for row in rows)
     return any(row.question.kind in (Kind.HISTORY, Kind.UNWRITTEN) for row in rows)
 
 

@@ -16,6 +16,9 @@ from typing import NamedTuple
 from triconv.geometry import Axis
 from triconv.padding_modes import Segment, segments
 
+# rows that are shown anyway
+FEWEST = 4
+
 
 class Meeting(NamedTuple):
     """An input, an output and a tap that meet."""
@@ -215,6 +218,22 @@ def ends(count: int, most: int) -> list[int | None]:
     first = most // 2
     last = max(0, most - 1 - first)
     return [*range(first), None, *range(count - last, count)]
+
+
+def rows_beside(table: AxisTable, columns: Sequence[Column | None], most: int) -> list[int | None]:
+    """Return at most so many rows to show beside these columns; where columns are left out, so are rows without a cell."""
+    rows = ends(table.outputs, most)
+    if None not in columns or len(rows) < FEWEST:
+        return rows
+    shown = [column for column in columns if column is not None]
+    runs: list[list[int]] = [[]]  # of rows in the middle that have no cell in these columns
+    for number, o in enumerate(rows[1:-1], 1):
+        if o is None or all(table.tap(o, column) is None for column in shown):
+            runs[-1].append(number)
+        elif runs[-1]:
+            runs.append([])
+    longest = max(runs, key=len)
+    return [*rows[: longest[0]], None, *rows[longest[-1] + 1 :]] if len(longest) > 1 else rows
 
 
 def _progression(*, i: range, o: range, t: range) -> list[Progression]:

@@ -129,8 +129,9 @@ def show(
     >>> print(triconv.show(triconv.conv2d, (2, 4, 8, 8), (6, 2, 3, 3), groups=2).element("gw[5, 1, 0, 2]"))
     gw[5, 1, 0, 2] = g[0, 5, 0, 0] x[0, 3, 0, 2] + ... + g[1, 5, 5, 5] x[1, 3, 5, 7]  (72 terms)
 
-    **Five broken backwards, as exercises.** `instead` shows what a function does in place of what it should. ``!`` marks what
-    is wrong, and ``-`` what is missing. From the table alone, what is wrong with the backward? The loop of all five:
+    **Five broken backwards, as exercises.** `instead` shows what a function does in place of what it should: ``!`` marks what
+    is wrong, and ``-`` what is missing. Each of these five is a mistake that people make. Fill in its table by hand, then
+    compare. The loop that they share, and the right index:
 
     >>> def backward(position, add=True):
     ...     def input_vjp(g, w):

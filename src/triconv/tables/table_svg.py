@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from triconv.tables import labels
-from triconv.tables.axis_table import AxisTable, Column, ends
+from triconv.tables.axis_table import AxisTable, Column, ends, rows_beside
 from triconv.tables.shown_call import ShownCall
 from triconv.tables.sums import Tensors
 
@@ -55,13 +55,19 @@ class Classes:
     @classmethod
     def of_table(cls, table: AxisTable) -> Classes:
         """Find those of a table that is shown alone."""
-        return cls.find(table, 0, (ROWS, COLUMNS, TAPS))
+        columns = _columns(table, COLUMNS)
+        return cls.find(table, 0, rows_beside(table, columns, ROWS), columns, ends(table.taps, TAPS))
 
     @classmethod
-    def find(cls, table: AxisTable, axis: int, most: tuple[int, int, int]) -> Classes:
-        """Find them for a table of which at most so many rows, columns and taps are shown."""
-        rows, taps = ends(table.outputs, most[0]), ends(table.taps, most[2])
-        columns = [None if m is None else table.column(m) for m in ends(table.columns, most[1])]
+    def find(
+        cls,
+        table: AxisTable,
+        axis: int,
+        rows: list[int | None],
+        columns: list[Column | None],
+        taps: list[int | None],
+    ) -> Classes:
+        """Find them for what is shown of a table."""
         # with each column that padding repeats, the column of the input itself, and the reverse
         same = [{m for m, b in enumerate(columns) if a and b and _is_same(a, b)} for a in columns]
         # what a meeting of a column is one of: of the column, and of the input that padding repeats there
@@ -103,6 +109,10 @@ class Classes:
             for kind, things in of.items()
         }
         return cls(rows, columns, taps, joined, cells)
+
+
+def _columns(table: AxisTable, most: int) -> list[Column | None]:
+    return [None if m is None else table.column(m) for m in ends(table.columns, most)]
 
 
 def _is_same(one: Column, other: Column) -> bool:
@@ -176,7 +186,10 @@ def grid_picture(tables: ShownCall) -> Picture:
     """Return two axes as three grids: of the inputs, the taps and the outputs."""
     t = tables.tensors
     names = labels.names(t)
-    axes = [Classes.find(table, axis, (GRID, GRID + 2, GRID)) for axis, table in enumerate(t.tables)]
+    axes = [
+        Classes.find(table, axis, ends(table.outputs, GRID), _columns(table, GRID + 2), ends(table.taps, GRID))
+        for axis, table in enumerate(t.tables)
+    ]
     grids, sums = [], []
     for kind, name, role in (("x", names.column, "x"), ("w", "w", "w"), ("y", names.row, "g")):
         rows, columns = ([_position(kind, m, classes) for m in range(len(classes.of[kind]))] for classes in axes)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from triconv.tables import labels
-from triconv.tables.axis_table import AxisTable, Column, ends
+from triconv.tables.axis_table import AxisTable, Column, rows_beside
 from triconv.tables.shown_call import ShownCall
 
 # rows up to which a table is written whole; the least width in which there is room for one
@@ -38,11 +38,11 @@ def text(tables: ShownCall, width: int) -> str:
 def _table(table: AxisTable, tables: ShownCall, width: int) -> list[str]:
     """Return the lines of a table, and the sentences under it."""
     names = labels.names(tables.tensors)
-    rows = ends(table.outputs, MOST_ROWS)
     equals = " =" if names.row == "y" else ""
-    heads = [GAP if o is None else f"{names.row}{o}{equals}" for o in rows]
-    left = max(map(len, heads), default=0) + 1
+    left = len(f"{names.row}{max(0, table.outputs - 1)}{equals}") + 1
     columns = _columns(table, names.column, width - left)
+    rows = rows_beside(table, columns, MOST_ROWS)
+    heads = [GAP if o is None else f"{names.row}{o}{equals}" for o in rows]
     widths = [_width(table, column, names.column) for column in columns]
     titles = [GAP if column is None else labels.column_label(column, names.column) for column in columns]
     lines = [_line("", titles, left, widths, columns)]

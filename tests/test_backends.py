@@ -146,8 +146,8 @@ def test_every_operator_has_its_name_and_signature():
         assert getattr(triconv, name) is operator
         assert "Parameters" in (inspect.getdoc(operator) or "")
     assert str(inspect.signature(triconv.conv2d)).startswith(
-        "(x: 'Array', w: 'Array', bias: 'Array | None' = None, stride: 'Any' = 1, padding: 'Any' = 0, "
-        "dilation: 'Any' = 1, groups: 'int' = 1, *, padding_mode: 'str' = 'zeros'"
+        "(x: 'ArrayT', w: 'AnyArray', bias: 'AnyArray | None' = None, stride: 'Ints' = 1, padding: 'Padding' = 0, "
+        "dilation: 'Ints' = 1, groups: 'SupportsIndex' = 1, *, padding_mode: 'PaddingMode' = 'zeros'"
     )
 
 
@@ -197,3 +197,50 @@ def test_the_commands_that_install_libraries_are_the_extras_of_the_package():
         assert f'"{project["optional-dependencies"][name][0]}"' in BACKENDS[name].install_command()
     tox = (Path(__file__).parents[1] / "tox.ini").read_text(encoding="utf-8")
     assert "cupy-cuda" not in tox
+
+
+def test_without_jax_its_submodule_says_how_to_install_it():
+    program = """
+import sys
+for name in ("jax", "jaxlib"):
+    sys.modules[name] = None
+from triconv.backends import BACKENDS
+BACKENDS["jax"].installed = classmethod(lambda cls: False)
+import triconv
+for reach in ("triconv.jax", "from triconv import jax", "import triconv.jax"):
+    try:
+        exec(reach)
+    except ImportError as problem:
+        print(problem)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = BACKENDS["jax"].install_command()
+    assert done.stdout.splitlines() == [f"`triconv.jax` needs JAX; install it with: {command}"] * 3
+
+
+def test_a_device_that_is_not_here_is_refused(lib):
+    if lib.name not in ("jax", "torch") or any("cuda" in name.lower() for name in lib.backend.devices()):
+        pytest.skip("has no such devices, or has CUDA")
+    message = f"`device` must be one of {lib.name}'s, such as .*, got 'cuda': {lib.name} finds no CUDA here$"
+    with pytest.raises(ValueError, match=message):
+        triconv.use(lib.name, device="cuda")
+    f = (lambda x: (x, x)), (lambda g, x: g)
+    with pytest.raises(ValueError, match=message):
+        triconv.gradcheck(f, (2, 3), framework=lib.name, device="cuda")
+    with pytest.raises(ValueError, match=message):
+        triconv.check(triconv.conv1d, triconv.conv1d, (1, 1, 4), (1, 1, 2), framework=lib.name, device="cuda")
+
+
+def test_the_pytest_plugin_imports_nothing_until_it_is_used():
+    program = (
+        "import sys, pytest; before = set(sys.modules); import pytest_triconv; print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['pytest_triconv']"
+
+
+def test_strides_may_be_arrays(lib):
+    x, w = np.ones((1, 1, 6, 6)), np.ones((1, 1, 2, 2))
+    expected = triconv.conv2d(x, w, stride=(2, 1))
+    for stride in (np.array([2, 1]), lib.array([2, 1]), [np.int64(2), np.int8(1)]):
+        np.testing.assert_array_equal(lib.numpy(triconv.conv2d(lib.array(x), lib.array(w), stride=stride)), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -108,13 +109,18 @@ CASES = [
      "`bias.shape` must be (2,), one number per output channel, got ()"),
     # shapes that look channels last
     (triconv.conv2d, (np.ones((2, 8, 8, 3)), np.ones((4, 3, 3, 3))), {},
-     "`x.shape[1]` must equal `groups * w.shape[1]`, got 8 != 1 * 3; looks channels last; see `layout`"),
-    (triconv.conv2d, (np.ones((2, 32, 32, 3)), np.ones((5, 5, 3, 16))), {}, "got 32 != 1 * 5; looks channels last; see `layout`"),
+     "`x.shape[1]` must equal `groups * w.shape[1]`, got 8 != 1 * 3; looks channels last: pass layout='NHWC,OIHW->NHWC' or layout='NHWC,HWIO->NHWC'"),
+    (triconv.conv2d, (np.ones((2, 32, 32, 3)), np.ones((5, 5, 3, 16))), {},
+     "got 32 != 1 * 5; looks channels last: pass layout='NHWC,HWIO->NHWC'"),
+    (triconv.conv2d, (np.ones((2, 3, 8, 8)), np.ones((5, 5, 3, 16))), {},
+     "got 3 != 1 * 5; `w` looks channels last: pass layout='NCHW,HWIO->NCHW'"),
+
     (triconv.conv, (np.ones((8, 8, 6)), np.ones((3, 3, 1, 6))), {"groups": 6, "layout": "CHW,OIHW->CHW"},
-     "got 8 != 6 * 3; looks channels last; see `layout`"),
+     "got 8 != 6 * 3; looks channels last: pass layout='HWC,HWIO->HWC'"),
     (triconv.conv_transpose2d, (np.ones((2, 8, 8, 4)), np.ones((4, 3, 3, 3))), {},
-     "`x.shape[1]` must equal `w.shape[0]`, got 8 != 4; looks channels last; see `layout`"),
-    (triconv.conv_input_vjp, (np.ones((2, 6, 6, 4)), np.ones((3, 3, 3, 4))), {"input_size": 8}, "got 6 != 3; looks channels last; see `layout`"),
+     "`x.shape[1]` must equal `w.shape[0]`, got 8 != 4; looks channels last: pass layout='NHWC,OIHW->NHWC'"),
+    (triconv.conv_input_vjp, (np.ones((2, 6, 6, 4)), np.ones((3, 3, 3, 4))), {"input_size": 8},
+     "got 6 != 3; looks channels last: pass layout='NHWC,HWIO->NHWC'"),
 ]  # fmt: skip
 
 TYPES = [
@@ -197,32 +203,94 @@ def test_mixed_libraries_are_refused(lib):
         (lib.array(X), W, f"{lib.name} and numpy", "w"),
         (X, lib.array(W), f"numpy and {lib.name}", "x"),
     ):
-        message = f"`x` and `w` must be arrays of one library, got {of}; convert `{plain}` with {converter}, {use}"
-        with pytest.raises(TypeError, match=re.escape(message)):
-            triconv.conv(first, second)
         np.testing.assert_array_equal(lib.numpy(triconv.use(lib.name).conv(first, second)), triconv.conv(X, W))
-    with pytest.raises(
-        TypeError, match=re.escape(f"`x` and `bias` must be arrays of one library, got {lib.name} and numpy")
-    ):
-        triconv.conv1d(lib.array(X), lib.array(W), np.ones(6))
+        if not lib.backend.takes_numpy:
+            message = f"`x` and `w` must be arrays of one library, got {of}; convert `{plain}` with {converter}, {use}"
+            with pytest.raises(TypeError, match=re.escape(message)):
+                triconv.conv(first, second)
     _, pullback = triconv.vjp(triconv.conv, lib.array(X), lib.array(W))
-    with pytest.raises(TypeError, match=re.escape(f"got numpy and {lib.name}")):
+    message = f"`g` and `arrays[0]` must be arrays of one library, got numpy and {lib.name}; convert `g` with {converter}, {use}"
+    with pytest.raises(TypeError, match=re.escape(message)):
         pullback(G)
 
 
-def test_two_frameworks_are_refused(jax, torch):
-    message = "got jax and torch; use the operators of triconv.use('jax'), which convert their arrays"
-    with pytest.raises(TypeError, match=re.escape(message)):
-        triconv.conv(jax.numpy.ones((1, 1, 3)), torch.ones(1, 1, 2))
+def test_jax_beside_torch_is_refused(jax, torch):
+    use = "; use the operators of triconv.use('jax'), which convert their arrays"
+    for third in (None, np.ones(4)):  # nor is NumPy beside both converted
+        message = f"`x` and `w` must be arrays of one library, got jax and torch{use}"
+        with pytest.raises(TypeError, match=re.escape(message)):
+            triconv.conv(jax.numpy.asarray(X), torch.asarray(W), third)
+    with pytest.raises(TypeError, match="must be arrays of one library, got numpy and"):
+        triconv.conv(X, torch.asarray(W), jax.numpy.ones(4))
+
+
+def test_numpy_beside_a_library_that_takes_it(lib):
+    """Of every operator, in each place, positional or not, called first or again; the bits are those of the library alone."""
+    if not lib.backend.takes_numpy:
+        pytest.skip("has no arrays that stand beside NumPy's")
+    x, w, b = X, W, np.arange(W.shape[0], dtype=W.dtype)
+    alone = lib.numpy(triconv.conv(lib.array(x), lib.array(w), lib.array(b)))
+    for move in itertools.product((lib.array, np.asarray), repeat=3):
+        arrays = [f(a) for f, a in zip(move, (x, w, b), strict=True)]
+        if np.asarray in move and lib.array in move:
+            for y in (
+                triconv.conv(*arrays), triconv.conv(*arrays), triconv.conv(*arrays[:2], bias=arrays[2]),
+                triconv.vjp(triconv.conv, *arrays)[0],
+            ):  # fmt: skip
+                np.testing.assert_array_equal(lib.numpy(y), alone)
+    g = np.ones_like(alone)
+    gx = triconv.conv_input_vjp(g, lib.array(w), input_size=x.shape[2:])
+    np.testing.assert_array_equal(lib.numpy(gx), triconv.conv_input_vjp(g, w, input_size=x.shape[2:]))
+    image, kernel = np.ones((3, 3, 1)), [[[1.0]]]
+    assert lib.numpy(triconv.conv2d_forward(image, lib.array(kernel))).shape == (3, 3)
+    for wrong in (np.ma.masked_array(x), x > 0):
+        with pytest.raises(TypeError, match="`x"):
+            triconv.conv(wrong, lib.array(w))
+
+
+def test_numpy_beside_traced_arrays(jax):
+    x = np.arange(12.0).reshape(1, 1, 12)
+    w = jax.numpy.asarray([[[1.0, 2.0, 3.0]]])
+    expected = triconv.conv_weight_vjp(np.ones((1, 1, 10)), x, kernel_size=3)
+    gradient = jax.grad(lambda w: triconv.conv1d(x, w).sum())
+    for f in (gradient, jax.jit(gradient)):
+        np.testing.assert_array_equal(f(w), expected)
+    np.testing.assert_array_equal(
+        jax.vmap(lambda w: triconv.conv1d(x, w))(w[None])[0], triconv.conv1d(x, np.asarray(w))
+    )
+
+
+def test_numpy_beside_leaves_of_torch(torch):
+    """The gradient is that of the numbers at the time of the call, whatever NumPy's array holds later."""
+    x = np.arange(12.0).reshape(1, 1, 12)
+    w = torch.tensor([[[1.0, 2.0, 3.0]]], dtype=torch.float64, requires_grad=True)
+    expected = triconv.conv_weight_vjp(np.ones((1, 1, 10)), x, kernel_size=3)
+    y = triconv.conv1d(x, w).sum()
+    x[:] = 0
+    y.backward()
+    np.testing.assert_array_equal(w.grad, expected)
 
 
 def test_a_bound_operator_differentiates_by_the_array_that_is_traced(jax):
-    """Beside a NumPy array, which the plain operator refuses."""
     x, w = X.astype(np.float32), jax.numpy.asarray(W, "float32")
-    with pytest.raises(TypeError, match=r"convert `x` with jnp\.asarray"):
-        jax.grad(lambda w: triconv.conv1d(x, w).sum())(w)
     gradient = jax.jit(jax.grad(lambda w: triconv.use("jax").conv1d(x, w).sum()))(w)
     np.testing.assert_array_equal(gradient, np.full(w.shape, 2 * 7))
+
+
+@pytest.mark.parametrize(
+    ("args", "params", "end"),
+    [
+        ((X2,), {}, "missing 1 required positional argument: 'w'"),
+        ((), {}, "missing 1 required positional argument: 'x'"),
+        ((X2, W2), {"strid": 2}, "got an unexpected keyword argument 'strid'"),
+        ((X2, W2), {"x": X2}, "got multiple values for argument 'x'"),
+        ((X2, W2, None, 1, 0, 1, 1, "zeros"), {}, "too many positional arguments"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told_by_the_public_name(args, params, end):
+    for op in (triconv.conv2d, triconv.conv2d.resolve):
+        with pytest.raises(TypeError, match=re.escape(f"conv2d() {end}") + "$"):
+            op(*args, **params)
 
 
 def test_mixed_devices_are_refused(torch):

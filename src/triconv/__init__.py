@@ -58,7 +58,7 @@ array([[[6., 9.]]])
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triconv import operators
 from triconv.checking.candidates import Rules
@@ -80,16 +80,18 @@ __all__ += operators.__all__
 LAZY = ("halo", "jax")
 """Public submodules that are imported on first access; `triconv.jax` needs JAX."""
 
+if TYPE_CHECKING:  # a type checker reads no `__getattr__`, which would hide misspelled names
+    from triconv import halo as halo
+    from triconv import jax as jax
+else:
 
-def __dir__() -> list[str]:
-    """The public names, and the submodules that are imported on first access."""
-    return sorted([*__all__, "__version__", *LAZY])
+    def __dir__() -> list[str]:
+        return sorted([*__all__, "__version__", *LAZY])
 
-
-def __getattr__(name: str) -> Any:
-    if name in LAZY:
-        return importlib.import_module(f"triconv.{name}")
-    if name == "show":  # its room is loaded when it is used
-        return importlib.import_module("triconv.tables.incidence_tables").show
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> object:
+        if name in LAZY:
+            return importlib.import_module(f"triconv.{name}")
+        if name == "show":  # its room is loaded when it is used
+            return importlib.import_module("triconv.tables.incidence_tables").show
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

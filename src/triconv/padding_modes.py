@@ -14,14 +14,15 @@ the segment that it was copied from::
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from triconv.backends.base import Standard
 from triconv.geometry import Pads
 
 Array = Any
 
-MODES = ("zeros", "reflect", "replicate", "circular")
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+MODES: tuple[str, ...] = get_args(PaddingMode)
 
 
 class Segment(NamedTuple):

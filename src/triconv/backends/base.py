@@ -64,6 +64,8 @@ class Standard:
     """The function that makes an array of it from a NumPy array, as messages spell it."""
     conjugates: ClassVar[bool] = False
     """Whether its cotangents are conjugated: ``gx = conv_input_vjp(g, conj(w))``, as in torch."""
+    takes_numpy: ClassVar[bool] = False
+    """Whether an array of NumPy beside its arrays is converted, as its own functions do, or its users expect."""
     compiles: ClassVar[bool] = False
     """Whether `compile` does something."""
     vendor_axes: ClassVar[range | None] = None

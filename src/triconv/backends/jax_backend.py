@@ -45,6 +45,7 @@ class JAX(Standard):
     requirement = "jax>=0.10,<0.13"
     module = "jax.numpy"
     converter = "jnp.asarray"
+    takes_numpy = True
     compiles = True
     vendor_axes = range(4)
     vendor_dilates = True

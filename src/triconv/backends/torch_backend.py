@@ -23,6 +23,7 @@ class Torch(Standard):
     module = "array_api_compat.torch"
     converter = "torch.as_tensor"
     conjugates = True
+    takes_numpy = True
     vendor_axes = range(1, 4)
     # positions: at a stride of 100,000 torch's backward function ends the process (torch 2.13 on a CPU); at 1,000 it is right
     vendor_steps = 1024

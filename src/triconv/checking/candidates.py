@@ -66,11 +66,11 @@ class Rules:
     'right'
     """
 
-    forward: Callable[..., Any]
-    input_vjp: Callable[..., Any] | None = None
-    weight_vjp: Callable[..., Any] | None = None
-    bias_vjp: Callable[..., Any] | None = None
-    backward: Callable[..., Any] | None = None
+    forward: Callable[..., object]
+    input_vjp: Callable[..., object] | None = None
+    weight_vjp: Callable[..., object] | None = None
+    bias_vjp: Callable[..., object] | None = None
+    backward: Callable[..., object] | None = None
 
 
 class RulesCandidate(CandidateFunction):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, Unpack, cast, get_args
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from triconv.checking.candidates import (
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.counterexample_program import program
-from triconv.checking.dtypes import COMPLEX, INTEGERS
+from triconv.checking.dtypes import COMPLEX, INTEGERS, Dtype
 from triconv.checking.findings import (
     Swept,
     WrongDtype,
@@ -51,38 +51,41 @@ from triconv.checking.report import Report
 from triconv.checking.report_data import ReportRow
 from triconv.checking.shrink import medium, smallest
 from triconv.checking.unjudged import no_derivative
+from triconv.operators.backend_switch import check_device
+from triconv.operators.signature_types import Library, ParametersOfLike, ShapeOrArray
 
 Array = Any
 
-DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64", "complex128", *INTEGERS)
+DTYPES = get_args(Dtype)
 QUICK = 3000
 """Positions that the definition visits up to which every hypothesis is tried; beyond, on a smaller case alone."""
-PRECISIONS = ("tf32", "bfloat16", "float16", "float32")
+FewerBitsMeant = Literal["tf32", "bfloat16", "float16", "float32"]
+PRECISIONS = get_args(FewerBitsMeant)
 
 
 @can_isolate
 def check(
-    candidate: Any,
-    like: Any = None,
-    *shapes_or_arrays: Any,
-    framework: str | None = None,
-    dtype: str | None = None,
-    precision: str | None = None,
+    candidate: object,
+    like: Callable[..., object] | ShapeOrArray | None = None,
+    *shapes_or_arrays: object,
+    framework: Library | None = None,
+    dtype: Dtype | None = None,
+    precision: FewerBitsMeant | None = None,
     pass_params: bool = False,
-    args: Any = (),
-    kwargs: dict[str, Any] | None = None,
+    args: object = (),
+    kwargs: Mapping[str, object] | None = None,
     parameters: Sequence[str] | None = None,
     gradients: Sequence[str] | None = None,
     sweep: bool = False,
-    sizes: str | None = None,
+    sizes: Literal["stress"] | None = None,
     meant: Sequence[str] = (),
-    device: Any = None,
+    device: object = None,
     seed: int = 0,
-    progress: Callable[[str], Any] | None = None,
-    mesh: Any = None,
-    specs: tuple[Any, ...] = (),
+    progress: Callable[[str], object] | None = None,
+    mesh: object = None,
+    specs: Sequence[object] = (),
     isolate: bool | Isolation = False,  # noqa: ARG001 (for `can_isolate`)
-    **params: Any,
+    **params: Unpack[ParametersOfLike],
 ) -> Report:
     """Check a convolution and its derivatives against the definition, and say what is wrong.
 
@@ -176,18 +179,20 @@ def check(
     >>> report.verdict, report.cause
     ('wrong', 'channels permuted')
     """
-    if isinstance(like, functools.partial) and hasattr(like.func, "resolve") and not like.args:
-        like, params = like.func, {**like.keywords, **params}
-    if not hasattr(like, "resolve"):
-        if isinstance(like, str):
-            msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {like!r}"
+    op: Any = like  # the types above are for callers
+    options: dict[str, Any] = {**params}
+    if isinstance(op, functools.partial) and hasattr(op.func, "resolve") and not op.args:
+        op, options = op.func, {**op.keywords, **options}
+    if not hasattr(op, "resolve"):
+        if isinstance(op, str):
+            msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {op!r}"
             raise TypeError(msg)
-        given = shapes_or_arrays if callable(like) or like is None else (like, *shapes_or_arrays)
+        given = shapes_or_arrays if callable(op) or op is None else (op, *shapes_or_arrays)
         return check_function(
             candidate,
-            like if callable(like) else None,
+            op if callable(op) else None,
             given,
-            params,
+            options,
             framework=framework,
             dtype=dtype,
             args=args,
@@ -201,7 +206,7 @@ def check(
     meant = (meant,) if isinstance(meant, str) else tuple(meant)
     declared.check_names(meant)
     shapes, arrays = arguments.shapes_of(shapes_or_arrays)
-    dtype = dtype or arguments.dtype_of(arrays)
+    dtype = dtype or cast("Dtype | None", arguments.dtype_of(arrays))
     named = (
         ("dtype", dtype, (None, *DTYPES)),
         ("precision", precision, (None, *PRECISIONS)),
@@ -214,36 +219,39 @@ def check(
     wrap = functools.partial(
         as_candidate,
         candidate,
-        keywords={**(params if pass_params else {}), **(kwargs or {})},
-        is_notebook=like.__name__ == "conv2d_forward",  # whose order and layouts it has
+        keywords={**(options if pass_params else {}), **(kwargs or {})},
+        is_notebook=op.__name__ == "conv2d_forward",  # whose order and layouts it has
         args=args,
         shapes=shapes,
         parameters=parameters,
         gradients=gradients,
-        params=params,
+        params=options,
     )
-    framework = framework or framework_detection.of_arrays(arrays) or _framework(candidate, wrap, shapes, dtype)
+    found = framework_detection.of_arrays(arrays) if framework is None else framework
+    framework = cast("Library", found or _framework(candidate, wrap, shapes, dtype))
     dtype = dtype or ("float64" if framework == "numpy" else "float32")
     wrapped = wrap(framework=framework, dtype=dtype)
     wrapped.device = device
-    params = {**wrapped.read_off, **params}
-    needed = arguments.most_arrays(like)
+    if device is not None and not isinstance(candidate, RemoteTarget):  # which has its own process
+        check_device(BACKENDS[framework].load(), device)
+    options = {**wrapped.read_off, **options}
+    needed = arguments.most_arrays(op)
     own = wrapped.own[: max(0, needed - len(shapes))]
     shapes = (*shapes, *(a.array.shape for a in own))
-    arguments.check_count(like, len(shapes))
-    shapes, bias_pattern = arguments.plain_bias(like, shapes)
-    problem = replace(ConvolutionProblem.of(like, shapes, params), bias_pattern=bias_pattern)
+    arguments.check_count(op, len(shapes))
+    shapes, bias_pattern = arguments.plain_bias(op, shapes)
+    problem = replace(ConvolutionProblem.of(op, shapes, options), bias_pattern=bias_pattern)
     problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
-        sharded_candidate.put_on_mesh(wrapped, problem, mesh, specs)
+        sharded_candidate.put_on_mesh(wrapped, problem, mesh, tuple(specs))
     on_progress = progress or (lambda _: None)
     user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
     with wrapped.session():
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
         rows = list(plain_rows.rows(wrapped, context, on_progress))
-        quicker = None if thorough and not context.is_real_size else medium(problem, like, params)
+        quicker = None if thorough and not context.is_real_size else medium(problem, op, options)
         smaller_context = None if quicker is None else CheckContext(quicker, dtype, precision, seed)
         few = smaller_context if context.is_real_size else None
         rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, few))
@@ -251,12 +259,12 @@ def check(
         counterexample = ""
         if failed is not None:
             on_progress("smallest counterexample")
-            small = smallest(wrapped, like, problem, params, dtype, seed, failed.question)
-            counterexample = program(candidate, wrapped, like, params, small, failed.question)
+            small = smallest(wrapped, op, problem, options, dtype, seed, failed.question)
+            counterexample = program(candidate, wrapped, op, options, small, failed.question)
             if smaller_context is not None and not thorough:
                 smaller = {row.question: row for row in plain_rows.rows(wrapped, smaller_context, on_progress)}
                 rows = [row_causes.explained(row, smaller.get(row.question)) for row in rows]
-        libraries = tuple(BACKENDS) if failed is not None else (framework,)
+        libraries = tuple(BACKENDS) if failed is not None else (str(framework),)
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
         sent = (
             tuple(sharded_candidate.sent(wrapped, problem))
@@ -265,13 +273,13 @@ def check(
         )
         rows = homogeneity.named(row_causes.later_only(rows))
         if sizes == "stress":
-            every = stress.cases(problem, like, params, is_fixed=bool(own))
+            every = stress.cases(problem, op, options, is_fixed=bool(own))
             for row, case in list(stress.rows(wrapped, every, dtype, seed, on_progress)):
                 rows.append(row)
                 if not counterexample and case is not None and isinstance(row.finding, Swept) and row.finding.question:
                     asked = row.finding.question
-                    small = smallest(wrapped, like, case.problem, params, dtype, seed, asked)
-                    counterexample = program(candidate, wrapped, like, params, small, asked)
+                    small = smallest(wrapped, op, case.problem, options, dtype, seed, asked)
+                    counterexample = program(candidate, wrapped, op, options, small, asked)
         if meant:
             rows = declared.apply(rows, meant, functools.partial(_is_feedback, wrapped, context))
         rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
@@ -279,7 +287,7 @@ def check(
         again = functools.partial(
             check,
             candidate,
-            like,
+            op,
             framework=framework,
             dtype=dtype,
             precision=precision,
@@ -293,19 +301,19 @@ def check(
         rows += _swept(
             again,
             problem,
-            like,
-            params,
+            op,
+            options,
             on_progress,
             args=args,
             kwargs=kwargs,
-            free=set(params) if pass_params else set(),
+            free=set(options) if pass_params else set(),
         )
     rows += list(_forms(rows, problem, dtype))
     return Report(
         candidate=name_of(candidate),
-        like=like.__name__,
+        like=op.__name__,
         shapes=dict(zip(problem.names, shapes, strict=True)),
-        params=params,
+        params=options,
         framework=framework,
         dtype=dtype,
         rows=tuple(rows),
@@ -355,7 +363,7 @@ def _swept(
     on_progress: OnProgress,
     *,
     args: Any,
-    kwargs: dict[str, Any] | None,
+    kwargs: Mapping[str, Any] | None,
     free: set[str],
 ) -> Iterator[ReportRow]:
     """Yield a row for each geometry of the sweep."""

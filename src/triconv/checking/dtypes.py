@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+Dtype = Literal[
+    "float64", "float32", "bfloat16", "float16", "complex64", "complex128",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+"""The dtypes of arrays that can be asked for."""
 BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8, "complex128": 53, "complex64": 24}
 BITS |= {"float8_e4m3": 4, "float8_e5m2": 3}
 COMPLEX = ("complex64", "complex128")

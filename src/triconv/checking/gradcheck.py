@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 from array_api_compat import is_array_api_obj
@@ -22,23 +22,26 @@ from triconv.checking.naming import name_of, versions
 from triconv.checking.pairs import positional
 from triconv.checking.report import Report
 from triconv.checking.unjudged import no_derivative
+from triconv.operators.backend_switch import check_device
+from triconv.operators.signature_types import Library
 
-DTYPES = ("float64", "float32", "complex128", "complex64")
+SmoothDtype = Literal["float64", "float32", "complex128", "complex64"]
+DTYPES = get_args(SmoothDtype)
 
 
 @can_isolate
 def gradcheck(
-    f: Any,
-    *shapes_or_arrays: Any,
-    framework: str | None = None,
-    dtype: str | None = None,
+    f: object,
+    *shapes_or_arrays: object,
+    framework: Library | None = None,
+    dtype: SmoothDtype | None = None,
     seed: int = 0,
-    progress: Callable[[str], Any] | None = None,
-    args: Any = (),
-    kwargs: dict[str, Any] | None = None,
-    parameters: Any = None,
-    gradients: Any = None,
-    device: Any = None,
+    progress: Callable[[str], object] | None = None,
+    args: object = (),
+    kwargs: Mapping[str, object] | None = None,
+    parameters: Sequence[str] | None = None,
+    gradients: Sequence[str] | None = None,
+    device: object = None,
     isolate: bool | Isolation = False,  # noqa: ARG001 (for `can_isolate`)
 ) -> Report:
     """Check that the derivatives of a function are those of its own values: exactly where it is a polynomial on a piece.
@@ -125,7 +128,7 @@ def check_function(
     framework: str | None,
     dtype: str | None,
     args: Any,
-    kwargs: dict[str, Any] | None,
+    kwargs: Mapping[str, Any] | None,
     parameters: Any,
     gradients: Any,
     device: Any,
@@ -139,6 +142,8 @@ def check_function(
     prepared = functools.partial(_prepared, given=given, parameters=parameters, gradients=gradients)
     wrapped, names, shapes, arrays = prepared(f, framework=framework, dtype=dtype, args=args, kwargs=kwargs)
     wrapped.device = device
+    if device is not None and not isinstance(f, RemoteTarget):  # which has its own process
+        check_device(wrapped.backend, device)
     reference = None
     if like is not None:
         every = tuple(arrays) if arrays else shapes
@@ -192,7 +197,7 @@ def _prepared(
     framework: str | None,
     dtype: str | None,
     args: Any,
-    kwargs: dict[str, Any] | None,
+    kwargs: Mapping[str, Any] | None,
     parameters: Any,
     gradients: Any,
 ) -> tuple[CandidateFunction, tuple[str, ...], tuple[tuple[int, ...], ...], list[np.ndarray] | None]:
@@ -267,7 +272,7 @@ def _working(
     shapes: list[tuple[int, ...]],
     constants: list[tuple[int, Any]],
     args: Any,
-    kwargs: dict[str, Any] | None,
+    kwargs: Mapping[str, Any] | None,
     parameters: Any,
     gradients: Any,
 ) -> CandidateFunction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class PlainEnum(StrEnum):
@@ -26,6 +27,9 @@ class Verdict(PlainEnum):
 
 RIGHT, IMPRECISE, WRONG = Verdict.RIGHT, Verdict.IMPRECISE, Verdict.WRONG
 UNCHECKED, UNSUPPORTED = Verdict.UNCHECKED, Verdict.UNSUPPORTED
+
+VerdictName = Literal["right", "imprecise", "wrong", "unchecked"]
+"""The verdicts on a candidate as type checkers know them: a misspelled one is never equal."""
 
 EXIT_STATUS: dict[str, int] = {RIGHT: 0, IMPRECISE: 1, WRONG: 1, UNCHECKED: 2}
 

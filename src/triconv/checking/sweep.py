@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.exception_text import CaughtException
 from triconv.checking.findings import NotSupported, Raised, Reason, Swept
-from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 from triconv.checking.report_data import ReportData, ReportRow
 from triconv.checking.shrink import letters_of, shapes_of
 
@@ -114,15 +114,15 @@ NAMES = dict.fromkeys(STRIDE, "stride") | dict.fromkeys(PADDING, "padding") | di
 """What candidates call the parameters, in a dict or by keyword."""
 
 
-def parameters_of(args: Any, kwargs: dict[str, Any] | None) -> set[str]:
+def parameters_of(args: Any, kwargs: Mapping[str, Any] | None) -> set[str]:
     """Return the parameters of the operator that a candidate is handed by name."""
     return {NAMES[name] for name in (*(args if isinstance(args, dict) else ()), *(kwargs or ())) if name in NAMES}
 
 
-def with_parameters(args: Any, kwargs: dict[str, Any] | None, changes: dict[str, Any]) -> tuple[Any, Any]:
+def with_parameters(args: Any, kwargs: Mapping[str, Any] | None, changes: dict[str, Any]) -> tuple[Any, Any]:
     """Return the candidate's own arguments with other parameters."""
 
-    def changed(values: dict[str, Any]) -> dict[str, Any]:
+    def changed(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: changes.get(NAMES.get(name, ""), value) for name, value in values.items()}
 
     return (changed(args) if isinstance(args, dict) else args), (changed(kwargs) if kwargs else kwargs)
@@ -141,7 +141,7 @@ def row(variant: Variant, report: ReportData) -> ReportRow:
         return ReportRow(question, WRONG, Proof.RAISED, first.finding)
     # the whole check says the dtype once
     report = replace(report, rows=tuple(r for r in report.rows if r.question.kind != Kind.DTYPE))
-    verdict = report.verdict
+    verdict = Verdict(report.verdict)
     first = next((r for r in report.rows if r.verdict == verdict), None)
     failed = report.first_failed
     return ReportRow(

@@ -79,7 +79,7 @@ def spec_of(text: str) -> Any:
 
 def check_itself(sizes: tuple[int, ...], seed: int) -> int:
     """Check `triconv.jax.conv_sharded` on a mesh, print a table, and return the exit status."""
-    mesh, worst = mesh_of(sizes), RIGHT
+    mesh, worst = mesh_of(sizes), str(RIGHT)
     table = Table(title=f"triconv.jax.conv_sharded on {int(np.prod(sizes))} devices ({' x '.join(map(str, sizes))})")
     for name in ("sharded", "verdict", "sent: value", "VJP of x", "VJP of w"):
         table.add_column(name)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from triconv.geometry.integers import as_int, as_sequence, dilated, one_per_axis, shown
 
 Pads = tuple[tuple[int, int], ...]
 
 PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
+
+# for type checkers, which know no letter case
+PaddingName = Literal[
+    "valid", "same", "same_lower", "full", "causal",
+    "VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL",
+    "Valid", "Same", "Same_Lower", "Full", "Causal",
+]  # fmt: skip
 
 
 def resolve_padding(

@@ -126,6 +126,12 @@ samples)::
 
 from __future__ import annotations
 
+from triconv.backends import BACKENDS
+
+if not BACKENDS["jax"].installed():
+    _msg = f"`triconv.jax` needs JAX; install it with: {BACKENDS['jax'].install_command()}"
+    raise ImportError(_msg)
+
 from triconv.jax.lax_signatures import conv_general_dilated, conv_transpose
 from triconv.jax.sharded_operators import conv_sharded, sharded
 

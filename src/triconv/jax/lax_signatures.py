@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Precision
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from triconv.geometry import Pads
 from triconv.geometry.integers import as_int, dilated, shown
@@ -23,7 +25,10 @@ from triconv.operators import explicit_mesh
 from triconv.operators.layout import Layout, spatial_letters
 from triconv.operators.validation import resolve
 
-Array = Any
+DimensionNumbers: TypeAlias = ConvDimensionNumbers | tuple[str, str, str] | None
+PrecisionLike: TypeAlias = (
+    str | Precision | DotAlgorithm | DotAlgorithmPreset | tuple[str | Precision, str | Precision] | None
+)
 
 # another name in JAX for Precision.DEFAULT; in triconv "default" means the configured precision
 FASTEST = "bfloat16"
@@ -33,17 +38,17 @@ TRANSPOSED_LAYOUTS = ("NC,IO->NC", "NHC,HIO->NHC", "NHWC,HWIO->NHWC", "NHWDC,HWD
 
 
 def conv_general_dilated(
-    lhs: Array,
-    rhs: Array,
+    lhs: ArrayLike,
+    rhs: ArrayLike,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: Any = None,
+    dimension_numbers: DimensionNumbers = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    precision: PrecisionLike = None,
+    preferred_element_type: object = None,
     out_sharding: NamedSharding | PartitionSpec | None = None,
 ) -> Array:
     """Convolve, as `jax.lax.conv_general_dilated` does: the same arguments, the same values and dtypes.
@@ -153,15 +158,15 @@ def conv_general_dilated(
 
 
 def conv_transpose(
-    lhs: Array,
-    rhs: Array,
+    lhs: ArrayLike,
+    rhs: ArrayLike,
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: Any = None,
+    dimension_numbers: DimensionNumbers = None,
     transpose_kernel: bool = False,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    precision: PrecisionLike = None,
+    preferred_element_type: object = None,
     use_consistent_padding: bool = False,
 ) -> Array:
     """Convolve with a fractional stride, as `jax.lax.conv_transpose` does: the same arguments, the same values and dtypes.

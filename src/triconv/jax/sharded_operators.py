@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
+from jax import Array
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from triconv.geometry.integers import shown
 from triconv.jax import spatial_sharding
 from triconv.operators import conv
-
-Array = Any
+from triconv.operators.signature_types import ConvParameters
 
 
 def conv_sharded(
@@ -23,7 +23,7 @@ def conv_sharded(
     w_spec: PartitionSpec | None = None,
     *,
     overlap: bool | None = None,
-    **params: Any,
+    **params: Unpack[ConvParameters],
 ) -> Array:
     """Convolve arrays that are sharded over a mesh; along spatial axes, devices send only halos.
 

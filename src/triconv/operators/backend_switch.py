@@ -5,16 +5,27 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from triconv.backends import BACKENDS, to_numpy
+from triconv.backends import BACKENDS, Standard, to_numpy
 from triconv.geometry.integers import shown
 from triconv.operators import derivatives
+from triconv.operators.derivatives import Pullback
 from triconv.operators.registry import OPERATORS, array_names
+from triconv.operators.signature_types import (
+    AnyArray,
+    BoundConv,
+    BoundConvNd,
+    BoundConvTransposeNd,
+    BoundInputVjp,
+    BoundWeightVjp,
+    Library,
+    Parameters,
+)
 
 Array = Any
 
@@ -53,7 +64,7 @@ def backends() -> dict[str, Installed]:
     return installed
 
 
-def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: bool = True) -> Bound:
+def use(name: Library | None = None, *, device: object = None, dtype: object = None, jit: bool = True) -> Bound:
     """Bind the operators to one library: they first move their arrays (or nested lists) there.
 
     Parameters
@@ -94,13 +105,13 @@ def use(name: str | None = None, *, device: Any = None, dtype: Any = None, jit: 
     array([[[3., 5.]]], dtype=float32)
     """
     source = "`name`" if name is not None else "`TRICONV_BACKEND`"
-    name = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
-    if not isinstance(name, str) or name not in BACKENDS:
-        msg = f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(name)}"
+    chosen: Any = name if name is not None else os.environ.get("TRICONV_BACKEND") or "numpy"
+    if not isinstance(chosen, str) or chosen not in BACKENDS:
+        msg = f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {shown(chosen)}"
         raise ValueError(msg)
-    kind = BACKENDS[name]
+    kind = BACKENDS[chosen]
     if not kind.installed():
-        msg = f"{source} must be installed here, got {name!r}; install it with: {kind.install_command()}"
+        msg = f"{source} must be installed here, got {chosen!r}; install it with: {kind.install_command()}"
         raise ImportError(msg)
     if not isinstance(jit, (bool, np.bool_)):
         msg = f"`jit` must be True or False, got {shown(jit)}"
@@ -123,12 +134,21 @@ class Bound:
     It can be copied and pickled; it is made again from its four arguments when it is loaded.
     """
 
-    if TYPE_CHECKING:
+    # set by name, from the table of operators
+    conv: BoundConv
+    conv_input_vjp: BoundInputVjp
+    conv_weight_vjp: BoundWeightVjp
+    conv1d: BoundConvNd
+    conv2d: BoundConvNd
+    conv3d: BoundConvNd
+    conv_transpose1d: BoundConvTransposeNd
+    conv_transpose2d: BoundConvTransposeNd
+    conv_transpose3d: BoundConvTransposeNd
+    conv2d_forward: Callable[[Any, Any], Any]
+    conv2d_backward: Callable[[Any, Any], Any]
+    conv2d_backward_weights: Callable[[Any, Any], Any]
 
-        def __getattr__(self, name: str) -> Callable[..., Array]:
-            """Each of `OPERATORS`."""
-
-    def __init__(self, backend: Any, *, device: Any, dtype: Any, jit: bool) -> None:
+    def __init__(self, backend: Standard, *, device: object, dtype: object, jit: bool) -> None:
         self.name: str = backend.name
         self.xp = backend.xp
         self.device = device
@@ -136,13 +156,7 @@ class Bound:
         self.jit = jit and backend.compiles
         self._backend = backend
         backend.asarray(0, dtype=self.dtype)  # raises now if the library is not configured for the dtype
-        try:
-            backend.asarray(0, device=device)
-        except Exception as problem:
-            msg = (
-                f"`device` must be one of {backend.name}'s, such as {', '.join(backend.devices())}, got {shown(device)}"
-            )
-            raise ValueError(msg) from problem
+        check_device(backend, device)
         for name, op in OPERATORS.items():
             setattr(self, name, BoundOperator(self, op))
 
@@ -153,7 +167,7 @@ class Bound:
     def __repr__(self) -> str:
         return f"triconv.use({self.name!r}, device={self.device!r}, dtype={self.dtype!r}, jit={self.jit!r})"
 
-    def asarray(self, obj: Any) -> Array:
+    def asarray(self, obj: object) -> Array:
         """Move an array of any library, or a nested list, to this library, device and dtype.
 
         Parameters
@@ -168,7 +182,7 @@ class Bound:
         """
         return self._backend.asarray(obj, device=self.device, dtype=self.dtype)
 
-    def to_numpy(self, array: Array) -> Any:
+    def to_numpy(self, array: AnyArray) -> np.ndarray[Any, Any]:
         """View an array of any library as a NumPy array, or copy it from its device; torch's bfloat16 becomes float32.
 
         Parameters
@@ -183,21 +197,39 @@ class Bound:
         """
         return to_numpy(array)
 
-    def vjp(self, op: Callable[..., Array], *arrays: Array, **params: Any) -> Any:
+    def vjp(self, op: Callable[..., object], *arrays: object, **params: Unpack[Parameters]) -> tuple[Array, Pullback]:
         """`triconv.vjp` on this library; `op` may be one of its own operators too."""
         y, pullback = derivatives.vjp(self.in_steps(op), *map(self.asarray, arrays), **params)
         return y, replace(pullback, move=self.asarray)
 
-    def jvp(self, op: Callable[..., Array], arrays: Any, tangents: Any, **params: Any) -> Any:
+    def jvp(
+        self,
+        op: Callable[..., object],
+        arrays: Sequence[object],
+        tangents: Sequence[object],
+        **params: Unpack[Parameters],
+    ) -> tuple[Array, Array]:
         """`triconv.jvp` on this library; `op` may be one of its own operators too."""
         derivatives.check_tuples(arrays, tangents)
         moved_arrays, moved_tangents = (tuple(map(self.asarray, listed)) for listed in (arrays, tangents))
         return derivatives.jvp(self.in_steps(op), moved_arrays, moved_tangents, **params)
 
-    def in_steps(self, op: Callable[..., Array]) -> Callable[..., Array]:
+    def in_steps(self, op: Callable[..., Any]) -> Callable[..., Any]:
         """The plain operator; without `jit`, one whose calls run step by step."""
         op = op.op if isinstance(op, BoundOperator) else op
         return op if self.jit or not self._backend.compiles or not hasattr(op, "resolve") else InSteps(op)
+
+
+def check_device(backend: Standard, device: object) -> None:
+    """Raise `ValueError` unless a library has a device here, as it or JAX's strings spell it."""
+    try:
+        backend.asarray(0, device=device)
+    except Exception as problem:
+        here = backend.devices()
+        msg = f"`device` must be one of {backend.name}'s, such as {', '.join(here)}, got {shown(device)}"
+        if str(device).lower().startswith(("cuda", "gpu")) and not any("cuda" in name.lower() for name in here):
+            msg = f"{msg}: {backend.name} finds no CUDA here"
+        raise ValueError(msg) from problem
 
 
 class BoundOperator:
@@ -262,6 +294,6 @@ class InSteps:
         return replace(call, steps=True), arrays
 
 
-def _again(name: str, device: Any, dtype: Any, jit: bool) -> Bound:
+def _again(name: Library, device: Any, dtype: Any, jit: bool) -> Bound:
     """Make what was pickled again; its arguments are positional, so that later versions can read the pickle."""
     return use(name, device=device, dtype=dtype, jit=jit)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from array_api_compat import array_namespace
 
 from triconv.backends import backend_of
 from triconv.geometry.integers import shown
 from triconv.operators.operation import Call
-from triconv.operators.registry import Resolved
+from triconv.operators.signature_types import AnyArray, Arrays, ArrayT, Parameters
 from triconv.operators.validation import check_arrays
 
 Array = Any
 
 
-def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Pullback]:
+def vjp(
+    op: Callable[..., object], first: ArrayT, /, *others: AnyArray, **params: Unpack[Parameters]
+) -> tuple[ArrayT, Pullback]:
     """Value and pullback (vector-Jacobian product) of an operator, by the hand-derived rules, on any backend.
 
     Parameters
     ----------
     op : callable
         An operator of triconv, such as `triconv.conv2d`.
-    *arrays : array
+    first, *others : array
         Its arrays in its positional order, bias left out where there is none.
     **params : Any
         Its parameters.
@@ -32,7 +34,7 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     Returns
     -------
     y : array
-        ``op(*arrays, **params)``.
+        ``op(first, *others, **params)``.
     pullback : callable
         Takes a cotangent ``g`` of the shape of ``y`` and returns a tuple of cotangents: one per array, in its shape and dtype.
 
@@ -57,7 +59,7 @@ def vjp(op: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array,
     >>> gx
     array([[[1., 2., 3., 2., 1.]]])
     """
-    call, resolved = resolve_call(op, arrays, params)
+    call, resolved = resolve_call(op, (first, *others), params)
     y = call(*resolved)
     return y, Pullback(call, resolved, tuple(y.shape), y.dtype)
 
@@ -84,7 +86,7 @@ class Pullback:
     dtype: Any
     move: Callable[[Any], Array] | None = None
 
-    def __call__(self, g: Array) -> tuple[Array, ...]:
+    def __call__(self, g: AnyArray) -> tuple[Array, ...]:
         """Cotangents of the arrays, in their shapes and dtypes."""
         g = g if self.move is None else self.move(g)
         _check_like("g", g, self.shape, self.dtype, "the result", self.arrays)
@@ -92,8 +94,8 @@ class Pullback:
 
 
 def jvp(
-    op: Callable[..., Array], arrays: tuple[Array, ...], tangents: tuple[Array, ...], **params: Any
-) -> tuple[Array, Array]:
+    op: Callable[..., object], arrays: Arrays[ArrayT], tangents: Arrays[AnyArray], **params: Unpack[Parameters]
+) -> tuple[ArrayT, ArrayT]:
     """Value and tangent (Jacobian-vector product) of an operator, on any backend.
 
     Parameters
@@ -148,7 +150,9 @@ def check_tuples(arrays: Any, tangents: Any) -> None:
             raise TypeError(msg)
 
 
-def resolve_call(op: Callable[..., Array], arrays: tuple[Array, ...], params: dict[str, Any]) -> Resolved:
+def resolve_call(
+    op: Callable[..., Any], arrays: tuple[Array, ...], params: Mapping[str, Any]
+) -> tuple[Call, tuple[Array, ...]]:
     """The call of an operator, and its arrays in native byte order."""
     if not hasattr(op, "resolve"):
         msg = f"`op` must be an operator of triconv, such as triconv.conv2d, got {shown(op)}"

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -17,6 +17,7 @@ from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Schedule
 from triconv.kernels.target_file import VARIABLE
 from triconv.operators.shapes import call_of
+from triconv.operators.signature_types import Parameters, ShapeOrArray
 from triconv.planning import planner
 from triconv.rules import ROLES
 
@@ -73,7 +74,9 @@ def _line(candidate: planner.Candidate, measured: float | None) -> str:
     return line if measured is None else f"{line}; {measured * 1e3:.3f} ms measured"
 
 
-def explain(op: Callable[..., Array], *arrays_or_shapes: Any, measure: bool = False, **params: Any) -> Explanation:
+def explain(
+    op: Callable[..., object], *arrays_or_shapes: ShapeOrArray, measure: bool = False, **params: Unpack[Parameters]
+) -> Explanation:
     """Tell which kernel computes a call and its derivatives, why, and what it costs.
 
     Parameters

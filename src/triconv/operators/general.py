@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 from triconv.operators.layout import Layout
 from triconv.operators.registry import Resolved, operator
+from triconv.operators.signature_types import Algorithm, AnyArray, ArrayT, Ints, Padding, Precision
 from triconv.operators.validation import check_arrays, resolve
-
-Array = Any
 
 
 @operator
 def conv(
-    x: Array,
-    w: Array,
-    bias: Array | None = None,
+    x: ArrayT,
+    w: AnyArray,
+    bias: AnyArray | None = None,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    input_dilation: Any = 1,
-    groups: int = 1,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    input_dilation: Ints = 1,
+    groups: SupportsIndex = 1,
     layout: str | None = None,
-    algorithm: str = "auto",
-    precision: str = "highest",
-) -> Resolved:
+    algorithm: Algorithm = "auto",
+    precision: Precision = "highest",
+) -> Resolved[ArrayT]:
     """Convolve (cross-correlate) over any number of spatial axes: the forward contraction.
 
     Parameters
@@ -89,7 +88,7 @@ def conv(
     >>> triconv.conv(x, w, padding=[(1, 0)], layout="NWC,WIO->NWC")[0, :, 0]
     array([ 0., -1., -1., -1., -1., -1.])
     """
-    arrays = {"x": x, "w": w} | ({} if bias is None else {"bias": bias})
+    arrays: dict[str, Any] = {"x": x, "w": w} | ({} if bias is None else {"bias": bias})
     check_arrays(**arrays)
     return resolve(
         "conv",
@@ -108,19 +107,19 @@ def conv(
 
 @operator
 def conv_input_vjp(
-    g: Array,
-    w: Array,
+    g: ArrayT,
+    w: AnyArray,
     *,
-    input_size: Any,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    input_dilation: Any = 1,
-    groups: int = 1,
+    input_size: Ints,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    input_dilation: Ints = 1,
+    groups: SupportsIndex = 1,
     layout: str | None = None,
-    algorithm: str = "auto",
-    precision: str = "highest",
-) -> Resolved:
+    algorithm: Algorithm = "auto",
+    precision: Precision = "highest",
+) -> Resolved[ArrayT]:
     """Cotangent of the input of `conv`: the input VJP, also known as transposed convolution.
 
     Parameters
@@ -173,19 +172,19 @@ def conv_input_vjp(
 
 @operator
 def conv_weight_vjp(
-    g: Array,
-    x: Array,
+    g: ArrayT,
+    x: AnyArray,
     *,
-    kernel_size: Any,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    input_dilation: Any = 1,
-    groups: int = 1,
+    kernel_size: Ints,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    input_dilation: Ints = 1,
+    groups: SupportsIndex = 1,
     layout: str | None = None,
-    algorithm: str = "auto",
-    precision: str = "highest",
-) -> Resolved:
+    algorithm: Algorithm = "auto",
+    precision: Precision = "highest",
+) -> Resolved[ArrayT]:
     """Cotangent of the kernel of `conv`: the weight VJP.
 
     Parameters
@@ -236,7 +235,7 @@ def conv_weight_vjp(
     ), (g, x)
 
 
-def _layout(layout: str | None, a: Array, name: str) -> Layout:
+def _layout(layout: str | None, a: AnyArray, name: str) -> Layout:
     if layout is not None:
         return Layout.parse(layout)
     if a.ndim < 2:

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from triconv.backends import BACKENDS, backend_of
 from triconv.operators.layout import Layout
 from triconv.operators.registry import Resolved, operator
+from triconv.operators.signature_types import ArrayOrNested
 from triconv.operators.validation import check_arrays, resolve
 
 Array = Any
@@ -19,7 +20,7 @@ BACKWARD_WEIGHTS = Layout.parse("HWC,IHW->HWC")
 
 
 @operator
-def conv2d_forward(matrix: Array, filter: Array) -> Resolved:  # noqa: A002 (the notebook's name)
+def conv2d_forward(matrix: ArrayOrNested, filter: ArrayOrNested) -> Resolved[Any]:  # noqa: A002 (the notebook's name)
     """Slide a filter over an image.
 
     Parameters
@@ -51,16 +52,16 @@ def conv2d_forward(matrix: Array, filter: Array) -> Resolved:  # noqa: A002 (the
     >>> triconv.conv2d_forward([[[1], [2]], [[3], [4]]], [[[10]], [[2]]])
     array([[16, 28]])
     """
-    matrix, filter = _arrays(matrix=matrix, filter=filter)  # noqa: A001
-    if matrix.shape[2] != filter.shape[2]:
-        msg = f"`matrix.shape[2]` must equal `filter.shape[2]`, got {matrix.shape[2]} != {filter.shape[2]}"
+    image, kernel = _arrays(matrix=matrix, filter=filter)
+    if image.shape[2] != kernel.shape[2]:
+        msg = f"`matrix.shape[2]` must equal `filter.shape[2]`, got {image.shape[2]} != {kernel.shape[2]}"
         raise ValueError(msg)
-    call = resolve("conv", {"x": matrix, "w": filter}, names={"x": "matrix", "w": "filter"}, layout=FORWARD, fit=True)
-    return call, (matrix, filter)
+    call = resolve("conv", {"x": image, "w": kernel}, names={"x": "matrix", "w": "filter"}, layout=FORWARD, fit=True)
+    return call, (image, kernel)
 
 
 @operator
-def conv2d_backward(upstream: Array, filter: Array) -> Resolved:  # noqa: A002
+def conv2d_backward(upstream: ArrayOrNested, filter: ArrayOrNested) -> Resolved[Any]:  # noqa: A002
     """Gradient of `conv2d_forward` by the image.
 
     Parameters
@@ -93,21 +94,21 @@ def conv2d_backward(upstream: Array, filter: Array) -> Resolved:  # noqa: A002
     array([[[ 1,  2],
             [10, 20]]])
     """
-    upstream, filter = _arrays(upstream=upstream, filter=filter)  # noqa: A001
-    size = tuple(a + b - 1 for a, b in zip(upstream.shape[:2], filter.shape[:2], strict=True))
+    g, kernel = _arrays(upstream=upstream, filter=filter)
+    size = tuple(a + b - 1 for a, b in zip(g.shape[:2], kernel.shape[:2], strict=True))
     call = resolve(
         "conv_input_vjp",
-        {"g": upstream, "w": filter},
+        {"g": g, "w": kernel},
         names={"g": "upstream", "w": "filter"},
         layout=BACKWARD,
         result_size=size,
         fit=True,
     )
-    return call, (upstream, filter)
+    return call, (g, kernel)
 
 
 @operator
-def conv2d_backward_weights(matrix: Array, upstream: Array) -> Resolved:
+def conv2d_backward_weights(matrix: ArrayOrNested, upstream: ArrayOrNested) -> Resolved[Any]:
     """Gradient of `conv2d_forward` by the filter.
 
     Parameters
@@ -140,23 +141,23 @@ def conv2d_backward_weights(matrix: Array, upstream: Array) -> Resolved:
     array([[[21],
             [43]]])
     """
-    matrix, upstream = _arrays(matrix=matrix, upstream=upstream)
-    size = tuple(a - b + 1 for a, b in zip(matrix.shape[:2], upstream.shape[:2], strict=True))
+    image, g = _arrays(matrix=matrix, upstream=upstream)
+    size = tuple(a - b + 1 for a, b in zip(image.shape[:2], g.shape[:2], strict=True))
     if min(size) < 1:
-        msg = f"`upstream` must not be larger than `matrix`, got {upstream.shape[:2]} > {matrix.shape[:2]}"
+        msg = f"`upstream` must not be larger than `matrix`, got {g.shape[:2]} > {image.shape[:2]}"
         raise ValueError(msg)
     call = resolve(
         "conv_weight_vjp",
-        {"x": matrix, "g": upstream},
+        {"x": image, "g": g},
         names={"x": "matrix", "g": "upstream"},
         layout=BACKWARD_WEIGHTS,
         result_size=size,
         fit=True,
     )
-    return call, (matrix, upstream)
+    return call, (image, g)
 
 
-def _arrays(**arrays: Array) -> tuple[Array, Array]:
+def _arrays(**arrays: Any) -> tuple[Array, Array]:
     """Take nested lists too, as NumPy does, and check that there are three axes before anyone indexes them."""
     library_arrays = [a for a in arrays.values() if is_array_api_obj(a)]
     backend = backend_of(array_namespace(*library_arrays[:1])) if library_arrays else BACKENDS["numpy"].load()

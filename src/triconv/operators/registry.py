@@ -5,27 +5,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 from triconv.operators import prepared
 from triconv.operators.operation import Call
+from triconv.operators.signature_types import AnyArray, ArrayT
 from triconv.operators.torch_calls import RESOLVERS, is_compiling, override_call
+from triconv.operators.validation import NumpyBesideError
 
 Array = Any
 P = ParamSpec("P")
-Resolved = tuple[Call, tuple[Array, ...]]
+Resolved: TypeAlias = tuple[Call, tuple[ArrayT, *tuple[AnyArray, ...]]]
 
 OPERATORS: dict[str, Callable[..., Array]] = {}
 """Every operator by its name; the decorator `operator` adds them."""
 
 
-def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = None) -> Callable[P, Array]:
+def operator(resolve: Callable[P, Resolved[ArrayT]], aliases: dict[str, str] | None = None) -> Callable[P, ArrayT]:
     """Make an operator and add it to `OPERATORS`. Called, it resolves its arguments and runs the call.
 
     Parameters
     ----------
     resolve : callable
-        Takes the arguments of the operator; returns the `Call` and its arrays. Array arguments are annotated as ``Array``.
+        Takes the arguments of the operator; returns the `Call` and its arrays. The annotations of arrays begin with
+        ``Array`` or ``AnyArray``.
     aliases : dict, optional
         Further keywords that the operator accepts, and the argument that each of them means.
 
@@ -39,7 +42,7 @@ def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = No
     names = _array_names(inspect.signature(resolve))
 
     @functools.wraps(resolve)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Array:
+    def run(*args: P.args, **kwargs: P.kwargs) -> ArrayT:
         for alias in (kwargs.keys() & arguments.keys()) if kwargs else ():
             if arguments[alias] not in kwargs:  # else the alias is refused, as an unknown name
                 kwargs[arguments[alias]] = kwargs.pop(alias)
@@ -53,21 +56,46 @@ def operator(resolve: Callable[P, Resolved], aliases: dict[str, str] | None = No
             return unprepared(args, kwargs)
         if slot := prepared.slot(signature):
             return slot[0](*arrays)
-        call, resolved = resolve(*args, **kwargs)
+        try:
+            call, resolved = resolve(*args, **kwargs)
+        except NumpyBesideError as problem:
+            return run_again(problem, args, kwargs)
         slot.append(prepared.prepare(call, resolved))
         return slot[0](*resolved)
 
-    def unprepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Array:
+    def unprepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> ArrayT:
         if (override := override_call(args, kwargs)) is not None:
             return override(run, *args, **kwargs)
-        call, arrays = resolve(*args, **kwargs)
+        try:
+            call, arrays = resolve(*args, **kwargs)
+        except NumpyBesideError as problem:
+            return run_again(problem, args, kwargs)
         return call(*arrays)
 
-    run.__signature__ = inspect.signature(resolve).replace(return_annotation="Array")  # type: ignore[attr-defined]
-    run.__annotations__ = {**resolve.__annotations__, "return": "Array"}
-    run.resolve = resolve  # type: ignore[attr-defined]
+    def converted(
+        problem: NumpyBesideError, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        arrays = map(problem.converted, args[: len(names)])
+        keywords = {name: problem.converted(value) if name in names else value for name, value in kwargs.items()}
+        return (*arrays, *args[len(names) :]), keywords
+
+    def run_again(problem: NumpyBesideError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ArrayT:
+        moved, keywords = converted(problem, args, kwargs)
+        return run(*moved, **keywords)  # type: ignore[arg-type] # the same arguments
+
+    def resolve_all(*args: P.args, **kwargs: P.kwargs) -> Resolved[ArrayT]:
+        try:
+            return resolve(*args, **kwargs)
+        except NumpyBesideError as problem:
+            moved, keywords = converted(problem, args, kwargs)
+            return resolve(*moved, **keywords)  # type: ignore[arg-type]
+
+    result = "ArrayT" if "ArrayT" in resolve.__annotations__.values() else "Array"
+    run.__signature__ = inspect.signature(resolve).replace(return_annotation=result)  # type: ignore[attr-defined]
+    run.__annotations__ = {**resolve.__annotations__, "return": result}
+    run.resolve = resolve_all  # type: ignore[attr-defined]
     OPERATORS[resolve.__name__] = run
-    RESOLVERS[resolve.__name__] = resolve
+    RESOLVERS[resolve.__name__] = resolve_all
     return run
 
 
@@ -77,7 +105,9 @@ def array_names(op: Callable[..., Array]) -> tuple[str, ...]:
 
 
 def _array_names(signature: inspect.Signature) -> tuple[str, ...]:
-    return tuple(name for name, p in signature.parameters.items() if str(p.annotation).startswith("Array"))
+    return tuple(
+        name for name, p in signature.parameters.items() if str(p.annotation).startswith(("Array", "AnyArray"))
+    )
 
 
 def parameter_names() -> tuple[str, ...]:

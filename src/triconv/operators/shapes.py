@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from triconv.operators.registry import Resolved
 Array = Any
 
 
-def call_of(op: Callable[..., Array], arrays_or_shapes: Sequence[Any], params: dict[str, Any]) -> Resolved:
+def call_of(op: Callable[..., Any], arrays_or_shapes: Sequence[Any], params: Mapping[str, Any]) -> Resolved[Any]:
     """The call of an operator on arrays, or on shapes, which stand for arrays of NumPy in float32 that take no memory.
 
     Parameters

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, SupportsIndex
 
 from array_api_compat import array_namespace
 
@@ -11,9 +13,11 @@ from triconv.backends import backend_of
 from triconv.geometry.integers import as_int, as_sequence, dilated, one_per_axis, shown
 from triconv.operators.layout import SPATIAL_LETTERS, Layout
 from triconv.operators.registry import Resolved, operator
+from triconv.operators.signature_types import Algorithm, AnyArray, ArrayT, Ints, Padding, PaddingMode, Precision
 from triconv.operators.validation import check_arrays, check_axes, resolve
 
 Array = Any
+P = ParamSpec("P")
 
 CONV_DOC = """{n}-D convolution with the signature of ``torch.nn.functional.conv{n}d``, on any backend.
 
@@ -135,103 +139,101 @@ Channels last, from 2 channels to 4 and back with the same kernel and layout:
 """
 
 
-def _conv(n: int) -> Callable[..., Array]:
-    def conv_nd(
-        x: Array,
-        w: Array,
-        bias: Array | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        *,
-        padding_mode: str = "zeros",
-        layout: str | None = None,
-        algorithm: str = "auto",
-        precision: str = "highest",
-    ) -> Resolved:
-        arrays, axes = _arrays(n, "x", x, w, bias, layout)
-        if isinstance(padding, str):
-            if "same" in padding.lower() and one_per_axis(stride, n, "stride", least=1) != (1,) * n:
-                msg = f"`padding` {padding!r} must go with stride 1 here, as in torch, got {shown(stride)}; see triconv.conv"
-                raise ValueError(msg)
-        elif _least(padding) < 0:
-            msg = f"`padding` must not be negative here, as in torch, got {shown(padding)}; see triconv.conv"
+def _conv(
+    n: int,
+    x: ArrayT,
+    w: AnyArray,
+    bias: AnyArray | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: SupportsIndex = 1,
+    *,
+    padding_mode: PaddingMode = "zeros",
+    layout: str | None = None,
+    algorithm: Algorithm = "auto",
+    precision: Precision = "highest",
+) -> Resolved[ArrayT]:
+    arrays, axes = _arrays(n, "x", x, w, bias, layout)
+    if isinstance(padding, str):
+        if "same" in padding.lower() and one_per_axis(stride, n, "stride", least=1) != (1,) * n:
+            msg = (
+                f"`padding` {padding!r} must go with stride 1 here, as in torch, got {shown(stride)}; see triconv.conv"
+            )
             raise ValueError(msg)
-        return resolve(
-            "conv",
-            arrays,
-            names={"x": "x", "w": "w"},
-            layout=axes,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            mode=padding_mode,
-            fit=True,
-            algorithm=algorithm,
-            precision=precision,
-        ), tuple(arrays.values())
+    elif _least(padding) < 0:
+        msg = f"`padding` must not be negative here, as in torch, got {shown(padding)}; see triconv.conv"
+        raise ValueError(msg)
+    return resolve(
+        "conv",
+        arrays,
+        names={"x": "x", "w": "w"},
+        layout=axes,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        mode=padding_mode,
+        fit=True,
+        algorithm=algorithm,
+        precision=precision,
+    ), tuple(arrays.values())
 
-    return _public(conv_nd, f"conv{n}d", CONV_DOC, n)
 
-
-def _conv_transpose(n: int) -> Callable[..., Array]:
-    def conv_transpose_nd(
-        x: Array,
-        w: Array,
-        bias: Array | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        output_padding: Any = 0,
-        groups: int = 1,
-        dilation: Any = 1,
-        *,
-        layout: str | None = None,
-        algorithm: str = "auto",
-        precision: str = "highest",
-    ) -> Resolved:
-        arrays, axes = _arrays(n, "g", x, w, bias, layout)
-        strides = one_per_axis(stride, n, "stride", least=1)
-        dilations = one_per_axis(dilation, n, "dilation", least=1)
-        crops = one_per_axis(padding, n, "padding", least=0)
-        extras = one_per_axis(output_padding, n, "output_padding", least=0)
-        sizes, varies = [], backend_of(array_namespace(x)).varies
-        kernel = axes.spatial_size("w", w.shape)
-        for number, (size, taps, step, apart, crop, extra) in enumerate(
-            zip(axes.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
-        ):
-            if extra >= max(step, apart):
-                msg = (
-                    "`output_padding` must be less than `stride` or `dilation`, "
-                    f"got {extra} for {step} and {apart} in spatial axis {number}"
-                )
-                raise ValueError(msg)
-            if not taps or not size:
-                empty = "w" if not taps else "x"
-                msg = f"`{empty}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
-                raise ValueError(msg)
-            total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
-            if not varies([total]) and total < 1:  # torch checks a symbolic one
-                msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
-                raise ValueError(msg)
-            sizes.append(total)
-        return resolve(
-            "conv_input_vjp",
-            arrays,
-            names={"g": "x", "w": "w"},
-            layout=axes,
-            result_size=tuple(sizes),
-            stride=strides,
-            # `output_padding` crops less at the end, so that the number of windows is that of the positions of x
-            padding=tuple((crop, crop - extra) for crop, extra in zip(crops, extras, strict=True)),
-            dilation=dilations,
-            groups=groups,
-            algorithm=algorithm,
-            precision=precision,
-        ), tuple(arrays.values())
-
-    return _public(conv_transpose_nd, f"conv_transpose{n}d", CONV_TRANSPOSE_DOC, n)
+def _conv_transpose(
+    n: int,
+    x: ArrayT,
+    w: AnyArray,
+    bias: AnyArray | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: SupportsIndex = 1,
+    dilation: Ints = 1,
+    *,
+    layout: str | None = None,
+    algorithm: Algorithm = "auto",
+    precision: Precision = "highest",
+) -> Resolved[ArrayT]:
+    arrays, axes = _arrays(n, "g", x, w, bias, layout)
+    strides = one_per_axis(stride, n, "stride", least=1)
+    dilations = one_per_axis(dilation, n, "dilation", least=1)
+    crops = one_per_axis(padding, n, "padding", least=0)
+    extras = one_per_axis(output_padding, n, "output_padding", least=0)
+    sizes, varies = [], backend_of(array_namespace(x)).varies
+    kernel = axes.spatial_size("w", w.shape)
+    for number, (size, taps, step, apart, crop, extra) in enumerate(
+        zip(axes.spatial_size("g", x.shape), kernel, strides, dilations, crops, extras, strict=True)
+    ):
+        if extra >= max(step, apart):
+            msg = (
+                "`output_padding` must be less than `stride` or `dilation`, "
+                f"got {extra} for {step} and {apart} in spatial axis {number}"
+            )
+            raise ValueError(msg)
+        if not taps or not size:
+            empty = "w" if not taps else "x"
+            msg = f"`{empty}` must have at least one element in every spatial axis, got 0 in spatial axis {number}"
+            raise ValueError(msg)
+        total = dilated(size, step) - 2 * crop + dilated(taps, apart) - 1 + extra
+        if not varies([total]) and total < 1:  # torch checks a symbolic one
+            msg = f"`padding` must leave the result an element in every axis, got {total} in spatial axis {number}"
+            raise ValueError(msg)
+        sizes.append(total)
+    return resolve(
+        "conv_input_vjp",
+        arrays,
+        names={"g": "x", "w": "w"},
+        layout=axes,
+        result_size=tuple(sizes),
+        stride=strides,
+        # `output_padding` crops less at the end, so that the number of windows is that of the positions of x
+        padding=tuple((crop, crop - extra) for crop, extra in zip(crops, extras, strict=True)),
+        dilation=dilations,
+        groups=groups,
+        algorithm=algorithm,
+        precision=precision,
+    ), tuple(arrays.values())
 
 
 def _arrays(
@@ -265,11 +267,38 @@ def _least(padding: Any) -> int:
     return as_int(padding, "padding")
 
 
-def _public(function: Callable[..., Resolved], name: str, doc: str, n: int) -> Callable[..., Array]:
+def _bind(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise unless arguments fit a signature."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as problem:
+        words = str(problem).replace("missing a required", "missing 1 required positional")
+        msg = f"{name}() {words.replace('multiple values', 'got multiple values')}"
+        raise TypeError(msg) from None
+
+
+def _public(
+    of_rank: Callable[Concatenate[int, P], Resolved[ArrayT]], n: int, name: str, doc: str
+) -> Callable[P, ArrayT]:
+    """The operator of `n` spatial axes."""
+
     def repeated(text: str) -> str:
         return ", ".join([text] * n)
 
+    signature = inspect.signature(of_rank)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @functools.wraps(of_rank)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Resolved[ArrayT]:
+        try:
+            return of_rank(n, *args, **kwargs)
+        except TypeError:
+            _bind(name, signature, args, kwargs)  # whose error says the public name
+            raise
+
     letters = SPATIAL_LETTERS[n].lower()
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__annotations__ = {name: kind for name, kind in of_rank.__annotations__.items() if name != "n"}
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc.format(
         n=n,
@@ -283,5 +312,15 @@ def _public(function: Callable[..., Resolved], name: str, doc: str, n: int) -> C
     return operator(function, aliases={"input": "x", "weight": "w"})
 
 
-conv1d, conv2d, conv3d = (_conv(n) for n in (1, 2, 3))
-conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(n) for n in (1, 2, 3))
+conv1d = _public(_conv, 1, "conv1d", CONV_DOC)
+"""1-D convolution with the signature of ``torch.nn.functional.conv1d``, on any backend; see ``help(triconv.conv1d)``."""
+conv2d = _public(_conv, 2, "conv2d", CONV_DOC)
+"""2-D convolution with the signature of ``torch.nn.functional.conv2d``, on any backend; see ``help(triconv.conv2d)``."""
+conv3d = _public(_conv, 3, "conv3d", CONV_DOC)
+"""3-D convolution with the signature of ``torch.nn.functional.conv3d``, on any backend; see ``help(triconv.conv3d)``."""
+conv_transpose1d = _public(_conv_transpose, 1, "conv_transpose1d", CONV_TRANSPOSE_DOC)
+"""1-D transposed convolution, as ``torch.nn.functional.conv_transpose1d``; see ``help(triconv.conv_transpose1d)``."""
+conv_transpose2d = _public(_conv_transpose, 2, "conv_transpose2d", CONV_TRANSPOSE_DOC)
+"""2-D transposed convolution, as ``torch.nn.functional.conv_transpose2d``; see ``help(triconv.conv_transpose2d)``."""
+conv_transpose3d = _public(_conv_transpose, 3, "conv_transpose3d", CONV_TRANSPOSE_DOC)
+"""3-D transposed convolution, as ``torch.nn.functional.conv_transpose3d``; see ``help(triconv.conv_transpose3d)``."""

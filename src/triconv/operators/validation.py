@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, cast, get_args
 
+import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from triconv.backends import BACKENDS, Standard, backend_of
@@ -12,6 +14,7 @@ from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
 from triconv.operators.layout import Layout
 from triconv.operators.operation import Call
+from triconv.operators.signature_types import Precision
 from triconv.operators.symbolic import resolve_symbolic
 from triconv.padding_modes import MODES, check_padding_mode
 from triconv.planning import planner
@@ -19,7 +22,23 @@ from triconv.rules import ROLES, Roles
 
 Array = Any
 
-PRECISIONS = ("highest", "default")
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+class NumpyBesideError(TypeError):
+    """Arrays of NumPy stand beside those of a library whose own functions take both: they can be converted.
+
+    Parameters
+    ----------
+    message : str
+        What is said if nobody converts them.
+    converted : callable
+        Converts an array of NumPy, to the device of the others, and returns what is none as it is.
+    """
+
+    def __init__(self, message: str, converted: Callable[[Any], Any]) -> None:
+        super().__init__(message)
+        self.converted = converted
 
 
 def check_arrays(**arrays: Array) -> Any:
@@ -42,6 +61,8 @@ def check_arrays(**arrays: Array) -> Any:
             libraries = {first: backend_of(xp), name: backend_of(other)}
             found = " and ".join(lib.name for lib in libraries.values())
             msg = f"`{first}` and `{name}` must be arrays of one library, got {found}{_conversion(libraries)}"
+            if (converted := _beside(arrays, namespaces)) is not None:
+                raise NumpyBesideError(msg, converted)
             raise TypeError(msg)
         if (elsewhere := backend_of(xp).place(arrays[name])) != place:
             msg = f"`{first}` and `{name}` must be on one device, got {place} and {elsewhere}"
@@ -222,12 +243,23 @@ def _check_channels(
         return written, layout.size(role, letter, shape)
 
     def hint(role: str, factor: int, channels: int, channels_if_last: int) -> str:
-        """The end of a message on channels, where the last axis of x or g has as many as w, in either order of its axes."""
+        """The end of a message on channels, where those of x or g, or of w, fit if they are last."""
         shape, w = operands[role][1], operands["w"][1]
         if not (layout.spatial and layout.is_channels_first):
             return ""
-        is_last = shape[-1] in (factor * w[channels], factor * w[channels_if_last])
-        return f"; looks channels last; see `{names.get('layout', 'layout')}`" if is_last else ""
+        spatial, x = layout.spatial, layout.x
+        first, last = (shape[-1] == factor * w[axis] for axis in (channels, channels_if_last))
+        if first or last:
+            words = "looks channels last"
+            x = f"{x.removesuffix('C' + spatial)}{spatial}C"
+            kernels = [letters for letters, fits in ((f"OI{spatial}", first), (f"{spatial}IO", last)) if fits]
+        elif shape[-len(spatial) - 1] == factor * w[channels_if_last]:
+            words, kernels = f"`{operands['w'][0]}` looks channels last", [f"{spatial}IO"]
+        else:
+            return ""
+        if "layout" in names:
+            return f"; {words}; see `{names['layout']}`"
+        return f"; {words}: pass " + " or ".join(f"layout='{x},{letters}->{x}'" for letters in kernels)
 
     def equal(left: tuple[str, int], right: tuple[str, int], hinted: tuple[Any, ...] = ()) -> None:
         if left[1] != right[1]:
@@ -274,6 +306,16 @@ def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in members:
         msg = f"`{name}` must be one of {', '.join(map(repr, members))}, got {shown(value)}"
         raise ValueError(msg)
+
+
+def _beside(arrays: dict[str, Array], namespaces: dict[str, Any]) -> Callable[[Any], Any] | None:
+    """How to convert the arrays that are NumPy's; None unless all others are of one library that takes them."""
+    libraries = {name: backend_of(xp) for name, xp in namespaces.items()}
+    others = [name for name, lib in libraries.items() if lib.name != "numpy"]
+    lib = libraries[others[0]]
+    if not lib.takes_numpy or len({libraries[name].name for name in others}) > 1:
+        return None
+    return lambda a: lib.asarray(a, device=lib.place(arrays[others[0]])) if isinstance(a, np.ndarray) else a
 
 
 def _conversion(libraries: dict[str, Standard]) -> str:

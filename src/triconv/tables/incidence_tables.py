@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from triconv.geometry.integers import shown
 from triconv.operators.registry import array_names
 from triconv.operators.shapes import call_of
+from triconv.operators.signature_types import Parameters, ShapeOrArray
 from triconv.tables.axis_table import AxisTable
 from triconv.tables.shown_call import ShownCall
 from triconv.tables.sums import Tensors
@@ -64,7 +65,10 @@ class IncidenceTables(ShownCall):
 
 
 def show(
-    op: Callable[..., Array], *arrays_or_shapes: Any, element: str | Sequence[str] = (), **params: Any
+    op: Callable[..., object],
+    *arrays_or_shapes: ShapeOrArray,
+    element: str | Sequence[str] = (),
+    **params: Unpack[Parameters],
 ) -> IncidenceTables:
     """Show which inputs, outputs and taps of a call meet: the table that its result and all its gradients are read from.
 
@@ -212,4 +216,4 @@ def show(
     if not isinstance(wanted, (tuple, list)):
         msg = f"`element` must be a string such as 'gx[3]' or several, got {shown(element)}"
         raise TypeError(msg)
-    return IncidenceTables(op.__name__, names[: len(roles)], params, tensors, tuple(map(tensors.sum, wanted)))
+    return IncidenceTables(op.__name__, names[: len(roles)], {**params}, tensors, tuple(map(tensors.sum, wanted)))

@@ -206,8 +206,7 @@ class Tensors:
             msg = f"`element` must be one of {known}, such as gx[3], got {shown(element)}"
             raise ValueError(msg)
         if inside is None:
-            # an array may be longer than any parameter may be
-            return name, tuple(number if type(number) is int else as_int(number, "index") for number in index)
+            return name, tuple(as_int(number, "index") for number in index)
         words = inside.strip().removesuffix(",").split(",") if inside.strip() else []
         try:
             return name, tuple(map(int, words))
@@ -264,18 +263,13 @@ class Sum(Sequence[Term]):
         has_bias = "bias" in call.roles and self.role == call.result
         return [(self.tensors.factor("b", "bias", self.place),)] if has_bias else []
 
-    @functools.cached_property
-    def _number(self) -> int:
-        """The number of terms, which may be more than `len` returns."""
-        return math.prod(self._lengths) + len(self._bias)
-
     def __len__(self) -> int:
-        return self._number
+        return math.prod(self._lengths) + len(self._bias)
 
     def __getitem__(self, number: int) -> Term:  # type: ignore[override]
         rest = number
-        if not 0 <= number < self._number:
-            msg = f"the sum of {self.element} has {self._number} terms, got number {number}"
+        if not 0 <= number < len(self):
+            msg = f"the sum of {self.element} has {len(self)} terms, got number {number}"
             raise IndexError(msg)
         if number == math.prod(self._lengths):
             return self._bias[0]
@@ -301,7 +295,7 @@ class Sum(Sequence[Term]):
 
     def text(self, first: int = FIRST, last: int = LAST) -> str:
         """Write the equation, with all terms if they are few, else with the first and last ones and their number."""
-        count = self._number
+        count = len(self)
         if count <= first + last + 1:
             return f"{self.element} = {_joined(self) or 0}"
         begin, end = _joined([self[n] for n in range(first)]), _joined([self[n] for n in range(count - last, count)])

@@ -85,7 +85,7 @@ def test_each_problem_is_a_row(folder, capsys):
     assert said["count"] == {"right": 2, "wrong": 1, "imprecise": 0, "unchecked": 7}
     found = [(p["name"], p["verdict"], p["summary"]) for p in said["problems"]]
     expected = [
-        ("mine.py:forward,backward", "right", "right: forward computes what conv1d does"),
+        ("mine.py:forward,backward", "right", "right: forward agrees with conv1d"),
         ("mean", "wrong", "wrong: forward, VJP of w: it is the mean over the batch of 2"),
         (
             "mine.py:forward,hanging",
@@ -100,7 +100,7 @@ def test_each_problem_is_a_row(folder, capsys):
         ("mine.py:exiting", "unchecked", "unchecked: exiting, value: the candidate raised SystemExit: 0"),
         ("missing.py:f", "unchecked", "`target`: there is no file missing.py"),
         ("broken.py:f", "unchecked", "`target`: broken.py could not be imported: SyntaxError"),
-        ("against a function", "right", "right: forward computes what conv does"),
+        ("against a function", "right", "right: forward agrees with conv"),
         ("does not fit", "unchecked", "`padding` 'same' must go with stride 1"),
         ("mine.py:too_large", "unchecked", "unchecked: too_large, value: the candidate's process found no more memory"),
     ]

@@ -32,7 +32,7 @@ def as_dict(report: ReportData) -> dict[str, Any]:
         parts; one that is not finite, which JSON does not have, is the string "nan", "inf" or "-inf".
     """
     return {
-        "verdict": report.verdict.value,
+        "verdict": str(report.verdict),
         "summary": report.summary,
         "cause": report.cause.value,
         "candidate": report.candidate,
@@ -42,6 +42,8 @@ def as_dict(report: ReportData) -> dict[str, Any]:
         "framework": report.framework,
         "dtype": report.dtype,
         "seed": report.seed,
+        "date": report.date,
+        "made_by": report.made_by,
         "rows": [_row(row) for row in report.rows],
         "witnesses": list(report.witnesses),
         "oracles": plain(report.oracles),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triconv.checking.exception_text import one_line
 from triconv.checking.json_report import as_dict
 from triconv.checking.report_data import ReportData
 
@@ -39,11 +41,11 @@ class Report(ReportData):
         """Return all of it in plain Python, for JSON."""
         return as_dict(self)
 
-    def to_json(self, path: Any) -> None:
+    def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
-    def to_html(self, path: Any) -> None:
+    def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write it as one HTML file, which needs no network."""
         from triconv.checking import html_report  # which loads rich: only where something is shown
 
@@ -53,6 +55,15 @@ class Report(ReportData):
         from triconv.checking import html_report
 
         return html_report.fragment(self)
+
+    def __repr__(self) -> str:
+        from triconv.checking import text_report
+
+        lines = (
+            self.summary,
+            f"{text_report.data(self)}; {len(self.rows)} answers: print it, or see to_html and to_json",
+        )
+        return "\n".join(one_line(text_report.without_escapes(line)) for line in lines)
 
     def __str__(self) -> str:
         from triconv.checking import text_report

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from triconv.checking import wording
 from triconv.checking.causes import Cause
 from triconv.checking.evidence import Evidence
 from triconv.checking.findings import Finding, OracleResult, Raised, SentBetweenDevices
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
+from triconv.checking.protocol import (
+    IMPRECISE,
+    RIGHT,
+    UNCHECKED,
+    UNSUPPORTED,
+    WRONG,
+    Kind,
+    Proof,
+    Question,
+    Verdict,
+    VerdictName,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,10 @@ class ReportData:
         Of triconv, Python and the libraries.
     seed : int
         Of the data.
+    date : str
+        When it was made, in UTC.
+    command : str
+        The command line that made it; "" if it was a call in Python.
     """
 
     candidate: str
@@ -99,13 +115,15 @@ class ReportData:
     counterexample: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    date: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", compare=False)
+    command: str = field(default="", compare=False)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> VerdictName:
         """One of "right", "imprecise", "wrong" and "unchecked"."""
         verdicts = {row.verdict for row in self.rows}
         order = (WRONG, UNCHECKED, IMPRECISE, RIGHT)
-        return next((verdict for verdict in order if verdict in verdicts), UNCHECKED)
+        return cast("VerdictName", next((verdict for verdict in order if verdict in verdicts), UNCHECKED))
 
     @property
     def ok(self) -> bool:
@@ -126,6 +144,18 @@ class ReportData:
         return next((row for row in self.rows if row.verdict == WRONG and row.evidence is not None), None)
 
     @property
+    def deciding(self) -> ReportRow | None:
+        """The first row with the verdict of the report: the summary is about it."""
+        return next((row for row in self.rows if row.verdict == self.verdict), None)
+
+    @property
+    def made_by(self) -> str:
+        """The command line, or the call, that made the report."""
+        return self.command or wording.call(
+            self.candidate, self.like, tuple(self.shapes.values()), self.params, self.framework, self.dtype, self.seed
+        )
+
+    @property
     def traceback(self) -> str:
         """The traceback of the first answer that is an exception, from the user's own code on; "" if there is none."""
         raised = (row.finding.exception for row in self.rows if isinstance(row.finding, Raised))
@@ -134,7 +164,7 @@ class ReportData:
     @property
     def summary(self) -> str:
         """The verdict in one sentence."""
-        row = next((row for row in self.rows if row.verdict == self.verdict), None)
+        row = self.deciding
         return wording.summary(
             self.verdict,
             self.candidate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 
 from rich import box
 from rich.console import Console
@@ -13,12 +14,22 @@ from rich.text import Text
 
 from triconv.checking import wording
 from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG
+from triconv.checking.remedies import remedy
 from triconv.checking.report_data import ReportData, ReportRow
 
-STYLES = {RIGHT: "green", IMPRECISE: "yellow", WRONG: "bold red", UNCHECKED: "magenta", UNSUPPORTED: "dim"}
+STYLES: dict[str, str] = {
+    RIGHT: "green",
+    IMPRECISE: "yellow",
+    WRONG: "bold red",
+    UNCHECKED: "magenta",
+    UNSUPPORTED: "dim",
+}
 WIDTH = 120
-MOST_TAPS = 6
+TABLE_WIDTH = 100
+"""Columns from which details stand beside the questions; in fewer they stand below them."""
+MOST_TAPS, INDENT = 6, " " * 4
 RAISED = "What the candidate raised:"
+TAPS = "taps that meet there:"
 PROGRAM = "A program that shows it, without triconv:"
 # a candidate's own error message may come with colours, and with anything else that a terminal obeys or cannot print
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~])?")
@@ -39,7 +50,10 @@ def text(report: ReportData) -> str:
 def show(report: ReportData, console: Console) -> None:
     """Print the title, the table, where it is wrong, the witnesses, the program that shows it, and the verdict."""
     _print(console, title(report), "bold")
-    console.print(_table(report))
+    if console.width >= TABLE_WIDTH:
+        console.print(_table(report))
+    else:
+        _print_rows(report, console)
     if report.traceback:
         _print(console, RAISED, "bold")
         _print(console, report.traceback)
@@ -61,6 +75,8 @@ def show(report: ReportData, console: Console) -> None:
         console.print(Segments([program]), soft_wrap=True, end="")
         console.print()
     _print(console, made_with(report), "dim")
+    if report.deciding is not None and (words := remedy(report.deciding.finding)):
+        _print(console, f"What to do: {words}.")
     _print(console, report.summary, STYLES.get(report.verdict, ""))
 
 
@@ -93,7 +109,7 @@ def where(row: ReportRow) -> list[str]:
         return []
     sentences = wording.where(e)
     if e.taps:
-        sentences.append("taps that meet there:")
+        sentences.append(TAPS)
         sentences += [f"  tap {tap}: input {i}, output {o}" for i, o, tap in e.taps[:MOST_TAPS]]
         if len(e.taps) > MOST_TAPS:
             sentences.append(f"  and {len(e.taps) - MOST_TAPS} more")
@@ -128,3 +144,20 @@ def _table(report: ReportData) -> Table:
         cells[1].stylize(STYLES.get(row.verdict, ""))
         table.add_row(*cells)
     return table
+
+
+def _print_rows(report: ReportData, console: Console) -> None:
+    """Print the same for few columns: a detail stands below its question."""
+    for row in report.rows:
+        head = Text().append(f"{without_escapes(row.what)}: ", "bold").append(row.verdict, STYLES.get(row.verdict, ""))
+        if row.how:
+            head.append(f", {row.how}")
+        if row.error is not None:
+            head.append(f", error/bound {error_over_bound(row)}")
+        console.print(head, overflow="fold")
+        if row.detail:
+            words = textwrap.fill(
+                without_escapes(row.detail), console.width, initial_indent=INDENT, subsequent_indent=INDENT
+            )
+            _print(console, words)
+    console.print()

@@ -44,7 +44,7 @@ from triconv.checking.findings import (
     WrongElements,
     WrongShape,
 )
-from triconv.checking.protocol import RIGHT, Kind, Question, Transform, Verdict
+from triconv.checking.protocol import RIGHT, Kind, Question, Transform
 
 __all__ = ["HYPOTHESES", "diagnosis"]  # of another file, but words of a report as well
 
@@ -205,8 +205,24 @@ def compared(candidate: str, like: str) -> str:
     return f"{candidate} like {like}" if like else f"{candidate}, its derivatives against its own values"
 
 
+def call(
+    candidate: str,
+    like: str,
+    shapes: tuple[tuple[int, ...], ...],
+    params: dict[str, Any],
+    framework: str,
+    dtype: str,
+    seed: int,
+) -> str:
+    """Return the call in Python that makes such a report."""
+    given = {**params, "framework": framework, "dtype": dtype, "seed": seed}
+    arguments = [candidate, *([like] if like else []), *map(str, shapes)]
+    arguments += [f"{name}={value!r}" for name, value in given.items() if value != ""]
+    return f"triconv.{'check' if like else 'gradcheck'}({', '.join(arguments)})"
+
+
 def summary(
-    verdict: Verdict,
+    verdict: str,
     candidate: str,
     like: str,
     *,
@@ -232,9 +248,10 @@ def summary(
     """
     if verdict == RIGHT:
         without = f"; it gives no {', no '.join(unjudged)}" if unjudged else ""
+        count = f"{asked} of {asked} checks{without}"
         if not like:
-            return f"right: the derivatives of {candidate} are those of its values ({asked} questions{without})"
-        return f"right: {candidate} computes what {like} does ({asked} questions{without})"
+            return f"right: the derivatives of {candidate} agree with its values ({count})"
+        return f"right: {candidate} agrees with {like} ({count})"
     if not first:
         return f"{verdict}: {candidate}: nothing could be asked"
     return f"{verdict}: {candidate}, {first}" + (f": {first_detail}" if first_detail else "")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,8 @@ def _checked(target: str, values: dict[str, Any], parameters: tuple[str, ...], o
 
 def told(report: Report, values: dict[str, Any]) -> int:
     """Print a report, save it where wanted, and return the exit status."""
+    if Path(sys.argv[0]).name in ("triconv", "__main__.py"):
+        report = replace(report, command=shlex.join(["triconv", *sys.argv[1:]]))
     out = Console()
     text_report.show(report, out if out.is_terminal else Console(width=140))
     for name, write in (("html", report.to_html), ("json", report.to_json)):

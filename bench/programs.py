@@ -19,13 +19,13 @@ FREE = {
     "replica-id", "tuple",
 }  # fmt: skip
 HALF = ("bf16", "f16")
-CUDNN, CUBLAS, TRITON = "cuDNN", "cuBLAS", "Triton"
+CUDNN, CUBLAS, TRITON, XLA = "cuDNN", "cuBLAS", "Triton", "XLA"
 
 
 class Contraction(NamedTuple):
     """A convolution or a matrix product."""
 
-    by: str  # cuDNN, cuBLAS or Triton; or the opcode of an instruction that XLA compiles itself
+    by: str  # cuDNN, cuBLAS or Triton; or XLA, which computes it element by element
     what: str  # "convForward", "convBackwardInput", "convBackwardFilter", "dot", ...
     operands: tuple[Array, ...]  # two
     result: Array
@@ -119,7 +119,7 @@ def _launches(computations: dict[str, Computation], name: str, times: int) -> It
         elif opcode == "call" or (opcode == "async-start" and instruction.called("calls")):
             yield from _launches(computations, instruction.called("to_apply") or instruction.called("calls"), times)
         elif opcode == "fusion":
-            yield _fusion(computations, computation, instruction, times)
+            yield _fusion(computations, instruction, times)
         else:
             yield _single(computation, instruction, times)
 
@@ -141,19 +141,19 @@ def _single(computation: Computation, instruction: Instruction, times: int) -> L
     return Launch(what, times, moved, (contraction,) if contraction else (), transform=points)
 
 
-def _fusion(computations: dict[str, Computation], around: Computation, instruction: Instruction, times: int) -> Launch:
+def _fusion(computations: dict[str, Computation], instruction: Instruction, times: int) -> Launch:
     """A kernel of many instructions."""
     inside = computations[instruction.called("calls")]
     kind = instruction.configuration.get("fusion_backend_config", {}).get("kind", "")
     by = {"__triton": TRITON, "__cudnn": CUDNN, "__cublas": CUBLAS}
     name = next((library for prefix, library in by.items() if kind.startswith(prefix)), "")
-    if not name and instruction.attribute("kind") == "kCustom":
-        name = TRITON  # a product that it has not been tuned for yet
+    is_custom = instruction.attribute("kind") == "kCustom"  # of a product, that it has not been tuned for yet
     contractions, products, sums = [], 0, 0
     for part in inside.instructions.values():
         operands, elements = inside.arrays_of(part), part.results[0].elements if part.results else 0
         if contraction := _contraction(part, operands):
-            contractions.append(contraction._replace(by=name or contraction.by))
+            untuned = TRITON if is_custom and contraction.by == XLA else contraction.by
+            contractions.append(contraction._replace(by=name or untuned))
         elif part.opcode == "multiply":
             products += elements * (4 if part.results[0].dtype.startswith("c") else 1)
         elif part.opcode in ("add", "subtract"):
@@ -162,11 +162,9 @@ def _fusion(computations: dict[str, Computation], around: Computation, instructi
             sums += operands[0].elements
     if contractions:  # what else stands there only prepares it
         products = sums = 0
-    arguments = around.arrays_of(instruction)
     parameters = [part for part in inside.instructions.values() if part.opcode == "parameter"]
     moved = sum(_read(inside, part) for part in parameters) + sum(_written(inside, inside.root, set()))
-    what = kind or ("fusion" if arguments or not parameters else "constant")
-    return Launch(what, times, moved, tuple(contractions), vector=max(products, sums))
+    return Launch(kind or "fusion", times, moved, tuple(contractions), vector=max(products, sums))
 
 
 def _read(inside: Computation, parameter: Instruction) -> int:
@@ -244,7 +242,7 @@ def _convolution(instruction: Instruction, operands: list[Array], target: str) -
     groups = int(instruction.attribute("feature_group_count") or instruction.attribute("batch_group_count") or 1)
     outputs, inputs = (kernel.shape[labels.index(letter)] for letter in "oi")
     return Contraction(
-        CUDNN if target else instruction.opcode,
+        CUDNN if target else XLA,
         what,
         (first, second),
         result,
@@ -265,7 +263,7 @@ def _product(instruction: Instruction, operands: list[Array], target: str) -> Co
     else:
         batch_axes = [int(n) for n in re.findall(r"\d+", instruction.attribute("lhs_batch_dims", r"\{[^}]*\}") or "")]
     batch = math.prod(first.shape[axis] for axis in batch_axes)
-    by = CUBLAS if target else "XLA"
+    by = CUBLAS if target else XLA
     pairs = ((first, second), (second, first))
     m, n = (math.isqrt(result.elements * one.elements // (batch * other.elements)) for one, other in pairs)
     k = first.elements // (batch * m)

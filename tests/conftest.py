@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,15 @@ def jax():
     import jax
 
     return jax
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The benchmark, a package at the root of the repository, which tests import while they take this."""
+    root = str(Path(__file__).parent.parent)
+    sys.path.insert(0, root)
+    yield pytest.importorskip("bench")
+    sys.path.remove(root)
 
 
 @pytest.fixture

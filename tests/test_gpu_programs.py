@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ from triconv.kernels import target
 from triconv.kernels.problem import FIRST, Problem
 from triconv.planning import planner
 
+pytestmark = pytest.mark.usefixtures("bench")
 ROOT = Path(__file__).parent.parent
 NAMES = [entry["name"] for entry in tomllib.loads((ROOT / "bench" / "workloads.toml").read_text())["workload"]]
 # the contraction of a task, of a convolution and of a transposed one
@@ -138,14 +138,6 @@ EXCEPTIONS = [
         "transforms in blocks have no complex128 where JAX has no float64",
     ),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bench():
-    """The package at the root of the repository, whose parts the tests import."""
-    sys.path.insert(0, str(ROOT))
-    yield pytest.importorskip("bench")
-    sys.path.remove(str(ROOT))
 
 
 @pytest.fixture

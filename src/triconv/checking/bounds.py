@@ -65,5 +65,9 @@ def of_difference(absolute: np.ndarray, terms: int, arithmetic: Arithmetic) -> n
 def over(error: np.ndarray, bound: np.ndarray) -> float:
     """Return the largest error over its bound: at most 1 if rounding explains it all, infinite where an error is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / bound)
+        ratio = error / bound
+        largest = float(ratio.max(initial=0.0))
+        if not np.isnan(largest):
+            return largest
+        ratio = np.where(error == 0, 0.0, ratio)
     return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))

@@ -90,9 +90,12 @@ class CandidateFunction:
         """Copies of the arrays in the candidate's library and dtype: it may write into them."""
         if self.backend.name == "numpy":
             dtype = _numpy_dtype(self.dtype)
-            moved = [np.array(a).astype(dtype) for a in arrays]
+            moved = [np.array(a, dtype) for a in arrays]
         else:
-            moved = [self.backend.asarray(np.array(a), dtype=self.dtype, device=self.device) for a in arrays]
+            dtype = None if self.dtype == "bfloat16" else np.dtype(self.dtype)
+            with np.errstate(all="ignore"):  # what it overflows to is meant
+                copies = [np.array(a, dtype) for a in arrays]
+            moved = [self.backend.asarray(a, dtype=self.dtype, device=self.device) for a in copies]
         if self.watch is None:
             return moved
         return [self.watch.hand(a, new) for a, new in zip(arrays, moved, strict=True)]
@@ -154,6 +157,14 @@ class CandidateFunction:
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """The value that comes with the cotangents."""
         raise self._lacks(Ability.DERIVATIVE)
+
+    def value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """The value that comes with the cotangents, and these, from one call."""
+        raise self._lacks(Ability.DERIVATIVE)
+
+    def value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> list[Any]:
+        """The value that comes with the tangent, and this, from one call."""
+        raise self._lacks(Ability.FORWARD_MODE)
 
     def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """The tangent of the result."""

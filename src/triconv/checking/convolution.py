@@ -237,6 +237,22 @@ class InputArrays:
     g: np.ndarray
     tangents: dict[str, np.ndarray]
 
+    @property
+    def every(self) -> tuple[np.ndarray, ...]:
+        """All arrays."""
+        return (*self.primals.values(), self.g, *self.tangents.values())
+
+    @functools.cached_property
+    def is_finite(self) -> bool:
+        """Whether every number is finite."""
+        return all(bool(np.isfinite(a).all()) for a in self.every)
+
+    @functools.cached_property
+    def least(self) -> float:
+        """The smallest magnitude of a number that is not zero; infinity if there is none."""
+        magnitudes_of = (np.abs(a) for a in self.every)
+        return min((float(np.where(m == 0, np.inf, m).min(initial=np.inf)) for m in magnitudes_of), default=np.inf)
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> InputArrays:
         """Apply a function to every array."""
         return InputArrays(

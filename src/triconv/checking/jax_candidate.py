@@ -89,6 +89,11 @@ class JaxCandidate(CandidateFunction):
 
         return self._if_supported(Ability.VMAP, run)
 
+    def value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """By `jax.vjp`."""
+        y, gradients = self._value_and_vjps(arrays, g)
+        return [y, *gradients]
+
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """By `jax.vjp`."""
         return self._value_and_vjps(arrays, g)[0]
@@ -105,6 +110,10 @@ class JaxCandidate(CandidateFunction):
     def jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `jax.jvp`."""
         return self._value_and_jvp(arrays, tangents)[1]
+
+    def value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> list[Any]:
+        """By `jax.jvp`."""
+        return list(self._value_and_jvp(arrays, tangents))
 
     def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `jax.jvp`."""

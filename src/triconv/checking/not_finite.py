@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking import definition
+from triconv.checking import definition, real_size
 from triconv.checking.candidates import CandidateFunction, Unsupported
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import PAD_MODES, ConvolutionProblem, InputArrays
@@ -49,13 +49,21 @@ def rows(
         for kind in POISON:
             yield ReportRow(Question(kind), UNSUPPORTED, Proof.NONE, NotSupported(Reason.EMPTY))
         return
+    sources = (*problem.roles, problem.result)
+    at = {source: tuple(size // 2 for size in shapes[source]) for source in sources}
     for kind, poison in POISON.items():
         wrong, reached, more = [], 0, 0
         refused: NotSupported | None = None
-        for source in (*problem.roles, problem.result):
-            questions = tuple(q for q in asked.questions if _depends(q, source, problem))
-            index = tuple(size // 2 for size in shapes[source])
-            for question, answer in asked.ask(_poisoned(ones, source, problem, index, poison), questions).items():
+        asked_together: dict[Question, tuple[int, int]] = {}
+        if real_size.is_real_size(problem):  # each call takes long
+            asked_together = _together(asked, _poisoned(ones, at, problem, poison), problem, at)
+            reached += sum(sources_of for sources_of, _ in asked_together.values())
+            more += sum(others for _, others in asked_together.values())
+        for source in sources:
+            questions = tuple(q for q in asked.questions if _depends(q, source, problem) and q not in asked_together)
+            index = at[source]
+            one = _poisoned(ones, {source: index}, problem, poison)
+            for question, answer in asked.ask(one, questions).items():
                 if isinstance(answer, Exception):
                     if not isinstance(answer, Unsupported):  # to refuse such an array is no fault
                         refused = refused or NotSupported(Reason.REFUSED, exception=caught(answer))
@@ -75,6 +83,33 @@ def rows(
             yield ReportRow(Question(kind), UNSUPPORTED, Proof.NONE, refused)
 
 
+def _together(
+    asked: WholeAnswers, poisoned: InputArrays, problem: ConvolutionProblem, at: dict[str, tuple[int, ...]]
+) -> dict[Question, tuple[int, int]]:
+    """Return the answers that everything reaches which is not finite in any array, all at once.
+
+    Returns
+    -------
+    dict of Question to (int, int)
+        The number of arrays that each depends on, and how many elements more are not finite. An answer is left out where an
+        array meets nothing that no other meets: only alone would it show.
+    """
+    reached = {}
+    for question, answer in asked.ask(poisoned).items():
+        if isinstance(answer, Exception):
+            continue
+        met = [
+            meets(problem, source, index, question.tensor)
+            for source, index in at.items()
+            if _depends(question, source, problem)
+        ]
+        times = np.sum(met, axis=0, dtype=np.int8)
+        found = ~np.isfinite(answer)
+        if found[times > 0].all() and all((m & (times == 1)).any() for m in met):
+            reached[question] = len(met), int(found[times == 0].sum())
+    return reached
+
+
 def _depends(question: Question, source: str, problem: ConvolutionProblem) -> bool:
     """Whether the answer depends on the array."""
     if question.kind == Kind.VALUE:
@@ -85,13 +120,18 @@ def _depends(question: Question, source: str, problem: ConvolutionProblem) -> bo
 
 
 def _poisoned(
-    ones: InputArrays, source: str, problem: ConvolutionProblem, index: tuple[int, ...], poison: float
+    ones: InputArrays, at: dict[str, tuple[int, ...]], problem: ConvolutionProblem, poison: float
 ) -> InputArrays:
-    array = (ones.g if source == problem.result else ones.primals[source]).copy()
-    array[index] = poison
-    if source == problem.result:
-        return replace(ones, g=array)
-    return replace(ones, primals={**ones.primals, source: array})
+    """Return the arrays with something that is not finite in some of them, at these indices."""
+    arrays = ones
+    for source, index in at.items():
+        array = (ones.g if source == problem.result else ones.primals[source]).copy()
+        array[index] = poison
+        if source == problem.result:
+            arrays = replace(arrays, g=array)
+        else:
+            arrays = replace(arrays, primals={**arrays.primals, source: array})
+    return arrays
 
 
 def meets(problem: ConvolutionProblem, source: str, index: tuple[int, ...], result: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,42 +86,44 @@ class RoundingTest:
         """Compare a result with the right answer."""
         arithmetic, arrays = ARITHMETIC[dtype], expectations.arrays
         with np.errstate(all="ignore"):
-            is_finite = _is_finite(arrays)
+            is_finite = arrays.is_finite
             absolute = answer(expectations.absolute)
             finite = arrays if is_finite else arrays.map(lambda a: np.where(np.isfinite(a), a, 0))
             flushed = None
-            if _has_less(finite, arithmetic.tiny):
+            if finite.least < arithmetic.tiny:
                 normal = finite.map(lambda a: _flushed(np.abs(a), arithmetic))
                 flushed = answer(Expectations(problem, normal))
             right = answer(expectations if is_finite else Expectations(problem, finite))
-            poisoned = _poisoned(problem, answer, arrays, is_finite, right.shape)
-            overflows = ~(absolute <= arithmetic.most)
-            bad = ~np.isfinite(result)
-            # what is not finite may spread: in a Fourier transform, and in products with a tangent that is zero
-            stray = bad & ~overflows & is_finite
-            excused = poisoned | overflows & (bad | ~np.isfinite(right)) | bad
-            found, right = (np.where(excused, 0, a) if excused.any() else a for a in (result, right))
+            found, stray = result, np.broadcast_to(np.False_, right.shape)
+            missing = excused = stray
+            if not (is_finite and absolute.max(initial=0) <= arithmetic.most and np.isfinite(result).all()):
+                poisoned = _poisoned(problem, answer, arrays, is_finite, right.shape)
+                overflows = ~(absolute <= arithmetic.most)
+                bad = ~np.isfinite(result)
+                # what is not finite may spread: in a Fourier transform, and in products with a tangent that is zero
+                stray, missing = bad & ~overflows & is_finite, poisoned & ~bad
+                excused = poisoned | overflows & (bad | ~np.isfinite(right)) | bad
+                found, right = (np.where(excused, 0, a) if excused.any() else a for a in (result, right))
             sums = bounds.of_sums(absolute, _terms(problem, role, answer), arithmetic, flushed)
-            sums = sums + real_size.transform_error(problem, finite, role)
+            if of_transforms := real_size.transform_error(problem, finite, role):
+                sums = sums + of_transforms
             allowed = sums
             if arithmetic.unit != arithmetic.sums:
                 magnitude = _magnitude(problem, answer, expectations, right)
                 allowed = sums + bounds.of_results(magnitude, sums, arithmetic)
-        return cls(
-            problem, dtype, role, answer, expectations, found, right, allowed, absolute, poisoned & ~bad, stray, excused
-        )
+        return cls(problem, dtype, role, answer, expectations, found, right, allowed, absolute, missing, stray, excused)
 
     @property
     def arithmetic(self) -> Arithmetic:
         """How the dtype rounds."""
         return ARITHMETIC[self.dtype]
 
-    @property
+    @functools.cached_property
     def error(self) -> np.ndarray:
         """How far each element is off."""
         return np.abs(self.found - self.right)
 
-    @property
+    @functools.cached_property
     def ratio(self) -> float:
         """The largest error over its bound."""
         return bounds.over(self.error, self.allowed)
@@ -266,16 +269,6 @@ def _spread(e: np.ndarray, axes: tuple[int, ...]) -> Any:
 
 def _flushed(a: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     return np.where(a < arithmetic.tiny, 0, a)
-
-
-def _is_finite(arrays: InputArrays) -> bool:
-    return all(bool(np.isfinite(a).all()) for a in (*arrays.primals.values(), arrays.g, *arrays.tangents.values()))
-
-
-def _has_less(arrays: InputArrays, tiny: float) -> bool:
-    """Whether there is a number that a processor may take for zero."""
-    every = (*arrays.primals.values(), arrays.g, *arrays.tangents.values())
-    return any(bool(np.any((np.abs(a) < tiny) & (a != 0))) for a in every)
 
 
 def _poisoned(

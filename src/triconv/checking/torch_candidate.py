@@ -38,6 +38,11 @@ class TorchCandidate(CandidateFunction):
         """All at once."""
         return list(self._value_and_vjps(arrays, g)[1])
 
+    def value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """With a graph."""
+        y, gradients = self._value_and_vjps(arrays, g)
+        return [y, *gradients]
+
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:
         """With a graph."""
         return self._value_and_vjps(arrays, g)[0]
@@ -135,6 +140,10 @@ class TorchCandidate(CandidateFunction):
             return torch.func.vmap(self._tensor, in_dims=tuple(in_axes))(*self.move(arrays))
 
         return self._if_supported(Ability.VMAP, run)
+
+    def value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> list[Any]:
+        """By `torch.func.jvp`."""
+        return list(self._value_and_jvp(arrays, tangents))
 
     def value_with_jvp(self, arrays: Arrays, tangents: Arrays) -> Any:
         """By `torch.func.jvp`."""

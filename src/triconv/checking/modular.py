@@ -36,11 +36,26 @@ def limbs(a: np.ndarray, width: int) -> list[np.ndarray]:
     """
     parts, rest = [], a
     while bits(rest) >= width:
-        half = 1 << (width - 1)
-        low = ((rest + half) & ((1 << width) - 1)) - half if rest.dtype.kind in "iu" else _low(rest, width)
+        if rest.dtype.kind in "iu":
+            half = 1 << (width - 1)
+            low = ((rest + half) & ((1 << width) - 1)) - half
+            rest = (rest - low) >> width
+        else:
+            low = _low(rest, width)
+            rest = (rest - low) * 2.0**-width
         parts.append(low.astype(np.float64, copy=False))
-        rest = (rest - low) // (1 << width) if rest.dtype.kind in "iu" else (rest - low) * 2.0**-width
     return [*parts, rest.astype(np.float64, copy=False)]
+
+
+def widths(of_a: int, of_b: int, terms: int) -> tuple[int, int]:
+    """Return the widths of the limbs of two operands, by their bits, so that a sum of so many products of limbs is exact.
+
+    The second operand stays whole where short limbs of the first, which is the smaller one, are enough.
+    """
+    room = EXACT - max(1, terms).bit_length()
+    if of_a + of_b <= room:
+        return EXACT, EXACT
+    return (room - of_b, EXACT) if room - of_b >= room // 2 else (room // 2, room // 2)
 
 
 def _low(a: np.ndarray, width: int) -> np.ndarray:
@@ -62,29 +77,30 @@ def matmul(a: np.ndarray, b: np.ndarray, prime: int | None) -> np.ndarray:
     numpy.ndarray of int64, shape (..., p, q)
         The product.
     """
-    if prime is not None:
-        a, b = (residues(m, prime) if bits(m) > prime.bit_length() else m for m in (a, b))
-    terms = max(1, a.shape[-1]).bit_length()
-    room = EXACT - terms
-    if bits(a) + bits(b) <= room:
-        widths = (EXACT, EXACT)
-    elif room - bits(b) >= room // 2:  # short limbs of the first, which is the smaller one, are enough
-        widths = (room - bits(b), EXACT)
-    else:
-        widths = (room // 2, room // 2)
-    parts_a, parts_b = limbs(a, widths[0]), limbs(b, widths[1])
+    a, b = (reduced(m, prime) for m in (a, b))
+    width_a, width_b = widths(bits(a), bits(b), a.shape[-1])
+    parts_a, parts_b = limbs(a, width_a), limbs(b, width_b)
     total: np.ndarray | None = None
     for i, part_a in enumerate(parts_a):
         for j, part_b in enumerate(parts_b):
             part = (part_a @ part_b).astype(np.int64)
-            shift = widths[0] * i + widths[1] * j
-            if prime is None:
-                part = part << shift
-            elif shift or len(parts_a) * len(parts_b) > 1:
-                part = residues(residues(part, prime) * pow(2, shift, prime), prime)
+            if len(parts_a) * len(parts_b) > 1:
+                part = shifted(part, width_a * i + width_b * j, prime)
             total = part if total is None else total + part
     assert total is not None
     return residues(total, prime)
+
+
+def reduced(a: np.ndarray, prime: int | None) -> np.ndarray:
+    """Return integers that are congruent modulo a prime and have no more bits than it; without one, the same."""
+    return residues(a, prime) if prime is not None and bits(a) > prime.bit_length() else a
+
+
+def shifted(a: np.ndarray, shift: int, prime: int | None) -> np.ndarray:
+    """Return integers of 64 bits times a power of two, modulo a prime; without one, exactly."""
+    if prime is None:
+        return a << shift
+    return residues(residues(a, prime) * pow(2, shift, prime), prime)
 
 
 def differ(a: np.ndarray, b: np.ndarray, prime: int | None) -> np.ndarray:

@@ -19,29 +19,53 @@ def contract(
     groups = first.shape[0]
     sizes = {"x": [a.input_size for a in axes], "g": [output_size(a) for a in axes], "w": [a.kernel_size for a in axes]}
     result = np.zeros((groups, *sizes[role]), np.int64)
-    if role == "w":
-        for t, i, o in meeting_slices(axes):
-            a, b = (m.reshape(groups, -1) for m in (first[i], second[o]))
-            at: Any = (slice(None), *t)
-            result[at] = modular.matmul(a[:, None, :], b[:, :, None], prime)[:, 0, 0]
-        return result
+    # limbs are made once for all taps, and so short that their sums over all taps are exact
+    first, second = (modular.reduced(a, prime) for a in (first, second))
+    smaller = min(math.prod(sizes["x"]), math.prod(sizes["g"]))
+    terms = first.shape[1] * (smaller if role == "w" else math.prod(sizes["w"]))
+    width_second, width_first = modular.widths(modular.bits(second), modular.bits(first), terms)
+    add = _products if role == "w" else _sums
+    for n, of_first in enumerate(modular.limbs(first, width_first)):
+        for m, of_second in enumerate(modular.limbs(second, width_second)):
+            part = add(axes, role, of_first, of_second, np.zeros(result.shape)).astype(np.int64)
+            result += modular.shifted(part, width_first * n + width_second * m, prime)
+    return modular.residues(result, prime)
+
+
+def _products(
+    axes: tuple[AxisParameters, ...], _: str, first: np.ndarray, second: np.ndarray, result: np.ndarray
+) -> np.ndarray:
+    """Return the product of all that meets at each tap, for limbs."""
+    groups = first.shape[0]
+    for t, i, o in meeting_slices(axes):
+        a, b = (m.reshape(groups, -1) for m in (first[i], second[o]))
+        at: Any = (slice(None), *t)
+        result[at] = (a[:, None, :] @ b[:, :, None])[:, 0, 0]
+    return result
+
+
+def _sums(
+    axes: tuple[AxisParameters, ...], role: str, first: np.ndarray, second: np.ndarray, result: np.ndarray
+) -> np.ndarray:
+    """Return the sums over the taps of what each adds to the positions, for limbs."""
+    groups, taps = first.shape[0], [a.kernel_size for a in axes]
     # the sum over the letter that both operands have is one product for all taps at once
     rows = second.reshape(*second.shape[:2], -1).swapaxes(1, 2)
     columns = first.reshape(*first.shape[:2], -1)
     at_once = max(1, modular.MOST_ELEMENTS // max(1, groups * columns.shape[2]))
     kept: dict[int, np.ndarray] = {}
     for t, i, o in meeting_slices(axes):
-        n = int(np.ravel_multi_index(t, sizes["w"])) if axes else 0
+        n = int(np.ravel_multi_index(t, taps)) if axes else 0
         start = n - n % at_once
         if start not in kept:
-            products = modular.matmul(rows[:, start : start + at_once], columns, prime)
+            products = rows[:, start : start + at_once] @ columns
             kept = {start: products.reshape(groups, -1, *first.shape[2:])}
         meeting = kept[start][:, n - start]
         if role == "g":
             result[o] += meeting[i]
         else:
             result[i] += meeting[o]
-    return modular.residues(result, prime)
+    return result
 
 
 def meeting_slices(axes: tuple[AxisParameters, ...]) -> Iterator[tuple[tuple[int, ...], Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 
 import triconv
 from mistakes import BROKEN, RIGHT
-from triconv.checking import definition, real_size, tap_sums
-from triconv.checking.convolution import ConvolutionModel
+from triconv.checking import definition, not_finite, real_size, tap_sums
+from triconv.checking.candidates import as_candidate
+from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem
 from triconv.checking.findings import EqualOnIntegers
+from triconv.checking.judge import CheckContext, judge
+from triconv.checking.probes import probes
 from triconv.checking.protocol import Kind
 
 SHAPES = (4, 16, 40, 41), (24, 16, 3, 3)
@@ -183,3 +187,55 @@ def test_other_strides_are_tried_at_smaller_sizes_where_the_candidate_takes_them
     (row,) = (row for row in report.rows if row.question.kind == Kind.ARRANGEMENTS)
     assert (row.verdict, row.finding.smaller) == ("right", is_for_any_size)
     assert ("smaller" in row.detail) == is_for_any_size
+
+
+@pytest.mark.parametrize("which", ["x", "w", "g", "VJP of w"])
+def test_what_is_not_finite_is_put_into_all_arrays_at_once(which, monkeypatch):
+    """Few calls at real size; what hides it in one array is found all the same, and named."""
+    monkeypatch.setattr(real_size, "MOST_PRODUCTS", 0)
+    problem = ConvolutionProblem.of(triconv.conv2d, ((2, 3, 6, 5), (4, 3, 3, 2)), {})
+    calls = []
+
+    def hide(name, a):
+        return np.nan_to_num(a) if which == name else a
+
+    candidate = as_candidate(
+        triconv.Rules(
+            lambda x, w: triconv.conv2d(hide("x", x), hide("w", w)),
+            lambda g, w: triconv.conv_input_vjp(hide("g", g), w, input_size=(6, 5)),
+            lambda g, x: hide("VJP of w", triconv.conv_weight_vjp(hide("g", g), x, kernel_size=(3, 2))),
+        ),
+        framework="numpy",
+        dtype="float32",
+        keywords={},
+        is_notebook=False,
+    )
+    value = candidate.value
+    monkeypatch.setattr(candidate, "value", lambda arrays: calls.append(1) or value(arrays))
+    rows = list(not_finite.rows(candidate, problem, "float32", set()))
+    wrong = {(row.question.name, row.question.of) for row in rows if row.verdict == "wrong"}
+    expected = {
+        "x": {("x", None)},
+        "w": {("w", None)},
+        "g": {(None, "x"), (None, "w")},
+        "VJP of w": {("x", "w"), (None, "w")},
+    }[which]
+    assert wrong == expected
+    assert len(calls) == (6 if which in "xw" else 2)
+
+
+def test_what_comes_from_one_call_is_asked_for_once(monkeypatch):
+    """The value and all cotangents, the value and the tangent, both samples of a batch, and each second order."""
+    torch = pytest.importorskip("torch")
+    problem = ConvolutionProblem.of(triconv.conv2d, ((2, 3, 6, 5), (4, 3, 3, 2)), {})
+    candidate = as_candidate(torch.conv2d, framework="torch", dtype="float32", keywords={}, is_notebook=False)
+    calls = collections.Counter()
+    for name in ("_value_and_vjps", "_value_and_jvp", "vmap", "reverse_over_reverse", "forward_over_reverse"):
+        method = getattr(candidate, name)
+        counted = lambda *a, name=name, method=method: calls.update([name]) or method(*a)  # noqa: E731
+        monkeypatch.setattr(candidate, name, counted)
+    context = CheckContext(problem, "float32", None, 0)
+    rows = [judge(context, probe) for probe in probes(candidate, context.problem, "float32")]
+    assert {row.verdict for row in rows} == {"right"}
+    assert set(calls.values()) == {2}, calls  # integers, and random numbers
+    assert len(calls) == 5

@@ -55,11 +55,10 @@ FUSED = "one fused loop reads the image once, where cuDNN transposes it before a
 LAST = (
     "channels last: cuDNN takes the image as it stands, and sums of a fused loop would have a product per tap in memory"
 )
-HALF = "half width: the multiply-adds of a fused loop are as many and take longer than the bytes"
 TAPS = "so many taps that their multiply-adds in a fused loop take longer than cuDNN's copies"
 RESIDUES = "XLA sees no weight gradient behind dilated taps: cuDNN's of the residue classes, as samples, has none"
 EVENED = "cuDNN's own, of evenly padded input: XLA writes the zeros between the taps otherwise"
-PHASES = "cuDNN's own, of the phases as channels: XLA inserts zeros for strides and groups"
+AS_IT_IS = "one tap: a product of each sample as it stands, without the copies around cuDNN's"
 PATCHES = "patches are the rows of one product; XLA takes a kernel as large as the image"
 LONG = "a kernel as long as the image: transforms"
 KERNELS = [
@@ -69,23 +68,22 @@ KERNELS = [
     Row("resnet50-down-3x3-s2", "*", "*", "*", "vendor", DENSE),
     Row("resnet50-1x1", "weight_vjp", "*", "*", "vendor", DENSE),
     Row("resnet50-1x1", "*", "bfloat16", "last", "gemm", "one product of the matrices as they stand, a launch less"),
+    Row("resnet50-1x1", "*", "*", "first", "direct", AS_IT_IS),
     Row("resnet50-1x1", "*", "*", "*", "vendor", DENSE),
     Row("resnext50-3x3-g32", "weight_vjp", "*", "*", "vendor", "groups of 4: no sums of all 16 pairs of channels"),
     Row("resnext50-3x3-g32", "*", "*", "last", "vendor", LAST),
-    Row("resnext50-3x3-g32", "*", "bfloat16", "*", "vendor", HALF),
     Row("resnext50-3x3-g32", "*", "*", "*", "depthwise", FUSED),
     Row("depthwise-3x3", "weight_vjp", "*", "last", "vendor", LAST),
-    Row("depthwise-3x3", "*", "bfloat16", "last", "vendor", HALF),
     Row("depthwise-3x3", "*", "*", "*", "depthwise", FUSED),
+    Row("convnext-depthwise-7x7", "weight_vjp", "*", "*", "vendor", TAPS),
+    Row("convnext-depthwise-7x7", "*", "bfloat16", "first", "depthwise", FUSED),
     Row("convnext-depthwise-7x7", "*", "*", "*", "vendor", TAPS),
     Row("mobilenet-depthwise-3x3-s2", "weight_vjp", "*", "last", "vendor", LAST),
-    Row("mobilenet-depthwise-3x3-s2", "input_vjp", "*", "last", "vendor", PHASES),
     Row("mobilenet-depthwise-3x3-s2", "*", "*", "*", "depthwise", FUSED),
     Row("depthwise-1d-k5", "weight_vjp", "*", "last", "vendor", LAST),
     Row("depthwise-1d-k5", "*", "*", "*", "depthwise", FUSED),
     Row("dcgan-transposed-4x4-s2", "*", "*", "*", "vendor", DENSE),
-    Row("transposed-3d-k3-s2", "input_vjp", "float32", "first", "depthwise", FUSED),
-    Row("transposed-3d-k3-s2", "weight_vjp", "float32", "first", "gemm", "one channel: as long as cuDNN's"),
+    Row("transposed-3d-k3-s2", "input_vjp", "*", "first", "depthwise", FUSED),
     Row("transposed-3d-k3-s2", "*", "*", "*", "vendor", DENSE),
     Row("transposed-1d-vocoder", "*", "*", "*", "vendor", DENSE),
     Row("unet3d-3x3x3", "*", "*", "*", "vendor", DENSE),
@@ -103,40 +101,15 @@ KERNELS = [
 # ---- in what a program is behind: zeros, image-sized kernel, wide operands; launches and memory (MiB), at most so many
 
 TRANSFORMS = "a few transforms of a signal for a sum over all of it: a twentieth of the time, estimated"
-PHASES = "one call per phase, where lax has cuDNN multiply the zeros that it inserts"
-PADDED_KERNEL = "XLA writes the zeros between dilated taps where the padding is not symmetric, for lax too"
-BLOCKS = "products of unfolded blocks, where lax has a kernel as large as the image"
-CPU_BLOCKS = "the same in blocks of a CPU's cache"
 SPLIT = "the long sum of one product is split; lax has a kernel as large as the image"
-STEPS = "a loop over the taps, one row of the kernel at a time"
-SHARED_LOOP = "sums of pairs of channels, a dozen fused loops"
+WHOLE_CLASSES = (
+    "images of residue classes are padded to a multiple of the dilation; lax has a kernel as large as the image"
+)
 EXCEPTIONS = [
-    Row("resnet50-stem-7x7-s2", "input_vjp", "bfloat16", "*", "launches: 20, memory: 1250", BLOCKS),
-    Row("resnext50-3x3-g32", "weight_vjp", "*", "first", "launches: 27", SHARED_LOOP),
-    Row("convnext-depthwise-7x7", "weight_vjp", "*", "first", "launches: 33", STEPS),
-    Row("convnext-depthwise-7x7", "weight_vjp", "bfloat16", "first", "memory: 370", STEPS),
-    Row("mobilenet-depthwise-3x3-s2", "input_vjp", "float32", "*", "launches: 8", PHASES),
-    Row("transposed-3d-k3-s2", "weight_vjp", "bfloat16", "first", "launches: 5", SPLIT),
-    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "first", "launches: 31", BLOCKS),
-    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "last", "launches: 322", CPU_BLOCKS),
-    Row("wavenet-dilated-1d-causal", "forward", "*", "*", "image-sized kernel", PADDED_KERNEL),
-    Row("wavenet-dilated-1d-causal", "input_vjp", "*", "*", "image-sized kernel", PADDED_KERNEL),
-    Row("wavenet-dilated-1d-causal", "weight_vjp", "*", "first", "launches: 5, memory: 520", SPLIT),
-    Row("wavenet-dilated-1d-causal", "weight_vjp", "*", "last", "launches: 194", CPU_BLOCKS),
-    Row("vit-patchify-16x16-s16", "forward", "*", "last", "launches: 130, memory: 157", CPU_BLOCKS),
-    Row("vit-patchify-16x16-s16", "input_vjp", "*", "*", "launches: 14", BLOCKS),
-    Row("vit-patchify-16x16-s16", "input_vjp", "bfloat16", "*", "memory: 332", BLOCKS),
+    Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "*", "memory: 165", WHOLE_CLASSES),
     Row("vit-patchify-16x16-s16", "weight_vjp", "*", "first", "launches: 5, memory: 450", SPLIT),
-    Row("vit-patchify-16x16-s16", "weight_vjp", "*", "last", "launches: 162", CPU_BLOCKS),
-    Row("long-causal-depthwise", "*", "*", "*", "wide operands, launches: 49, memory: 224", TRANSFORMS),
-    Row(
-        "replknet-depthwise-31x31",
-        "*",
-        "*",
-        "*",
-        "fails",
-        "transforms in blocks have no complex128 where JAX has no float64",
-    ),
+    Row("long-causal-depthwise", "*", "*", "*", "launches: 9, memory: 192", TRANSFORMS),
+    Row("replknet-depthwise-31x31", "*", "*", "*", "launches: 10, memory: 386", TRANSFORMS),
 ]
 
 

@@ -223,4 +223,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         operations += count * (target.last_operations if written else 1)
     least = 3 if view.contraction == "conv_weight_vjp" else 1  # a long sum is split
     launches = view.phases * (least if not moved else least + 3)
+    if target.kind == "gpu" and any(axis.input_dilation > 1 for axis in view.geometry.axes):
+        launches, moved = (
+            launches + 1,
+            moved + 2 * problem.bytes_of["x" if problem.contraction == "conv_input_vjp" else "g"],
+        )
     return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations, launches)

@@ -122,6 +122,8 @@ def schedules(view: Problem, target: Target) -> Iterator[Schedule]:
     most = target.elements(target.scatter_bytes, view.itemsize, inputs)
     if not target.compiled or size * view.groups * view.n > most:
         most = target.elements(target.block_bytes, view.itemsize, inputs)
+    if target.compiled and target.kind == "gpu":
+        most = math.inf
     samples, groups = blocks.block_of(view, size, most, target)
     orders = view.orders if channels_last.are_matrices(view, target) else FIRST
     yield Schedule(
@@ -144,5 +146,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     operations = 16 + (4 * _count_passes(schedule.geometry) if schedule.form == BY_PASSES else view.taps)
     amount = products / item * view.c * (1 + target.ramp / rows)
     sample = item * positions * (view.c + rows)
+    if target.compiled and target.kind == "gpu":
+        ordered = 2.0 * view.bytes_of["x"] if schedule.orders == FIRST and view.n > 1 else 0.0
+        launches = 5 + (0 if schedule.form == BY_PASSES else view.phases)
+        return Cost("matrix", amount, 2 * products + ordered, products + ordered / 2, operations, launches)
     temporary = min(problem.groups * problem.n * sample, max(target.scatter_bytes, sample)) + 2 * problem.bytes_of["w"]
     return Cost("matrix", amount, 2 * products, temporary, operations)

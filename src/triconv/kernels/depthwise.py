@@ -167,16 +167,23 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     if target.compiled and view.orders[0] == "last":
         amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
     moved = 2.0 * written
+    if target.kind == "gpu" and kind == "vector":
+        moved = 4.0 * view.bytes_of["g"] if _is_apart_in_memory(view) else 0.0  # the phases' outputs, each twice
     if target.kind == "gpu" and not all(how.pads_in_place for how in schedule.phases):
         moved += 2.0 * view.bytes_of["x"]  # the padded copy
     return Cost(kind, amount, moved, temporary, operations, _launches(schedule, view))
+
+
+def _is_apart_in_memory(view: Problem) -> bool:
+    """Whether XLA writes the phases down before they are interleaved: with several channels, where these stand last."""
+    return view.phases > 1 and view.orders[0] == "last" and view.c > 1
 
 
 def _launches(schedule: Schedule, view: Problem) -> int:
     """One loop for all phases; of sums, two for each pair of channels; a step of a loop over taps copies what it reads."""
     steps, is_padded = schedule.steps(view.taps), not all(how.pads_in_place for how in schedule.phases)
     if schedule.contraction == "conv":
-        if view.phases > 1 and view.orders[0] == "last" and view.c > 1:
-            return 2 + 2 * view.phases  # XLA does not fuse what is interleaved there
+        if _is_apart_in_memory(view):
+            return 2 + 2 * view.phases
         return is_padded + (1 if steps == 1 else 4 * steps)
     return is_padded + view.phases * steps * (2 * view.c * view.k + (view.c * view.k > 1) + 2 * (steps > 1))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from triconv.backends.base import Standard
+from triconv.geometry import Tap
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, Schedule
 from triconv.kernels.target import Target
@@ -19,38 +20,45 @@ from triconv.kernels.target import Target
 Array = Any
 
 RATIONALE = "the smallest program"
+NARROW_FACTORS = True  # its operands are factors of products, and nothing else
 
 
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y[o] += w[t] x[i]`` at every meeting."""
     groups, n, k, geometry = x.shape[0], x.shape[1], w.shape[1], schedule.geometry
-    y = lib.zeros((groups, n, k, *geometry.output_size), x)
-    for tap in geometry.taps():
-        y_o = lib.matmul(_matrix(w, tap.index), _columns(x, tap.input, lib))
-        y = lib.add_at(y, tap.output, y_o)
-    return y
+    products = ((tap.output, lib.matmul(_matrix(w, tap.index), _columns(x, tap.input, lib))) for tap in geometry.taps())
+    return _added(products, (groups, n, k, *geometry.output_size), x, lib)
 
 
 def conv_input_vjp(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gx[i] += w[t]^T g[o]`` at every meeting."""
     groups, n, c, geometry = g.shape[0], g.shape[1], w.shape[2], schedule.geometry
-    gx = lib.zeros((groups, n, c, *geometry.input_size), g)
-    for tap in geometry.taps():
-        w_t = lib.xp.matrix_transpose(_matrix(w, tap.index))
-        gx_i = lib.matmul(w_t, _columns(g, tap.output, lib))
-        gx = lib.add_at(gx, tap.input, gx_i)
-    return gx
+    transposed = ((tap, lib.xp.matrix_transpose(_matrix(w, tap.index))) for tap in geometry.taps())
+    products = ((tap.input, lib.matmul(w_t, _columns(g, tap.output, lib))) for tap, w_t in transposed)
+    return _added(products, (groups, n, c, *geometry.input_size), g, lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw[t] += g[o] x[i]^T``, summed over the samples, at every meeting."""
     groups, k, c, geometry = g.shape[0], g.shape[2], x.shape[2], schedule.geometry
-    gw = lib.zeros((groups, k, c, *geometry.kernel_size), g)
-    for tap in geometry.taps():
+
+    def product(tap: Tap) -> Array:
         x_i = lib.xp.matrix_transpose(_columns(x, tap.input, lib))
-        gw_t = lib.xp.sum(lib.matmul(_columns(g, tap.output, lib), x_i), axis=1, dtype=g.dtype)
-        gw = lib.add_at(gw, tuple(slice(t, t + 1) for t in tap.index), gw_t)
-    return gw
+        products = lib.matmul(_columns(g, tap.output, lib), x_i)
+        return lib.xp.sum(products, axis=1, dtype=products.dtype)
+
+    products = ((tuple(slice(t, t + 1) for t in tap.index), product(tap)) for tap in geometry.taps())
+    return _added(products, (groups, k, c, *geometry.kernel_size), g, lib)
+
+
+def _added(
+    products: Iterator[tuple[tuple[slice, ...], Array]], shape: tuple[int, ...], like: Array, lib: Standard
+) -> Array:
+    """Zeros with each product added in its place, in the dtype of the products: that of sums, if the factors' is narrower."""
+    total = None
+    for place, product in products:
+        total = lib.add_at(lib.zeros(shape, product) if total is None else total, place, product)
+    return lib.zeros(shape, like) if total is None else total
 
 
 def _matrix(w: Array, index: tuple[int, ...]) -> Array:
@@ -76,5 +84,8 @@ def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
     # a product, and what brings its operands in order; per-sample products of a weight VJP are summed
     has_steps = any(max(axis.stride, axis.input_dilation) > 1 for axis in problem.geometry.axes)
-    launches = (5 if problem.contraction == "conv_weight_vjp" else 2 + has_steps) * problem.taps
+    is_sum = problem.contraction == "conv_weight_vjp"
+    launches = (5 if is_sum else 2 + has_steps) * problem.taps
+    if target.compiled and target.kind == "gpu" and problem.taps == 1 and not (has_steps or is_sum):
+        moved = 0  # one product for each sample of what is there
     return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, launches)

@@ -207,8 +207,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
 
 
 def _most_on_a_gpu(problem: Problem, target: Target) -> float:
-    """Bytes up to which they stand there all at once, and the planner does not object."""
-    return 2.0 * problem.bytes + target.memory
+    """Bytes up to which they stand there all at once: as much as the planner allows to operands of the transforms' width."""
+    return 2.0 * problem.bytes * max(1, 4 / problem.itemsize) + target.memory
 
 
 def _on_a_gpu(schedule: Schedule, view: Problem, target: Target) -> float:
@@ -241,6 +241,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     # each is padded, transformed in two passes, multiplied, and transformed again in two
     moved = 4.0 * max(4, view.itemsize) * points * pairs
     whole = _on_a_gpu(schedule, view, target)
-    temporary = min(whole, _most_on_a_gpu(problem, target))
+    temporary = min(whole, 2.0 * problem.bytes + target.memory)
     blocks_ = -(-view.n * view.groups // ((schedule.samples or view.n) * (schedule.groups or view.groups)))
-    return Cost("transform", amount + products, moved, temporary, operations, launches=8 * view.phases * blocks_)
+    each = 8 if schedule.phases[0].fused_products else 14  # products bring all spectra in order
+    return Cost("transform", amount + products, moved, temporary, operations, each * view.phases * blocks_)

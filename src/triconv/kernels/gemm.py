@@ -343,7 +343,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
             count * (max(passes, target.row_passes) if in_rows else passes) * copies * (steps * unfolded + products)
         )
         most = max(most, min(copies * unfolded, target.sample_bytes) + 2 * item * products)
-    if view.phases > 1:
+    if view.phases > 1 or (target.kind == "gpu" and any(axis.input_dilation > 1 for axis in view.geometry.axes)):
         moved += 2 * view.bytes_of["w" if is_weight_vjp else "g"]
     moved += _ordered(problem) if target.kind == "gpu" else 0
     most += 2 * problem.bytes_of["w"]

@@ -292,14 +292,20 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
     if _has_image_kernel(schedule, view):
         amount *= model.image_kernel
-    x_order, _, g_order = view.orders
-    copied = [role for role, order in (("x", x_order), ("g", g_order)) if order == "first"]
-    if schedule.form in (MERGED, SPLIT):
-        copied = ["x", "g"] if schedule.form == SPLIT else [*copied[: x_order == "first"], "g"]
-    moved = model.copies * sum(view.bytes_of[role] for role in copied)
     calls = 1 if schedule.form != BY_PHASES else view.phases
+    # a single channel stands in no order
+    copied = {role for role, order in zip("xg", view.orders[::2], strict=True) if order == "first"}
+    copied -= {role for role, channels in (("x", view.c), ("g", view.k)) if view.groups * channels == 1}
+    copied |= {"x", "g"} if schedule.form == SPLIT else {"g"} if schedule.form == MERGED or calls > 1 else set()
+    copied |= {"x"} if schedule.form == PADDED else {"g"} if _are_skipped(schedule) else set()
+    moved = model.copies * sum(view.bytes_of[role] for role in copied)
     launches = 2 * calls + len(copied) + (calls > 1)  # the kernel of each is brought in order, too
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls, launches)
+
+
+def _are_skipped(schedule: Schedule) -> bool:
+    """Whether more outputs are computed, and some skipped."""
+    return schedule.form == WHOLE and _evened(schedule.geometry)[0] != schedule.geometry
 
 
 def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:

@@ -207,6 +207,8 @@ def _candidate(name: str, problem: Problem, target: Target) -> Candidate:
         rate = rates.integer if is_integer else getattr(rates, cost.kind)
         if problem.itemsize == 2 and cost.kind in ("matrix", "vendor") and min(problem.c, problem.k) >= HALF_CHANNELS:
             rate *= rates.half
+        elif problem.itemsize == 2 and cost.kind in ("vector", "sum") and target.compiled and target.kind == "gpu":
+            rate *= 2  # a fused loop is bound by the bytes that it reads from a cache
         transposed = target.transpose_passes * problem.bytes_last if schedule.orders == FIRST else 0
         moved = problem.bytes + cost.moved + transposed
         if target.compiled and target.kind == "gpu":

@@ -109,6 +109,18 @@ def default_argument():
     return function
 
 
+def list_of_inputs():
+    kept = []
+
+    def function(x, w):
+        kept.append(x)
+        y = conv(kept[0], w)
+        kept.clear()
+        return y
+
+    return function
+
+
 class Workspace:
     def __init__(self):
         self.memory = None
@@ -170,6 +182,7 @@ SHARING = [
     accumulator,
     in_one_line,
     default_argument,
+    list_of_inputs,
     workspace_object,
     one_element_at_a_time,
     rule_with_scratch,

@@ -171,7 +171,10 @@ def _differs(trial: Trial, one: Side, two: Side, points: list[Point]) -> Questio
         return not waits
 
     one.worker.start(lambda: stopped_at(points, one.ask, meanwhile))
-    found = one.worker.result(LIMIT)
+    try:
+        found = one.worker.result(LIMIT)
+    except (LookupError, AttributeError, TypeError, ValueError):  # as it does not alone, and no refusal
+        return next(iter(one.alone))
     if waits:
         answers.append(two.worker.result(LIMIT))
     pairs = [(found, one.alone), *((answer, two.alone) for answer in answers)]

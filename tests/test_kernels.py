@@ -20,10 +20,10 @@ from triconv import contractions
 from triconv.backends import BACKENDS
 from triconv.checking.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, col2im, fft, gemm
-from triconv.kernels.problem import Problem
+from triconv.kernels import blocks, col2im, fft, gemm, vendor
+from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import PhaseSchedule, Schedule
-from triconv.kernels.target import changed, target_of
+from triconv.kernels.target import changed, default_target, target_of
 from triconv.planning import planner
 from triconv.rules import ROLES
 
@@ -382,11 +382,73 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
         ("conv_input_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv", (8, 192, 28, 28), (192, 1, 7, 7), {"padding": 3, "groups": 192}, "depthwise"),
         ("conv", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "gemm"),
+        ("conv_input_vjp", (4, 3, 224, 224), (64, 3, 7, 7), {"padding": 3, "stride": 2}, "vendor"),
+        ("conv_input_vjp", (4, 64, 50, 50), (64, 64, 3, 3), {"stride": 3}, "vendor"),
     ],
 )
 def test_choices_under_jit_on_a_cpu_with_channels_last(jax, contraction, x, w, params, expected):
     asked = dataclasses.replace(problem(contraction, x, w, **params), orders=("last",) * 3)
     assert planner.plan(asked, target_of(BACKENDS["jax"].load())).algorithm == expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "is_one_call"), [(4, 1, True), (8, 1, True), (3, 2, False), (9, 1, False)]
+)
+def test_a_transposed_convolution_of_channels_last_is_one_call_of_xla(jax, kernel, dilation, is_one_call):
+    """It skips zeros between inputs for few taps that are not dilated; else there is one call per phase."""
+    geometry = Geometry.of((16, 16), (kernel, kernel), padding=kernel - 1, input_dilation=2, dilation=dilation)
+    asked = Problem("conv", geometry, 1, 4, 64, 64, orders=("last",) * 3)
+    plan = planner.plan(asked, target_of(BACKENDS["jax"].load()), "vendor")
+    assert (plan.schedule.form == vendor.DILATED) is is_one_call
+
+
+@pytest.mark.parametrize(
+    ("contraction", "x", "w", "params", "expected"),
+    [
+        ("conv_input_vjp", (8, 3, 224, 224), (384, 3, 16, 16), {"stride": 16}, "gemm"),
+        ("conv_weight_vjp", (4, 64, 56, 56), (64, 1, 31, 31), {"padding": 15, "groups": 64}, "fft"),
+        ("conv", (4, 64, 56, 56), (64, 1, 31, 31), {"padding": 15, "groups": 64}, "vendor"),
+        ("conv", (8, 128, 56, 56), (128, 128, 3, 3), {"padding": 1}, "vendor"),
+    ],
+)
+def test_choices_of_torch_with_channels_last(torch, contraction, x, w, params, expected):
+    """Where torch is slow with channels last, another kernel is worth transposing the arrays."""
+    asked = dataclasses.replace(problem(contraction, x, w, **params), orders=("last",) * 3)
+    assert planner.plan(asked, target_of(BACKENDS["torch"].load())).algorithm == expected
+
+
+@st.composite
+def problems(draw, contraction):
+    """A problem of any size, from one element to millions."""
+    steps, axes = st.sampled_from([1, 1, 1, 2, 3, 4, 16]), []
+    for _ in range(draw(st.integers(0, 3))):
+        size, kernel = (
+            draw(st.sampled_from([1, 2, 3, 7, 28, 113, 1000])),
+            draw(st.sampled_from([1, 2, 3, 5, 8, 16, 31])),
+        )
+        dilation = draw(steps)
+        pads = draw(st.tuples(*2 * [st.integers(0, (kernel - 1) * dilation)]))
+        axis = Axis(size, kernel, draw(steps), dilation, draw(steps), *pads)
+        assume(axis.padded_size >= axis.dilated_kernel)
+        axes.append(axis)
+    groups, n, c, k = (draw(st.sampled_from([1, 2, 3, 17, 64, 256])) for _ in range(4))
+    orders = draw(st.tuples(*3 * [st.sampled_from(["first", "last"])])) if axes else FIRST
+    itemsize, kind = draw(st.sampled_from([(2, "real"), (4, "real"), (8, "real"), (8, "complex"), (8, "integer")]))
+    return Problem(contraction, Geometry(tuple(axes), groups), groups, n, c, k, itemsize, kind, orders)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("contraction", ["conv", "conv_input_vjp", "conv_weight_vjp"])
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_problem_of_any_size_has_a_plan(lib, kind, contraction, data):
+    """Every kernel weighs it, or says why it cannot compute it."""
+    here, backend = target_of(lib.backend), type(lib.backend)
+    rates = default_target(backend, kind)
+    target = dataclasses.replace(here, kind=kind, rates=rates.rates, vendor=rates.vendor)
+    plan = planner.plan(data.draw(problems(contraction)), target)
+    assert plan.algorithm in planner.KERNELS
+    assert all(candidate.cost or candidate.obstacle for candidate in plan.candidates)
 
 
 @pytest.mark.parametrize(("channels", "whole"), [(16, (True, True)), (24, (True, False)), (64, (False, False))])

@@ -176,19 +176,13 @@ class Torch(Standard):
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
         """The gradient of the input, by torch's backward function."""
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
-        like = g.new_empty(()).expand(n, groups * c, *geometry.input_size)
-        x, padding = _padded(like, geometry)
+        pads, padding = _pads(geometry)
+        sizes = [lo + size + hi for size, (lo, hi) in zip(geometry.input_size, pads, strict=True)]
+        x = g.new_empty(()).expand(n, groups * c, *sizes)  # torch reads of it only the shape
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
         gx = self._backward(g, x, w, _params(geometry, padding, groups), 0)
-        if x is not like:
-            gx = self.pad(
-                gx,
-                [
-                    (-axis.pad_lo, axis.input_size + axis.pad_lo - size)
-                    for axis, size in zip(geometry.axes, gx.shape[2:], strict=True)
-                ],
-            )
+        gx = self.pad(gx, [(-lo, -hi) for lo, hi in pads])
         return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
@@ -311,12 +305,18 @@ def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
     """`x`, padded here if torch cannot express the padding, and the padding that is left to torch."""
     import torch
 
+    pads, padding = _pads(geometry)
+    flat = [size for pair in reversed(pads) for size in pair]
+    return (torch.nn.functional.pad(x, flat) if any(flat) else x), padding
+
+
+def _pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
+    """How to pad the input if torch cannot express the padding, and the padding that is left to torch."""
     pads = []
     for axis in geometry.axes:
         extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
         pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
     # as much on both sides has as many windows: the last one may leave some of it unread
     if all(0 <= lo - hi < axis.stride for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)):
-        return x, [axis.pad_lo for axis in geometry.axes]
-    flat = [size for pair in reversed(pads) for size in pair]
-    return torch.nn.functional.pad(x, flat), [0] * len(pads)
+        return [(0, 0)] * len(pads), [axis.pad_lo for axis in geometry.axes]
+    return pads, [0] * len(pads)

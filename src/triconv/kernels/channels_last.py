@@ -220,12 +220,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         moved += count * view.n * target.last_passes * written
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
-        operations += count * (target.last_operations if written else 1)
+        operations += count * (target.last_operations if written or view.phases > 1 else 1)
     least = 3 if view.contraction == "conv_weight_vjp" else 1  # a long sum is split
     launches = view.phases * (least if not moved else least + 3)
-    if target.kind == "gpu" and any(axis.input_dilation > 1 for axis in view.geometry.axes):
-        launches, moved = (
-            launches + 1,
-            moved + 2 * problem.bytes_of["x" if problem.contraction == "conv_input_vjp" else "g"],
-        )
+    if any(axis.input_dilation > 1 for axis in view.geometry.axes):  # phases are written, and then interleaved
+        launches, moved = launches + 1, moved + 2 * view.bytes_of["g"]
     return Cost("matrix", amount, moved, most + 2 * problem.bytes_of["w"], operations, launches)

@@ -65,7 +65,7 @@ class VendorModel(NamedTuple):
     transposed_volume: float = 1.0
     groups: float = 1.0  # groups
     line_groups: float = 1.0  # groups along one axis
-    # two axes with more taps than `depthwise_taps` and one channel per group, but for its transposed convolution
+    # channels first, two axes, more taps than `depthwise_taps`, one channel per group; not for its transposed convolution
     long_depthwise: float = 1.0
     depthwise_taps: int = 100
     narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
@@ -83,6 +83,9 @@ class VendorModel(NamedTuple):
     long_channels: int = (
         64  # such a weight VJP takes ``(long_channels / k) ** 2`` times as long for fewer output channels
     )
+    # one call that dilates the input of a transposed convolution of channels last: by ``1 + dilated_channels[0] / c``
+    # and ``1 + dilated_channels[1] / k``; empty where that multiplies the zeros
+    dilated_channels: tuple[float, ...] = ()
     copies: float = 0.0  # how many times x and g are written in another order before and after
     operations: int = 8  # operations per call of it
 
@@ -209,6 +212,7 @@ class Target:
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
     last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+    dilated_channels=(50.0, 1.5),
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,
@@ -225,7 +229,8 @@ UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2
 
 TARGETS = {
     ("jax", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6, 1.15), XLA_CPU, **FUSED),
-    ("torch", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN),
+    # torch transposes an array at about half the speed at which it copies one
+    ("torch", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN, transpose_passes=3.0),
     # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are
     # tiles; it transposes in blocks, on threads (`NumPy.ordered`)
     ("numpy", "cpu"): Target(

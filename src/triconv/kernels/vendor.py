@@ -180,6 +180,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
             "vendor", DILATED, view.contraction, view.geometry, swapped=problem.is_swapped, orders=view.orders
         )
         return
+    if not is_cropped and _dilates_well(view, target):
+        yield Schedule("vendor", DILATED, view.contraction, view.geometry, orders=view.orders)
     if target.compiled and target.kind == "gpu" and not target.partitioned:
         yield from _regrouped(view, problem)
         if (whole := _whole(view)) and (not transposed or any(axis.dilation > 1 for axis in view.geometry.axes)):
@@ -192,6 +194,20 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield windows
     else:  # the first is taken if they cost the same
         yield from (windows, transposed) if problem.contraction == "conv" else (transposed, windows)
+
+
+def _dilates_well(view: Problem, target: Target) -> bool:
+    """Whether one call that dilates the input multiplies few of the zeros: so XLA's does, with channels last and few taps."""
+    axes, (x_order, _, g_order) = view.geometry.axes, view.orders
+    is_transposed = view.contraction == "conv" and all((axis.stride, axis.dilation) == (1, 1) for axis in axes)
+    is_small = len(axes) <= 2 and view.taps <= target.unrolled_taps and view.groups == 1
+    return (
+        bool(target.vendor.dilated_channels)
+        and (x_order, g_order) == ("last", "last")
+        and is_transposed
+        and is_small
+        and view.phases > 1
+    )
 
 
 def _whole(view: Problem) -> Geometry | None:
@@ -251,6 +267,11 @@ def _regrouped_view(schedule: Schedule, view: Problem) -> Problem:
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """As fast as the library's own is at its best, or slower by the factors of `VendorModel`."""
     model, view = target.vendor, problem.by_windows()
+    if schedule.form == DILATED and _dilates_well(view, target):
+        inputs, outputs = model.dilated_channels
+        amount = view.padded_multiply_adds * (1 + inputs / view.c) * (1 + outputs / view.k)
+        amount *= model.double if problem.itemsize == 8 else 1
+        return Cost("vendor", amount, 0.0, problem.bytes, model.operations, 1)
     view = _regrouped_view(schedule, view)
     view = replace(view, geometry=few_phases(view.geometry, target))
     is_weight_vjp, ndim = problem.contraction == "conv_weight_vjp", len(view.geometry.axes)
@@ -288,7 +309,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
             few *= model.narrow_weight_vjp
         amount *= model.groups * few
         amount *= model.line_groups if ndim == 1 else 1
-        is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1
+        is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1 and not is_last
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
     if _has_image_kernel(schedule, view):
         amount *= model.image_kernel

@@ -30,7 +30,7 @@ ONLY = os.environ.get("TRICONV_TEST_ONLY", "")
 # the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
 XLA_TEXT = "0.10.2"
 
-# the doctests of README.md and of these packages' own docstrings show JAX and torch side by side
+# the doctests of these packages' own docstrings show JAX and torch side by side
 SHOWN_WITH_BOTH = ("triconv.checking", "triconv.jax")
 
 # threads of torch that wait would spin, on processors that other workers need: it takes three times as long
@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(text)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)
-        if (item.path.name == "README.md" or item.name in SHOWN_WITH_BOTH) and not {"jax", "torch"} <= set(NAMES):
+        if item.name in SHOWN_WITH_BOTH and not {"jax", "torch"} <= set(NAMES):
             item.add_marker(bare)
 
 

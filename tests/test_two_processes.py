@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,12 @@ def test_a_killed_peer_is_an_error_and_no_hang(jax):
     assert "Error" in output or "error" in output, output
 
 
-def test_the_program_of_the_readme_runs_in_two_processes(jax, tmp_path):
+def test_the_program_of_the_docstring_runs_in_two_processes(jax, tmp_path):
     """Each has its half of the positions."""
-    readme = (PROGRAM.parents[1] / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (shown,) = [block for block in blocks if "jax.distributed.initialize(" in block]
+    import triconv.jax
+
+    blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", triconv.jax.__doc__)
+    (shown,) = [textwrap.dedent(block) for block in blocks if "jax.distributed.initialize(" in block]
     program = tmp_path / "program.py"
     program.write_text(shown, encoding="utf-8")
     size = int(re.search(r"2\*\*(\d+)\)", shown)[1])

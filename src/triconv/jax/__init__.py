@@ -93,6 +93,37 @@ any order send the halos back and add them. Padding modes other than zeros, and 
 They were run on 8 devices of one CPU and on two processes: 220 drawn meshes and geometries, forward and both VJPs, bit-equal
 to one device.
 
+>>> devices = len(jax.devices())
+>>> mesh = jax.make_mesh((devices,), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
+>>> def sharded_loss(w, x):
+...     return (triconv.jax.conv_sharded(x, w, mesh, jax.P(None, None, "space"), stride=2, padding=1) ** 2).sum()
+>>> rng = np.random.default_rng(0)
+>>> w, image = (jnp.asarray(rng.integers(-4, 5, shape), jnp.float32) for shape in ((4, 3, 3, 3), (1, 3, 50, 20)))
+>>> ours = jax.jit(jax.grad(sharded_loss))(w, image)  # 50 rows over the devices
+>>> on_one_device = jax.grad(lambda w, x: (triconv.conv(x, w, stride=2, padding=1) ** 2).sum())(w, image)
+>>> bool((ours == on_one_device).all())
+True
+
+What is sent, and a plan for thousands of devices, are in `triconv.halo`.
+
+Several processes
+-----------------
+Over several processes the program is the same. Start this once per process, with the address of process 0, its number, and the
+number of processes: ``python program.py 127.0.0.1:12345 0 2 & python program.py 127.0.0.1:12345 1 2; wait``::
+
+    import sys, jax, numpy as np, triconv
+
+    address, number, processes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    jax.distributed.initialize(address, num_processes=processes, process_id=number, heartbeat_timeout_seconds=10)
+    mesh = jax.make_mesh((len(jax.devices()),), ("space",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.P(None, None, "space")
+    x = np.random.default_rng(0).standard_normal((1, 8, 2**20), np.float32)
+    w = np.random.default_rng(1).standard_normal((8, 8, 5), np.float32)
+    x = jax.make_array_from_callback(x.shape, jax.NamedSharding(mesh, spec), lambda index: x[index])
+    y = jax.jit(lambda x, w: triconv.jax.conv_sharded(x, w, mesh, spec, padding="same"))(x, w)
+    y.block_until_ready()  # JAX can hang at exit with halos still on their way
+    print(number, [shard.index[-1] for shard in y.addressable_shards])
+
 Checking sharded programs
 -------------------------
 ``triconv check --mesh 4,2`` checks this on 8 devices (of the CPU, if there are no others). With a target it shards the arrays
@@ -101,27 +132,6 @@ wrong halo, and counts what the compiled programs send::
 
     triconv check mine.py:conv --like conv1d --shape 4,3,32 --shape 2,3,3 --padding 1 --mesh 4,2 --spec b,-,a
 
-A plan for scale
-----------------
-`triconv.halo.scale` computes what a device holds and sends, and has the formula. The tests check it against a simulation of
-the exchange, and against the bytes that the compiled programs send.
-
-Sending takes longer than computing if ``halos / bandwidth > multiply-adds / rate``. The last column is the bandwidth at which
-both take equally long. The rate is that which the benchmark measured for the first layer on two cores: 6.4e10 multiply-adds
-per second (32 to 32 channels, 3x3x3: 14.2 ms for 906 million). The bandwidth grows in proportion to the rate. The layers are
-one of a 3-D U-Net (3x3x3, 32 to 32 channels, 2048^3 voxels) and one of a WaveNet (2 taps 512 apart, 64 to 128 channels, 2^30
-samples)::
-
-    layer       devices       MiB on each   sent: forward,   sent:        multiply-adds   break-even
-                                            input VJP        weight VJP   of each
-    3-D U-Net       8 = 2^3       262,144          385 MiB      385 MiB         3.0e+13     0.9 MB/s
-    3-D U-Net      64 = 4^3        32,768          193 MiB      193 MiB         3.7e+12     3.5 MB/s
-    3-D U-Net     512 = 8^3         4,096           48 MiB       49 MiB         4.6e+11     7.0 MB/s
-    3-D U-Net   4,096 = 16^3          512           12 MiB       12 MiB         5.8e+10    14.1 MB/s
-    WaveNet         8              98,304          128 KiB      240 KiB         2.2e+12   0.004 MB/s
-    WaveNet        64              12,288          128 KiB      254 KiB         2.7e+11   0.030 MB/s
-    WaveNet       512               1,536          128 KiB      256 KiB         3.4e+10   0.243 MB/s
-    WaveNet     4,096                 192          128 KiB      256 KiB         4.3e+09   1.946 MB/s
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def test_the_command_line(mine, capsys):
     assert main.main(["check", mine("ending"), *options]) == 2
     assert "ended with exit status 0" in capsys.readouterr().err
     assert main.main(["check", mine("ending"), *options[:-2], "--timeout", "-1"]) == 2
-    assert "`timeout` must be a positive number, got -1.0" in capsys.readouterr().err
+    assert "`--timeout` must be positive, and at most 1e7, got '-1'" in capsys.readouterr().err
 
 
 # ---- what is sent

@@ -288,9 +288,9 @@ def test_a_malformed_manifest_is_one_line_before_any_work(folder, monkeypatch, c
     ("options", "words"),
     [
         (["--jobs", "0"], "`--jobs` must be 1 or more, got 0"),
-        (["--timeout", "0"], "`--timeout` must be positive, and at most 1e7, got 0"),
-        (["--timeout", "inf"], "`--timeout` must be positive, and at most 1e7, got inf"),
-        (["--memory", "nan"], "`--memory` must be positive, and at most 1e7, got nan"),
+        (["--timeout", "0"], "`--timeout` must be positive, and at most 1e7, got '0'"),
+        (["--timeout", "inf"], "`--timeout` must be positive, and at most 1e7, got 'inf'"),
+        (["--memory", "nan"], "`--memory` must be positive, and at most 1e7, got 'nan'"),
         (["--like", "conv1d"], "`--like` must not come with --manifest, in which each problem has its own"),
         (["--junit", "no/folder/out.xml"], "`--junit` must be a file in a folder that is there"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,17 @@ from array_api_compat import is_array_api_obj
 
 from triconv.backends import to_numpy
 from triconv.operators.registry import array_names
+
+
+class ArrayCountError(TypeError):
+    """There are not as many shapes or arrays as the operator has arrays."""
+
+    def __init__(self, operator: str, names: Sequence[str], count: int) -> None:
+        self.operator, self.names, self.count = operator, tuple(names), count or "none"
+        super().__init__(
+            f"`shapes_or_arrays` must have one shape or array per array of {operator} ({', '.join(names)}): got {self.count}; "
+            f"such as triconv.check(f, triconv.{operator}, {_example(operator)})"
+        )
 
 
 def shapes_of(shapes_or_arrays: tuple[Any, ...]) -> tuple[tuple[tuple[int, ...], ...], list[Any] | None]:
@@ -35,12 +46,7 @@ def check_count(like: Callable[..., Any], count: int) -> None:
     names = [name for name, p in parameters.items() if name in array_names(like) and p.kind is not p.KEYWORD_ONLY]
     needed = sum(parameters[name].default is inspect.Parameter.empty for name in names)
     if not needed <= count <= len(names):
-        name = like.__name__
-        msg = (
-            f"`shapes_or_arrays` must have one shape or array per array of {name} ({', '.join(names)}): got {count or 'none'}; "
-            f"such as triconv.check(f, triconv.{name}, {_example(name)})"
-        )
-        raise TypeError(msg)
+        raise ArrayCountError(like.__name__, names, count)
 
 
 def plain_bias(
@@ -68,16 +74,21 @@ def most_arrays(like: Callable[..., Any]) -> int:
 
 def _example(name: str) -> str:
     """Return shapes that an operator takes, and its required parameter."""
+    shapes = example_shapes(name)
+    sizes = {"conv_input_vjp": "input_size=(8, 8)", "conv_weight_vjp": "kernel_size=(3, 3)"}
+    return ", ".join([*map(str, shapes), *([sizes[name]] if name in sizes else [])])
+
+
+def example_shapes(name: str) -> tuple[tuple[int, ...], ...]:
+    """Return shapes that an operator takes, for messages."""
     if name.startswith("conv2d_"):
         shapes = {"conv2d_forward": ((6, 7, 3), (3, 2, 3)), "conv2d_backward": ((4, 6, 1), (3, 2, 3))}
-        return ", ".join(map(str, shapes.get(name, ((6, 7, 3), (4, 6, 1)))))
+        return shapes.get(name, ((6, 7, 3), (4, 6, 1)))
     ndim = next((int(digit) for digit in name if digit.isdigit()), 2)
     x, w, g = ((a, b, *(size,) * ndim) for a, b, size in ((2, 3, 8), (4, 3, 3), (2, 4, 6)))
-    if name == "conv_input_vjp":
-        return f"{g}, {w}, input_size={x[2:]}"
     if name == "conv_weight_vjp":
-        return f"{g}, {x}, kernel_size={w[2:]}"
-    return f"{g if 'transpose' in name else x}, {w}"
+        return g, x
+    return (g if "transpose" in name or name == "conv_input_vjp" else x), w
 
 
 def dtype_of(arrays: list[Any] | None) -> str | None:

@@ -2,12 +2,13 @@
 
 Each runner takes a case and NumPy arrays ``x w g`` and gives ``y gx gw`` as NumPy arrays. On NumPy and array-api-strict the
 VJPs come from `triconv.vjp`, under jit from `jax.vjp` and on torch from autograd, so that the rule table and its binding are
-checked with the kernels; JAX run eagerly calls the three contractions themselves.
+checked with the kernels; JAX run eagerly calls the three contractions themselves. Compiling takes most of the time, so what JAX
+compiles is compiled for several cases at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,46 @@ from triconv.operators import conv, conv_input_vjp, conv_weight_vjp
 from triconv.operators.derivatives import vjp
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
-Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three]
+Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three | None]
+
+
+class Compiled:
+    """A function of JAX that is compiled for one case, or for several in one program, which takes less time.
+
+    Parameters
+    ----------
+    three : callable
+        Takes a case and JAX arrays x, w, g; returns y, gx, gw.
+    can : callable
+        Whether it can express a case; for others its result is None.
+    """
+
+    def __init__(self, three: Callable[..., Any], can: Callable[[Case], bool] = lambda _: True) -> None:
+        self._three, self._can = three, can
+
+    def __call__(self, case: Case, x: Any, w: Any, g: Any) -> Three | None:
+        """Return the result for one case."""
+        ((result,),) = self.of_many([case], [[(x, w, g)]])
+        return result
+
+    def of_many(self, cases: Sequence[Case], data: Sequence[Sequence[Any]]) -> list[list[Three | None]]:
+        """Return the results for several cases, for each of several lists of their arrays."""
+        import jax
+
+        able = [number for number, case in enumerate(cases) if self._can(case)]
+        program = jax.jit(lambda arrays: [self._three(cases[n], *a) for n, a in zip(able, arrays, strict=True)])
+        results: list[list[Three | None]] = []
+        for arrays in data:
+            found: list[Three | None] = [None] * len(cases)
+            for number, three in zip(able, program([arrays[n] for n in able]), strict=True):
+                found[number] = _three(three)
+            results.append(found)
+        return results
+
+
+def _three(arrays: Any) -> Three:
+    y, gx, gw = map(np.asarray, arrays)
+    return y, gx, gw
 
 
 def runners(name: str) -> dict[str, Runner]:
@@ -29,22 +69,20 @@ def runners(name: str) -> dict[str, Runner]:
         y, pullback = vjp(conv, lib.asarray(x), lib.asarray(w), **case.params)
         return _numpy(lib, y, *pullback(lib.asarray(g)))
 
-    def direct(case: Case, x: Any, w: Any, g: Any) -> Three:
-        a, b, c = lib.asarray(x), lib.asarray(w), lib.asarray(g)
+    def eager(case: Case, x: Any, w: Any, g: Any) -> Three:
+        import jax
+
+        a, b, c = map(jax.device_put, (x, w, g))
         y = conv(a, b, **case.params)
         gx = conv_input_vjp(c, b, input_size=case.x[2:], **case.params)
         gw = conv_weight_vjp(c, a, kernel_size=case.w[2:], **case.params)
         return _numpy(lib, y, gx, gw)
 
-    def jitted(case: Case, x: Any, w: Any, g: Any) -> Three:
+    def jitted(case: Case, x: Any, w: Any, g: Any) -> Any:
         import jax
 
-        @jax.jit
-        def three(x: Any, w: Any, g: Any) -> Any:
-            y, pullback = jax.vjp(lambda x, w: conv(x, w, **case.params), x, w)
-            return y, *pullback(g)
-
-        return _numpy(lib, *three(x, w, g))
+        y, pullback = jax.vjp(lambda x, w: conv(x, w, **case.params), x, w)
+        return y, *pullback(g)
 
     def autograd(case: Case, x: Any, w: Any, g: Any) -> Three:
         a, b = lib.asarray(x).requires_grad_(), lib.asarray(w).requires_grad_()
@@ -52,36 +90,35 @@ def runners(name: str) -> dict[str, Runner]:
         y.backward(lib.asarray(g))
         return _numpy(lib, y, a.grad, b.grad)
 
-    return {"jax": {"jax": direct, "jax.jit": jitted}, "torch": {"torch": autograd}}.get(name, {name: plain})
+    of_name: dict[str, dict[str, Runner]] = {
+        "jax": {"jax": eager, "jax.jit": Compiled(jitted)},
+        "torch": {"torch": autograd},
+    }
+    return of_name.get(name, {name: plain})
 
 
-def lax(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None:
-    """`jax.vjp` of `jax.lax.conv_general_dilated`; None for a kernel without taps, which XLA cannot express."""
+def _lax(case: Case, x: Any, w: Any, g: Any) -> Any:
     import jax
 
-    if 0 in case.w[2:]:
-        return None
-
-    @jax.jit
-    def three(x: Any, w: Any, g: Any) -> Any:
-        y, pullback = jax.vjp(
-            lambda x, w: jax.lax.conv_general_dilated(
-                x,
-                w,
-                case.stride,
-                case.padding,
-                lhs_dilation=case.input_dilation,
-                rhs_dilation=case.dilation,
-                feature_group_count=case.groups,
-                precision="highest",
-            ),
+    y, pullback = jax.vjp(
+        lambda x, w: jax.lax.conv_general_dilated(
             x,
             w,
-        )
-        return y, *pullback(g)
+            case.stride,
+            case.padding,
+            lhs_dilation=case.input_dilation,
+            rhs_dilation=case.dilation,
+            feature_group_count=case.groups,
+            precision="highest",
+        ),
+        x,
+        w,
+    )
+    return y, *pullback(g)
 
-    y, gx, gw = map(np.asarray, three(x, w, g))
-    return y, gx, gw
+
+lax = Compiled(_lax, can=lambda case: 0 not in case.w[2:])
+"""`jax.vjp` of `jax.lax.conv_general_dilated`; None for a kernel without taps, which XLA cannot express."""
 
 
 def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Three | None:
@@ -111,7 +148,7 @@ def torch_autograd(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> T
 
 
 # the frameworks' own gradients, and the library each needs
-ORACLES = {"lax": ("jax", lax), "torch": ("torch", torch_autograd)}
+ORACLES: dict[str, tuple[str, Runner]] = {"lax": ("jax", lax), "torch": ("torch", torch_autograd)}
 
 
 def _numpy(lib: Standard, *arrays: Any) -> Three:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,12 +16,16 @@ from triconv.backends import BACKENDS
 from triconv.checking import bounds, definition, runners
 from triconv.checking.cases import GEOMETRIES, LAYERS, Case
 from triconv.checking.dtypes import ARITHMETIC
+from triconv.checking.exception_text import one_line
 from triconv.operators.registry import OPERATORS
 
 CONTRACTIONS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 ORACLES = ("loops", "adjoint", "lax", "torch")
 
 DTYPE = np.float32
+
+TOGETHER = 6
+"""Cases that one program of JAX computes: with more, the processors wait for each other at the end."""
 
 NOTEBOOK: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("conv2d_forward", ([[[1], [2]], [[3], [4]]], [[[10]], [[2]]]), [[16, 28]]),
@@ -97,21 +102,68 @@ def run(backends: list[str], seed: int = 0, algorithm: str = "auto") -> Iterator
         yield [result for name in backends for result in _notebook(name, *example)]
     labelled = {label: runner for name in backends for label, runner in runners.runners(name).items()}
     oracles = {name: oracle for name, (library, oracle) in runners.ORACLES.items() if library in backends}
-
-    def check(number: int, case: Case) -> list[Result]:
-        expected = _CaseOracles(case, np.random.default_rng([seed, number]), oracles)
-        return [result for label, runner in labelled.items() for result in expected.judge(label, runner)]
-
+    numbered = [(n, replace(case, algorithm=algorithm)) for n, case in enumerate((*GEOMETRIES, *LAYERS))]
+    together = [numbered[n : n + TOGETHER] for n in range(0, len(numbered), TOGETHER)]
     # most of the time goes into compiling, which lets other threads run
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        cases = (replace(case, algorithm=algorithm) for case in (*GEOMETRIES, *LAYERS))
-        yield from pool.map(check, *zip(*enumerate(cases), strict=True))
+        for results in pool.map(lambda some: judge(some, labelled, oracles, seed), together):
+            yield from results
 
 
-class _CaseOracles:
+def judge(
+    cases: Sequence[tuple[int, Case]],
+    labelled: dict[str, runners.Runner],
+    oracles: dict[str, Callable[..., Any]],
+    seed: int = 0,
+) -> list[list[Result]]:
+    """Return the results of some cases, one list per case.
+
+    Parameters
+    ----------
+    cases : sequence of (int, Case)
+        The cases with their numbers, which the data depend on.
+    labelled : dict
+        What is judged, by its label.
+    oracles : dict
+        Further oracles beside the loops by definition.
+    seed : int
+        Of the random data.
+    """
+    expected = [_Expected(case, np.random.default_rng([seed, number])) for number, case in cases]
+    for name, oracle in oracles.items():
+        (outcomes,) = _outcomes(oracle, expected, "randoms")
+        for one, theirs in zip(expected, outcomes, strict=True):
+            if isinstance(theirs, Exception):
+                raise theirs
+            one.of_oracles[name] = theirs
+    results: list[list[Result]] = [[] for _ in cases]
+    for label, runner in labelled.items():
+        exact, rounded = _outcomes(runner, expected, "floats", "randoms")
+        for of_case, one, *both in zip(results, expected, exact, rounded, strict=True):
+            of_case.extend(one.judge(label, *both))
+    return results
+
+
+def _outcomes(runner: Callable[..., Any], expected: Sequence[_Expected], *names: str) -> list[list[Any]]:
+    """Return what a runner gives for some cases, or the exception of a case, for each of their data."""
+    cases, data = [one.case for one in expected], [[getattr(one, name) for one in expected] for name in names]
+    if isinstance(runner, runners.Compiled):
+        with contextlib.suppress(Exception):  # of one of the cases; below it will be known of which
+            return runner.of_many(cases, data)
+    return [[_attempt(runner, case, *a) for case, a in zip(cases, arrays, strict=True)] for arrays in data]
+
+
+def _attempt(runner: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return runner(*arguments)
+    except Exception as problem:  # noqa: BLE001 (whatever it is, it is reported with its case)
+        return problem
+
+
+class _Expected:
     """Arrays of a case, and what every oracle computes for them."""
 
-    def __init__(self, case: Case, rng: np.random.Generator, oracles: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, case: Case, rng: np.random.Generator) -> None:
         self.case = case
         shapes = (case.x, case.w, case.g)
         # products of at most 16, so that sums of less than 2^20 of them are exact in float32
@@ -121,16 +173,16 @@ class _CaseOracles:
         self.absolute = _by_loops(case, [np.abs(a).astype(np.float64) for a in self.randoms])
         self.rounded = _by_loops(case, [a.astype(np.float64) for a in self.randoms])
         self.inner = int(np.sum(self.integers[2] * self.exact[0]))
-        self.of_oracles = {name: oracle(case, *self.randoms) for name, oracle in oracles.items()}
+        self.floats = [a.astype(DTYPE) for a in self.integers]
+        self.of_oracles: dict[str, Any] = {}
 
-    def judge(self, label: str, runner: runners.Runner) -> list[Result]:
+    def judge(self, label: str, exact: Any, rounded: Any) -> list[Result]:
+        """Return what is to be said of a runner's results, or of its exceptions."""
         case = self.case
-        try:
-            exact = runner(case, *(a.astype(DTYPE) for a in self.integers))
-            rounded = runner(case, *self.randoms)
-        except Exception as problem:  # noqa: BLE001 (whatever it is, it is reported with its case)
-            error = f"{type(problem).__name__}: {problem}"
-            return [Result(case.name, case.why, c, label, {}, error=error) for c in CONTRACTIONS]
+        for outcome in (exact, rounded):
+            if isinstance(outcome, Exception):
+                error = f"{type(outcome).__name__}: {one_line(outcome)}"
+                return [Result(case.name, case.why, c, label, {}, error=error) for c in CONTRACTIONS]
         results = []
         for position, contraction in enumerate(CONTRACTIONS):
             worst = self._over_bound(position, rounded[position], self.rounded[position])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from triconv.checking.exception_text import one_line
+from triconv.checking.suggestions import did_you_mean
 
 PLACE = re.compile(r"(?P<place>.*?\.py|[\w.]+):(?P<name>.+)", re.DOTALL)
 """A file or a module, and a name or an expression in it, which may hold colons too."""
@@ -105,10 +105,8 @@ def _attribute(module: ModuleType, place: str, name: str) -> Any:
     thing: Any = module
     for part in name.split("."):
         if not hasattr(thing, part):
-            near = difflib.get_close_matches(part, [n for n in dir(thing) if not n.startswith("_")], 1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f", which has {_listed(module)}" if thing is module else ""
-            )
+            hint = did_you_mean(part, [n for n in dir(thing) if not n.startswith("_")])
+            hint = hint or (f", which has {_listed(module)}" if thing is module else "")
             msg = f"`target`: there is no {part!r} in {place}{hint}"
             raise ValueError(msg)
         thing = getattr(thing, part)

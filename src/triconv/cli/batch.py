@@ -27,7 +27,7 @@ from triconv.checking.candidate_process import name_of_signal
 from triconv.checking.exception_text import one_line
 from triconv.checking.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UNCHECKED, WRONG, Verdict
 from triconv.checking.text_report import STYLES, without_escapes
-from triconv.cli import junit
+from triconv.cli import junit, output
 from triconv.cli.batch_worker import START
 from triconv.cli.manifest import Problem
 from triconv.cli.outcome import Outcome
@@ -224,8 +224,7 @@ def as_dict(outcomes: Sequence[Outcome], manifest: str, seconds: float) -> dict[
 
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print one row for each problem, and how many there are of each verdict."""
-    out = Console()
-    console = out if out.is_terminal else Console(width=140)
+    console = output.console()
     table = Table(box=None, pad_edge=False)
     for title in ("problem", "verdict", "cause", "seconds", "summary"):
         table.add_column(title, overflow="fold", justify="right" if title == "seconds" else "left")

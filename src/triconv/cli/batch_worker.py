@@ -35,7 +35,7 @@ def outcome(problem: dict[str, Any]) -> dict[str, Any]:
     import triconv
     from triconv.checking.exception_text import one_line
     from triconv.checking.isolation import Isolation
-    from triconv.cli.targets import GIB, operator_named
+    from triconv.cli.targets import GIB, reference_named
 
     memory = problem["memory"]
     keywords = problem["keywords"]
@@ -43,7 +43,7 @@ def outcome(problem: dict[str, Any]) -> dict[str, Any]:
         keywords["args"] = tuple(keywords["args"])
     try:
         isolate = Isolation(problem["timeout"], None if memory is None else int(memory * GIB))
-        like = operator_named(problem["like"])
+        like = reference_named(problem["like"])
         shapes = [tuple(shape) for shape in problem["shapes"]]
         report = triconv.check(problem["target"], like, *shapes, isolate=isolate, **keywords)
     except (ValueError, TypeError, ImportError) as error:

@@ -18,7 +18,6 @@ Keys at the top are those of every problem that does not say otherwise; paths ar
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import tomllib
 from collections import Counter
@@ -29,12 +28,13 @@ from typing import Any
 
 from triconv.checking import target_names
 from triconv.checking.check import DTYPES, PRECISIONS
+from triconv.checking.suggestions import did_you_mean
+from triconv.cli.operator_options import PARAMETERS
+from triconv.cli.values import MOST, operator_name
 from triconv.operators.registry import OPERATORS, parameter_names
 
 TIMEOUT = 300.0
 """Seconds for one problem, if nothing else is said: what takes longer in CI has hung."""
-MOST = 1e7
-"""Largest number of seconds and of GiB: more is no limit, and no clock takes it."""
 PROBLEM = "problem"
 
 
@@ -129,8 +129,6 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "memory": (_is_number, "a positive number of GiB, at most 1e7"),
 }
 """Each key with what its value must be."""
-PARAMETERS = tuple(name for name in parameter_names() if name not in ("algorithm", "precision"))
-"""Keys that mean the same as in `params`."""
 OF_CHECK = tuple(
     name for name in KEYS if name not in ("name", "target", "like", "shape", "params", "timeout", "memory")
 )
@@ -208,8 +206,7 @@ def _check_keys(place: str, entry: dict[str, Any], known: tuple[str, ...]) -> No
         if key in PARAMETERS:
             continue
         if key not in known:
-            near = difflib.get_close_matches(key, (*known, *PARAMETERS), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, (*known, *PARAMETERS))
             msg = f"{place}: a key must be one of {', '.join(known)}, got {key!r}{hint}"
             raise ValueError(msg)
         is_right, what = KEYS[key]
@@ -246,21 +243,18 @@ def _problem(place: str, name: str, entry: dict[str, Any]) -> Problem:
 
 def _check_like(place: str, target: str, like: str, params: dict[str, Any]) -> None:
     """Raise for an operator that is not known, and for parameters that it does not have."""
-    name = like.removeprefix("triconv.")
     if ":" in like:
         if (file := target_names.file_of(like)) is not None and file == target_names.file_of(target):
             msg = f"{place}: `like` must be of another file than the target, which runs in a process of its own, got {like}"
             raise ValueError(msg)
         return
-    if name not in OPERATORS:
-        near = difflib.get_close_matches(name, OPERATORS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+    name = operator_name(like)
+    if name is None:
+        hint = did_you_mean(like, OPERATORS)
         msg = f"{place}: `like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got {like!r}{hint}"
         raise ValueError(msg)
     known = [key for key in parameter_names() if key in inspect.signature(OPERATORS[name]).parameters]
     for key in params:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            msg = f"{place}: `params` must be of {', '.join(known)}, got {key!r}{hint}"
+            msg = f"{place}: `params` must be of {', '.join(known)}, got {key!r}{did_you_mean(key, known)}"
             raise ValueError(msg)

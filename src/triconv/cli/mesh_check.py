@@ -8,12 +8,12 @@ import re
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import triconv
 from triconv.checking import wording
 from triconv.checking.protocol import EXIT_STATUS, RIGHT
+from triconv.cli import output
 
 NAMES = "abcdefgh"
 HOST_DEVICES = "--xla_force_host_platform_device_count"
@@ -96,8 +96,7 @@ def check_itself(sizes: tuple[int, ...], seed: int) -> int:
         worst = worst if report.verdict == RIGHT else report.verdict
         if report.verdict != RIGHT:
             table.add_row("", report.summary)
-    out = Console()
-    (out if out.is_terminal else Console(width=160)).print(table)
+    output.console().print(table)
     return EXIT_STATUS[worst]
 
 

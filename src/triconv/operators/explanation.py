@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Unpack
 
@@ -16,12 +16,16 @@ from triconv.backends import backend_of
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Schedule
 from triconv.kernels.target_file import VARIABLE
+from triconv.operators.registry import array_names
 from triconv.operators.shapes import call_of
 from triconv.operators.signature_types import Parameters, ShapeOrArray
 from triconv.planning import planner
 from triconv.rules import ROLES
 
 Array = Any
+
+FORWARD, INPUT, WEIGHT = "forward", "input gradient", "weight gradient"
+CHOSEN = "*"
 
 # seconds per kernel that is measured: enough for a median, and short beside what a user waits for
 PATIENCE = 0.2
@@ -40,6 +44,8 @@ class Row(NamedTuple):
     """Seconds of a run of each candidate, if they were measured."""
     schedule: Schedule
     """What the kernel does."""
+    name: str = ""
+    """What it is to the operator: forward, input gradient, weight gradient."""
 
 
 class Explanation(NamedTuple):
@@ -51,27 +57,66 @@ class Explanation(NamedTuple):
     source: str = ""
     """The file that the rates were read from, if ``TRICONV_TARGET`` names one that has them."""
 
+    arrays: str = ""
+    """The library of the arrays, and their dtype."""
+
     def __str__(self) -> str:
-        lines = [f"{self.operator}, groups={self.geometry.groups}"]
+        lines = [f"{self.operator} of {self.arrays}, groups={self.geometry.groups}"]
         lines += [f"  axis {number}: {axis}" for number, axis in enumerate(self.geometry.axes)]
         lines += [f"  rates from {self.source} ({VARIABLE})"] if self.source else []
-        for row in self.rows:
-            lines.append(
-                f"  {row.contraction:<16} {row.algorithm:<9} {row.multiply_adds:>15,} multiply-adds  ({row.reason})"
-            )
-            lines.append(f"    {row.schedule}")
-            lines += [_line(candidate, row.measured.get(candidate.algorithm)) for candidate in row.candidates]
+        for row in sorted(self.rows, key=lambda row: _is_later(row.name)):
+            lines += ["", f"{row.name} ({row.contraction}), {row.multiply_adds:,} multiply-adds"]
+            lines += [f"  {row.algorithm}: {row.reason}", f"  {row.schedule}"]
+            chosen = next((c.seconds for c in row.candidates if c.algorithm == row.algorithm), 0.0)
+            lines += [
+                f"  {CHOSEN if candidate.algorithm == row.algorithm else ' '} {_line(candidate, row, chosen)}"
+                for candidate in row.candidates
+            ]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        chosen = ", ".join(f"{row.name}: {row.algorithm}" for row in self.rows)
+        return f"<Explanation of {self.operator}: {chosen}>"
 
-def _line(candidate: planner.Candidate, measured: float | None) -> str:
-    name = f"    {candidate.algorithm:<9}"
+
+def _is_later(name: str) -> int:
+    return (FORWARD, INPUT, WEIGHT).index(name) if name in (FORWARD, INPUT, WEIGHT) else 1
+
+
+def _names(call: Any, array_names: Sequence[str]) -> dict[str, str]:
+    """Return what each contraction is to a call: its value, or the gradient of one of its arrays."""
+    of_array = dict(zip(call.roles, array_names, strict=False))
+    names = {call.contraction: FORWARD}
+    for contraction, roles in ROLES.items():
+        if contraction != call.contraction:
+            is_input = roles.result != "w" and "w" in of_array
+            known = INPUT if is_input else WEIGHT if roles.result == "w" else f"gradient of {of_array[roles.result]}"
+            names[contraction] = known
+    return names
+
+
+def _line(candidate: planner.Candidate, row: Row, chosen: float) -> str:
+    """Return what a candidate costs; one that is cheaper than the chosen one says why it was not taken."""
+    name = f"{candidate.algorithm:<9}"
     if candidate.cost is None or candidate.obstacle:
         return f"{name} not used: {candidate.obstacle}"
-    cost = candidate.cost
-    line = f"{name} {candidate.seconds * 1e3:>9.3f} ms by the model: {cost.amount:.2g} {cost.kind} operations"
-    line += f", {cost.moved / 2**20:.0f} MiB moved, {cost.temporary / 2**20:.0f} MiB temporary, {cost.operations} to compile"
-    return line if measured is None else f"{line}; {measured * 1e3:.3f} ms measured"
+    cost, measured = candidate.cost, row.measured.get(candidate.algorithm)
+    parts = [f"{candidate.seconds * 1e3:>10.3f} ms by the model"]
+    parts += [] if measured is None else [f"{measured * 1e3:.3f} ms measured"]
+    parts += [f"{cost.amount:.2g} {cost.kind} operations", f"{cost.operations:,} calls"]
+    parts += [
+        f"{_size(amount)} {what}" for amount, what in ((cost.moved, "moved"), (cost.temporary, "temporary")) if amount
+    ]
+    passed_over = candidate.seconds < chosen
+    return f"{name}{', '.join(parts)}" + (f"; not taken: {row.reason}" if passed_over else "")
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes in words."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def explain(
@@ -124,6 +169,7 @@ def explain(
     dtype = lib.accumulator(lib.result_type(*arrays))
     any_problem = planner.problem_of(call.contraction, first, second, call.geometry, lib, dtype)
     target, rows = planner.target_of(lib, arrays[0]), []
+    names = _names(call, array_names(op))
     if lib.is_sharded(arrays):
         target = replace(target, partitioned=True, positions_whole=True)
     for name in ROLES:
@@ -131,9 +177,19 @@ def explain(
         plan = planner.plan(problem, target, call.algorithm)
         measured = _measured(problem, plan, dtype, lib, call.precision) if measure else {}
         rows.append(
-            Row(name, plan.algorithm, plan.reason, problem.multiply_adds, plan.candidates, measured, plan.schedule)
+            Row(
+                name,
+                plan.algorithm,
+                plan.reason,
+                problem.multiply_adds,
+                plan.candidates,
+                measured,
+                plan.schedule,
+                names[name],
+            )
         )
-    return Explanation(op.__name__, call.geometry, tuple(rows), target.source)
+    dtype_name = str(lib.result_type(*arrays)).rpartition(".")[2]
+    return Explanation(op.__name__, call.geometry, tuple(rows), target.source, f"{lib.name} {dtype_name}")
 
 
 def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:

@@ -173,11 +173,16 @@ def _cheapest(problem: Problem, target: Target) -> Plan:
     vendor_ = by_name["vendor"] if math.isfinite(by_name["vendor"].seconds) else None
     best, reason = candidates[0], ""
     if problem.multiply_adds <= target.small and problem.taps <= target.long_taps:
-        best, reason = vendor_ if vendor_ and not target.compiled else by_name["direct"], "small"
+        best = vendor_ if vendor_ and not target.compiled else by_name["direct"]
+        reason = (
+            f"small: up to {target.small:,} multiply-adds, {'one call' if best is vendor_ else 'the smallest program'}"
+        )
     elif not math.isfinite(best.seconds):  # none is good: the smallest program
         best = min(candidates, key=lambda candidate: candidate.cost.operations if candidate.cost else math.inf)
     elif vendor_ and vendor_.seconds <= target.rates.margin * best.seconds:
         best = vendor_
+        if best is not candidates[0]:
+            reason = f"the library's own, unless it takes {target.rates.margin:g} times as long as another"
     return Plan(best.schedule, reason or KERNELS[best.algorithm].RATIONALE, candidates)  # type: ignore[arg-type]
 
 

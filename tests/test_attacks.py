@@ -9,6 +9,7 @@ import pytest
 
 import triconv
 from test_isolation import MINE, SHAPES
+from triconv.checking import target_names
 from triconv.checking.isolation import Isolation
 
 ATTACKS = '''
@@ -68,6 +69,19 @@ def reading(x, w):
             pass
     return zeros(x, w)
 
+def asking_the_checker(x, w):
+    """Has what asks compute the right answer."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        for thing in list(frame.f_locals.values()):
+            if type(thing).__name__ == "CheckContext":
+                p = thing.problem
+                for group in ("exact", "small", "random"):
+                    if np.array_equal(p.user("x", thing.arrays[group].primals["x"]), x):
+                        return p.user(p.result, thing.right(group).value())
+        frame = frame.f_back
+    return zeros(x, w)
+
 class Equal(np.ndarray):
     """Equal to everything, and all of its comparisons say so."""
     __eq__ = __ne__ = lambda a, b: np.ones(a.shape, bool)
@@ -114,12 +128,20 @@ def test_one_that_ends_or_answers_out_of_turn_is_unchecked(attack, name, detail)
 
 @LINUX
 def test_a_copy_of_the_process_answers_nothing(attack):
-    assert attack("forking").rows[0].verdict == "right"
+    report = attack("forking")
+    assert report.rows[0].verdict == "right"
+    assert not [row.detail for row in report.rows if "process" in row.detail]
 
 
 @pytest.mark.parametrize("name", ["reading", "equal_to_everything"])
 def test_one_that_wants_to_pass_is_wrong(attack, name):
     assert attack(name).rows[0].verdict == "wrong"
+
+
+def test_one_that_asks_the_checker_passes_in_its_process_alone(attack, tmp_path):
+    candidate = target_names.find(f"{tmp_path}/attack.py:asking_the_checker")
+    assert triconv.check(candidate, triconv.conv1d, *SHAPES).rows[0].verdict == "right"
+    assert attack("asking_the_checker").rows[0].verdict == "wrong"
 
 
 @LINUX

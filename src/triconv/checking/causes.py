@@ -247,6 +247,7 @@ class Hypothesis(PlainEnum):
     UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"
     NARROW_OPERAND = "operand of fewer bits"
+    ROUNDED_TO_STEPS = "rounded to steps"
     SMALL = "small, but more than rounding"
 
 

@@ -156,10 +156,12 @@ def check(
 
     Notes
     -----
-    Three tests, none with a tolerance. *Exact*: integers so small that every partial sum is exact in the dtype; any difference
+    None of the tests has a tolerance. *Exact*: integers so small that every partial sum is exact in the dtype; any difference
     is a fault. *Rounding*: random data, every element within ``(n + 1) u`` times the convolution of the absolute values, for
     ``n`` terms and unit roundoff ``u`` [1]_ (``2 n u`` in double precision, in which the right answers are computed too); for
     algorithms that mix all elements, such as FFTs, within a norm-wise bound. *Precision*: the fewest bits whose bound holds.
+    What is equal on integers gets numbers with all bits of the dtype too, and numbers whose sums have as many, chosen so that
+    they are exact in any order as well: they show how many bits are kept of each operand and of the sums.
     The right answers of small problems are loops over the definition. Large results for integers are compared with it in random
     combinations, modulo primes; the report says the probability with which a fault is missed. Right answers for random data are
     then a kernel's of triconv in float64, which is compared with the definition in the same way first.

@@ -155,6 +155,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
     Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
+    Hypothesis.ROUNDED_TO_STEPS: "{tensor}, or the result, is rounded to multiples of {amount:g}",
     Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
 }
 

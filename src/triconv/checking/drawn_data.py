@@ -1,4 +1,7 @@
-"""The data of a check: integers whose sums are exact, integers that span their dtype, and numbers that must be rounded."""
+"""The data of a check: integers whose sums are exact, integers that span their dtype, and numbers that must be rounded.
+
+Exact data that need every bit of a floating dtype are those of `wide_data.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking import wide_data
 from triconv.checking.convolution import ConvolutionProblem, InputArrays
 from triconv.checking.dtypes import BITS, COMPLEX, INTEGERS
+from triconv.checking.wide_data import WideArrays
 
 # by which power of two every other sample is smaller, so that what rounds to a fixed step shows: as far as the dtype reaches
 SMALLER = {"float16": 3}
@@ -41,7 +46,7 @@ def draw(
 
 
 class DrawnData:
-    """The three sets of data of `draw` by name, each drawn when it is first asked for.
+    """The three sets of data of `draw`, and those of `wide_data.py`, by name; each is drawn when it is first asked for.
 
     Parameters
     ----------
@@ -53,23 +58,49 @@ class DrawnData:
         Of the data.
     user_arrays : list of numpy.ndarray, optional
         The operands of the random data.
+    most_bits : int
+        Bits of the widest numbers.
+    wide_tangents : bool
+        Whether wide data have tangents.
     """
 
     def __init__(
-        self, problem: ConvolutionProblem, dtype: str, seed: int, user_arrays: list[np.ndarray] | None
+        self,
+        problem: ConvolutionProblem,
+        dtype: str,
+        seed: int,
+        user_arrays: list[np.ndarray] | None,
+        most_bits: int = BITS["float64"],
+        wide_tangents: bool = True,
     ) -> None:
-        p = problem
+        p, self.most_bits, self.wide_tangents = problem, most_bits, wide_tangents
         self.problem, self.dtype, self.seed, self.user_arrays = p, dtype, seed, user_arrays
         self.shapes = p.operand_shapes
         self.shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
         self._drawn: dict[str, InputArrays] = {}
+        self._wide: dict[str, WideArrays | None] = {}
 
     def __getitem__(self, name: str) -> InputArrays:
         if name not in self._drawn:
-            place = NAMES.index(name)
-            rng = np.random.default_rng([self.seed, place] if place else self.seed)
-            self._drawn[name] = getattr(self, f"_{name}")(rng)
+            wide = self.wide(name) if name in wide_data.NAMES else None
+            self._drawn[name] = getattr(self, f"_{name}")(self._rng(name)) if wide is None else wide.scaled()
         return self._drawn[name]
+
+    def wide(self, name: str) -> WideArrays | None:
+        """Return exact data that need every bit, in whole numbers; None where there are too many terms."""
+        if name not in self._wide:
+            self._wide[name] = wide_data.draw(
+                self.problem, name, self.dtype, self._rng(name), self.most_bits, tangents=self.wide_tangents
+            )
+        return self._wide[name]
+
+    def all_drawn(self) -> list[InputArrays]:
+        """Return all data that were drawn so far."""
+        return list(self._drawn.values())
+
+    def _rng(self, name: str) -> np.random.Generator:
+        place = (*NAMES, *wide_data.NAMES).index(name)
+        return np.random.default_rng([self.seed, place] if place else self.seed)
 
     def _exact(self, rng: np.random.Generator) -> InputArrays:
         if self.user_arrays is not None and self.dtype in INTEGERS:

@@ -111,16 +111,37 @@ class Level(PlainEnum):
     FLOAT8_E5M2 = "float8_e5m2"
     NARROW_SUMS = "sums"
     """Sums, not products, are taken in 8 to 11 bits."""
+    FEWER = "fewer"
+    """Of another number of bits than any dtype has."""
 
 
 @dataclass(frozen=True, slots=True)
 class FewerBits:
-    """A result with about `bits` bits of the `dtype_bits` of its dtype; `declared` is the precision that allows it."""
+    """A result with about `bits` bits of the `dtype_bits` of its dtype.
+
+    Parameters
+    ----------
+    level : Level
+        The arithmetic.
+    bits, dtype_bits : int
+        Bits of the result, and of its dtype.
+    declared : str, optional
+        The precision that allows it.
+    operands : tuple of (str, int)
+        The arrays of which exact data show how many bits are kept; "the cotangent" has no other name.
+    sums : int, optional
+        The bits in which sums are kept, where exact data show it.
+    is_rounded_once : bool
+        Whether only the result is rounded, not the sums on the way.
+    """
 
     level: Level
     bits: int
     dtype_bits: int
     declared: str | None = None
+    operands: tuple[tuple[str, int], ...] = ()
+    sums: int | None = None
+    is_rounded_once: bool = False
 
 
 # ---- wrong answers

@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import directional
+from triconv.checking import directional, function_precision
 from triconv.checking.directional import Derivative
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.evidence import Asked
 from triconv.checking.findings import (
     DerivativeOfValues,
+    FewerBits,
     Undecided,
 )
 from triconv.checking.function_location import locate, real_sum
 from triconv.checking.function_points import ROUNDS, Point
 from triconv.checking.function_values import Arrays, FunctionValues
 from triconv.checking.protocol import (
+    IMPRECISE,
     RIGHT,
     UNCHECKED,
     UNSUPPORTED,
@@ -200,7 +202,21 @@ class FunctionCheck(FunctionValues):
             # a second derivative may be too small to show, where the first was judged
             verdict = UNCHECKED if question.order == 1 else UNSUPPORTED
             return ReportRow(question, verdict, Proof.NUMERICAL, Undecided(math.nan, math.nan))
-        return self._right(question)
+        fewer = self._fewer_bits(n, ask, truth) if question.order == 1 and self.points.part == 1 else None
+        return self._right(question) if fewer is None else ReportRow(question, IMPRECISE, Proof.PRECISION, fewer)
+
+    def _fewer_bits(self, n: int, ask: Callable[[Arrays, np.ndarray], np.ndarray], truth: Truth) -> FewerBits | None:
+        """Ask for a cotangent where coordinates have all bits."""
+        rng = np.random.default_rng([self.seed, n, 3])
+        point, along = Point(self.points.draw(rng, None)), self.points.direction(rng, None, n)
+        g = self.points.normal(rng, self.result_shape)
+        found = ask(point.arrays, g)
+        if not np.isfinite(found).all():
+            return None
+        values, weights = truth(point, g, along)
+        return function_precision.fewer_bits(
+            values, weights.ravel(), found, along[n], self.dtype, conjugates=self._conjugates
+        )
 
     def _right(self, question: Question) -> ReportRow:
         is_exact = self.points.part == 1

@@ -119,6 +119,10 @@ class FunctionPoints:
         shape = self.shapes[n]
         if bits is not None:
             return self.whole_numbers(rng, shape, 2**bits) * unit
+        return self.normal(rng, shape)
+
+    def normal(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Return random numbers of all bits that the dtype has."""
         a = rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if self.dtype in COMPLEX else 0)
         # what the library's dtype cannot hold would be another point for the candidate than for the values
         return np.asarray(a).astype(self.dtype).astype(np.asarray(a).dtype)

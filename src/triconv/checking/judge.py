@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from triconv.checking import definition, drawn_data, real_size, rounding, stale
+from triconv.checking import definition, drawn_data, kept_bits, real_size, rounding, stale, wide_data
 from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
@@ -19,6 +20,7 @@ from triconv.checking.evidence import Evidence
 from triconv.checking.exception_text import caught
 from triconv.checking.findings import (
     EqualOnIntegers,
+    FewerBits,
     NotFinite,
     NotRepeatable,
     Raised,
@@ -27,14 +29,18 @@ from triconv.checking.findings import (
     WrongElements,
     WrongShape,
 )
+from triconv.checking.kept_bits import WideTest
 from triconv.checking.probes import Probe
 from triconv.checking.projections import ProjectionTest
-from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Transform
 from triconv.checking.real_size import KernelModel
 from triconv.checking.report_data import ReportRow
+from triconv.checking.trial import COTANGENT
 
 MOST_TAPS = 4096
 """Taps that are listed for one element."""
+MOST_BITS = 40
+"""Bits of the widest numbers where right answers come from Fourier transforms, which are exact to about so many."""
 
 
 @dataclass
@@ -68,7 +74,11 @@ class CheckContext:
         self.is_real_size = real_size.is_real_size(self.problem)
         if self.is_real_size:
             self.problem = real_size.with_kernel(self.problem)
-        self.arrays = drawn_data.DrawnData(self.problem, self.dtype, self.seed, self.user_arrays)
+        by_transforms = isinstance(self.problem.model, KernelModel) and self.problem.model.by_transforms
+        bits = MOST_BITS if by_transforms else BITS["float64"]
+        self.arrays = drawn_data.DrawnData(
+            self.problem, self.dtype, self.seed, self.user_arrays, bits, wide_tangents=not self.is_real_size
+        )
         self._expectations: dict[str, Expectations] = {}
         self._projections: dict[str, ProjectionTest] = {}
         self._proved: set[str] = set()
@@ -83,7 +93,8 @@ class CheckContext:
     def projections(self, name: str) -> ProjectionTest:
         """Return the exact test by projections for the integers of this name."""
         if name not in self._projections:
-            self._projections[name] = ProjectionTest.of(self.problem, self.arrays[name])
+            wide = self.arrays.wide(name) if name in wide_data.NAMES else None
+            self._projections[name] = ProjectionTest.of(self.problem, wide.whole if wide else self.arrays[name])
         return self._projections[name]
 
     def prove(self, role: str) -> None:
@@ -104,6 +115,9 @@ class CheckContext:
         if not self.is_real_size or wraps:
             right = probe.answer(self.right(name))
             return np.array_equal(found, drawn_data.wrapped(right, self.dtype) if self.dtype in INTEGERS else right)
+        wide = self.arrays.wide(name) if name in wide_data.NAMES else None
+        if wide is not None:  # in whole numbers
+            found = found * 2.0 ** wide.unit_of(role)
         return not self.projections(name).wrong_positions(role, probe.answer, found).any()
 
     def missed(self, role: str) -> float:
@@ -269,10 +283,69 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     drawn = context.user_arrays is None
     row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=drawn)
     if row is not None:
-        return _with_proof(context, row)
+        is_few = isinstance(row.finding, FewerBits)
+        return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
     if not exact:
         return _differs(context, probe, "exact", found["exact"], test.ratio)
+    # with the errors of noise of fewer bits, but not in all samples, or of steps
+    wide = _with_wide(
+        context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio)
+    )
+    if isinstance(wide.finding, FewerBits) and rounding.is_within_bits(test, wide.finding.bits, wide.finding.sums):
+        return wide
+    if wide.cause == Cause.FIXED_POINT:
+        return wide
     return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+
+
+def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow:
+    """Return the row of a result with what exact data that need every bit show of it."""
+    tests = _wide_tests(context, probe)
+    for name, wide in tests.items():
+        if wide.test.excused.any():  # of finite data, what is not finite
+            return _differs(context, probe, name, np.where(wide.test.excused, np.nan, wide.test.found))
+    problem = context.problem
+    names = {**dict(zip(problem.roles, problem.names, strict=True)), problem.result: COTANGENT}
+    judged = kept_bits.judged(row, tests, names, context.precision) if tests else row
+    if isinstance(judged, ReportRow):
+        return judged
+    name, diagnosis = judged
+    test = tests[name].test
+    return _wrong(context, probe, name, test.found, test.right, diagnosis=diagnosis)
+
+
+def _wide_tests(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
+    """Return the results for exact data that need every bit, as far as they are not right, by the name of the data."""
+    question, role, p = probe.question, probe.question.tensor, context.problem
+    # the other questions run the same code, or compile it each time, or take long at real size
+    is_asked = question.is_plain_value or question.kind == Kind.VJP
+    if question.is_value and question.transform == Transform.VJP:
+        is_asked = not context.is_real_size
+
+    def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> rounding.RoundingTest | None:
+        try:
+            raw = _ask_again(probe, arrays)
+        except _RaisedAgainError as again:
+            if isinstance(again.__cause__, Unsupported):  # results for some arrays alone
+                return None
+            raise
+        shape = _shape(context, probe)
+        if raw is None or raw.size != math.prod(shape):
+            return None
+        found = _in_torch_order(context, probe, raw.reshape(shape))
+        if right is None and context.is_equal(name, probe, found):
+            return None
+        right = right or context.right(name)
+        return rounding.RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
+
+    tests: dict[str, WideTest] = {}
+    names = wide_data.names_of(role, is_cotangent=question.kind == Kind.VJP, dtype=context.dtype)
+    for name in names if is_asked else ():
+        test = None if context.arrays.wide(name) is None else ask(name, context.arrays[name])
+        if test is not None:
+            alone = None if name == wide_data.SUMS else kept_bits.worst_alone(test, name)
+            tests[name] = WideTest(test, None if alone is None else ask(name, alone, Expectations(p, alone)))
+    return tests
 
 
 def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:
@@ -324,8 +397,9 @@ def _wrong(
     expected: np.ndarray,
     ratio: float | None = None,
     out_of_bound: np.ndarray | None = None,
+    diagnosis: Diagnosis | None = None,
 ) -> ReportRow:
-    """Return the row for a wrong result for the arrays of this name: where, and why."""
+    """Return the row for a wrong result for the arrays of this name: where, and why, if that is not known."""
     question, bad = probe.question, ~np.isfinite(found)
     mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
     wrong = int(np.count_nonzero(mask))
@@ -335,10 +409,10 @@ def _wrong(
     if bad.any():
         finding = NotFinite(wrong)
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
-    diagnosis = _explain(context, probe, name, found, expected, mask)
+    diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
     if diagnosis.cause == Cause.NONE and context.thorough:
         arrays = context.arrays[name]
-        earlier = [*(context.arrays[n] for n in drawn_data.NAMES), stale.ones_of(arrays)]
+        earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]
         kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
         if kept is not None:
             return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)

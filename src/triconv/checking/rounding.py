@@ -104,7 +104,7 @@ class RoundingTest:
                 stray, missing = bad & ~overflows & is_finite, poisoned & ~bad
                 excused = poisoned | overflows & (bad | ~np.isfinite(right)) | bad
                 found, right = (np.where(excused, 0, a) if excused.any() else a for a in (result, right))
-            sums = bounds.of_sums(absolute, _terms(problem, role, answer), arithmetic, flushed)
+            sums = bounds.of_sums(absolute, terms_of(problem, role, answer), arithmetic, flushed)
             if of_transforms := real_size.transform_error(problem, finite, role):
                 sums = sums + of_transforms
             allowed = sums
@@ -127,6 +127,11 @@ class RoundingTest:
     def ratio(self) -> float:
         """The largest error over its bound."""
         return bounds.over(self.error, self.allowed)
+
+    @property
+    def oracle_error(self) -> float:
+        """How far the right answer may be off at most, beyond the rounding of a sum."""
+        return real_size.transform_error(self.problem, self.expectations.arrays, self.role)
 
     def rounding_of_results(self) -> np.ndarray:
         """The part of the bound that is not that of the sums."""
@@ -183,7 +188,7 @@ def verdict(
         return None
     if drawn and not _is_noise(test, test.absolute):
         return None
-    terms, arithmetic = _terms(test.problem, test.role, test.answer), test.arithmetic
+    terms, arithmetic = terms_of(test.problem, test.role, test.answer), test.arithmetic
     levels = [level for level in COARSER if exact and 2.0 ** -BITS[level] > arithmetic.unit]
     in_half = (terms + 1) * 2.0**-8 * test.absolute + test.allowed
     # of half width, sums are more often what is narrow
@@ -232,19 +237,43 @@ def _is_norm_wise(test: RoundingTest, *, drawn: bool) -> bool:
     """
     if test.role == "bias":
         return False
-    data = test.expectations.arrays.map(lambda a: np.where(np.isfinite(a), np.abs(a), 0) ** 2)
-    size = max(a.size for a in (*data.primals.values(), data.g))
-    with np.errstate(all="ignore"):
-        squares = test.answer(Expectations(test.problem, data))
-    samples = tuple(range(0 if test.role == "w" else 1, squares.ndim))
-    norm = np.sqrt(squares.max(axis=samples, keepdims=True, initial=0) * test.problem.terms(test.role))
-    unit = np.log2(2 + size) * test.arithmetic.sums
+    norm, unit = _norm(test), _unit(test)
     excess = np.maximum(0, test.error - test.rounding_of_results())
     if np.all(excess <= TRANSFORM * unit * norm):
         return _is_noise(test, norm) if drawn else True
     axes = test.problem.model.axes
     is_small = all(a.kernel_size <= SMALL_KERNEL and a.stride == a.dilation == a.input_dilation == 1 for a in axes)
     return is_small and bool(np.all(excess <= WINOGRAD * unit * norm)) and _is_noise(test, norm)
+
+
+def is_within_transform(test: RoundingTest) -> bool:
+    """Whether every error is within what a Winograd algorithm or a Fourier transform may make, whatever it looks like."""
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    return test.role != "bias" and bool(np.all(excess <= WINOGRAD * _unit(test) * _norm(test)))
+
+
+def is_within_bits(test: RoundingTest, operands: int, sums: int | None) -> bool:
+    """Whether every error is within what operands and sums of so many bits may make; None for sums of the dtype."""
+    u, terms = 2.0**-operands, terms_of(test.problem, test.role, test.answer)
+    relative = (2 + u) * u + (0 if sums is None else (terms + 1) * 2.0**-sums)
+    return bool(np.all(test.error <= relative * test.absolute + test.allowed))
+
+
+def _norm(test: RoundingTest) -> np.ndarray:
+    """Return the norms of what each sample is a sum of: by Cauchy and Schwarz, an element is at most their product."""
+    data = test.expectations.arrays.map(lambda a: np.where(np.isfinite(a), np.abs(a), 0) ** 2)
+    with np.errstate(all="ignore"):
+        squares = test.answer(Expectations(test.problem, data))
+    samples = tuple(range(0 if test.role == "w" else 1, squares.ndim))
+    norm = np.sqrt(squares.max(axis=samples, keepdims=True, initial=0) * test.problem.terms(test.role))
+    return np.asarray(norm)
+
+
+def _unit(test: RoundingTest) -> float:
+    """Return ``log2(N) u``, of a Fourier transform of ``N`` numbers."""
+    arrays = test.expectations.arrays
+    size = max(a.size for a in (*arrays.primals.values(), arrays.g))
+    return float(np.log2(2 + size) * test.arithmetic.sums)
 
 
 def _is_noise(test: RoundingTest, scale: np.ndarray) -> bool:
@@ -281,7 +310,7 @@ def _poisoned(
     return answer(Expectations(problem, arrays.map(lambda a: np.where(np.isfinite(a), 1.0, 2.0)))) != ones
 
 
-def _terms(problem: ConvolutionProblem, role: str, answer: Answer) -> int:
+def terms_of(problem: ConvolutionProblem, role: str, answer: Answer) -> int:
     """Return the most products that an element of the answer is a sum of."""
     if role == "bias":
         shape = problem.torch_shape(problem.result, problem.result_shape(problem.result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from triconv.checking import memory_wording
@@ -60,7 +61,19 @@ LEVELS = {
     Level.FLOAT8_E4M3: "with 4-bit products (float8 e4m3)",
     Level.FLOAT8_E5M2: "with 3-bit products (float8 e5m2)",
     Level.NARROW_SUMS: "with sums in 8 to 11 bits (accumulated in bfloat16 or float16); take the sums in float32",
+    Level.FEWER: "with fewer bits",
 }
+FORMATS = {
+    49: "two halves of float32",
+    48: "two halves of float32",
+    24: "float32",
+    17: "two halves of bfloat16",
+    16: "two halves of bfloat16",
+    11: "TF32 or float16",
+    8: "bfloat16",
+    4: "float8 e4m3",
+}
+FORMATS |= {3: "float8 e5m2"}
 
 
 def question(q: Question) -> str:
@@ -352,8 +365,24 @@ def _not_homogeneous(f: NotHomogeneous) -> str:
 
 
 def _fewer_bits(f: FewerBits) -> str:
-    sentence = f"right, but computed {LEVELS[f.level]}; it has about {f.bits} bits of {f.dtype_bits}"
+    kept = list(_kept(f)) or [f"it has about {f.bits} bits of {f.dtype_bits}"]
+    sentence = f"right, but computed {LEVELS[f.level]}; {' and '.join(kept)}"
     return sentence if f.declared is None else f"as declared, {f.declared}: {sentence}"
+
+
+def _kept(f: FewerBits) -> Iterator[str]:
+    """Yield what exact data say is kept, of the operands and of the sums."""
+    for bits in dict.fromkeys(bits for _, bits in f.operands):
+        names = " and ".join(name for name, of in f.operands if of == bits)
+        yield f"it keeps {_bits_of(bits, f.dtype_bits)} of {names}"
+    if f.sums is not None:
+        what = "the result is rounded to" if f.is_rounded_once else "sums are kept in"
+        yield f"{what} {_bits_of(f.sums, f.dtype_bits)}"
+
+
+def _bits_of(bits: int, dtype_bits: int) -> str:
+    known = f" ({FORMATS[bits]})" if bits in FORMATS else ""
+    return f"{bits} of {dtype_bits} bits{known}"
 
 
 def _element(e: Evidence) -> str:

@@ -1,0 +1,377 @@
+"""A bank of convolutions that lose bits, each with what the report says of it, and of honest ones that are not exact or odd."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import triconv
+
+SHAPES = (2, 3, 8, 8), (4, 3, 3, 3)
+
+
+class Loss(NamedTuple):
+    name: str
+    make: Any
+    dtype: str
+    verdict: str
+    says: str
+    shapes: tuple = SHAPES
+    precision: str | None = None
+
+
+LOSSES: list[Loss] = []
+HONEST: list[Loss] = []
+
+
+def loss(says, dtype="float32", verdict="imprecise", shapes=SHAPES):
+    def add(make):
+        LOSSES.append(Loss(make.__name__, make, dtype, verdict, says, shapes))
+        return make
+
+    return add
+
+
+def honest(dtype="float32", shapes=SHAPES, precision=None):
+    def add(make):
+        HONEST.append(Loss(make.__name__, make, dtype, "right", "", shapes, precision))
+        return make
+
+    return add
+
+
+def windows(x, w):
+    return np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))
+
+
+def conv(x, w, dtype=None):
+    return np.einsum("nchwij,kcij->nkhw", windows(x, w), w, dtype=dtype or x.dtype)
+
+
+def input_vjp(g, w):
+    return np.asarray(
+        triconv.conv_input_vjp(g, w, input_size=[a + b - 1 for a, b in zip(g.shape[2:], w.shape[2:], strict=True)])
+    )
+
+
+def weight_vjp(g, x):
+    return np.asarray(
+        triconv.conv_weight_vjp(g, x, kernel_size=[a - b + 1 for a, b in zip(x.shape[2:], g.shape[2:], strict=True)])
+    )
+
+
+def rules(forward=conv, x=input_vjp, w=weight_vjp, **bias):
+    return triconv.Rules(forward, x, w, **bias)
+
+
+def to_bits(a, bits, rounding=np.rint):
+    """Round to a significand of so many bits, whatever the exponent."""
+    mantissa, exponent = np.frexp(a)
+    return np.ldexp(rounding(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(a.dtype)
+
+
+def halves(a, bits=8):
+    high = to_bits(a, bits)
+    return high, to_bits(a - high, bits)
+
+
+def summed(x, w, keep, chunk=1):
+    """Add the products up, and round the sum after so many."""
+    terms = (windows(x, w)[:, None] * w[None, :, :, None, None]).swapaxes(2, 4).swapaxes(2, 3)
+    terms = terms.reshape(*terms.shape[:4], -1)
+    y = np.zeros(terms.shape[:4], x.dtype)
+    for n in range(0, terms.shape[-1], chunk):
+        y = keep(y + terms[..., n : n + chunk].sum(axis=-1))
+    return y
+
+
+# ---- operands of fewer bits
+
+
+@loss("it keeps 17 of 24 bits (two halves of bfloat16) of w")
+def kernel_in_two_halves_of_bfloat16():
+    return rules(lambda x, w: sum(conv(x, part) for part in halves(w)))
+
+
+@loss("it keeps 17 of 24 bits (two halves of bfloat16) of x and w")
+def three_products_of_halves():
+    def forward(x, w):
+        (a, b), (c, d) = halves(x), halves(w)
+        return conv(a, c) + conv(a, d) + conv(b, c)
+
+    return rules(forward)
+
+
+@loss("it keeps 11 of 24 bits (TF32 or float16) of x and w")
+def tf32():
+    return rules(lambda x, w: conv(to_bits(x, 11), to_bits(w, 11)))
+
+
+@loss("it keeps 11 of 24 bits (TF32 or float16) of x")
+def tf32_cut_off():
+    return rules(lambda x, w: conv(to_bits(x, 11, np.trunc), w))
+
+
+@loss("it keeps 11 of 24 bits (TF32 or float16) of w")
+def kernel_in_float16():
+    return rules(lambda x, w: conv(x, w.astype(np.float16).astype(x.dtype)))
+
+
+@loss("it keeps 8 of 24 bits (bfloat16) of x and it keeps 11 of 24 bits (TF32 or float16) of w")
+def both_in_different_ones():
+    return rules(lambda x, w: conv(to_bits(x, 8), to_bits(w, 11)))
+
+
+@loss("it keeps 4 of 24 bits (float8 e4m3) of x")
+def input_in_float8():
+    return rules(lambda x, w: conv(to_bits(x, 4), w))
+
+
+@loss("it keeps 20 of 24 bits of x")
+def last_bits_masked():
+    return rules(lambda x, w: conv((x.view(np.uint32) & np.uint32(0xFFFFFFF0)).view(np.float32), w))
+
+
+@loss("it keeps 8 of 11 bits (bfloat16) of w", dtype="float16")
+def half_in_bfloat16():
+    return rules(lambda x, w: conv(np.float32(x), to_bits(np.float32(w), 8)).astype(x.dtype))
+
+
+@loss("it keeps 49 of 53 bits (two halves of float32) of x", dtype="float64")
+def double_in_two_halves_of_single():
+    return rules(lambda x, w: sum(conv(part, w) for part in halves(x, 24)))
+
+
+@loss("it keeps 24 of 53 bits (float32) of w", dtype="float64")
+def double_kernel_in_single():
+    return rules(lambda x, w: conv(x, np.float64(np.float32(w))))
+
+
+@loss("it keeps 8 of 24 bits (bfloat16) of the cotangent")
+def cotangent_in_bfloat16():
+    return rules(w=lambda g, x: weight_vjp(to_bits(g, 8), x))
+
+
+@loss("it keeps 17 of 24 bits (two halves of bfloat16) of the cotangent", shapes=((8, 3, 20, 20), (4, 3, 3, 3)))
+def cotangent_in_two_halves():
+    """Among 2,592 terms, the bound of rounding allows it."""
+    return rules(w=lambda g, x: sum(weight_vjp(part, x) for part in halves(g)))
+
+
+@loss("of 24 bits (two halves of bfloat16) of the cotangent", shapes=((2, 3, 8, 8), (64, 3, 3, 3), (64,)))
+def cotangent_of_bias_in_two_halves():
+    return triconv.Rules(
+        lambda x, w, b: conv(x, w) + b.reshape(-1, 1, 1),
+        input_vjp,
+        weight_vjp,
+        bias_vjp=lambda g: sum(part.sum(axis=(0, 2, 3)) for part in halves(g)),
+    )
+
+
+@loss("it keeps 17 of 24 bits (two halves of bfloat16) of x", shapes=(*SHAPES, (4,)))
+def halves_and_a_bias():
+    return rules(lambda x, w, b: sum(conv(part, w) for part in halves(x)) + b.reshape(-1, 1, 1))
+
+
+# ---- sums of fewer bits
+
+
+@loss("sums are kept in 8 of 24 bits (bfloat16)")
+def sums_in_bfloat16():
+    return rules(lambda x, w: summed(x, w, lambda y: to_bits(y, 8)))
+
+
+@loss("sums are kept in 11 of 24 bits (TF32 or float16)")
+def sums_in_float16():
+    return rules(lambda x, w: summed(x, w, lambda y: y.astype(np.float16).astype(x.dtype)))
+
+
+@loss("sums are kept in 24 of 53 bits (float32)", dtype="float64")
+def double_with_sums_in_single():
+    return rules(lambda x, w: summed(x, w, lambda y: np.float64(np.float32(y))))
+
+
+@loss("sums are kept in 8 of 24 bits (bfloat16)", shapes=((2, 64, 6, 6), (4, 64, 3, 3)))
+def blocks_added_up_in_bfloat16():
+    return rules(lambda x, w: summed(x, w, lambda y: to_bits(y, 8), chunk=16))
+
+
+@loss("the result is rounded to 8 of 24 bits (bfloat16)")
+def result_in_bfloat16():
+    return rules(lambda x, w: to_bits(conv(x, w), 8))
+
+
+@loss("it keeps 4 of 24 bits (float8 e4m3) of x and sums are kept in 11 of 24 bits")
+def operand_and_sums():
+    return rules(lambda x, w: summed(to_bits(x, 4), w, lambda y: to_bits(y, 11)))
+
+
+# ---- what is no float of fewer bits
+
+
+@loss("or the result, is rounded to multiples of 1", verdict="wrong")
+def rounded_to_integers():
+    return rules(lambda x, w: conv(np.rint(x), w))
+
+
+@loss("or the result, is rounded to multiples of 0.000976562", verdict="wrong")
+def kernel_in_fixed_point():
+    return rules(lambda x, w: conv(x, np.rint(w * 1024) / np.float32(1024)))
+
+
+@loss("", verdict="wrong")
+def cast_to_int8():
+    return rules(lambda x, w: conv(x.astype(np.int8).astype(x.dtype), w))
+
+
+@loss("", verdict="wrong", dtype="float64")
+def sums_in_int32():
+    return rules(lambda x, w: conv(np.rint(x * 2**8), np.rint(w * 2**8)).astype(np.int32) / 2.0**16)
+
+
+# ---- honest, and not exact, or odd
+
+
+def by_fft(x, w, wide):
+    sizes = x.shape[2:]
+    fx, fw = (
+        np.fft.rfftn(a.astype(wide), sizes, axes=(2, 3)).astype(np.result_type(wide, np.complex64)) for a in (x, w)
+    )
+    y = np.fft.irfftn(np.einsum("nchw,kchw->nkhw", fx, fw.conj()), sizes, axes=(2, 3))
+    return y[..., : x.shape[2] - 2, : x.shape[3] - 2].astype(x.dtype)
+
+
+@honest()
+def fft_in_single():
+    return rules(lambda x, w: by_fft(x, w, np.float32))
+
+
+@honest()
+def fft_in_double():
+    return rules(lambda x, w: by_fft(x, w, np.float64))
+
+
+B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+F = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+
+
+def by_winograd(x, w):
+    b, f, a = (m.astype(x.dtype) for m in (B, F, A))
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (4, 4), (2, 3))[:, :, ::2, ::2]
+    u, v = np.einsum("ai,kcij,bj->kcab", f, w, f), np.einsum("ai,nchwij,bj->nchwab", b, tiles, b)
+    y = np.einsum("ia,nkhwab,jb->nkhiwj", a, np.einsum("kcab,nchwab->nkhwab", u, v), a)
+    return y.reshape(*y.shape[:2], y.shape[2] * 2, -1).astype(x.dtype)
+
+
+@honest()
+def winograd():
+    """Exact for small integers."""
+    return rules(by_winograd)
+
+
+@honest(shapes=(*SHAPES, (4,)))
+def winograd_and_a_bias():
+    return rules(lambda x, w, b: by_winograd(x, w) + b.reshape(-1, 1, 1))
+
+
+@honest(dtype="float64", shapes=((1, 1, 4, 4), (1, 1, 3, 3)))
+def winograd_of_one_tile():
+    return rules(by_winograd)
+
+
+@honest(shapes=((2, 16, 8, 8), (4, 16, 3, 3)))
+def split_k():
+    return rules(lambda x, w: sum(conv(x[:, c : c + 4], w[:, c : c + 4]) for c in range(0, 16, 4)))
+
+
+@honest(shapes=((2, 16, 8, 8), (4, 16, 3, 3)))
+def blocked_sums():
+    return rules(lambda x, w: summed(x, w, lambda y: y, chunk=16))
+
+
+@honest()
+def sums_in_double():
+    return rules(lambda x, w: conv(x, w, np.float64).astype(x.dtype))
+
+
+@honest()
+def reversed_order():
+    return rules(lambda x, w: conv(x[:, ::-1, ::-1, ::-1], w[:, ::-1, ::-1, ::-1])[..., ::-1, ::-1])
+
+
+@honest()
+def kahan():
+    def forward(x, w):
+        y = lost = np.zeros((), x.dtype)
+        for c, i, j in np.ndindex(*w.shape[1:]):
+            term = x[:, c, None, i : i + 6, j : j + 6] * w[:, c, i, j].reshape(1, -1, 1, 1) - lost
+            y, before = y + term, y
+            lost = (y - before) - term
+        return y
+
+    return rules(forward)
+
+
+@honest()
+def three_parts_of_bfloat16():
+    """As many bits as single precision has, in six products."""
+
+    def parts(a):
+        high, middle = halves(a)
+        return high, middle, to_bits(a - high - middle, 8)
+
+    def forward(x, w):
+        a, b = parts(x), parts(w)
+        return sum(conv(a[i], b[j]) for i, j in ((0, 2), (2, 0), (1, 1), (0, 1), (1, 0), (0, 0)))
+
+    return rules(forward)
+
+
+@honest(dtype="complex64")
+def three_products_of_complex_numbers():
+    def forward(x, w):
+        a, b, c, d = x.real, x.imag, w.real, w.imag
+        first, second, third = conv(a + b, c), conv(a, d - c), conv(b, c + d)
+        return (first - third) + 1j * (first + second)
+
+    return rules(forward)
+
+
+@honest(precision="tf32")
+def declared_tf32():
+    return rules(lambda x, w: conv(to_bits(x, 11), to_bits(w, 11)))
+
+
+@honest(precision="tf32")
+def declared_tf32_that_keeps_more():
+    return rules(lambda x, w: sum(conv(x, part) for part in halves(w)))
+
+
+@honest(precision="bfloat16")
+def declared_bfloat16_with_narrow_sums():
+    return rules(lambda x, w: summed(to_bits(x, 8), to_bits(w, 8), lambda y: to_bits(y, 8)))
+
+
+@honest(dtype="float64", precision="float32")
+def declared_single():
+    return rules(lambda x, w: conv(np.float32(x), np.float32(w)).astype(x.dtype))
+
+
+@honest(shapes=((2, 2, 6, 8), (2, 2, 3, 3)))
+def strassen():
+    """Seven products for the eight of two outputs, two channels, and the left and the right half of the positions."""
+
+    def forward(x, w):
+        (x11, x12), (x21, x22) = ([x[:, c : c + 1, :, at : at + 5] for at in (0, 3)] for c in (0, 1))
+        (w11, w12), (w21, w22) = ([w[k : k + 1, c : c + 1] for c in (0, 1)] for k in (0, 1))
+        m1, m2, m3 = conv(x11 + x22, w11 + w22), conv(x11, w21 + w22), conv(x12 - x22, w11)
+        m4, m5 = conv(x21 - x11, w22), conv(x22, w11 + w12)
+        m6, m7 = conv(x11 + x12, w21 - w11), conv(x21 + x22, w12 - w22)
+        left, right = (
+            np.concatenate(parts, 1) for parts in ((m1 + m4 - m5 + m7, m2 + m4), (m3 + m5, m1 - m2 + m3 + m6))
+        )
+        return np.concatenate([left, right], 3)
+
+    return rules(forward)

@@ -1,0 +1,131 @@
+"""Whether a check sees each bit that a convolution loses, and says where; and what it takes for no loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from mistakes_of_precision import HONEST, LOSSES, conv, halves, rules, to_bits
+from triconv.checking import wide_data
+from triconv.checking.candidates import as_candidate
+from triconv.checking.convolution import ConvolutionProblem, Expectations
+from triconv.checking.drawn_data import DrawnData
+from triconv.checking.dtypes import BITS
+from triconv.checking.judge import CheckContext, judge
+from triconv.checking.probes import probes
+from triconv.checking.protocol import UNSUPPORTED, Kind
+
+WHOLE = (
+    "kernel_in_two_halves_of_bfloat16",
+    "sums_in_bfloat16",
+    "half_in_bfloat16",
+    "winograd",
+    "declared_tf32",
+    "kahan",
+)
+"""Of which the whole check is run: of the others, the questions that it is about."""
+
+
+def rows(entry, seed=0):
+    """The rows of the value and of the VJPs."""
+    settings = {"keywords": {}, "is_notebook": False, "args": (), "parameters": None, "gradients": None, "params": {}}
+    candidate = as_candidate(entry.make(), framework="numpy", dtype=entry.dtype, shapes=entry.shapes, **settings)
+    problem = ConvolutionProblem.of(triconv.conv2d, entry.shapes, {})
+    context = CheckContext(problem, entry.dtype, entry.precision, seed)
+    asked = [
+        p for p in probes(candidate, problem, entry.dtype) if p.question.is_plain_value or p.question.kind == Kind.VJP
+    ]
+    with np.errstate(all="ignore"):
+        return [row for row in (judge(context, probe) for probe in asked) if row.verdict != UNSUPPORTED]
+
+
+@pytest.mark.parametrize("entry", LOSSES, ids=lambda entry: entry.name)
+def test_what_is_lost_is_named(entry):
+    found = [row for row in rows(entry) if row.verdict == entry.verdict]
+    assert any(entry.says in row.detail for row in found), [row.detail for row in rows(entry)]
+
+
+@pytest.mark.parametrize("entry", HONEST, ids=lambda entry: entry.name)
+def test_an_honest_algorithm_loses_nothing(entry):
+    for seed in range(2):
+        assert [row.detail for row in rows(entry, seed) if row.verdict != "right"] == []
+
+
+@pytest.mark.parametrize("entry", [e for e in LOSSES + HONEST if e.name in WHOLE], ids=lambda entry: entry.name)
+def test_the_verdict_on_all_questions(entry):
+    report = triconv.check(
+        entry.make(), triconv.conv2d, *entry.shapes, dtype=entry.dtype, precision=entry.precision, framework="numpy"
+    )
+    assert report.verdict == entry.verdict, report
+    assert entry.says in str(report.summary)
+
+
+def test_the_bank_is_large():
+    assert len(LOSSES) >= 24
+    assert len(HONEST) >= 16
+
+
+PROBLEMS = (
+    (triconv.conv2d, ((2, 3, 6, 5), (4, 3, 3, 2)), {}),
+    (triconv.conv2d, ((2, 3, 6, 6), (4, 3, 3, 3), (4,)), {"padding": 2, "padding_mode": "circular"}),
+    (triconv.conv2d, ((2, 4, 8, 7), (6, 2, 3, 2), (6,)), {"groups": 2, "stride": 2, "dilation": 2, "padding": 2}),
+    (triconv.conv_transpose2d, ((2, 4, 4, 3), (4, 3, 3, 2), (3,)), {"stride": 2, "padding": 1}),
+    (triconv.conv1d, ((3, 6, 9), (6, 1, 3)), {"groups": 6, "padding": 2, "padding_mode": "reflect"}),
+    (triconv.conv, ((2, 3, 8), (4, 3, 3)), {"input_dilation": 3, "padding": ((2, -1),)}),
+    (triconv.conv, ((3, 4), (6, 4)), {}),
+    (triconv.conv, ((0, 3, 8), (4, 3, 3)), {}),
+    (triconv.conv, ((2, 3, 8), (4, 3, 0)), {}),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "complex64"])
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: f"{problem[0].__name__} {problem[1]}")
+def test_sums_of_wide_data_are_exact_in_any_order(problem, dtype):
+    """The magnitudes of all terms add up to no more units than the dtype has."""
+    p = ConvolutionProblem.of(*problem)
+    drawn = DrawnData(p, dtype, 0, None)
+    longest = 0
+    for name in wide_data.NAMES:
+        wide = drawn.wide(name)
+        if wide is None:
+            continue
+        for role in (p.result, *p.roles):
+            is_cotangent = role != p.result
+            if name not in wide_data.names_of(role, is_cotangent=is_cotangent, dtype=dtype):
+                continue
+            answers = [(lambda e, r=role: e.vjp(r))] if is_cotangent else [Expectations.value, Expectations.jvp]
+            for answer in answers:
+                whole, scaled = (Expectations(p, arrays) for arrays in (wide.whole, drawn[name]))
+                most = answer(whole.absolute).max(initial=0)
+                assert most <= 2.0 ** BITS[dtype]
+                assert np.array_equal(answer(whole) * 2.0 ** -wide.unit_of(role), answer(scaled))
+                longest = max(longest, most)
+    assert longest > 2.0 ** (BITS[dtype] - 4) or not all(map(np.prod, p.shapes))
+
+
+def test_a_verdict_names_what_is_lost_and_where():
+    conv_in_halves = rules(lambda x, w: sum(conv(x, part) for part in halves(w)))
+    report = triconv.check(conv_in_halves, triconv.conv2d, (2, 3, 6, 6), (4, 3, 3, 3), dtype="float32")
+    assert "right, but computed with fewer bits; it keeps 17 of 24 bits (two halves of bfloat16) of w" in report.summary
+    declared = triconv.check(
+        conv_in_halves, triconv.conv2d, (2, 3, 6, 6), (4, 3, 3, 3), dtype="float32", precision="tf32"
+    )
+    assert declared.ok
+    assert "as declared, tf32" in declared.rows[0].detail
+
+
+def test_a_cotangent_of_fewer_bits_than_the_values_is_imprecise():
+    """A function without a reference: its values are bilinear, and exact at coordinates of few bits."""
+
+    def forward(x, w):
+        return x @ w, (x, w)
+
+    def backward(g, cache):
+        x, w = cache
+        return g @ w.T, to_bits(x, 24).T @ g
+
+    report = triconv.gradcheck((forward, backward), (3, 4), (4, 5))
+    assert report.verdict == "imprecise", report
+    assert "VJP of w" in report.summary
+    assert triconv.gradcheck((forward, lambda g, cache: (g @ cache[1].T, cache[0].T @ g)), (3, 4), (4, 5)).ok

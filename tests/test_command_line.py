@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from importlib import metadata
 
 import pytest
 
 from triconv.checking.exception_text import one_line
-from triconv.cli import info_command, main, values
+from triconv.cli import check_command, info_command, main, values
 from triconv.cli.operator_options import OPTIONS, PARAMETERS
 
 MINE = """
@@ -285,6 +286,19 @@ def test_a_file_without_a_name_lists_its_functions(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     _, line = said_by(["check", f"{tmp_path}/mine.py", "--like", "conv1d", *SHAPES], capsys)
     assert line.endswith(f"{tmp_path}/mine.py has raises, three, lists, exits, silent")
+
+
+@pytest.mark.parametrize(("version", "count"), [("0.10.2", 2), ("0.12.0.1", 1), ("0.1.0", 1), (None, 1)])
+def test_xla_gets_the_flags_that_its_version_knows(monkeypatch, version, count):
+    """It ends the process at others."""
+
+    def of(name):
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(metadata, "version", of)
+    assert len(check_command._quick_flags().split()) == count
 
 
 def test_one_line():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from dataclasses import replace
 
@@ -192,6 +193,47 @@ def test_half_width_programs_of_a_gpu_are_exact(jax, monkeypatch, dtype, layout,
         y, back = jax.vjp(conv, *arrays)
         found = [y, *back(jax.numpy.asarray(g, dtype))]
     for ours, expected in zip(found, right, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(np.asarray(ours, np.float64), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "dtype", "layout"),
+    [
+        ({"stride": 2, "padding": 1, "groups": 2}, "bfloat16", "NHWC,HWIO->NHWC"),  # phases as channels
+        (
+            {"stride": 3, "dilation": 2, "padding": (1, 2)},
+            "float16",
+            "NCHW,OIHW->NCHW",
+        ),  # the same, dilated; residue classes
+        ({"dilation": (2, 1), "padding": [(2, 0), (2, 2)]}, "bfloat16", "NHWC,HWIO->NHWC"),  # outputs that are skipped
+        ({"dilation": 3, "padding": [(6, 0), (-1, 2)]}, "float16", "NCHW,OIHW->NCHW"),  # an input that is padded before
+        ({"input_dilation": 2, "padding": [(2, 2), (1, 2)], "groups": 2}, "float32", "NHWC,HWIO->NHWC"),
+    ],
+)
+def test_steps_that_xla_has_no_fast_way_for_are_exact(jax, monkeypatch, params, dtype, layout):
+    """The value, both cotangents and second order, in one program."""
+    groups, rng = params.get("groups", 1), np.random.default_rng(0)
+    x, w = rng.integers(-2, 3, (2, 4, 9, 8)), rng.integers(-1, 2, (4, 4 // groups, 3, 3))
+    if layout.startswith("NHWC"):
+        x, w = x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0)
+    params = params | {"layout": layout}
+    g = rng.integers(-1, 2, triconv.conv(x, w, **params).shape)
+    y, pullback = triconv.vjp(triconv.conv, x, w, **params)
+    gx, gw = pullback(g)
+    with as_if_on_a_gpu(jax, monkeypatch):
+        x, w, g = (jax.numpy.asarray(a, dtype) for a in (x, w, g))
+        conv = functools.partial(triconv.conv, algorithm="vendor", **params)
+
+        @jax.jit
+        def results(x, w, g):
+            y, back = jax.vjp(conv, x, w)
+            second = jax.vjp(lambda x, g: jax.vjp(lambda w: conv(x, w), w)[1](g)[0], x, g)[1](w)
+            return [y, *back(g), *second]
+
+        found = results(x, w, g)
+    # the weight VJP is linear in x and g, and its cotangents are the other two contractions
+    for ours, expected in zip(found, [y, gx, gw, gx, y], strict=True):
         assert ours.dtype == dtype
         np.testing.assert_array_equal(np.asarray(ours, np.float64), expected)
 

@@ -29,6 +29,7 @@ GPU = replace(
     vendor_dilates=True,
     vendor_transposes=True,
 )
+SIZES = ("input_size", "kernel_size", "output_size")
 ORDERS = (("first",) * 3, ("last",) * 3, ("last", "first", "last"))
 
 
@@ -68,7 +69,7 @@ def is_full(case):
 
 
 @given(data=st.data(), case=cases(most_axes=3, most_taps=5))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 def test_all_that_is_proposed_for_a_gpu_is_exact(data, case):
     assume(is_full(case))
     x, w, g, geometry = canonical(case)
@@ -95,7 +96,7 @@ def test_all_that_is_proposed_for_a_gpu_is_exact(data, case):
 
 
 @given(case=cases(most_axes=2, most_taps=6))
-@settings(max_examples=120, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 def test_phases_together_and_residues_apart_are_exact(case):
     """Whatever the steps are, where it can be."""
     assume(is_full(case))
@@ -113,6 +114,28 @@ def test_phases_together_and_residues_apart_are_exact(case):
         ours = regrouped.samples_of_outputs(g, axes, lib), regrouped.samples_of_inputs(x, geometry, axes, lib)
         gw = contractions.conv_weight_vjp(*ours, geometry=left, algorithm="direct")
         np.testing.assert_array_equal(gw, contractions.conv_weight_vjp(g, x, geometry=geometry, algorithm="direct"))
+
+
+@given(
+    size=st.integers(17, 33),
+    taps=st.integers(1, 4),
+    steps=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3)),
+    pads=st.tuples(st.integers(-1, 7), st.integers(-1, 7)),
+)
+@settings(max_examples=100)
+def test_uneven_padding_of_steps_is_exact(size, taps, steps, pads):
+    """On a line that is long beside its padding: outputs are skipped, and padding stays with what is split."""
+    stride, dilation, input_dilation = steps
+    geometry = Geometry((Axis(size, taps, stride, dilation, input_dilation, *pads),))
+    assume(geometry.count_meetings())
+    rng, lib = np.random.default_rng(0), Definition()
+    x, w, g = (rng.integers(1, 9, (1, 1, 1, *getattr(geometry, sizes))) for sizes in SIZES)
+    for name, operands in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
+        truth = getattr(contractions, name)(*operands, geometry=geometry, algorithm="direct")
+        asked = planner.Problem(name, geometry, 1, 1, 1, 1)
+        for schedule in vendor.schedules(asked, GPU):
+            result = getattr(vendor, name)(*operands, schedule, lib)
+            np.testing.assert_array_equal(result, truth, err_msg=str(schedule))
 
 
 @pytest.mark.parametrize(

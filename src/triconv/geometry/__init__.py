@@ -2,7 +2,8 @@
 
 Everything that depends on stride, padding, dilation or transposition is decided here, before any array is touched. Read in
 this order: `integers` (what users pass, checked), `lattice` (counting solutions), `incidence` (one axis), `padding` (its
-spellings), `geometry` (all axes), `regrouping` (steps taken out of an axis), `sharded_axis` (one axis over devices), `partition_spec` (which axes those are).
+spellings), `geometry` (all axes), `regrouping` (steps taken out of an axis), `sharded_axis` (one axis over devices),
+`partition_spec` (which axes those are).
 """
 
 from triconv.geometry.geometry import Geometry, Phase

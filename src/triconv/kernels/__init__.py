@@ -26,6 +26,6 @@ windows: an input VJP is the convolution of the transposed geometry, and one wit
 itself, `col2im`, `patches` and `spmd`; `vendor` in two: itself and `regrouped`.
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;
-small integers are exact. `fft` has its own bound, norm by norm, in float64, and on a GPU in the width of the sums. `vendor` has the framework's: the same where it multiplies
-out.
+small integers are exact. `fft` has its own bound, norm by norm, with the unit roundoff of float64, on a GPU of the sums.
+`vendor` has the framework's: the same where it multiplies out.
 """

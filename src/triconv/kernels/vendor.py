@@ -51,7 +51,7 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
         return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g, schedule.orders)
 
-    if schedule.form not in (DILATED, SPLIT):
+    if schedule.form not in (DILATED, SPLIT, WHOLE):
         return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
     g, x = (x, g) if schedule.swapped else (g, x)
     if schedule.form == SPLIT:
@@ -174,6 +174,15 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield transposed
         return
     view = problem.by_windows()
+    if target.compiled and target.kind == "gpu" and not target.partitioned:
+        if view.phases <= target.counted_phases and (regrouped_ := _regrouped(view, problem)):
+            yield regrouped_
+            if view.phases > target.largest_phases:
+                return
+        if (whole := _whole(view)) and (not transposed or any(axis.dilation > 1 for axis in view.geometry.axes)):
+            form = PADDED if _is_padded_before(view, whole) else WHOLE
+            yield Schedule("vendor", form, view.contraction, whole, swapped=problem.is_swapped, orders=view.orders)
+            return
     is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in view.geometry.axes)
     if target.vendor_dilates and not is_cropped and view.phases > target.largest_phases:
         yield Schedule(
@@ -182,12 +191,6 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         return
     if not is_cropped and _dilates_well(view, target):
         yield Schedule("vendor", DILATED, view.contraction, view.geometry, orders=view.orders)
-    if target.compiled and target.kind == "gpu" and not target.partitioned:
-        yield from _regrouped(view, problem)
-        if (whole := _whole(view)) and (not transposed or any(axis.dilation > 1 for axis in view.geometry.axes)):
-            form = PADDED if _is_padded_before(view, whole) else WHOLE
-            yield Schedule("vendor", form, view.contraction, whole, orders=view.orders)
-            return
     schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
     windows = replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
     if not transposed:
@@ -211,11 +214,11 @@ def _dilates_well(view: Problem, target: Target) -> bool:
 
 
 def _whole(view: Problem) -> Geometry | None:
-    """The geometry of a "conv" without phases and crops, with padding that is the same on both sides where it can be.
+    """The geometry of one call without phases and crops, with padding that is the same on both sides where it can be.
 
     What stands behind the last window need not be cropped: XLA would copy the input for that.
     """
-    if view.contraction != "conv" or any(axis.input_dilation > 1 for axis in view.geometry.axes):
+    if any(axis.input_dilation > 1 for axis in view.geometry.axes):
         return None
     axes = []
     for axis in view.geometry.axes:
@@ -233,22 +236,31 @@ def _is_padded_before(view: Problem, geometry: Geometry) -> bool:
     XLA pads such an input itself, but then writes zeros between the taps too.
     """
     uneven = [(axis, axis.pad_hi - axis.pad_lo) for axis in geometry.axes]
-    if all(axis.dilation == 1 for axis in geometry.axes) or not any(more for _, more in uneven):
+    if (
+        view.contraction != "conv"
+        or all(axis.dilation == 1 for axis in geometry.axes)
+        or not any(more for _, more in uneven)
+    ):
         return False
     are_many = any(8 * abs(more) > axis.stride * axis.output_size for axis, more in uneven)
     are_between = any(more > 0 and more % axis.stride for axis, more in uneven)
-    is_smaller = view.orders[2] == "last" and view.bytes_of["x"] < view.bytes_of["g"]  # else they are copied anyway
+    inputs, outputs = view.c * math.prod(geometry.input_size), view.k * math.prod(geometry.output_size)
+    are_known = isinstance(inputs, int) and isinstance(outputs, int)  # not symbols
+    is_smaller = (
+        view.orders[2] == "last" and are_known and inputs < outputs
+    )  # with channels first, both are copied anyway
     return are_many or are_between or is_smaller
 
 
-def _regrouped(view: Problem, problem: Problem) -> Iterator[Schedule]:
+def _regrouped(view: Problem, problem: Problem) -> Schedule | None:
     """Phases as channels, or residue classes as samples, where there are any; the arrays are copied, so with channels last."""
     form = MERGED if view.contraction == "conv" else SPLIT
     steps = [axis.input_dilation if form == MERGED else axis.dilation for axis in view.geometry.axes]
     can_be = regrouped.merged if form == MERGED else regrouped.split
-    if max(steps, default=1) > 1 and problem.multiply_adds and can_be(view.geometry):
-        orders = (view.orders[0], view.orders[1], "last") if form == MERGED else ("last", view.orders[1], "last")
-        yield Schedule("vendor", form, view.contraction, view.geometry, swapped=problem.is_swapped, orders=orders)
+    if max(steps, default=1) == 1 or not (view.geometry.count_meetings() and can_be(view.geometry)):
+        return None
+    orders = (view.orders[0], view.orders[1], "last") if form == MERGED else ("last", view.orders[1], "last")
+    return Schedule("vendor", form, view.contraction, view.geometry, swapped=problem.is_swapped, orders=orders)
 
 
 def _regrouped_view(schedule: Schedule, view: Problem) -> Problem:
@@ -326,7 +338,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
 
 def _are_skipped(schedule: Schedule) -> bool:
     """Whether more outputs are computed, and some skipped."""
-    return schedule.form == WHOLE and _evened(schedule.geometry)[0] != schedule.geometry
+    return (schedule.form, schedule.contraction) == (WHOLE, "conv") and _evened(schedule.geometry)[
+        0
+    ] != schedule.geometry
 
 
 def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:

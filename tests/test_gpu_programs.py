@@ -110,7 +110,7 @@ WHOLE_CLASSES = (
 EXCEPTIONS = [
     Row("deeplab-dilated-3x3-d12", "weight_vjp", "*", "*", "memory: 165", WHOLE_CLASSES),
     Row("vit-patchify-16x16-s16", "weight_vjp", "*", "first", "launches: 5, memory: 450", SPLIT),
-    Row("long-causal-depthwise", "*", "*", "*", "launches: 9, memory: 192", TRANSFORMS),
+    Row("long-causal-depthwise", "*", "*", "*", "launches: 9, memory: 193", TRANSFORMS),
     Row("replknet-depthwise-31x31", "*", "*", "*", "launches: 10, memory: 386", TRANSFORMS),
 ]
 

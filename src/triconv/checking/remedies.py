@@ -162,6 +162,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED_AT: RUN_IT,
     Hypothesis.UNEXPLAINED_SHAPE: "return the gradient in the shape of the array that it is the gradient of",
     Hypothesis.NARROW_OPERAND: "remove the cast, or declare it with precision=",
+    Hypothesis.ROUNDED_TO_STEPS: "remove the rounding (fixed point, quantisation), or declare it with meant=",
     Hypothesis.SMALL: "look for sums or products in another dtype, and for an epsilon",
 }
 

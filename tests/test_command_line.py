@@ -282,6 +282,16 @@ def test_a_number_of_shapes_that_does_not_fit(tmp_path, capsys):
     )
 
 
+def test_a_misspelled_function_of_a_pair_is_hinted_at(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    for names, end in (
+        ("raises,thre", "; did you mean 'three'?"),
+        ("raises,q", ", which has raises, three, lists, exits, silent"),
+    ):
+        _, line = said_by(["check", f"{tmp_path}/mine.py:{names}", "--like", "conv1d", *SHAPES], capsys)
+        assert line.endswith(f"is not defined in {tmp_path}/mine.py{end}")
+
+
 def test_a_file_without_a_name_lists_its_functions(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     _, line = said_by(["check", f"{tmp_path}/mine.py", "--like", "conv1d", *SHAPES], capsys)

@@ -46,7 +46,8 @@ def find(target: str) -> Any:
     try:
         return eval(name, vars(module))
     except NameError as problem:
-        msg = f"`target`: {problem} in {place}, which has {_listed(module)}"
+        hint = did_you_mean(problem.name or "", [n for n in vars(module) if not n.startswith("_")])
+        msg = f"`target`: name {problem.name!r} is not defined in {place}{hint or f', which has {_listed(module)}'}"
         raise ValueError(msg) from None
     except Exception as problem:  # noqa: BLE001 (whatever somebody's expression raises)
         msg = f"`target`: {name} raised {type(problem).__name__}: {one_line(problem)}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from triconv.cli import main
+from triconv.cli import check_command, main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,12 @@ def expected(block):
 
 
 def run(words, folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "COLUMNS": "120",
+        "XLA_FLAGS": check_command._quick_flags(),
+    }
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,

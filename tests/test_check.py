@@ -183,6 +183,18 @@ def test_a_factor_close_to_one_is_wrong():
             ValueError,
             "`like` must take the arrays, but raised ValueError",
         ),
+        (
+            lambda f: triconv.check(f, None, *SHAPES, sweep=True),
+            ValueError,
+            "`sweep` is for checks against an operator",
+        ),
+        (lambda f: triconv.check(f, None, *SHAPES, precision="tf32"), ValueError, "`precision` is for checks against"),
+        (lambda f: triconv.check(f, np.add, *SHAPES, sizes="stress"), ValueError, "triconv.conv2d, got add"),
+        (
+            lambda f: triconv.check(f, None, *SHAPES, meant=["x"]),
+            ValueError,
+            "`meant` is for checks against an operator",
+        ),
         (lambda f: triconv.check(3, triconv.conv2d, *SHAPES), TypeError, "`candidate` must be a function"),
         (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8), (4, 2, 3, 3)), ValueError, "`x.shape[1]` must equal"),
         (lambda f: triconv.check(f, triconv.conv2d, (2, 3, 8, 8)), TypeError, "(x, w, bias): got 1;"),

@@ -189,6 +189,12 @@ def check(
         if isinstance(op, str):
             msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {op!r}"
             raise TypeError(msg)
+        of_operators: dict[str, object] = {"precision": precision, "pass_params": pass_params, "sweep": sweep}
+        of_operators |= {"sizes": sizes, "meant": tuple(meant), "mesh": mesh, "specs": tuple(specs)}
+        if useless := [name for name, value in of_operators.items() if value not in (None, False, ())]:
+            got = getattr(op, "__name__", type(op).__name__) if callable(op) else "no operator"
+            msg = f"`{useless[0]}` is for checks against an operator of triconv, such as triconv.conv2d, got {got}"
+            raise ValueError(msg)
         given = shapes_or_arrays if callable(op) or op is None else (op, *shapes_or_arrays)
         return check_function(
             candidate,

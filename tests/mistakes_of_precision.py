@@ -230,6 +230,76 @@ def sums_in_int32():
     return rules(lambda x, w: conv(np.rint(x * 2**8), np.rint(w * 2**8)).astype(np.int32) / 2.0**16)
 
 
+def quantised(a, levels, axes=None):
+    """Multiples of a step, of which the largest number is so many."""
+    step = np.abs(a).max(axis=axes, keepdims=True) / levels
+    return np.rint(a / np.where(step > 0, step, 1)) * step
+
+
+@loss("the kernel is quantised: its numbers are multiples of a step", verdict="wrong")
+def kernel_in_int8():
+    return rules(lambda x, w: conv(x, quantised(w, 127)))
+
+
+@loss("the kernel is quantised: its numbers are multiples of a step, up to 127", verdict="wrong", dtype="float64")
+def kernel_in_int8_channel_by_channel():
+    return rules(lambda x, w: conv(x, quantised(w, 127, (1, 2, 3))))
+
+
+@loss("(or its cotangent) is quantised: its numbers are multiples of a step, up to 7", verdict="wrong", dtype="float64")
+def cotangent_in_int4():
+    return rules(x=lambda g, w: input_vjp(quantised(g, 7), w))
+
+
+@loss("elements are clipped to the range -65504 to 65504", verdict="wrong", dtype="float64")
+def clamped_to_float16():
+    return rules(lambda x, w: conv(x, w).clip(-65504, 65504))
+
+
+@loss("every element is multiplied by 1 - 5.4e-11", verdict="wrong", dtype="float64")
+def divided_by_a_sum_and_an_epsilon():
+    return rules(lambda x, w: conv(x, w) * (np.abs(w).sum() / (np.abs(w).sum() + 1e-8)))
+
+
+@loss("it is zero for sparse numbers, and right for others: work is skipped", verdict="wrong", dtype="float64")
+def samples_skipped_by_their_sum():
+    return rules(w=lambda g, x: weight_vjp(g * (g.sum((1, 2, 3), keepdims=True) != 0), x))
+
+
+@loss("0.0001 times the kernel is added (weight decay, or a residual)", verdict="wrong", dtype="float64")
+def weight_decay():
+    def forward(x, w):
+        kept.append(w)
+        return conv(x, w)
+
+    kept = []
+    return rules(forward, w=lambda g, x: weight_vjp(g, x) + 1e-4 * kept[-1])
+
+
+@loss("what is beyond 65504 is not finite, as in float16", dtype="float64")
+def all_in_float16():
+    return rules(lambda x, w: conv(x.astype(np.float16), w.astype(np.float16)).astype(x.dtype))
+
+
+@loss("of finite data: it overflows as float16 does, whose largest number is 65504", verdict="wrong", dtype="float64")
+def range_of_float16():
+    """All bits of the numbers, and not their range."""
+    return rules(lambda x, w: np.where(np.abs(y := conv(x, w)) > 65504, np.inf, y))
+
+
+@loss("it is the answer for the earlier data of w", verdict="wrong")
+def kernel_transformed_once():
+    """A Fourier transform, which is not exact for integers."""
+    kept = []
+
+    def forward(x, w):
+        kept[1:] = []
+        kept.append(w)
+        return by_fft(x, kept[0], np.float32)
+
+    return rules(forward)
+
+
 # ---- honest, and not exact, or odd
 
 
@@ -312,6 +382,11 @@ def kahan():
         return y
 
     return rules(forward)
+
+
+@honest(dtype="float64", precision="float16")
+def declared_float16_which_overflows():
+    return rules(lambda x, w: conv(x.astype(np.float16), w.astype(np.float16)).astype(x.dtype))
 
 
 @honest()

@@ -170,6 +170,14 @@ def test_an_element_of_a_large_array_is_found_by_bisection(monkeypatch):
     assert report.first_failed.evidence.index == (57, 123)
 
 
+def test_a_factor_of_a_large_array_is_named(monkeypatch):
+    from triconv.checking import function_location
+
+    monkeypatch.setattr(function_location, "SECONDS", 0.0)
+    report = triconv.gradcheck((lambda x: (x * x, x), lambda g, x: 6 * g * x), (20, 30))
+    assert "every element is 3 times what it must be" in report.summary
+
+
 def test_noise_is_named():
     rng = np.random.default_rng(0)
     report = triconv.gradcheck((lambda x: (x + rng.random(x.shape), None), lambda g, c: g), (3,))

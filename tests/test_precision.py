@@ -115,6 +115,27 @@ def test_a_verdict_names_what_is_lost_and_where():
     assert "as declared, tf32" in declared.rows[0].detail
 
 
+def test_what_is_differentiated_twice_in_fewer_bits_is_imprecise(torch):
+    """The second derivative by the cotangent rounds one of its two terms, which is small in some samples."""
+
+    class Conv(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return torch.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            short = [a.bfloat16().to(a.dtype) for a in (x, g)]
+            of_w = torch.nn.grad.conv2d_weight(short[0], w.shape, short[1])
+            return torch.nn.grad.conv2d_input(x.shape, w, g), of_w
+
+    report = triconv.check(Conv, triconv.conv2d, (2, 3, 6, 6), (4, 3, 3, 3))
+    assert report.verdict == "imprecise", report
+    assert "it keeps 8 of 24 bits (bfloat16) of x and the cotangent" in report.summary
+
+
 def test_a_cotangent_of_fewer_bits_than_the_values_is_imprecise():
     """A function without a reference: its values are bilinear, and exact at coordinates of few bits."""
 

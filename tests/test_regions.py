@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import triconv
+from triconv.checking import reductions
+from triconv.checking.comparison import WrongResult
+from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.diagnosis_wording import diagnosis
 
 BIG = (2, 3, 22, 23), (20, 3, 3, 3)
 
@@ -92,6 +98,40 @@ def test_where_a_result_is_wrong_is_named(mistake):
     report = triconv.check(conv(change), triconv.conv2d, *shapes)
     assert (report.verdict, report.cause) == ("wrong", cause)
     assert words in report.summary
+
+
+def test_samples_that_are_written_at_an_index_of_16_bits():
+    def forward(x, w):
+        y = np.zeros((len(x), 1, 1, 2))
+        y[np.arange(len(x)).astype(np.uint16)] = triconv.conv2d(x, w)
+        return y
+
+    shapes = (65550, 1, 1, 2), (1, 1, 1, 1)
+    x, w = (np.random.default_rng(0).integers(-4, 5, shape).astype(float) for shape in shapes)
+    problem = ConvolutionProblem.of(triconv.conv2d, shapes, {})
+    arrays = InputArrays({"x": x, "w": w}, np.ones_like(x), {"x": x, "w": w})
+    right, found = np.asarray(triconv.conv2d(x, w)), forward(x, w)
+    r = WrongResult(problem, Expectations(problem, arrays), Expectations.value, "g", found, right, True)
+    words = diagnosis(reductions.index_wraps(r))
+    assert "is written at its index along the batch modulo 65536: an index of 16 bits is too small" in words
+    summed = np.zeros_like(right)
+    np.add.at(summed, np.arange(len(x)) % 2**16, right)
+    assert reductions.index_wraps(replace(r, found=summed)) is not None
+    found[3] += 1
+    assert reductions.index_wraps(replace(r, found=found)) is None
+
+
+@pytest.mark.parametrize(("weight", "words"), [(0, "are left out"), (2, "are counted twice")])
+def test_more_columns_than_the_kernel_has_elements(weight, words):
+    def weight_vjp(g, x):
+        g = g.copy()
+        g[..., 64:] *= weight
+        return triconv.conv_weight_vjp(g, x, kernel_size=(1, 3))
+
+    rules = triconv.Rules(triconv.conv2d, weight_vjp=weight_vjp)
+    report = triconv.check(rules, triconv.conv2d, (1, 2, 3, 82), (3, 2, 1, 3))
+    assert report.verdict == "wrong"
+    assert f"output columns 64, 65, 66, 67, 68, 69, ... (16 in all) {words}" in report.summary
 
 
 def test_a_tile_that_another_one_overwrites():

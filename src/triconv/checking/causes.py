@@ -188,6 +188,7 @@ class Hypothesis(PlainEnum):
     BORDER_WRONG = "border wrong"
     # one number for all elements
     ZERO = "zero everywhere"
+    SKIPPED = "zero for sparse numbers"
     ZERO_VALUE = "value that is zero everywhere"
     BIAS_ALONE = "bias alone"
     TANGENT_LEFT_OUT = "tangent left out"
@@ -247,6 +248,7 @@ class Hypothesis(PlainEnum):
     UNEXPLAINED_AT = "unexplained, in few slices"
     UNEXPLAINED_SHAPE = "unexplained, of wrong shape"
     NARROW_OPERAND = "operand of fewer bits"
+    QUANTISED = "quantised"
     ROUNDED_TO_STEPS = "rounded to steps"
     SMALL = "small, but more than rounding"
 

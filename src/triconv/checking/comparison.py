@@ -66,12 +66,15 @@ class WrongResult:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether every element is equal; a difference that only rounding makes does not count."""
+    """Return whether every element is equal; a difference that only rounding makes does not count.
+
+    What is not finite is equal to nothing: it has no rounding.
+    """
     if a.shape != b.shape:
         return False
     sparse = tuple(slice(None, None, max(1, size // 6)) for size in a.shape)  # most that differ do so there already
     return all(
-        bool(np.all(np.abs(p - q) <= SAME * np.maximum(1, np.abs(p).max(initial=0))))
+        bool(np.isfinite(scale := np.maximum(1, np.abs(p).max(initial=0))) and np.all(np.abs(p - q) <= SAME * scale))
         for p, q in ((a[sparse], b[sparse]), (a, b))
     )
 

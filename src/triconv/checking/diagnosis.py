@@ -101,6 +101,8 @@ def _small(r: WrongResult) -> Diagnosis:
     c = np.vdot(r.expected, r.found).real / weight if weight else 1.0
     if error.size > 1 and np.linalg.norm(r.found - c * r.expected) < 0.1 * np.linalg.norm(error):
         return Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR_NEAR_ONE, factor=Factor(float(c)))
+    if (added := elementwise.little_added(r)) is not None:
+        return added
     wrong = [] if r.wrong is None else np.argwhere(r.wrong).tolist()
     if len(wrong) == 1 and error.size > 2:
         return Diagnosis(Cause.ONE_ELEMENT, Hypothesis.ELEMENT_WRONG, index=tuple(wrong[0]))

@@ -95,13 +95,15 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.ELEMENT_WRONG: "one element is wrong: {index}",
     Hypothesis.BORDER_WRONG: "only index {positions_and} of axis {axis} is wrong: a border row is dropped or wrong",
     Hypothesis.ZERO: "it is zero everywhere: the argument was detached, or its gradient was stopped",
+    Hypothesis.SKIPPED: "it is zero for sparse numbers, and right for others: work is skipped by a test of the numbers, such "
+    "as of their sum",
     Hypothesis.ZERO_VALUE: "it is zero everywhere: nothing is written to it",
     Hypothesis.BIAS_ALONE: "only the bias is in it, no product",
     Hypothesis.TANGENT_LEFT_OUT: "the tangent of {tensor} is left out: it was detached",
     Hypothesis.SIGN: "the sign is wrong",
     Hypothesis.BATCH_MEAN: "it is the mean over the batch of {size}, where the derivative of a sum is the sum{also}",
     Hypothesis.FACTOR: "every element is {factor}",
-    Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor:.9g}",
+    Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor}",
     Hypothesis.CONSTANT_ADDED: "{amount:.2g} is added to every element",
     Hypothesis.CONJUGATE: "a conjugate is missing, or one too many; a gradient of this framework conjugates {convention}",
     Hypothesis.NORM: "it is divided by its own {function}{of_each}{clipping}",
@@ -146,7 +148,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it: {content}",
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
     "{function}: the {rest} are left out",
-    Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index modulo {size}: an index of {function} bits is too small",
+    Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
     Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
     Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
     Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
@@ -155,6 +157,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
     Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
+    Hypothesis.QUANTISED: "{tensor} is quantised: its numbers are multiples of a step, up to {size} of them, as integers times "
+    "a scale are (127 for int8)",
     Hypothesis.ROUNDED_TO_STEPS: "{tensor}, or the result, is rounded to multiples of {amount:g}",
     Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
 }
@@ -176,6 +180,8 @@ CROPS = {
     "too much": "twice on both sides",
     "whole": "in some axes alone",
 }
+NEAR_ONE = 1e-6
+"""How near to 1 a number is shown as 1 and its difference from it."""
 SHOWN = 6
 """Parts or positions that are listed."""
 
@@ -207,7 +213,7 @@ def diagnosis(d: Diagnosis) -> str:
         "is_or_are_off": "is" if abs(next((n for n in d.offset or () if n), 1)) == 1 else "are",
         "amount": d.amount,
         "factor": factor(d.factor) if d.factor else "",
-        "exact_factor": d.factor.value if d.factor else None,
+        "exact_factor": _near_one(d.factor.value) if d.factor else None,
         "also": f" ({d.size} is also {' and '.join(d.factor.names)})" if d.factor and d.factor.names else "",
         "size": d.size,
         "total": d.total,
@@ -241,7 +247,9 @@ def diagnosis(d: Diagnosis) -> str:
     if d.region is not None:
         words |= _region(d, d.region)
     if d.hypothesis == Hypothesis.INDEX_WRAPS:
-        words |= {"function": (d.size or 1).bit_length() - 1}
+        along = "" if d.axis is None or d.role is None else f" along {axis_of(d.role, d.axis)}"
+        along = along if (d.axis or 0) >= 2 else along.replace("along", "along the")
+        words |= {"function": (d.size or 1).bit_length() - 1, "along": along}
     sentence = HYPOTHESES[d.hypothesis].format_map(words)
     if d.factor is not None and d.hypothesis not in WITH_FACTOR:
         sentence += f"; and every element is {factor(d.factor, 'that')}"
@@ -260,6 +268,12 @@ def _region(d: Diagnosis, region: Region) -> dict[str, str]:
         "tiles": region_wording.tiles(region),
         "content": region_wording.content(region),
     }
+
+
+def _near_one(c: float) -> str:
+    """Return a number near 1, with the digits that tell it from 1."""
+    off = abs(c - 1)
+    return f"1 {'-' if c < 1 else '+'} {off:.2g}" if 0 < off < NEAR_ONE else f"{c:.9g}"
 
 
 WITH_FACTOR = (

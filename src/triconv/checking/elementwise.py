@@ -15,6 +15,8 @@ from triconv.checking.convolution import Expectations, InputArrays
 from triconv.checking.protocol import Role
 
 Function = Callable[[np.ndarray], np.ndarray]
+LEAST_ADDED = 8
+"""Elements of an error that may be told from a multiple of another tensor by its direction."""
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -203,6 +205,21 @@ def tensor_added(r: WrongResult) -> Diagnosis | None:
     mean = residual.mean()
     if abs(mean) > 1e-9 and not np.iscomplexobj(residual) and np.ptp(residual) <= 1e-6 * abs(mean):
         return Diagnosis(Cause.CONSTANT_ADDED, Hypothesis.CONSTANT_ADDED, amount=float(mean))
+    return None
+
+
+def little_added(r: WrongResult) -> Diagnosis | None:
+    """Explain a small multiple of an operand, or of the cotangent, that is added, as weight decay is."""
+    if not r.has_shape or r.expected.size < LEAST_ADDED:
+        return None
+    arrays, residual = r.expectations.arrays, r.found - r.expected
+    for role, tensor in {**arrays.primals, r.problem.result: arrays.g}.items():
+        weight = np.vdot(tensor, tensor).real
+        if tensor.shape != residual.shape or not weight:
+            continue
+        c = np.vdot(tensor, residual).real / weight
+        if np.linalg.norm(residual - c * tensor) < 0.1 * np.linalg.norm(residual):
+            return Diagnosis(Cause.TENSOR_ADDED, Hypothesis.TENSOR_ADDED, role=Role(role), amount=float(c))
     return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from triconv.checking.causes import Cause, Diagnosis
 from triconv.checking.exception_text import CaughtException
 from triconv.checking.memory_findings import MemoryFinding
+from triconv.checking.narrow_range import NarrowRange
 from triconv.checking.protocol import Kind, PlainEnum, Question
 
 Shape = tuple[int, ...]
@@ -133,6 +134,8 @@ class FewerBits:
         The bits in which sums are kept, where exact data show it.
     is_rounded_once : bool
         Whether only the result is rounded, not the sums on the way.
+    overflows : NarrowRange, optional
+        The range of the dtype that it is computed in, where larger numbers give what is not finite.
     """
 
     level: Level
@@ -142,6 +145,7 @@ class FewerBits:
     operands: tuple[tuple[str, int], ...] = ()
     sums: int | None = None
     is_rounded_once: bool = False
+    overflows: NarrowRange | None = None
 
 
 # ---- wrong answers
@@ -156,9 +160,10 @@ class WrongElements:
 
 @dataclass(frozen=True, slots=True)
 class NotFinite:
-    """`elements` are not finite, of finite data."""
+    """`elements` are not finite, of finite data; `narrow` is the dtype that they overflow, if one explains them."""
 
     elements: int
+    narrow: NarrowRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

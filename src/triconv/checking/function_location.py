@@ -10,6 +10,8 @@ import numpy as np
 
 SECONDS = 3.0
 """Time that all elements may take; beyond, one is found by bisection."""
+SUMS = 3
+"""Random sums that one factor must explain."""
 NOTICED = 1e-6
 """Difference of two sums, over their size, that is no rounding."""
 
@@ -41,8 +43,22 @@ def locate(found: np.ndarray, derivative: Callable[[np.ndarray], float], seed: i
         one[index] = 0
         spent = time.perf_counter() - started
         if spent > SECONDS / 20 and spent / looked * found.size > SECONDS:
-            return _bisected(found, derivative, seed), 1
+            factor = _factor(found, derivative, seed)
+            return (_bisected(found, derivative, seed), 1) if factor is None else (found / factor, found.size)
     return expected, found.size
+
+
+def _factor(found: np.ndarray, derivative: Callable[[np.ndarray], float], seed: int) -> float | None:
+    """Return the one number by which a cotangent is multiplied, as random sums of it show; None if there is none."""
+    rng = np.random.default_rng(seed)
+    factors = []
+    for _ in range(SUMS):
+        weights = rng.integers(1, 64, found.shape) * rng.choice([-1.0, 1.0], found.shape)
+        right = derivative(weights)
+        factors.append(real_sum(found, weights) / right if right else math.inf)
+    first = factors[0]
+    is_one = math.isfinite(first) and first and all(abs(f - first) <= NOTICED * abs(first) for f in factors)
+    return first if is_one else None
 
 
 def _bisected(found: np.ndarray, derivative: Callable[[np.ndarray], float], seed: int) -> np.ndarray:

@@ -237,7 +237,7 @@ class _ScaledAnswers(Scaling):
                 return Look.NEGATIVE_POSITIVE, None
             return (Look.OTHER, None) if ratio is None or ratio == -1 else (Look.NEGATIVE_SCALED, -ratio)
         if abs(s) < 1 or (not holds(2.0**-self.down) and holds(2.0**self.up)):
-            return self._small(positive, ones, holds, one)
+            return self._small(question, role, positive, ones, holds, one)
         return self._large(positive, ones, holds)
 
     def _large(
@@ -263,8 +263,25 @@ class _ScaledAnswers(Scaling):
             return (Look.SATURATES, float(ratio)) if ratio else (Look.LARGE, threshold)
         return Look.LARGE, threshold
 
+    def _step(self, question: Question, role: str, ones: Callable[[float], np.ndarray | None], first: int) -> float:
+        """To which steps numbers are rounded: the smallest that is not zero, of the result where another array shows it too."""
+        unit = ones(1.0)
+        small = [a for j in range(first, self.down + 1) if (a := ones(2.0**-j)) is not None]
+        sizes = [np.abs(a[a != 0]).min() for a in small if np.any(a)]
+        if unit is None or not sizes or not np.any(unit):
+            return 2.0**-first
+        least, base = float(min(sizes)), self.arrays.map(np.ones_like)
+        for other in self.roles(question):
+            if other != role:
+                found = self.ask(question, self.scaled({other: 2.0**-self.down}, base))
+                if found is not None and not found.any():
+                    return least
+        return least / float(np.abs(unit[unit != 0]).min())
+
     def _small(
         self,
+        question: Question,
+        role: str,
         positive: Callable[[float], np.ndarray | None],
         ones: Callable[[float], np.ndarray | None],
         holds: Callable[[float], bool],
@@ -281,7 +298,7 @@ class _ScaledAnswers(Scaling):
             unit, between, at = ones(1.0), ones(NOT_A_STEP * t), positive(t)
             is_kept = unit is not None and between is not None and np.array_equal(between, unit * NOT_A_STEP * t)
             is_zero = at is not None and not at[at != one * t].any()
-            return (Look.FLUSHED if is_kept or is_zero else Look.STEPS), t
+            return (Look.FLUSHED, t) if is_kept or is_zero else (Look.STEPS, self._step(question, role, ones, first))
         if np.array_equal(smallest, less) and np.ptp(smallest) == 0:
             return Look.ADDED, _real(smallest.ravel()[0])
         return Look.SMALL, threshold

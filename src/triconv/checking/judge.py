@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import definition, drawn_data, kept_bits, real_size, rounding, stale, wide_data
+from triconv.checking import definition, drawn_data, kept_bits, narrow_range, real_size, rounding, stale, wide_data
 from triconv.checking.candidate import long_axes
 from triconv.checking.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.causes import Cause, Diagnosis, Hypothesis
@@ -30,9 +30,10 @@ from triconv.checking.findings import (
     WrongShape,
 )
 from triconv.checking.kept_bits import WideTest
+from triconv.checking.narrow_range import NarrowRange
 from triconv.checking.probes import Probe
 from triconv.checking.projections import ProjectionTest
-from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Transform
+from triconv.checking.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Transform
 from triconv.checking.real_size import KernelModel
 from triconv.checking.report_data import ReportRow
 from triconv.checking.trial import COTANGENT
@@ -286,7 +287,11 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
         is_few = isinstance(row.finding, FewerBits)
         return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
     if not exact:
-        return _differs(context, probe, "exact", found["exact"], test.ratio)
+        return _not_exact(context, probe, found, test, near=near)
+    if not _is_asked_wide(context, question) and (
+        row := rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
+    ):  # what an earlier question shows with fewer bits may show it in some samples alone here
+        return row
     # with the errors of noise of fewer bits, but not in all samples, or of steps
     wide = _with_wide(
         context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio)
@@ -298,16 +303,45 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
 
 
+def _not_exact(
+    context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: rounding.RoundingTest, *, near: bool
+) -> ReportRow:
+    """Return the row for a result that differs for integers, by the data that say most of it."""
+    if near and not rounding.resembles(test):  # integers were rounded, as in a Fourier transform: others are wrong
+        return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+    row = _differs(context, probe, "exact", found["exact"], test.ratio)
+    if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
+        tests = _wide_tests(context, probe)
+        if stepped := kept_bits.steps(tests):
+            name, diagnosis = stepped
+            return _wrong(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
+    return row
+
+
+def _is_asked_wide(context: CheckContext, question: Question) -> bool:
+    """Whether data that need every bit are asked: other questions run the same code, or compile it, or take long."""
+    if question.is_value and question.transform == Transform.VJP:
+        return not context.is_real_size
+    return question.is_plain_value or question.kind == Kind.VJP
+
+
 def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow:
     """Return the row of a result with what exact data that need every bit show of it."""
     tests = _wide_tests(context, probe)
-    for name, wide in tests.items():
+    narrow: NarrowRange | None = None
+    for name, wide in list(tests.items()):
         if wide.test.excused.any():  # of finite data, what is not finite
-            return _differs(context, probe, name, np.where(wide.test.excused, np.nan, wide.test.found))
+            found = np.where(wide.test.excused, np.nan, wide.test.found)
+            narrow = narrow_range.overflowed(probe.answer, wide.test.expectations, context.dtype, found)
+            if narrow is None or not isinstance(row.finding, FewerBits):
+                return _differs(context, probe, name, found)
+            del tests[name]  # a dtype of fewer bits has fewer exponents as well
     problem = context.problem
     names = {**dict(zip(problem.roles, problem.names, strict=True)), problem.result: COTANGENT}
     judged = kept_bits.judged(row, tests, names, context.precision) if tests else row
     if isinstance(judged, ReportRow):
+        if narrow is not None and isinstance(judged.finding, FewerBits):
+            return replace(judged, finding=replace(judged.finding, overflows=narrow))
         return judged
     name, diagnosis = judged
     test = tests[name].test
@@ -317,10 +351,7 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow
 def _wide_tests(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
     """Return the results for exact data that need every bit, as far as they are not right, by the name of the data."""
     question, role, p = probe.question, probe.question.tensor, context.problem
-    # the other questions run the same code, or compile it each time, or take long at real size
-    is_asked = question.is_plain_value or question.kind == Kind.VJP
-    if question.is_value and question.transform == Transform.VJP:
-        is_asked = not context.is_real_size
+    is_asked = _is_asked_wide(context, question)
 
     def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> rounding.RoundingTest | None:
         try:
@@ -407,9 +438,12 @@ def _wrong(
     taps = taps_at(context.problem, question.tensor, index)
     evidence = Evidence(index, expected[index], found[index], wrong, found.size, taps, expected, found)
     if bad.any():
-        finding = NotFinite(wrong)
-        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, Cause.NOT_A_NUMBER, evidence)
+        narrow = narrow_range.overflowed(probe.answer, context.right(name), context.dtype, found)
+        finding, cause = NotFinite(wrong, narrow), Cause.OVERFLOW if narrow else Cause.NOT_A_NUMBER
+        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, cause, evidence)
     diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
+    if name in wide_data.NAMES and diagnosis.hypothesis in (Hypothesis.ZERO, Hypothesis.ZERO_VALUE):
+        diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
     if diagnosis.cause == Cause.NONE and context.thorough:
         arrays = context.arrays[name]
         earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]

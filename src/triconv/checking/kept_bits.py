@@ -32,6 +32,12 @@ SMALL = 2.0**-4
 """Share of the largest number below which numbers are small: floats round them by less than large ones, steps by as much."""
 ALIKE = 4
 """How many times less a number may be off alone than among others, if its own bits are cut."""
+MOST_LEVELS = 512
+"""Multiples that the largest of quantised numbers is at most: integers of 8 bits have 127 or 255."""
+ON_STEP = 1e-3
+"""Share of a step by which rounding may keep a number from it."""
+LEAST_NUMBERS = 6
+"""Numbers that are multiples of a step by chance with a probability of a millionth."""
 FEW = 8
 """Zeros among which an algorithm that mixes elements leaves something."""
 DECLARED = {"float32": (24, 24), "tf32": (11, 24), "float16": (11, 8), "bfloat16": (8, 8)}
@@ -121,6 +127,10 @@ def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
         if step is not None:
             role = Role(_wide_role(name, wide.test))
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_STEPS, role=role, amount=step)
+        levels = None if name == SUMS or not _is_clean(wide.test) else _levels(wide.test)
+        if levels is not None:
+            role = Role(_wide_role(name, wide.test))
+            return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.QUANTISED, role=role, size=levels)
     return None
 
 
@@ -180,6 +190,31 @@ def _step(test: RoundingTest) -> float | None:
         return None
     step, last = (float(2.0 ** _last_bits(a).min()) for a in (found, right))
     return step if step > last and step / 4 <= error.max(initial=0) <= step else None
+
+
+def _levels(test: RoundingTest) -> int | None:
+    """Return of how many steps the largest number is a multiple, if each is one of them: of all, or of each channel alone.
+
+    Such numbers were divided by a scale, rounded to integers, and multiplied by it again.
+    """
+    if np.iscomplexobj(test.found) or test.found.ndim < len("nc") or _is_of_length(test):
+        return None
+    for parts in ([test.found], list(np.moveaxis(test.found, 1, 0)), list(test.found)):
+        some = [part[part != 0] for part in parts]
+        found = [_levels_of(numbers) for numbers in some if len(np.unique(np.abs(numbers))) >= LEAST_NUMBERS]
+        known = [levels for levels in found if levels is not None]
+        if known and len(known) == len(found):
+            return max(known)
+    return None
+
+
+def _levels_of(a: np.ndarray) -> int | None:
+    """Return the largest of numbers as a multiple of the number that all are multiples of; None if there is none."""
+    sizes = np.unique(np.abs(a))
+    counts = np.arange(1, MOST_LEVELS + 1)[:, None] * (sizes / sizes[-1])
+    off = np.abs(counts - np.rint(counts)).max(axis=1)
+    levels = int(np.argmax(off <= ON_STEP)) + 1
+    return levels if off[levels - 1] <= ON_STEP and levels > 1 else None
 
 
 def _bits(test: RoundingTest) -> int | None:

@@ -27,6 +27,8 @@ PAIRS = 3
 MOST_WRONG = 0.3
 """Of sums that all end too early, most are wrong; what is left out may be zero in the others."""
 WRAPS = (2**16, 2**15)
+LEAST_WRAPPED = 3
+"""Elements that are wrong where slices are written twice: fewer may be those of another slice by chance."""
 
 
 def cut_off(r: WrongResult) -> Diagnosis | None:
@@ -71,6 +73,16 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
             return Diagnosis(
                 Cause.LARGE_INDICES, Hypothesis.INDEX_WRAPS, role=Role(r.role), size=period, mode="written"
             )
+        for axis, size in enumerate(r.expected.shape):
+            if size > period and _is_written_modulo_along(r, axis, period):
+                return Diagnosis(
+                    Cause.LARGE_INDICES,
+                    Hypothesis.INDEX_WRAPS,
+                    role=Role(r.role),
+                    axis=axis,
+                    size=period,
+                    mode="written",
+                )
     others = _operands(r)
     if others is None:
         return None
@@ -101,6 +113,20 @@ def _is_written_modulo(r: WrongResult, period: int) -> bool:
         if last.any() and same(last, f[:period]):
             return True
     return False
+
+
+def _is_written_modulo_along(r: WrongResult, axis: int, period: int) -> bool:
+    """Whether slices along an axis are written, or added, where another begins again: in any order, as on a GPU."""
+    found, expected = (np.moveaxis(a, axis, 0) for a in (r.found, r.expected))
+    head, right = found[:period], expected[:period]
+    if np.count_nonzero(head != right) < LEAST_WRAPPED:
+        return False
+    is_of_one, total = head == right, np.zeros_like(right)
+    for start in range(0, len(expected), period):
+        block = expected[start : start + period]
+        is_of_one[: len(block)] |= head[: len(block)] == block
+        total[: len(block)] += block
+    return bool(is_of_one.all()) or same(total, head)
 
 
 def _read_modulo(r: WrongResult, role: str, a: np.ndarray, period: int, *, is_user_order: bool) -> np.ndarray:

@@ -34,6 +34,7 @@ from triconv.checking.memory_findings import (
     WrongAlone,
     WrongBatchAxis,
 )
+from triconv.checking.narrow_range import NarrowRange
 from triconv.checking.protocol import Kind
 
 RUN_IT = "run the program below, and compare the terms that meet in the first wrong element"
@@ -109,6 +110,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.ELEMENT_WRONG: RUN_IT,
     Hypothesis.BORDER_WRONG: FULL_RANGE,
     Hypothesis.ZERO: "return the gradient, and remove detach() or stop_gradient from the path to the argument",
+    Hypothesis.SKIPPED: "skip work only where every number is zero, not where a sum or a mean of them is",
     Hypothesis.ZERO_VALUE: "write the sums into the array that is returned",
     Hypothesis.BIAS_ALONE: "add the products to the bias",
     Hypothesis.TANGENT_LEFT_OUT: "add the term with this tangent: d conv(x, w) = conv(dx, w) + conv(x, dw)",
@@ -163,6 +165,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED_SHAPE: "return the gradient in the shape of the array that it is the gradient of",
     Hypothesis.NARROW_OPERAND: "remove the cast, or declare it with precision=",
     Hypothesis.ROUNDED_TO_STEPS: "remove the rounding (fixed point, quantisation), or declare it with meant=",
+    Hypothesis.QUANTISED: "use the numbers as they are; declare meant=('int8 products',) where that is what they are for",
     Hypothesis.SMALL: "look for sums or products in another dtype, and for an epsilon",
 }
 
@@ -190,6 +193,8 @@ def remedy(finding: Finding) -> str:
             return BITS.get(level, BITS[Level.FLOAT32])
         case WrongDtype(expected):
             return f"return {expected}: allocate with dtype=x.dtype, and use constants that do not promote"
+        case NotFinite(narrow=NarrowRange(dtype)):
+            return f"do not cast to {dtype} inside, or scale the arrays before it and back after it"
         case NotFinite():
             return "look for a division by zero, an overflow, or memory that is not written"
         case DoesNotReach():

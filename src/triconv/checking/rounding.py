@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking import bounds, real_size
+from triconv.checking import bounds, narrow_range, real_size
 from triconv.checking.causes import Cause
 from triconv.checking.comparison import Answer
 from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
@@ -144,13 +144,16 @@ class RoundingTest:
 def not_finite(question: Question, test: RoundingTest) -> ReportRow | None:
     """Return the row for a result that is not finite where it should be, or finite where it should not."""
     finding: NotFinite | DoesNotReach
+    cause = Cause.NOT_A_NUMBER
     if test.stray.any():
-        finding = NotFinite(int(test.stray.sum()))
+        found = np.where(test.stray, np.nan, test.found)
+        narrow = narrow_range.overflowed(test.answer, test.expectations, test.dtype, found)
+        finding, cause = NotFinite(int(test.stray.sum()), narrow), Cause.OVERFLOW if narrow else cause
     elif test.missing.any():
         finding = DoesNotReach(int(test.missing.sum()))
     else:
         return None
-    return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=Cause.NOT_A_NUMBER)
+    return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=cause)
 
 
 def verdict(
@@ -184,7 +187,7 @@ def verdict(
         return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=True), test.ratio)
     if near and _is_norm_wise(test, drawn=drawn) and not _is_scaled(test):
         return ReportRow(question, RIGHT, Proof.NORM_WISE, WithinNormWiseBound(), test.ratio)
-    if not _resembles(test):
+    if not resembles(test):
         return None
     if drawn and not _is_noise(test, test.absolute):
         return None
@@ -215,7 +218,7 @@ def _imprecise(question: Question, level: Level, test: RoundingTest, precision: 
     return ReportRow(question, RIGHT if is_declared else IMPRECISE, Proof.PRECISION, finding)
 
 
-def _resembles(test: RoundingTest) -> bool:
+def resembles(test: RoundingTest) -> bool:
     """Whether the result is the right one at all: one of zeros is off by its whole norm."""
     return bool(np.linalg.norm(test.error) <= RESEMBLES * np.linalg.norm(test.right) or not test.right.any())
 

@@ -158,10 +158,13 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return diagnosis(why_wrong) + (f"; {_element(evidence)}" if evidence is not None else "")
         case OnlyLater(kind, cause, inner):
             return f"{ONLY_LATER[kind]}{f' ({cause})' if cause else ''}: {detail(inner, evidence)}"
-        case NotFinite(elements):
+        case NotFinite(elements, narrow):
+            of = "of finite data"
+            if narrow is not None:
+                of += f": it overflows as {narrow.dtype} does, whose largest number is {narrow.largest:.6g}"
             if evidence is None:
-                return f"{elements} elements are not finite, of finite data"
-            return f"{_element(evidence)}, of finite data"
+                return f"{elements} elements are not finite, {of}"
+            return f"{_element(evidence)}, {of}"
         case DoesNotReach(missing, total):
             if total is None:
                 return f"what is not finite in the arrays does not reach {missing} elements that it meets"
@@ -378,6 +381,8 @@ def _kept(f: FewerBits) -> Iterator[str]:
     if f.sums is not None:
         what = "the result is rounded to" if f.is_rounded_once else "sums are kept in"
         yield f"{what} {_bits_of(f.sums, f.dtype_bits)}"
+    if f.overflows is not None:
+        yield f"what is beyond {f.overflows.largest:.6g} is not finite, as in {f.overflows.dtype}"
 
 
 def _bits_of(bits: int, dtype_bits: int) -> str:

@@ -112,7 +112,8 @@ def planned(
     xp = lib.xp
     dtype, both = a.dtype if dtype is None else dtype, xp.result_type(a, b)
     wide = xp.result_type(lib.accumulator(both), lib.accumulator(dtype))
-    factors = lib.factor_dtype(both, a)
+    # narrower operands are summed in their own accumulator
+    factors = lib.factor_dtype(both, a) if lib.accumulator(both) == wide else wide
     plan = planner.plan(
         planner.problem_of(name, a, b, geometry, lib, wide if factors != both else both, orders),
         planner.target_of(lib, a),

@@ -77,6 +77,13 @@ def shows(a: np.ndarray) -> np.ndarray:
         return np.asarray(~(np.abs(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64)) < HUGE))
 
 
+def is_left_over(a: np.ndarray) -> np.ndarray:
+    """Say which elements of a result are of memory that was filled for an earlier call."""
+    if a.dtype.kind not in "fc":
+        return np.zeros(a.shape, bool)
+    return np.asarray(a == np.frombuffer(bytes([BYTE] * a.dtype.itemsize), a.dtype)[0])
+
+
 def _fill(a: Any) -> None:
     import torch
 

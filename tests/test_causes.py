@@ -9,7 +9,7 @@ import triconv
 from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
 from rights_of_backwards import STYLES
 from triconv.checking import check as check_module
-from triconv.checking import drawn_data, wording
+from triconv.checking import drawn_data, wide_data, wording
 from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.definition import contract as by_definition
@@ -282,7 +282,9 @@ def test_a_hypothesis_is_found(hypothesis, alone):
         return saved[g.tobytes()]
 
     problem = ConvolutionProblem.of(c.like, c.shapes, c.params)
-    for arrays in drawn_data.draw(problem, "float64", 0, None)[1:]:
+    drawn = drawn_data.DrawnData(problem, "float64", 0, None)
+    wide = [drawn[name] for name in wide_data.NAMES if drawn.wide(name) is not None]
+    for arrays in (*drawn_data.draw(problem, "float64", 0, None)[1:], *wide):
         primals = [arrays.primals[role].astype(np.float64) for role in ("x", "w", "bias")]
         saved[arrays.g.astype(np.float64).tobytes()] = primals
     rules = triconv.Rules(forward, input_vjp, weight_vjp, c.bias_vjp)

@@ -94,7 +94,7 @@ def test_sums_are_taken_in_32_bits_or_more(lib):
     for name in ("float32", "float64", "complex64", "complex128", "int8", "int32", "int64"):
         assert lib.backend.accumulator(getattr(lib.xp, name)) == getattr(lib.xp, name)
     like = lib.array(1.0, dtype="float32")
-    assert lib.backend.product_dtype(lib.xp.float32, like) == lib.xp.float32
+    assert lib.backend.product_dtype(lib.xp.float32, like, 2) == lib.xp.float32
 
 
 def test_dtypes_are_promoted(lib):

@@ -10,7 +10,7 @@ import pytest
 
 import triconv
 from mistakes import BROKEN, RIGHT
-from triconv.checking import definition, not_finite, real_size, tap_sums
+from triconv.checking import definition, not_finite, real_size, tap_sums, wide_data
 from triconv.checking.candidates import as_candidate
 from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem
 from triconv.checking.findings import EqualOnIntegers
@@ -237,5 +237,7 @@ def test_what_comes_from_one_call_is_asked_for_once(monkeypatch):
     context = CheckContext(problem, "float32", None, 0)
     rows = [judge(context, probe) for probe in probes(candidate, context.problem, "float32")]
     assert {row.verdict for row in rows} == {"right"}
-    assert set(calls.values()) == {2}, calls  # integers, and random numbers
+    wide = sum(context.arrays.wide(name) is not None for name in wide_data.NAMES)
+    assert calls.pop("_value_and_vjps") == 2 + wide, calls  # integers, random numbers, and those that need every bit
+    assert set(calls.values()) == {2}, calls
     assert len(calls) == 5

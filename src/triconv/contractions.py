@@ -121,7 +121,7 @@ def planned(
     )
     operands = wide
     if plan.algorithm == "vendor":
-        own = lib.product_dtype(both, a)
+        own = lib.product_dtype(both, a, len(geometry.axes))
         is_rounded = own == dtype or (factors == both and own == final)
         operands = own if is_rounded else wide
     elif getattr(plan.kernel, "NARROW_FACTORS", False) and factors == both:

@@ -132,8 +132,8 @@ class Standard:
             return self.xp.float32
         return dtype
 
-    def product_dtype(self, dtype: Any, like: Array) -> Any:
-        """The dtype of operands for its own convolution: the accumulator's, unless that convolution rounds such sums once."""
+    def product_dtype(self, dtype: Any, like: Array, axes: int) -> Any:
+        """The dtype of operands of its own convolution along `axes`: the accumulator's, unless it rounds such sums once."""
         return self.accumulator(dtype)
 
     def factor_dtype(self, dtype: Any, like: Array) -> Any:

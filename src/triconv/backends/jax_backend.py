@@ -253,7 +253,7 @@ class JAX(Standard):
         compiled = jax.jit(function)
         return lambda *arrays: compiled(*arrays).block_until_ready()
 
-    def product_dtype(self, dtype: Any, like: Array) -> Any:
+    def product_dtype(self, dtype: Any, like: Array, axes: int) -> Any:
         """The same on a GPU: cuDNN sums half-width products in float32."""
         return self.factor_dtype(dtype, like)
 

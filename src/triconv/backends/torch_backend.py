@@ -97,17 +97,18 @@ class Torch(Standard):
             return self.xp.int64
         return super().accumulator(dtype)
 
-    def product_dtype(self, dtype: Any, like: Array) -> Any:
+    def product_dtype(self, dtype: Any, like: Array, axes: int) -> Any:
         """int64 for integers; bfloat16 itself on a CPU on which oneDNN has it and sums in float32.
 
-        Not float16: torch sums its gradients in float16.
+        Not float16: torch sums its gradients in float16. And not along three axes: where a processor has AMX, oneDNN reads past
+        the end of rows with a single output (``torch.conv3d`` of ones with stride (1, 1, 2), torch 2.13).
         """
         import torch
 
         if self.xp.isdtype(dtype, "integral"):
             return torch.int64
         wide = self.accumulator(dtype)
-        if dtype != torch.bfloat16 or like.device.type != "cpu":
+        if dtype != torch.bfloat16 or like.device.type != "cpu" or axes > 2:
             return wide
         from triconv.backends import torch_internals
 

@@ -67,7 +67,7 @@ class SymbolicCall:
         xp = array_namespace(*arrays)
         lib = backend_of(xp)
         dtype = xp.result_type(*arrays)
-        wide = lib.product_dtype(dtype, arrays[0])
+        wide = lib.product_dtype(dtype, arrays[0], len(self.layout.spatial))
         by_role = {role: xp.astype(a, wide, copy=False) for role, a in zip(self.roles, arrays, strict=True)}
         a, b = (self.layout.to_torch_order(role, by_role[role], xp) for role in rules.ROLES[self.contraction].operands)
         if self.mode != "zeros":

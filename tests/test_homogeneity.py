@@ -33,11 +33,25 @@ def test_a_right_candidate_has_one_row():
     assert (row.what, row.verdict, row.finding) == ("negated and scaled", "right", Homogeneous(9, 100, 100))
 
 
+BEYOND = 2.0**70
+"""Larger than the exact data that need every bit."""
 MISTAKES = {
-    "clipped input": ({"forward": lambda x: x.clip(-50, 50)}, Look.SATURATES, ("x",), 50, "clipped"),
-    "clipped kernel": ({"kernel": lambda w: w.clip(-6, 6)}, Look.SATURATES, ("w",), 6, "clipped"),
-    "clipped result": ({"result": lambda y: y.clip(-900, 900)}, Look.RESULT_SATURATES, ("x", "w"), 900, "clipped"),
-    "clipped cotangent": ({"backward": lambda g: g.clip(-50, 50)}, Look.SATURATES, ("cotangent",), 50, "clipped"),
+    "clipped input": ({"forward": lambda x: x.clip(-BEYOND, BEYOND)}, Look.SATURATES, ("x",), BEYOND, "clipped"),
+    "clipped kernel": ({"kernel": lambda w: w.clip(-BEYOND, BEYOND)}, Look.SATURATES, ("w",), BEYOND, "clipped"),
+    "clipped result": (
+        {"result": lambda y: y.clip(-BEYOND, BEYOND)},
+        Look.RESULT_SATURATES,
+        ("x", "w"),
+        BEYOND,
+        "clipped",
+    ),
+    "clipped cotangent": (
+        {"backward": lambda g: g.clip(-BEYOND, BEYOND)},
+        Look.SATURATES,
+        ("cotangent",),
+        BEYOND,
+        "clipped",
+    ),
     "flushed": (
         {"forward": lambda x: np.where(abs(x) < 2.0**-30, 0, x)},
         Look.FLUSHED,
@@ -75,23 +89,39 @@ def test_what_only_other_numbers_show_is_named(mistake):
     assert wrong == {row.what for row in scaled(report)}
 
 
-def test_steps_name_what_is_else_unexplained():
-    report = triconv.check(rules(kernel=lambda w: np.round(w * 256) / 256), triconv.conv2d, *SHAPES)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"forward": lambda x: x.clip(-50, 50)}, "numbers of x are clipped at about 50"),
+        ({"kernel": lambda w: w.clip(-6, 6)}, "numbers of w are clipped at about 6"),
+        ({"backward": lambda g: g.clip(-50, 50)}, "numbers of the cotangent are clipped at about 50"),
+    ],
+)
+def test_what_no_mistake_explains_is_said_as_scaled_arrays_show_it(changes, words):
+    """Integers are right, and exact data that need every bit are not, in elements that say nothing."""
+    report = triconv.check(rules(**changes), triconv.conv2d, *SHAPES)
+    assert (report.verdict, report.cause) == ("wrong", "clipped")
+    assert words in report.summary
+
+
+def test_steps_that_are_smaller_than_all_exact_data():
+    step = 2.0**-60
+    report = triconv.check(rules(kernel=lambda w: np.round(w / step) * step), triconv.conv2d, *SHAPES)
     assert (report.verdict, report.cause) == ("wrong", "fixed point")
     (finding,) = [row.finding for row in scaled(report)]
-    assert (finding.look, finding.amount) == (Look.STEPS, 2.0**-8)
+    assert (finding.look, finding.amount) == (Look.STEPS, step)
 
 
 def test_what_a_gradient_does_not_depend_on_leaves_it_unchanged():
     right = rules()
     gate = triconv.Rules(
-        right.forward, lambda g, w: right.input_vjp(g, w) * (1 if abs(w).max() < 100 else 2), right.weight_vjp
+        right.forward, lambda g, w: right.input_vjp(g, w) * (1 if abs(w).max() < BEYOND else 2), right.weight_vjp
     )
     report = triconv.check(gate, triconv.conv2d, *SHAPES)
     (row,) = scaled(report)
     assert (row.what, row.cause) == ("negated and scaled: VJP of x", "large numbers")
     weight = triconv.Rules(
-        right.forward, right.input_vjp, lambda g, x, w=[]: right.weight_vjp(g, x) * (1 + (abs(x).max() > 100))
+        right.forward, right.input_vjp, lambda g, x, w=[]: right.weight_vjp(g, x) * (1 + (abs(x).max() > BEYOND))
     )
     (row,) = scaled(triconv.check(weight, triconv.conv2d, *SHAPES))
     assert (row.what, row.finding.look, row.finding.names) == ("negated and scaled: VJP of w", Look.LARGE, ("x",))

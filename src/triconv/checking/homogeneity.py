@@ -20,7 +20,7 @@ from triconv.checking.candidates import CandidateFunction
 from triconv.checking.causes import Cause
 from triconv.checking.convolution import ConvolutionProblem
 from triconv.checking.dtypes import BITS, INTEGERS
-from triconv.checking.findings import Homogeneous, Look, NotHomogeneous
+from triconv.checking.findings import Homogeneous, Look, NotHomogeneous, WrongElements
 from triconv.checking.protocol import IMPRECISE, RIGHT, WRONG, Kind, Proof, Question, Transform, Verdict
 from triconv.checking.report_data import ReportRow
 from triconv.checking.scaling import EXPONENTS, HALF, NOT_A_STEP, STEP, VALUES, Scales, Scaling
@@ -100,20 +100,24 @@ def answers_of(rows: list[ReportRow]) -> set[Question]:
 
 
 def named(rows: list[ReportRow]) -> list[ReportRow]:
-    """Return the rows of a check, those that no known mistake explains with the cause that scaled arrays show."""
-    causes = {
-        (row.question.kind_of_answer, row.question.role): row.cause
+    """Return the rows of a check, those that no known mistake explains with the finding that scaled arrays show."""
+    shown = {
+        (row.question.kind_of_answer, row.question.role): row
         for row in rows
         if isinstance(row.finding, NotHomogeneous) and row.cause not in (Cause.NONE, Cause.NOT_LINEAR)
     }
     size = (Cause.LARGE_NUMBERS, Cause.SMALL_NUMBERS)  # what noise of a fixed size makes of scaled arrays, too
 
-    def better(row: ReportRow) -> Cause | None:
-        cause = causes.get((row.question.kind_of_answer, row.question.role))
-        is_better = row.cause == Cause.NONE or (row.cause == Cause.NOISE and cause not in size)
-        return cause if row.verdict == WRONG and is_better else None
+    def better(row: ReportRow) -> ReportRow:
+        other = shown.get((row.question.kind_of_answer, row.question.role))
+        if other is None or row.verdict != WRONG or row.question.kind == Kind.HOMOGENEITY:
+            return row
+        if row.cause == Cause.NONE and isinstance(row.finding, WrongElements):
+            return replace(row, cause=other.cause, finding=other.finding)
+        is_better = row.cause == Cause.NONE or (row.cause == Cause.NOISE and other.cause not in size)
+        return replace(row, cause=other.cause) if is_better else row
 
-    return [row if (cause := better(row)) is None else replace(row, cause=cause) for row in rows]
+    return [better(row) for row in rows]
 
 
 @dataclass

@@ -444,6 +444,8 @@ def _wrong(
     diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
     if name in wide_data.NAMES and diagnosis.hypothesis in (Hypothesis.ZERO, Hypothesis.ZERO_VALUE):
         diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
+    elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
+        diagnosis = Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
     if diagnosis.cause == Cause.NONE and context.thorough:
         arrays = context.arrays[name]
         earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]

@@ -288,10 +288,11 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
         return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
     if not exact:
         return _not_exact(context, probe, found, test, near=near)
-    if not _is_asked_wide(context, question) and (
-        row := rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
-    ):  # what an earlier question shows with fewer bits may show it in some samples alone here
-        return row
+    if not _is_asked_wide(context, question):
+        # what an earlier question shows with fewer bits may show it in some samples alone here
+        row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
+        if row is not None and isinstance(row.finding, FewerBits):
+            return row
     # with the errors of noise of fewer bits, but not in all samples, or of steps
     wide = _with_wide(
         context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio)

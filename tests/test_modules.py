@@ -222,7 +222,8 @@ def conv(x, w):
 """
 
 
-def test_what_a_candidate_raises_comes_with_its_line_and_whole(tmp_path, capsys):
+def test_what_a_candidate_raises_comes_with_its_line_and_whole(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")  # the path is on one line
     (tmp_path / "raising.py").write_text(RAISES)
     assert main.main(["check", f"{tmp_path}/raising.py:conv", "--like", "conv2d", *SHAPES]) == 2
     printed = capsys.readouterr()

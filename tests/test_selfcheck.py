@@ -290,6 +290,7 @@ def test_check_says_when_it_is_wrong(capsys, monkeypatch):
 
     right = direct.conv_weight_vjp
     monkeypatch.setattr(direct, "conv_weight_vjp", lambda *args: -right(*args))
+    monkeypatch.setenv("COLUMNS", "140")
     few_cases(monkeypatch, 3)
     assert main.main(["check", "--backend", "numpy", "--full"]) == 1
     out = capsys.readouterr().out
@@ -309,6 +310,7 @@ def test_check_takes_a_kernel(capsys, monkeypatch):
 
 def test_check_names_a_missing_backend(capsys, monkeypatch):
     few_cases(monkeypatch, 1)
+    monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setattr(BACKENDS["cupy"], "installed", classmethod(lambda cls: False))
     assert main.main(["check", "--backend", "numpy"]) == 0
     assert (

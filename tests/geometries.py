@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from triconv.checking.cases import Case
+from triconv.checking.oracles.cases import Case
 
 
 @st.composite

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from triconv.checking.causes import Cause, Diagnosis, Hypothesis
-from triconv.checking.evidence import Evidence
-from triconv.checking.exception_text import CaughtException
-from triconv.checking.findings import (
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.evidence import Evidence
+from triconv.checking.findings.exception_text import CaughtException
+from triconv.checking.findings.findings import (
     EqualOnIntegers,
     FewerBits,
     Level,
@@ -18,7 +18,7 @@ from triconv.checking.findings import (
     Reason,
     WrongElements,
 )
-from triconv.checking.protocol import (
+from triconv.checking.findings.protocol import (
     IMPRECISE,
     RIGHT,
     UNCHECKED,
@@ -30,8 +30,8 @@ from triconv.checking.protocol import (
     Question,
     Transform,
 )
-from triconv.checking.report import Report
-from triconv.checking.report_data import ReportRow
+from triconv.checking.reports.report import Report
+from triconv.checking.reports.report_data import ReportRow
 
 PROGRAM = "x = y[0]\nif x < 3 & 1:\n\tprint('" + "a" * 150 + "')"
 

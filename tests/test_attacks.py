@@ -9,7 +9,7 @@ import pytest
 
 import triconv
 from test_isolation import MINE, SHAPES
-from triconv.checking import target_names
+from triconv.checking.candidates import target_names
 from triconv.checking.isolation import Isolation
 
 ATTACKS = '''
@@ -47,7 +47,7 @@ def closing(x, w):
 
 def answering_twice(x, w):
     """An answer as the process sends it, before the one that is asked for, which would be that to the next question."""
-    from triconv.checking import wire
+    from triconv.checking.candidates import wire
     frame = inspect.currentframe()
     while "number" not in frame.f_locals or frame.f_code.co_name != "main":
         frame = frame.f_back
@@ -71,7 +71,7 @@ def reading(x, w):
 
 def asking_the_checker(x, w):
     """Has what asks compute the right answer."""
-    from triconv.checking import wide_data
+    from triconv.checking.oracles import wide_data
     frame = inspect.currentframe()
     while frame is not None:
         for thing in list(frame.f_locals.values()):

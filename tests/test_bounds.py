@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import definition
+from triconv.checking.oracles import definition
 
 SHAPES = (2, 3, 8, 8), (4, 3, 3, 3)
 

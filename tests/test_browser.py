@@ -12,7 +12,7 @@ import pytest
 
 import triconv
 from handmade_reports import COARSE, ROWS, report
-from triconv.checking import html_report, html_style
+from triconv.checking.reports import html_report, html_style
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the path")

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.candidates import framework_of
-from triconv.checking.findings import Ability, EqualOnIntegers
-from triconv.checking.protocol import EXIT_STATUS, RIGHT, Kind, Proof, Question
-from triconv.checking.report import Report
-from triconv.checking.report_data import ReportRow
-from triconv.checking.unsupported import is_unsupported
+from triconv.checking.candidates.candidates import framework_of
+from triconv.checking.candidates.unsupported import is_unsupported
+from triconv.checking.findings.findings import Ability, EqualOnIntegers
+from triconv.checking.findings.protocol import EXIT_STATUS, RIGHT, Kind, Proof, Question
+from triconv.checking.reports.report import Report
+from triconv.checking.reports.report_data import ReportRow
 
 SHAPES = (2, 3, 6, 5), (4, 3, 3, 2)
 

@@ -9,12 +9,13 @@ import triconv
 from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
 from rights_of_backwards import STYLES
 from triconv.checking import check as check_module
-from triconv.checking import drawn_data, wide_data, wording
-from triconv.checking.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.definition import contract as by_definition
-from triconv.checking.incidences import contract, right_incidences
-from triconv.checking.protocol import Role
+from triconv.checking.diagnosis.incidences import contract, right_incidences
+from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
+from triconv.checking.findings.protocol import Role
+from triconv.checking.oracles import drawn_data, wide_data
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.oracles.definition import contract as by_definition
+from triconv.checking.reports import wording
 
 EVERY = list(GEOMETRIES)
 FEW = 2

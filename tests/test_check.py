@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import row_causes
-from triconv.checking.candidates import framework_of
-from triconv.checking.causes import Cause, Diagnosis, Hypothesis
-from triconv.checking.findings import WrongElements, WrongShape
-from triconv.checking.json_report import plain
-from triconv.checking.protocol import Kind, Proof, Question, Role
-from triconv.checking.report_data import ReportRow
+from triconv.checking.candidates.candidates import framework_of
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.findings import WrongElements, WrongShape
+from triconv.checking.findings.protocol import Kind, Proof, Question, Role
+from triconv.checking.questions import row_causes
+from triconv.checking.reports.json_report import plain
+from triconv.checking.reports.report_data import ReportRow
 from triconv.cli import main
 from triconv.geometry import Geometry
 
@@ -364,7 +364,7 @@ def test_a_wrong_second_order_keeps_its_own_cause():
 def test_no_code_reads_the_sentences(room):
     """Questions, findings and explanations are data: nothing but rendering makes sentences, and nothing takes them apart."""
     package = Path(triconv.__file__).parent / room
-    for path in package.glob("*.py"):
+    for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in ("what", "detail", "summary", "witnesses"):
                 assert path.stem in RENDERING, f"{path.name}:{node.lineno} reads .{node.attr}"

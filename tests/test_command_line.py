@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from triconv.checking.exception_text import one_line
+from triconv.checking.findings.exception_text import one_line
 from triconv.cli import check_command, info_command, main, values
 from triconv.cli.operator_options import OPTIONS, PARAMETERS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.collectives import traffic
+from triconv.checking.candidates.collectives import traffic
 from triconv.geometry import Geometry
 from triconv.geometry.sharded_axis import ShardedAxis
 from triconv.kernels.target import changed

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import candidate_source
-from triconv.checking.candidate_source import Definitions
+from triconv.checking.candidates import candidate_source
+from triconv.checking.candidates.candidate_source import Definitions
 from triconv.cli import main
 
 SOURCE = Path(triconv.__file__).parents[1]

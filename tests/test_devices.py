@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import devices, wording
-from triconv.checking.candidates import as_candidate
-from triconv.checking.collectives import traffic
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.findings import Collective
-from triconv.checking.judge import CheckContext, judge
-from triconv.checking.probes import probes
+from triconv.checking.candidates.candidates import as_candidate
+from triconv.checking.candidates.collectives import traffic
+from triconv.checking.diagnosis import devices
+from triconv.checking.findings.findings import Collective
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.reports import wording
+from triconv.checking.verdicts.check_context import CheckContext
+from triconv.checking.verdicts.judge import judge
+from triconv.checking.verdicts.probes import probes
 from triconv.cli import main
 
 X, W = (4, 4, 16), (4, 4, 3)

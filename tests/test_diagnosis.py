@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import drawn_data, wording
-from triconv.checking.causes import Hypothesis
-from triconv.checking.comparison import WrongResult, same
-from triconv.checking.convolution import ConvolutionProblem, Expectations
-from triconv.checking.diagnosis import diagnose
-from triconv.checking.misunderstandings import misunderstandings
+from triconv.checking.diagnosis.diagnosis import diagnose
+from triconv.checking.diagnosis.misunderstandings import misunderstandings
+from triconv.checking.findings.causes import Hypothesis
+from triconv.checking.oracles import drawn_data
+from triconv.checking.oracles.comparison import WrongResult, same
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations
+from triconv.checking.reports import wording
 
 CALLS = [
     ("conv2d", ((2, 4, 7, 6), (6, 2, 3, 2)), {"stride": 2, "padding": [(2, 1), (0, 1)], "groups": 2}),

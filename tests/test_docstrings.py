@@ -13,7 +13,7 @@ import triconv
 from triconv import Bound
 from triconv.backends import BACKENDS
 from triconv.checking.dtypes import INTEGERS, Dtype
-from triconv.checking.protocol import Verdict, VerdictName
+from triconv.checking.findings.protocol import Verdict, VerdictName
 from triconv.geometry.padding import PADDING_NAMES, PaddingName
 from triconv.operators import signature_types
 from triconv.operators.registry import OPERATORS

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 
 import triconv
 from geometries import cases, integers
-from triconv.checking import definition
-from triconv.checking.cases import GEOMETRIES
+from triconv.checking.oracles import definition
+from triconv.checking.oracles.cases import GEOMETRIES
 
 FLOATS = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 DTYPES = [*FLOATS, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from geometries import axes
-from triconv.checking import definition
+from triconv.checking.oracles import definition
 from triconv.geometry import Axis, Geometry
 
 

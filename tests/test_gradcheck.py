@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import directional
+from triconv.checking.functions import directional
 
 
 def judged(report):
@@ -156,7 +156,7 @@ def test_a_broken_pair_is_wrong(name):
 
 
 def test_an_element_of_a_large_array_is_found_by_bisection(monkeypatch):
-    from triconv.checking import function_location
+    from triconv.checking.functions import function_location
 
     monkeypatch.setattr(function_location, "SECONDS", 0.0)
 
@@ -171,7 +171,7 @@ def test_an_element_of_a_large_array_is_found_by_bisection(monkeypatch):
 
 
 def test_a_factor_of_a_large_array_is_named(monkeypatch):
-    from triconv.checking import function_location
+    from triconv.checking.functions import function_location
 
     monkeypatch.setattr(function_location, "SECONDS", 0.0)
     report = triconv.gradcheck((lambda x: (x * x, x), lambda g, x: 6 * g * x), (20, 30))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.findings import Homogeneous, Look
-from triconv.checking.not_finite import meets
+from triconv.checking.findings.findings import Homogeneous, Look
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.questions.not_finite import meets
 
 SHAPES = (2, 3, 5, 4), (4, 3, 3, 2)
 

@@ -27,10 +27,10 @@ from handmade_reports import (
     right,
     wrong,
 )
-from triconv.checking import error_map, html_report, html_style, remedies, text_report, wording
-from triconv.checking.causes import Cause, Diagnosis, Hypothesis
-from triconv.checking.findings import NotFinite, WrongElements
-from triconv.checking.protocol import Kind, Question
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.findings import NotFinite, WrongElements
+from triconv.checking.findings.protocol import Kind, Question
+from triconv.checking.reports import error_map, html_report, html_style, remedies, text_report, wording
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import candidate_process, isolation, wire
-from triconv.checking.exception_text import CaughtException, EndedProcess
+from triconv.checking.candidates import candidate_process, isolated_candidate, wire
+from triconv.checking.findings.exception_text import CaughtException, EndedProcess
 from triconv.checking.isolation import Isolation
 from triconv.cli import main
 
@@ -55,7 +55,7 @@ def searching(x, w):
     return next((a for a in found if getattr(a, "shape", None) == shape), np.zeros(shape))
 
 def patching(x, w):
-    import triconv.checking.judge as judge
+    import triconv.checking.verdicts.judge as judge
     np.array_equal = lambda *_, **__: True
     judge.judge = lambda context, probe: judge.ReportRow(probe.question, "right", "exact", judge.EqualOnIntegers(True))
     return np.zeros((len(x), len(w), x.shape[2] - w.shape[2] + 1))
@@ -99,7 +99,7 @@ def check(target, *, isolate=True, **keywords):
 
 
 def test_the_report_is_that_of_one_process(mine):
-    from triconv.checking import target_names
+    from triconv.checking.candidates import target_names
 
     for name in ("forward,backward", "forward,backward_of_mean"):
         target = mine(name)
@@ -185,7 +185,12 @@ def test_a_candidate_by_its_name():
         ),
         ("no_file.py:f", True, ValueError, "`target`: there is no file no_file.py"),
         ("math:no_name", True, ValueError, "`target`: there is no 'no_name' in math"),
-        ("json:dumps", "yes", TypeError, "`isolate` must be True or a triconv.checking.isolation.Isolation, got str"),
+        (
+            "json:dumps",
+            "yes",
+            TypeError,
+            "`isolate` must be True or a triconv.checking.isolation.Isolation, got str",
+        ),
     ],
 )
 def test_errors(candidate, isolate, kind, words):
@@ -294,7 +299,7 @@ def test_a_method_that_an_answer_names_is_not_replaced():
         def ask(self, question):
             return "asked"
 
-    made = isolation.IsolatedCandidate(Remote(), b"", said)
+    made = isolated_candidate.IsolatedCandidate(Remote(), b"", said)
     assert made.value([]) == "asked"
     assert made.there() == 0
     with made.session():

@@ -15,8 +15,8 @@ import pytest
 import triconv
 from conftest import NAMES, Library
 from triconv import contractions
-from triconv.checking import definition
-from triconv.checking.cases import Case
+from triconv.checking.oracles import definition
+from triconv.checking.oracles.cases import Case
 from triconv.geometry import Axis, Geometry
 from triconv.planning import planner
 from triconv.rules import ROLES

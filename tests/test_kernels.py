@@ -18,7 +18,7 @@ from geometries import cases, integers
 from test_exact import by_loops, by_triconv, check
 from triconv import contractions
 from triconv.backends import BACKENDS
-from triconv.checking.cases import GEOMETRIES
+from triconv.checking.oracles.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks, col2im, fft, gemm, vendor
 from triconv.kernels.problem import FIRST, Problem

@@ -10,8 +10,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import triconv
-from triconv.checking.layer_methods import GradientStep
-from triconv.checking.layers import is_layer, is_layer_class
+from triconv.checking.candidates.layer_methods import GradientStep
+from triconv.checking.candidates.layers import is_layer, is_layer_class
 
 X, W = (2, 3, 6, 7), (4, 3, 3, 2)
 """The batch, three channels, and sizes that differ."""

@@ -10,9 +10,9 @@ import pytest
 
 import triconv
 from mistakes_of_memory import BROKEN, RIGHT, W, X
-from triconv.checking.arrangements import arranged, arrangements_of, misreadings, with_equal_parts
-from triconv.checking.poison import BYTE, poisoned
-from triconv.checking.protocol import Kind
+from triconv.checking.findings.protocol import Kind
+from triconv.checking.memory.arrangements import arranged, arrangements_of, misreadings, with_equal_parts
+from triconv.checking.memory.poison import BYTE, poisoned
 
 
 def check(entry, request):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.pairs import assigned
+from triconv.checking.candidates.pairs import assigned
 
 X, W, B = (2, 3, 6, 7), (4, 3, 3, 2), (4,)
 

@@ -7,14 +7,15 @@ import pytest
 
 import triconv
 from mistakes_of_precision import HONEST, LOSSES, conv, halves, rules, to_bits
-from triconv.checking import wide_data
-from triconv.checking.candidates import as_candidate
-from triconv.checking.convolution import ConvolutionProblem, Expectations
-from triconv.checking.drawn_data import DrawnData
+from triconv.checking.candidates.candidates import as_candidate
 from triconv.checking.dtypes import BITS
-from triconv.checking.judge import CheckContext, judge
-from triconv.checking.probes import probes
-from triconv.checking.protocol import UNSUPPORTED, Kind
+from triconv.checking.findings.protocol import UNSUPPORTED, Kind
+from triconv.checking.oracles import wide_data
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations
+from triconv.checking.oracles.drawn_data import DrawnData
+from triconv.checking.verdicts.check_context import CheckContext
+from triconv.checking.verdicts.judge import judge
+from triconv.checking.verdicts.probes import probes
 
 WHOLE = (
     "kernel_in_two_halves_of_bfloat16",

@@ -10,9 +10,9 @@ import pytest
 
 import triconv
 from test_check import random_question
-from triconv.checking import definition, drawn_data, exact_transform, modular, projections, tap_sums
-from triconv.checking.convolution import ConvolutionProblem, Expectations
-from triconv.checking.projections import PRIMES, ProjectionTest, miss_probability
+from triconv.checking.oracles import definition, drawn_data, exact_transform, modular, projections, tap_sums
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations
+from triconv.checking.oracles.projections import PRIMES, ProjectionTest, miss_probability
 
 PRIME = PRIMES[0]
 

@@ -10,13 +10,15 @@ import pytest
 
 import triconv
 from mistakes import BROKEN, RIGHT
-from triconv.checking import definition, not_finite, real_size, tap_sums, wide_data
-from triconv.checking.candidates import as_candidate
-from triconv.checking.convolution import ConvolutionModel, ConvolutionProblem
-from triconv.checking.findings import EqualOnIntegers
-from triconv.checking.judge import CheckContext, judge
-from triconv.checking.probes import probes
-from triconv.checking.protocol import Kind
+from triconv.checking.candidates.candidates import as_candidate
+from triconv.checking.findings.findings import EqualOnIntegers
+from triconv.checking.findings.protocol import Kind
+from triconv.checking.oracles import definition, real_size, tap_sums, wide_data
+from triconv.checking.oracles.convolution import ConvolutionModel, ConvolutionProblem
+from triconv.checking.questions import not_finite
+from triconv.checking.verdicts.check_context import CheckContext
+from triconv.checking.verdicts.judge import judge
+from triconv.checking.verdicts.probes import probes
 
 SHAPES = (4, 16, 40, 41), (24, 16, 3, 3)
 
@@ -163,7 +165,7 @@ def test_small_problems_keep_the_loops():
 
 
 def test_the_bound_of_a_bias_gradient_is_that_of_absolute_values():
-    from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
+    from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 
     problem = ConvolutionProblem.of(triconv.conv1d, ((1, 1, 4), (1, 1, 1), (1,)), {})
     x, w, bias, g = np.ones((1, 1, 4)), -np.ones((1, 1, 1)), -np.ones(1), np.array([[[1.0, -1, 2, -2]]])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import reductions
-from triconv.checking.comparison import WrongResult
-from triconv.checking.convolution import ConvolutionProblem, Expectations, InputArrays
-from triconv.checking.diagnosis_wording import diagnosis
+from triconv.checking.diagnosis import reductions
+from triconv.checking.oracles.comparison import WrongResult
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.reports.diagnosis_wording import diagnosis
 
 BIG = (2, 3, 22, 23), (20, 3, 3, 3)
 

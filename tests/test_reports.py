@@ -28,9 +28,9 @@ from handmade_reports import (
     right,
     wrong,
 )
-from triconv.checking import html_report, text_report
-from triconv.checking.findings import WrongShape
-from triconv.checking.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG
+from triconv.checking.findings.findings import WrongShape
+from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNCHECKED, UNSUPPORTED, WRONG
+from triconv.checking.reports import html_report, text_report
 
 
 def squeezed(words):

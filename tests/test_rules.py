@@ -8,7 +8,7 @@ import pytest
 import triconv
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched as fold_batch
-from triconv.checking.cases import GEOMETRIES
+from triconv.checking.oracles.cases import GEOMETRIES
 from triconv.geometry import Geometry
 
 CASE = next(case for case in GEOMETRIES if case.name == "groups and all steps")

@@ -12,9 +12,10 @@ import pytest
 
 import triconv
 from triconv.backends import BACKENDS
-from triconv.checking import bounds, definition, runners, selfcheck
-from triconv.checking.cases import GEOMETRIES, LAYERS
+from triconv.checking import selfcheck
 from triconv.checking.dtypes import ARITHMETIC
+from triconv.checking.oracles import bounds, definition, runners
+from triconv.checking.oracles.cases import GEOMETRIES, LAYERS
 from triconv.checking.selfcheck import Agreement
 from triconv.cli import main, selfcheck_table
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import geometries
 import triconv
-from triconv.checking import definition
+from triconv.checking.oracles import definition
 from triconv.cli import main
 from triconv.geometry import Axis
 from triconv.padding_modes import pad

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.findings import StressedSizes
-from triconv.checking.stress import cases
+from triconv.checking.findings.findings import StressedSizes
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.questions.stress import cases
 
 SHAPES = (2, 2, 6), (3, 2, 3)
 

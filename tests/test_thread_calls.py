@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.checking import interleaving, thread_calls
-from triconv.checking.candidates import as_candidate
-from triconv.checking.protocol import Kind, Question, Role, Transform
-from triconv.checking.trial import Trial, differ_as_integers
+from triconv.checking.candidates.candidates import as_candidate
+from triconv.checking.findings.protocol import Kind, Question, Role, Transform
+from triconv.checking.questions import interleaving, thread_calls
+from triconv.checking.verdicts.trial import Trial, differ_as_integers
 
 X, W = (2, 3, 7, 6), (4, 3, 3, 2)
 Y = (2, 4, 5, 5)

@@ -197,7 +197,7 @@ def test_no_check_changes_the_generators_that_all_threads_draw_from():
 
 
 def test_a_layer_that_draws_is_seeded_and_the_generator_put_back():
-    from triconv.checking import generators
+    from triconv.checking.candidates import generators
 
     before = np.random.get_state()[1].tobytes()  # noqa: NPY002
     assert not generators.draws(lambda: np.random.default_rng().random())

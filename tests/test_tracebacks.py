@@ -8,9 +8,9 @@ import linecache
 import pytest
 
 import triconv
-from triconv.checking import html_report
-from triconv.checking.exception_text import caught
-from triconv.checking.user_code import is_of_library, is_users
+from triconv.checking.findings.exception_text import caught
+from triconv.checking.findings.user_code import is_of_library, is_users
+from triconv.checking.reports import html_report
 
 SHAPES = (1, 2, 4, 3), (2, 2, 2, 2)
 

@@ -61,7 +61,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from triconv import operators
-from triconv.checking.candidates import Rules
+from triconv.checking.candidates.candidates import Rules
 from triconv.checking.check import check
 from triconv.checking.gradcheck import gradcheck
 from triconv.operators import *  # noqa: F403 (its __all__ names the operators, and is part of ours)

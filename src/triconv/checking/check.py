@@ -10,47 +10,39 @@ from typing import Any, Literal, Unpack, cast, get_args
 import numpy as np
 
 from triconv.backends import BACKENDS, to_numpy
-from triconv.checking import (
-    arguments,
-    declared,
-    devices,
-    framework_detection,
-    homogeneity,
-    plain_rows,
-    row_causes,
-    sharded_candidate,
-    stress,
-    tap_sums,
-    training_rows,
-)
-from triconv.checking import sweep as sweep_geometries
-from triconv.checking.candidate_process import ProcessEndedError
-from triconv.checking.candidates import (
+from triconv.checking import arguments
+from triconv.checking.candidates import framework_detection, sharded_candidate
+from triconv.checking.candidates.candidate_process import ProcessEndedError
+from triconv.checking.candidates.candidates import (
     CandidateFunction,
     JaxCandidate,
     as_candidate,
     framework_of,
 )
-from triconv.checking.causes import Cause
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.counterexample_program import program
+from triconv.checking.candidates.isolated_candidate import Isolation, RemoteTarget, can_isolate, with_ends
+from triconv.checking.candidates.naming import name_of, versions
+from triconv.checking.counterexamples.counterexample_program import program
+from triconv.checking.diagnosis import devices
 from triconv.checking.dtypes import COMPLEX, INTEGERS, Dtype
-from triconv.checking.findings import (
+from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.findings import (
     Swept,
     WrongDtype,
     WrongShape,
 )
+from triconv.checking.findings.protocol import WRONG, Kind, Proof, Question, Role
 from triconv.checking.gradcheck import check_function
-from triconv.checking.isolation import Isolation, RemoteTarget, can_isolate, with_ends
-from triconv.checking.judge import CheckContext
-from triconv.checking.naming import name_of, versions
-from triconv.checking.oracles import ask_oracles
-from triconv.checking.plain_rows import OnProgress
-from triconv.checking.protocol import WRONG, Kind, Proof, Question, Role
-from triconv.checking.report import Report
-from triconv.checking.report_data import ReportRow
-from triconv.checking.shrink import medium, smallest
-from triconv.checking.unjudged import no_derivative
+from triconv.checking.oracles import tap_sums
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.oracles.frameworks import ask_oracles
+from triconv.checking.questions import declared, homogeneity, plain_rows, row_causes, stress, training_rows
+from triconv.checking.questions import sweep as sweep_geometries
+from triconv.checking.questions.plain_rows import OnProgress
+from triconv.checking.questions.shrink import medium, smallest
+from triconv.checking.questions.unjudged import no_derivative
+from triconv.checking.reports.report import Report
+from triconv.checking.reports.report_data import ReportRow
+from triconv.checking.verdicts.check_context import CheckContext
 from triconv.operators.backend_switch import check_device
 from triconv.operators.signature_types import Library, ParametersOfLike, ShapeOrArray
 

@@ -49,3 +49,19 @@ ARITHMETIC = {
     "bfloat16": _SINGLE._replace(unit=2.0**-8, most=float(2.0**128 - 2.0**119)),
     "float16": Arithmetic(2.0**-11, 2.0**-24, _TINY32, 2.0**-24, 65504.0),
 }
+
+
+class NarrowRange(NamedTuple):
+    """A dtype by name, and the largest number that it holds."""
+
+    dtype: str
+    largest: float
+
+
+RANGES = (
+    NarrowRange("float8 e4m3", 448.0),
+    NarrowRange("float8 e5m2", 57344.0),
+    NarrowRange("float16", ARITHMETIC["float16"].most),
+    NarrowRange("float32", ARITHMETIC["float32"].most),
+)
+"""Dtypes that a kernel may compute in, the smallest range first."""

@@ -10,18 +10,20 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from triconv.backends import to_numpy
-from triconv.checking import framework_detection, function_memory, modules, wording
-from triconv.checking.candidates import CandidateFunction, Rules, as_arguments, as_candidate, framework_of
-from triconv.checking.counterexample_program import function_program
+from triconv.checking.candidates import framework_detection, modules
+from triconv.checking.candidates.candidates import CandidateFunction, Rules, as_arguments, as_candidate, framework_of
+from triconv.checking.candidates.isolated_candidate import Isolation, RemoteTarget, can_isolate, checked, with_ends
+from triconv.checking.candidates.joined_results import joined
+from triconv.checking.candidates.naming import name_of, versions
+from triconv.checking.candidates.pairs import positional
+from triconv.checking.counterexamples.counterexample_program import function_program
 from triconv.checking.dtypes import COMPLEX
-from triconv.checking.exception_text import one_line
-from triconv.checking.function_check import FunctionCheck
-from triconv.checking.isolation import Isolation, RemoteTarget, can_isolate, checked, with_ends
-from triconv.checking.joined_results import joined
-from triconv.checking.naming import name_of, versions
-from triconv.checking.pairs import positional
-from triconv.checking.report import Report
-from triconv.checking.unjudged import no_derivative
+from triconv.checking.findings.exception_text import one_line
+from triconv.checking.functions import function_memory
+from triconv.checking.functions.function_check import FunctionCheck
+from triconv.checking.questions.unjudged import no_derivative
+from triconv.checking.reports import wording
+from triconv.checking.reports.report import Report
 from triconv.operators.backend_switch import check_device
 from triconv.operators.signature_types import Library
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from triconv.backends import BACKENDS
-from triconv.checking import bounds, definition, runners
-from triconv.checking.cases import GEOMETRIES, LAYERS, Case
 from triconv.checking.dtypes import ARITHMETIC
-from triconv.checking.exception_text import one_line
+from triconv.checking.findings.exception_text import one_line
+from triconv.checking.oracles import bounds, definition, runners
+from triconv.checking.oracles.cases import GEOMETRIES, LAYERS, Case
 from triconv.operators.registry import OPERATORS
 
 CONTRACTIONS = ("conv", "conv_input_vjp", "conv_weight_vjp")

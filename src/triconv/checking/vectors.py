@@ -22,20 +22,21 @@ import numpy as np
 
 from triconv.backends import BACKENDS
 from triconv.checking import vector_files
-from triconv.checking.candidate import Arrays, CandidateFunction
+from triconv.checking.candidates.candidate import Arrays, CandidateFunction
+from triconv.checking.candidates.naming import versions
+from triconv.checking.candidates.unsupported import Unsupported
 from triconv.checking.check import DTYPES
-from triconv.checking.convolution import ConvolutionProblem
-from triconv.checking.drawn_data import rounded
 from triconv.checking.dtypes import INTEGERS
-from triconv.checking.findings import Ability, NotSupported, Reason
-from triconv.checking.judge import CheckContext, judge
-from triconv.checking.naming import versions
-from triconv.checking.probes import Probe, probes
-from triconv.checking.protocol import UNCHECKED, UNSUPPORTED, Kind, Mode, Question, Role
-from triconv.checking.report import Report
-from triconv.checking.rounding import RoundingTest
-from triconv.checking.unjudged import no_derivative
-from triconv.checking.unsupported import Unsupported
+from triconv.checking.findings.findings import Ability, NotSupported, Reason
+from triconv.checking.findings.protocol import UNCHECKED, UNSUPPORTED, Kind, Mode, Question, Role
+from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.oracles.drawn_data import rounded
+from triconv.checking.questions.unjudged import no_derivative
+from triconv.checking.reports.report import Report
+from triconv.checking.verdicts.check_context import CheckContext
+from triconv.checking.verdicts.judge import judge
+from triconv.checking.verdicts.probes import Probe, probes
+from triconv.checking.verdicts.rounding import RoundingTest
 from triconv.operators.registry import OPERATORS
 
 SETS = {

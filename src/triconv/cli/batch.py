@@ -23,10 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from triconv.checking.candidate_process import name_of_signal
-from triconv.checking.exception_text import one_line
-from triconv.checking.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UNCHECKED, WRONG, Verdict
-from triconv.checking.text_report import STYLES, without_escapes
+from triconv.checking.candidates.candidate_process import name_of_signal
+from triconv.checking.findings.exception_text import one_line
+from triconv.checking.findings.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UNCHECKED, WRONG, Verdict
+from triconv.checking.reports.text_report import STYLES, without_escapes
 from triconv.cli import junit, output
 from triconv.cli.batch_worker import START
 from triconv.cli.manifest import Problem

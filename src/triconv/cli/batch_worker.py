@@ -33,7 +33,7 @@ def outcome(problem: dict[str, Any]) -> dict[str, Any]:
         The fields of `manifest.Problem`.
     """
     import triconv
-    from triconv.checking.exception_text import one_line
+    from triconv.checking.findings.exception_text import one_line
     from triconv.checking.isolation import Isolation
     from triconv.cli.targets import GIB, reference_named
 

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from triconv.checking.protocol import IMPRECISE, UNCHECKED, WRONG
-from triconv.checking.text_report import without_escapes
+from triconv.checking.findings.protocol import IMPRECISE, UNCHECKED, WRONG
+from triconv.checking.reports.text_report import without_escapes
 from triconv.cli.outcome import Outcome
 
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from triconv.checking.suggestions import did_you_mean
+from triconv.checking.candidates.suggestions import did_you_mean
 from triconv.cli import check_command, explain_command, gradcheck_command, info_command, show_command, vectors_command
 from triconv.cli.parser import RUN, TARGET, UNCHECKED, Parser, joined
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of `triconv ... | head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, ImportError) as problem:
-        from triconv.checking.text_report import without_escapes
+        from triconv.checking.reports.text_report import without_escapes
 
         print(without_escapes(f"triconv: {problem}"), file=sys.stderr)
     except SystemExit as problem:  # of somebody's function

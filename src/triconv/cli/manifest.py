@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triconv.checking import target_names
+from triconv.checking.candidates import target_names
+from triconv.checking.candidates.suggestions import did_you_mean
 from triconv.checking.check import DTYPES, PRECISIONS
-from triconv.checking.suggestions import did_you_mean
 from triconv.cli.operator_options import PARAMETERS
 from triconv.cli.values import MOST, operator_name
 from triconv.operators.registry import OPERATORS, parameter_names

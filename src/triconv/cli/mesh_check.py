@@ -11,8 +11,8 @@ import numpy as np
 from rich.table import Table
 
 import triconv
-from triconv.checking import wording
-from triconv.checking.protocol import EXIT_STATUS, RIGHT
+from triconv.checking.findings.protocol import EXIT_STATUS, RIGHT
+from triconv.checking.reports import wording
 from triconv.cli import output
 
 NAMES = "abcdefgh"

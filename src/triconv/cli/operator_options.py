@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from triconv.checking.arguments import example_shapes
-from triconv.checking.suggestions import did_you_mean
+from triconv.checking.candidates.suggestions import did_you_mean
 from triconv.cli import values
 from triconv.cli.parser import Parser, add_option, spelled
 from triconv.geometry.padding import PADDING_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from triconv.checking.protocol import Verdict
+from triconv.checking.findings.protocol import Verdict
 from triconv.cli.manifest import Problem
 
 

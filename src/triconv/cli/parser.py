@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from triconv.checking.suggestions import did_you_mean
+from triconv.checking.candidates.suggestions import did_you_mean
 
 UNCHECKED = 2
 RUN, COMMAND, TARGET = "run", "command", "target"

@@ -17,7 +17,7 @@ from rich.text import Text
 import triconv
 from triconv.backends import BACKENDS
 from triconv.checking import selfcheck
-from triconv.checking.protocol import EXIT_STATUS, RIGHT, WRONG
+from triconv.checking.findings.protocol import EXIT_STATUS, RIGHT, WRONG
 from triconv.checking.selfcheck import CONTRACTIONS, ORACLES, Agreement, Result
 from triconv.cli import output
 

@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import triconv
-from triconv.checking import candidate_source, declared, target_names, text_report
 from triconv.checking.arguments import ArrayCountError
-from triconv.checking.exception_text import one_line
+from triconv.checking.candidates import candidate_source, target_names
+from triconv.checking.findings.exception_text import one_line
+from triconv.checking.findings.protocol import EXIT_STATUS, UNCHECKED
 from triconv.checking.isolation import Isolation
-from triconv.checking.protocol import EXIT_STATUS, UNCHECKED
-from triconv.checking.report import Report
+from triconv.checking.questions import declared
+from triconv.checking.reports import text_report
+from triconv.checking.reports.report import Report
 from triconv.cli import configuration, operator_options, output, target_options, values
 from triconv.cli.operator_options import PARAMETERS
 from triconv.cli.target_options import CODE, FILES, ISOLATION, OF_ANY, OF_OPERATOR

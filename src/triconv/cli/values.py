@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from triconv.backends import BACKENDS
+from triconv.checking.candidates.suggestions import did_you_mean, known_name
 from triconv.checking.check import DTYPES
-from triconv.checking.suggestions import did_you_mean, known_name
 from triconv.geometry.padding import PADDING_NAMES
 from triconv.operators.registry import OPERATORS
 

@@ -1,0 +1,413 @@
+"""Layers as they are: an object that keeps its parameters, with a forward and a backward by hand.
+
+A layer has no functions of arrays, so one is made of it: a copy of the layer gets the arrays as its parameters and runs. Which
+arrays are parameters is found by what its result depends on (`layer_search.py`), and where the backward leaves the gradients by
+what it returns and changes (`layer_gradients.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.candidates import generators
+from triconv.checking.candidates.candidate import Arrays, CandidateFunction, OwnArray, as_numpy, long_axes
+from triconv.checking.candidates.layer_construction import Unconstructed, construct
+from triconv.checking.candidates.layer_gradients import (
+    FACTOR,
+    RATE,
+    Attribute,
+    BackwardRun,
+    Returned,
+    Source,
+    Target,
+    Update,
+    forgotten_biases,
+    held,
+    named_like_parameters,
+    sources,
+)
+from triconv.checking.candidates.layer_methods import (
+    FORWARD,
+    OPTIMIZERS,
+    RATE_ATTRIBUTES,
+    SETUP,
+    SIZES,
+    TRAINING,
+    UPDATE,
+    GradientStep,
+    Ran,
+    backward_of,
+    filled,
+    is_layer,
+    is_layer_class,
+    is_of_one_shape,
+    method_of,
+    required_of,
+    run_backward,
+    run_forward,
+)
+from triconv.checking.candidates.layer_search import (
+    Place,
+    ambiguous,
+    arrays_in,
+    as_one,
+    becoming,
+    built,
+    copied,
+    parameters_of,
+    place_of,
+    plain,
+    reach,
+)
+from triconv.checking.candidates.unsupported import Unsupported
+from triconv.checking.findings.findings import Ability, NotSupported, Reason
+
+__all__ = ["LayerCandidate", "construct", "is_layer", "is_layer_class"]
+
+Array = Any
+
+LARGE = {"float64": 2.0**60, "float32": 2.0**40}
+"""Learning rate at which a difference of parameters has the precision of the gradient."""
+
+
+class LayerCandidate(CandidateFunction):
+    """A layer.
+
+    Parameters
+    ----------
+    layer : Any
+        The layer; it is copied, and stays as it is.
+    backend, dtype, keywords
+        As of `CandidateFunction`; the keywords and `args` are those of the forward after x.
+    args : tuple
+        Further arguments of the forward.
+    shapes : tuple of tuple of int
+        Shape of x, and of the parameters that are given as arrays.
+    parameters, gradients : sequence of str, optional
+        Paths of the parameters and of their gradients, where they cannot be found out.
+    is_convolution : bool
+        Whether it should agree with a convolution, which has one kernel and one bias.
+    """
+
+    is_object = True
+
+    def __init__(
+        self,
+        layer: Any,
+        backend: Any,
+        dtype: str,
+        keywords: dict[str, Any],
+        *,
+        args: tuple[Any, ...] = (),
+        shapes: tuple[tuple[int, ...], ...] = (),
+        parameters: Any = None,
+        gradients: Any = None,
+        is_convolution: bool = False,
+    ) -> None:
+        super().__init__(self._run, backend, dtype, keywords, args=args)
+        self.shapes = shapes
+        self._kind = type(layer)
+        self.forward_name = method_of(self._kind, FORWARD)
+        self.backward_name = backward_of(self._kind)
+        self.written, self.layer = layer, copied(layer, {})
+        self.count = 1
+        self.places: list[Place] = []
+        self.own: tuple[OwnArray, ...] = ()
+        self.found: list[Source | None] | None = None
+        self.after_update: set[int] = set()
+        self.update_name = ""
+        self._refusal, self._is_convolution = "", is_convolution
+        self._is_of_one_shape = bool(shapes) and is_of_one_shape(layer, shapes[0])
+        with self.session():
+            found = self._parameters(_paths(parameters))
+            self.layer = self._in_dtype(self.layer, found)
+            self._arrange(found, is_named=parameters is not None)
+            self._named = self._places_of_gradients(_paths(gradients))
+        self.inputs = self.count
+
+    # ---- parameters
+
+    def _parameters(self, paths: tuple[str, ...]) -> list[Place]:
+        """Find the parameters, those with most axes first, in the order of `paths` if these name them."""
+        rng = np.random.default_rng(0)
+        arrays = self.move([rng.standard_normal(shape) for shape in self.shapes])
+        known = TRAINING | set(map(plain, self.keywords))
+        required = required_of(getattr(self.layer, self.forward_name), known) - len(self.args)
+        if 1 < required <= len(arrays):
+            self.count = required
+        if isinstance(self.layer, Unconstructed):
+            self.count = len(arrays)
+        x = arrays[: self.count]
+
+        def once(layer: Any) -> np.ndarray:
+            result = as_numpy(self._forward(layer, self._copies(x)).y)
+            if result is None:
+                raise TypeError
+            return result
+
+        draws: list[bool] = []
+
+        def run(layer: Any) -> np.ndarray:
+            if not draws:
+                draws.append(generators.draws(lambda: once(copied(layer, {}))))
+            return generators.seeded(lambda: once(layer)) if draws[0] else once(layer)
+
+        self._build(run)
+        if paths:
+            try:
+                return [place_of(self.layer, path) for path in paths]
+            except ValueError:
+                self.layer = built(self.layer, run)
+                return [place_of(self.layer, path) for path in paths]
+        make = lambda a: self.move([a])[0]  # noqa: E731
+        try:
+            found = parameters_of(self.layer, run, make)
+            if not found:
+                after = built(self.layer, run)
+                found = parameters_of(after, run, make)
+                self.layer = after if found else self.layer
+        except Exception:  # noqa: BLE001 (whatever the forward raises is asked for again, and then reported)
+            return named_like_parameters(self.layer)
+        ordered = sorted(found, key=lambda place: -as_one(found[place]).ndim)
+        is_alone = self._is_convolution and len(ordered) == 1  # its bias is perhaps not added
+        return [*ordered, *(forgotten_biases(self.layer, as_one(found[ordered[0]])) if is_alone else ())]
+
+    def _build(self, run: Callable[[Any], Any]) -> None:
+        """Have the layer made ready by its own method if its forward fails without."""
+        name = method_of(self._kind, SETUP)
+        if not name:
+            return
+        try:
+            run(copied(self.layer, {}))
+        except Exception:  # noqa: BLE001
+            ready = copied(self.layer, {})
+            try:
+                method = getattr(ready, name)
+                sizes = dict.fromkeys(SIZES, self.shapes[0]) if self.shapes else {}
+                steps = dict.fromkeys(OPTIMIZERS, GradientStep(1.0))
+                given, named = filled(method, [], {**sizes, **steps})
+                method(*given, **named)
+                run(copied(ready, {}))
+            except Exception:  # noqa: BLE001
+                return
+            self.layer = ready
+
+    def _in_dtype(self, layer: Any, parameters: list[Place]) -> Any:
+        """Return the layer with all its arrays of real numbers in the dtype; only the parameters if it is no real dtype."""
+        memo: dict[int, Any] = {}
+        is_real = "float" in self.dtype
+        for place, value in arrays_in(layer).items():
+            a = as_one(value)
+            if place in parameters or (is_real and a.dtype.kind == "f"):
+                memo |= becoming(value, self.move([a])[0])
+        return copied(layer, memo)
+
+    def _arrange(self, found: list[Place], *, is_named: bool) -> None:
+        """Have the given shapes stand for parameters of their sizes, and the others be the layer's own."""
+        is_unclear = self._is_convolution and not is_named
+        values = {place: as_one(place.read(self.layer)) for place in found}
+        if is_unclear:
+            # a convolution has no bias for each position: such a one is zero
+            axes = values[found[0]].ndim if found else 0
+            spread = [p for p, a in values.items() if a.ndim < axes and len(long_axes(a.shape)) > 1]
+            zeros: dict[int, Any] = {}
+            for place in spread:
+                zeros |= becoming(place.read(self.layer), self.move([np.zeros_like(values.pop(place))])[0])
+            self.layer = copied(self.layer, zeros)
+        free = list(values)
+        if is_unclear and len(free) > 2:
+            raise ambiguous(self._kind, {p: values[p] for p in free})
+        self.places, self.values = [], values
+        for shape in self.shapes[self.count :]:
+            fitting = [p for p in free if values[p].size == int(np.prod(shape))]
+            alike = [p for p in fitting if long_axes(values[p].shape) == long_axes(shape)] or fitting
+            most = [p for p in alike if values[p].ndim == max(values[q].ndim for q in alike)]
+            if len(most) > 1 and is_unclear:
+                raise ambiguous(self._kind, {p: values[p] for p in most})
+            if not most:
+                held_ = ", ".join(f"{p.name} {a.shape}" for p, a in values.items()) or "none that its result depends on"
+                self._refusal = (
+                    f"the shapes must be those of the parameters of {self._kind.__name__}, got {shape}; it has: {held_}"
+                )
+                return
+            self.places.append(most[0])
+            free.remove(most[0])
+        self.places += free
+        self.own = tuple(OwnArray(place.name, values[place]) for place in free)
+
+    # ---- forward
+
+    def _run(self, *arrays: Array, **keywords: Any) -> Array:
+        return self._ran(list(arrays[: self.count + len(self.places)])).y
+
+    def call(self, *arrays: Array) -> Array:
+        """The layer's result."""
+        return self.function(*arrays)
+
+    def _ran(self, arrays: list[Array], memo: dict[int, Any] | None = None) -> Ran:
+        """A copy of the layer with these arrays, after its forward."""
+        if self._refusal:
+            raise ValueError(self._refusal)
+        if self._is_of_one_shape and tuple(arrays[0].shape) != self.shapes[0]:
+            msg = f"{self._kind.__name__} was made for x of shape {self.shapes[0]}, got {tuple(arrays[0].shape)}"
+            raise ValueError(msg)
+        own = list(arrays[self.count :])
+        own += [self.move([self._left_out(place)])[0] for place in self.places[len(own) :]]
+        changes = dict(memo or {})
+        for place, a in zip(self.places, own, strict=True):
+            shape = self.values[place].shape
+            if int(np.prod(shape)) != int(np.prod(a.shape)):
+                msg = (
+                    f"{self._kind.__name__} has {place.name} of shape {shape}, and takes no other, got {tuple(a.shape)}"
+                )
+                raise ValueError(msg)
+            changes |= becoming(place.read(self.layer), a.reshape(shape))
+        return self._forward(copied(self.layer, changes), arrays[: self.count])
+
+    def _left_out(self, place: Place) -> np.ndarray:
+        """The values of a parameter that is no array of the question: a convolution without a bias has none."""
+        values = self.values[place]
+        return np.zeros_like(values) if self._is_convolution and place is not self.places[0] else values
+
+    def _forward(self, layer: Any, inputs: list[Array]) -> Ran:
+        return run_forward(getattr(layer, self.forward_name), layer, inputs, self.args, self.keywords)
+
+    def _copies(self, arrays: Sequence[Array]) -> list[Array]:
+        copies = self.move([as_one(a) for a in arrays])
+        if self.watch is None:
+            return copies
+        return [self.watch.hand(a, copy) for a, copy in zip(arrays, copies, strict=True)]
+
+    # ---- backward
+
+    def vjp(self, arrays: Arrays, g: np.ndarray, n: int) -> Any:
+        """By the layer's backward, right after its forward on the same arrays."""
+        if not self.backward_name:
+            raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
+        return self._if_supported(Ability.DERIVATIVE, self._gradient, self.move(arrays), self.move([g])[0], n)
+
+    def is_difference(self, n: int) -> bool:
+        """Whether it is read off an update of the parameter."""
+        return self.found is not None and isinstance(self.found[n], Update)
+
+    def _gradient(self, arrays: list[Array], g: Array, n: int) -> Any:
+        source = self._sources(arrays)[n]
+        if source is None:
+            raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
+        place = self.places[n - self.count] if n >= self.count else None
+        if isinstance(source, Returned):
+            _, result = self._went_back(arrays, g, 1.0)
+            found = source.place.read(result)
+        elif isinstance(source, Attribute):
+            ran, _ = self._went_back(arrays, g, 1.0, zero=source.place, updates=n in self.after_update)
+            found = source.place.read(ran.layer)
+        else:
+            assert place is not None
+            rate = LARGE.get(self.dtype, 1.0)
+            ran, _ = self._went_back(arrays, g, rate, updates=n in self.after_update)
+            before = as_one(arrays[n]).reshape(self.values[place].shape)
+            found = (before - as_one(place.read(ran.layer))) / rate
+        if isinstance(found, (list, tuple)):
+            found = as_one(found)
+        if place is not None and hasattr(found, "shape") and tuple(found.shape) == self.values[place].shape:
+            found = found.reshape(tuple(arrays[n].shape))
+        return found
+
+    def _went_back(
+        self, arrays: list[Array], g: Array, rate: float, *, zero: Place | None = None, updates: bool = False
+    ) -> tuple[Ran, Any]:
+        """Run the backward, and the update after it."""
+        memo: dict[int, Any] = {}
+        if zero is not None:  # gradients may be added to what is there
+            old = arrays_in(self.layer).get(zero)
+            memo |= {} if old is None else becoming(old, self.move([np.zeros_like(as_one(old))])[0])
+        for place, thing in reach(self.layer):
+            if (
+                "opt" in place.label.lower()
+                and callable(getattr(thing, "update", None))
+                and not isinstance(thing, dict)
+            ):
+                memo[id(thing)] = GradientStep(rate)
+        ran = self._ran(self._copies(arrays), memo)
+        for place, thing in list(reach(ran.layer)):
+            if isinstance(thing, float) and plain(place.label) in RATE_ATTRIBUTES:
+                place.write(ran.layer, rate)
+        own = self._own_by_name(ran.layer)
+        result = run_backward(getattr(ran.layer, self.backward_name), ran, self._copies([g]), rate, own)
+        if updates:
+            self._update(ran, rate)
+        return ran, result
+
+    def _own_by_name(self, layer: Any) -> dict[str, Array]:
+        return {plain(place.label): place.read(layer) for place in self.places}
+
+    def _update(self, ran: Ran, rate: float) -> None:
+        """Call the layer's update."""
+        for name in UPDATE:
+            method = method_of(self._kind, (name,))
+            if method and method != self.backward_name:
+                try:
+                    run_backward(getattr(ran.layer, method), ran, [], rate, self._own_by_name(ran.layer))
+                except Exception:  # noqa: BLE001 (another one may be the update)
+                    continue
+                self.update_name = method
+                return
+
+    def _sources(self, arrays: list[Array]) -> list[Source | None]:
+        """Find out once where the gradients are."""
+        if self.found is not None:
+            return self.found
+        drawn = self._drawn([tuple(a.shape) for a in arrays])
+        y = as_numpy(self._ran(self._copies(drawn)).y)
+        assert y is not None
+        g = np.random.default_rng(2).standard_normal(y.shape)
+
+        def observed(*, updates: bool) -> Iterator[BackwardRun]:
+            for factor, rate in ((1.0, 1.0), (FACTOR, RATE)):
+                yield self._observed(drawn, factor * g, rate, updates=updates)
+
+        targets = [Target(p, self.values[p].shape, rank) for rank, p in enumerate(self.places)]
+        inputs = [Target(None, tuple(a.shape), n) for n, a in enumerate(arrays[: self.count])]
+        found = sources(tuple(observed(updates=False)), inputs, targets)
+        if None in found[self.count :]:
+            again = sources(tuple(observed(updates=True)), inputs, targets)
+            self.after_update = {n for n, source in enumerate(found) if source is None}
+            found = [a if a is not None else b for a, b in zip(found, again, strict=True)]
+        for n, place in enumerate(self._named, self.count):
+            found[n] = Attribute(place)
+        self.found = found
+        return found
+
+    def _places_of_gradients(self, paths: tuple[str, ...]) -> list[Place]:
+        """Find the gradients that the user names, which the backward may make."""
+        if not paths:
+            return []
+        layer = self.layer
+        if not self._refusal:
+            with contextlib.suppress(Exception):  # whatever the layer raises is asked for again, and then reported
+                drawn = self._drawn(self.shapes[: self.count])
+                y = as_numpy(self._ran(self._copies(drawn)).y)
+                layer = self._went_back(drawn, self.move([np.ones_like(y)])[0], 1.0)[0].layer
+        return [place_of(layer, path) for path in paths]
+
+    def _drawn(self, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        rng = np.random.default_rng(1)
+        return self.move([rng.standard_normal(shape) for shape in shapes])
+
+    def _observed(self, arrays: list[Array], g: np.ndarray, rate: float, *, updates: bool) -> BackwardRun:
+        start = [
+            as_one(a).reshape(self.values[p].shape) for p, a in zip(self.places, arrays[self.count :], strict=False)
+        ]
+        start += [self.values[p] for p in self.places[len(start) :]]
+        before = held(self._ran(self._copies(arrays)).layer)
+        ran, result = self._went_back(arrays, self.move([g])[0], rate, updates=updates)
+        end = [as_one(p.read(ran.layer)) for p in self.places]
+        return BackwardRun(result, before, held(ran.layer), start, end)
+
+
+def _paths(names: Any) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)

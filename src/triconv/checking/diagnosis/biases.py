@@ -1,0 +1,132 @@
+"""Mistakes of a bias: what is added to a value beside the products, and over what the cotangent is summed in its gradient."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.diagnosis.incidences import IncidenceModel, right_incidences
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.protocol import Role
+from triconv.checking.oracles.comparison import WrongResult, same
+
+
+def bias_in_value(r: WrongResult) -> Diagnosis | None:
+    """Explain a value that is right but for its bias."""
+    if not r.is_value or "bias" not in r.problem.roles or not r.has_shape:
+        return None
+    added = _bias_of(r)
+    linear = r.expected - added
+    for diagnosis, extra in _additions(added):
+        if same(linear + extra, r.found):
+            return diagnosis
+    return _repeated(r, linear, added)
+
+
+def _bias_of(r: WrongResult) -> np.ndarray:
+    """Return the bias that is added to the value that was asked: those of the tangents, too, are asked."""
+    zero = IncidenceModel.of(r.problem.model, right_incidences(r.problem)).with_change(r.problem.result, np.zeros_like)
+    return r.predicted(zero)
+
+
+def _additions(added: np.ndarray) -> Iterator[tuple[Diagnosis, np.ndarray]]:
+    """Yield each mistake, and what it adds instead of the bias."""
+    first: Any = (0, slice(None), *[0] * (added.ndim - 2))
+    bias = added[first] if added.size else added.ravel()
+    column = [-1, *[1] * (added.ndim - 2)]
+    yield Diagnosis(Cause.BIAS_IGNORED, Hypothesis.BIAS_NOT_ADDED), np.zeros_like(added)
+    for axis, size in enumerate(added.shape):
+        if axis != 1 and size == bias.size > 1:
+            shape = [size if other == axis else 1 for other in range(added.ndim)]
+            yield Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_ALONG_AXIS, axis=axis), bias.reshape(shape)
+    yield Diagnosis(Cause.BIAS_WRONG, Hypothesis.BIAS_SUBTRACTED), -added
+    if bias.size > 1:
+        for name, other in (
+            ("reversed", bias[::-1]),
+            ("shifted by one", np.roll(bias, 1)),
+            ("shifted by one", np.roll(bias, -1)),
+        ):
+            yield (
+                Diagnosis(Cause.CHANNELS_PERMUTED, Hypothesis.BIAS_PERMUTED, role=Role.BIAS, function=name),
+                other.reshape(column),
+            )
+        for name, number in (
+            ("the first", bias[0]),
+            ("the last", bias[-1]),
+            ("the sum", bias.sum()),
+            ("the mean", bias.mean()),
+        ):
+            yield Diagnosis(Cause.BIAS_WRONG, Hypothesis.BIAS_REDUCED, function=name), np.full_like(added, number)
+
+
+def _repeated(r: WrongResult, linear: np.ndarray, added: np.ndarray) -> Diagnosis | None:
+    """Explain a bias that is multiplied by one number, or by how many taps meet."""
+    extra = r.found - linear
+    weight = np.vdot(added, added).real
+    if not weight:
+        return None
+    c = float(np.vdot(added, extra).real / weight)
+    if abs(c) > 1e-9 and same(linear + c * added, r.found):
+        if abs(c - round(c)) < 1e-6 and c > 1:
+            return Diagnosis(
+                Cause.BIAS_REPEATED, Hypothesis.BIAS_REPEATED, size=round(c), parts=_counts_of(r, round(c))
+            )
+        return Diagnosis(Cause.BIAS_WRONG, Hypothesis.BIAS_MULTIPLIED, amount=c)
+    counts = np.ones(())
+    for a in right_incidences(r.problem):
+        counts = np.multiply.outer(counts, a.sum(axis=(1, 2) if r.problem.result == "x" else (0, 2)))
+    shape = r.problem.torch_shape("w", r.problem.result_shape("w"))
+    per_group = shape[0] // r.problem.model.groups if r.problem.result == "x" else shape[1]
+    for channels in (1, per_group):
+        if same(linear + added * counts * channels, r.found):
+            return Diagnosis(Cause.BIAS_REPEATED, Hypothesis.BIAS_PER_TAP, size=channels)
+    return None
+
+
+def _counts_of(r: WrongResult, count: int) -> tuple[tuple[int, ...], ...]:
+    """Return (0,) if so many taps there are, (1,) for channels, (2,) for both together."""
+    shape = r.problem.torch_shape("w", r.problem.result_shape("w"))
+    taps, channels = int(np.prod(shape[2:])), shape[1]
+    if r.problem.result == "x":
+        channels = shape[0] // r.problem.model.groups
+    return tuple((n,) for n, size in enumerate((taps, channels, taps * channels)) if size == count)
+
+
+def bias_gradient(r: WrongResult) -> Diagnosis | None:
+    """Explain the gradient of a bias that is summed over other axes than it should be."""
+    if r.role != "bias":
+        return None
+    g = r.expectations.arrays.g
+    for keep in range(g.ndim):
+        summed = g.sum(axis=tuple(axis for axis in range(g.ndim) if axis != keep))
+        if keep != 1 and same(summed, r.found):
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_KEEPS_AXIS, axis=keep)
+    for axes in itertools.chain.from_iterable(itertools.combinations(range(g.ndim), n) for n in range(1, g.ndim)):
+        if 1 not in axes and _is(r, g.sum(axis=axes)):
+            missing = tuple(axis for axis in range(g.ndim) if axis not in axes and axis != 1 and g.shape[axis] > 1)
+            return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_AXES, axes=missing)
+    if r.expected.size > 1 and r.has_shape and same(np.full_like(r.expected, g.sum()), r.found):
+        return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_OVER_CHANNELS)
+    return None
+
+
+def bias_gradient_of_few_positions(r: WrongResult) -> Diagnosis | None:
+    """Explain the gradient of a bias in which only the first positions of some axes are."""
+    if r.role != "bias":
+        return None
+    g = r.expectations.arrays.g
+    for index in itertools.product(*[(slice(None), 0)] * (g.ndim - 2)):
+        for sample in (slice(None), 0):
+            inside: Any = (sample, slice(None), *index)
+            partial = g[inside]
+            channels = 0 if isinstance(sample, int) else 1
+            if _is(r, partial.sum(axis=tuple(axis for axis in range(partial.ndim) if axis != channels))):
+                return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
+    return None
+
+
+def _is(r: WrongResult, prediction: np.ndarray) -> bool:
+    return not same(r.expected, r.found) and same(prediction, r.found)

@@ -1,0 +1,249 @@
+"""What was found where arrays, memory and calls are as in training, as data: part of `findings.Finding`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triconv.checking.findings.protocol import PlainEnum, Question
+
+
+class Arrangement(PlainEnum):
+    """How the numbers of an array lie in memory, or of which class the array is."""
+
+    EXPANDED = "expanded"
+    """One number for all elements: every stride is 0, as of the cotangent of a sum."""
+    EXPANDED_BATCH = "expanded along the first axis"
+    EXPANDED_POSITIONS = "expanded along the last axes"
+    """One number for each entry of the first two axes, as of the cotangent of a mean over the positions."""
+    TRANSPOSED = "transposed"
+    """The axes in reverse order: Fortran's."""
+    LAST_AXES_TRANSPOSED = "the last two axes transposed"
+    CHANNELS_LAST = "channels last"
+    OFFSET = "starting inside its memory"
+    SLICED = "sliced"
+    """A block of a larger array."""
+    EVERY_OTHER = "every other element"
+    NEGATIVE = "negative strides"
+    READ_ONLY = "read-only"
+    SUBCLASS = "a subclass"
+    PARAMETER = "a torch.nn.Parameter"
+
+
+class Reading(PlainEnum):
+    """How an array is misread: the numbers that predict the wrong result."""
+
+    CONTIGUOUS = "as if contiguous"
+    """From its first element on, in the order of its memory."""
+    WHOLE_MEMORY = "from the start of its memory"
+    """From the start of the memory that it lies in, in the order of the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyArrangement:
+    """Every arrangement gives the same result; `tried` counts them over all arrays, `smaller` ones than those of the check."""
+
+    tried: int
+    smaller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """A result is right for plain arrays, and wrong for `array` in these arrangements.
+
+    Parameters
+    ----------
+    array : str
+        Name of the array; "the cotangent" is one.
+    arrangements : tuple of Arrangement
+        In which the result is wrong.
+    elements, total : int
+        How many elements differ in the first of them, and of how many.
+    reading : Reading, optional
+        Which misreading predicts the result.
+    raised : str
+        What was raised instead, such as "RuntimeError: view size is not compatible"; "" if nothing was.
+    others : tuple of str
+        Names of the other arrays of which some arrangement gives a wrong result too.
+    """
+
+    array: str
+    arrangements: tuple[Arrangement, ...]
+    elements: int = 0
+    total: int = 0
+    reading: Reading | None = None
+    raised: str = ""
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NothingKept:
+    """Memory, earlier calls and global generators change nothing; `calls` were made."""
+
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputChanged:
+    """A call changes an array that it was handed; `restored` if its numbers are the same again after the call."""
+
+    array: str
+    by: Question
+    restored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SharesMemory:
+    """A result lies in the memory of an array that was handed to the call."""
+
+    of: Question
+    array: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOverwritten:
+    """A result changes when `by` is asked later."""
+
+    of: Question
+    by: Question
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """The numbers in an array were replaced, and the result is the one for the earlier numbers of `array`."""
+
+    of: Question
+    array: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAfterBatch:
+    """A result is another one in a batch of another size, or after such a batch; `after` tells which."""
+
+    of: Question
+    after: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallsDiffer:
+    """Of `total` calls with the same numbers, those counted here (from 1) give another result than the most."""
+
+    of: Question
+    calls: tuple[int, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaterForward:
+    """Two forwards, then the backward of the first: its result is another one than right after its forward."""
+
+    of: Question
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPullback:
+    """A pullback that is called again gives another result than at first."""
+
+    of: Question
+
+
+@dataclass(frozen=True, slots=True)
+class EagerDiffers:
+    """The derivative that is not compiled is another one than the compiled one."""
+
+    of: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Elements that hold what was in the memory before: `elements` of `total`."""
+
+    of: Question
+    elements: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsesGenerators:
+    """A call draws from global random generators, or seeds them."""
+
+    by: Question
+    generators: tuple[str, ...]
+    seeds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SameInThreads:
+    """Two threads that call the candidate at once get what each gets alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class DependsOnThread:
+    """A result is another one while another thread calls the candidate; `where` the first stood still, "" if both ran."""
+
+    of: Question
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnySubset:
+    """Derivatives by some of the arrays alone are those by all at once; `tried` counts the subsets, `smaller` as above."""
+
+    tried: int
+    smaller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrongAlone:
+    """A derivative by some arrays alone differs from that by all at once.
+
+    Parameters
+    ----------
+    arrays : tuple of str
+        Those by which it is asked.
+    raised : str
+        What was raised instead; "" if nothing was.
+    """
+
+    arrays: tuple[str, ...]
+    raised: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyBatchAxis:
+    """`vmap` over some arrays alone, and along other axes, gives what single calls give; `tried` counts, `smaller` as above."""
+
+    tried: int
+    smaller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrongBatchAxis:
+    """`vmap` with these `in_axes`, one for each array, gives another result than single calls."""
+
+    in_axes: tuple[int | None, ...]
+    sample: int
+    raised: str = ""
+
+
+MemoryFinding = (
+    AnyArrangement
+    | Misread
+    | NothingKept
+    | InputChanged
+    | SharesMemory
+    | ResultOverwritten
+    | EarlierAnswer
+    | OtherAfterBatch
+    | CallsDiffer
+    | LaterForward
+    | SecondPullback
+    | EagerDiffers
+    | Unwritten
+    | UsesGenerators
+    | SameInThreads
+    | DependsOnThread
+    | AnySubset
+    | WrongAlone
+    | AnyBatchAxis
+    | WrongBatchAxis
+)

@@ -1,0 +1,431 @@
+"""The sentences of a diagnosis: what exactly went wrong, in words. Only `wording.py` reads them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from triconv.checking.diagnosis.contributions import frame_of, rows_of
+from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Region
+from triconv.checking.findings.protocol import Role
+from triconv.checking.reports import region_wording
+
+TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: "the output (or its cotangent)", Role.BIAS: "the bias"}
+CHANNELS = {
+    (Role.X, 1): "channels",
+    (Role.G, 1): "channels",
+    (Role.W, 0): "output channels",
+    (Role.W, 1): "input channels",
+}
+LETTERS = {
+    (Role.X, 0): "batch",
+    (Role.G, 0): "batch",
+    (Role.X, 1): "input channels",
+    (Role.W, 1): "input channels",
+    (Role.W, 0): "output channels",
+    (Role.G, 1): "output channels",
+}
+
+HYPOTHESES: dict[Hypothesis, str] = {
+    Hypothesis.KERNEL_FLIPPED: "the kernel is flipped against this operator, which is cross-correlation: reverse its spatial "
+    "axes, or do not",
+    Hypothesis.KERNEL_FLIPPED_IN_AXES: "the kernel is flipped in spatial axis {spatial_axes} alone",
+    Hypothesis.RESULT_FLIPPED: "the result is reversed in axis {axes}",
+    Hypothesis.OUTPUT_PADDING_IGNORED: "the output padding is ignored",
+    Hypothesis.OUTPUT_PADDING_SIDE: "the output padding is on the wrong side: it must be after the result, not before it",
+    Hypothesis.STRIDE_AND_DILATION_EXCHANGED: "stride and dilation are exchanged{in_spatial_axis}",
+    Hypothesis.STRIDE_IGNORED: "the stride is ignored{in_spatial_axis}{with_parameter}",
+    Hypothesis.STRIDE_DOUBLED: "the stride is applied twice{in_spatial_axis}",
+    Hypothesis.DILATION_IGNORED: "the dilation is ignored{in_spatial_axis}",
+    Hypothesis.INPUT_DILATION_IGNORED: "the dilation of the input is ignored{in_spatial_axis}",
+    Hypothesis.PADDING_EXCHANGED: "padding before and after are exchanged{in_spatial_axis}",
+    Hypothesis.PADDING_IGNORED: "the padding is ignored{in_spatial_axis}",
+    Hypothesis.PADDING_OFFSET: "there {is_or_are_off} {off}",
+    Hypothesis.PARAMETER_OF_OTHER_AXIS: "the {parameter} of the spatial axes is exchanged",
+    Hypothesis.PARAMETER_FOR_ALL_AXES: "the {parameter} of spatial axis {axis} is used for the other axes too",
+    Hypothesis.PADDING_MODE: "the borders are of mode {mode!r}",
+    Hypothesis.WRAP_AROUND: "the borders wrap around (circular){in_spatial_axis}, where zeros must be",
+    Hypothesis.NEGATIVE_INDICES: "positions before the first wrap around to the end{in_spatial_axis}, as negative indices of "
+    "Python do, where zeros must be",
+    Hypothesis.REMAINDER_MISPLACED: "the windows leave {positions} positions of the input over (stride), and those are not put "
+    "where they belong",
+    Hypothesis.RESULT_SHIFTED: "the result is shifted by {before} in axis {axis}",
+    Hypothesis.EMPTY: "it is empty{empty_slice}",
+    Hypothesis.PADDING_NOT_CROPPED: "it is the gradient of the padded input: crop the padding off, on both sides",
+    Hypothesis.CROPPED_WRONGLY: "the gradient of the padded input is cropped {function}, where the padding of each side must "
+    "be cropped off",
+    Hypothesis.RESULT_CUT: "there {is_or_are_off} {off}; what is there is right{other_size}",
+    Hypothesis.SPATIAL_AXES_EXCHANGED: "spatial axes {first} and {second} of {tensor} are exchanged",
+    Hypothesis.KERNEL_CHANNELS_EXCHANGED: "input and output channels of the kernel are exchanged",
+    Hypothesis.KERNEL_CHANNELS_MISREAD: "the kernel is read with its channel axes in the other order",
+    Hypothesis.GROUPS_INTERLEAVED: "the groups in the channels of {tensor} are interleaved",
+    Hypothesis.GROUPS_REVERSED: "the groups in the channels of {tensor} are in reverse",
+    Hypothesis.GROUPS_SHIFTED: "the groups in the channels of {tensor} are shifted by one group",
+    Hypothesis.CHANNELS_REVERSED: "the {channels} of {tensor} are reversed",
+    Hypothesis.CHANNELS_SHIFTED: "the {channels} of {tensor} are shifted by one",
+    Hypothesis.SAMPLES_REVERSED: "the samples of {tensor} are reversed",
+    Hypothesis.SAMPLES_SHIFTED: "the samples of {tensor} are shifted by one",
+    Hypothesis.SAMPLES_SUMMED: "the samples of {tensor} are summed first, so that every sample meets every other",
+    Hypothesis.SAMPLES_AVERAGED: "the samples of {tensor} are averaged first, so that every sample meets every other",
+    Hypothesis.ALL_CHANNELS_CONNECTED: "every group has the channels of all groups: the groups of {tensor} are summed",
+    Hypothesis.SLICES_ROLLED: "its {slices} are rolled by {before}, the last ones to the front or the other way round",
+    Hypothesis.SLICES_REVERSED: "its {slices} are in reverse",
+    Hypothesis.SLICES_PERMUTED: "its {slices} are in another order: {positions}",
+    Hypothesis.SLICES_COPIED: "each of its {slices} is {slice} {first_position}",
+    Hypothesis.RESULT_ROLLED: "it is rolled by {before} in axes {axes}",
+    Hypothesis.TENSOR_RESHAPED: "{tensor} is reshaped where it must be transposed",
+    Hypothesis.RESULT_RESHAPED: "the result is reshaped where it must be transposed",
+    Hypothesis.RESULT_TRANSPOSED: "the axes of the result are in another order: ({axes}) of torch's",
+    Hypothesis.PARTS_LEFT_OUT: "{parts} {is_or_are} left out",
+    Hypothesis.ONE_PART_ALONE: "only {parts} is in it{overwritten}",
+    Hypothesis.PARTS_TWICE: "{parts} {is_or_are} counted twice",
+    Hypothesis.PARTS_NEGATED: "{parts} {has_or_have} the wrong sign",
+    Hypothesis.PARTS_WEIGHTED: "parts of the sum are counted wrongly: {weights}",
+    Hypothesis.PARTS_BEYOND_OTHER_SIZE: "{parts} {is_or_are} left out: as many are there as the other spatial axis has, {size}",
+    Hypothesis.OVERWRITTEN: "each element holds the last term that was written to it, not the sum: = where += must be{letter}",
+    Hypothesis.OVERWRITTEN_FIRST: "each element holds the first of its terms alone, not the sum{letter}",
+    Hypothesis.RUNNING_SUM: "the sum is not set to zero from one element to the next, along axis {axis}",
+    Hypothesis.FIRST_GROUP_INPUT: "every group has the input of the first",
+    Hypothesis.FIRST_GROUP_KERNEL: "every group has the kernel of the first",
+    Hypothesis.FIRST_GROUP_COMPUTED: "only the first group is computed: {size} of {total} channels",
+    Hypothesis.FIRST_SAMPLE_FOR_ALL: "every sample of {tensor} is the first",
+    Hypothesis.FIRST_SAMPLE_SUMMED: "only the first sample of the batch is in the sum",
+    Hypothesis.FIRST_SAMPLE_COMPUTED: "only the first sample of the batch is computed",
+    Hypothesis.ELEMENT_DROPPED: "one element is dropped: {index}",
+    Hypothesis.ELEMENT_WRONG: "one element is wrong: {index}",
+    Hypothesis.BORDER_WRONG: "only index {positions_and} of axis {axis} is wrong: a border row is dropped or wrong",
+    Hypothesis.ZERO: "it is zero everywhere: the argument was detached, or its gradient was stopped",
+    Hypothesis.SKIPPED: "it is zero for sparse numbers, and right for others: work is skipped by a test of the numbers, such "
+    "as of their sum",
+    Hypothesis.ZERO_VALUE: "it is zero everywhere: nothing is written to it",
+    Hypothesis.BIAS_ALONE: "only the bias is in it, no product",
+    Hypothesis.TANGENT_LEFT_OUT: "the tangent of {tensor} is left out: it was detached",
+    Hypothesis.SIGN: "the sign is wrong",
+    Hypothesis.BATCH_MEAN: "it is the mean over the batch of {size}, where the derivative of a sum is the sum{also}",
+    Hypothesis.FACTOR: "every element is {factor}",
+    Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor}",
+    Hypothesis.CONSTANT_ADDED: "{amount:.2g} is added to every element",
+    Hypothesis.CONJUGATE: "a conjugate is missing, or one too many; a gradient of this framework conjugates {convention}",
+    Hypothesis.NORM: "it is divided by its own {function}{of_each}{clipping}",
+    Hypothesis.NORM_CLIPPED: "it is scaled so that its norm is {amount:g} (gradient clipping)",
+    Hypothesis.STANDARDISED: "its mean over axes {axes} is subtracted, and it is divided by the standard deviation",
+    Hypothesis.CENTERED: "its mean over axes {axes} is subtracted",
+    Hypothesis.NOISE: "every element has a random error, of about {amount:.2g}",
+    Hypothesis.FUNCTION_OF_RESULT: "it is the {function} of what it must be",
+    Hypothesis.FUNCTION_OF_TENSOR: "{tensor} is replaced by its {function}",
+    Hypothesis.LEAKY: "negative elements are multiplied by {amount:.3g} (leaky relu)",
+    Hypothesis.COTANGENT_MASKED: "the derivative of an activation is left in: the cotangent is multiplied by the derivative of "
+    "{function} at the value",
+    Hypothesis.RESULT_MASKED: "the derivative of an activation is left in: the gradient is multiplied by the derivative of "
+    "{function} at {tensor}",
+    Hypothesis.VALUES_CLIPPED: "elements are clipped to the range {range}",
+    Hypothesis.TENSOR_ADDED: "{amount:.4g} times {tensor} is added (weight decay, or a residual)",
+    Hypothesis.BIAS_NOT_ADDED: "the bias is not added",
+    Hypothesis.BIAS_REPEATED: "the bias is added {size} times{per}",
+    Hypothesis.BIAS_PER_TAP: "the bias is added with every product: once for each tap that meets{and_channels}",
+    Hypothesis.BIAS_SUBTRACTED: "the bias is subtracted",
+    Hypothesis.BIAS_PERMUTED: "the bias is {function} against the channels",
+    Hypothesis.BIAS_REDUCED: "{function} of the bias is added to every channel",
+    Hypothesis.BIAS_MULTIPLIED: "the bias is multiplied by {amount:.4g}",
+    Hypothesis.BIAS_SUM_OVER_CHANNELS: "the cotangent is summed over the channels too",
+    Hypothesis.BIAS_ALONG_AXIS: "the bias is added along axis {axis}, where it must be along the channels, axis 1",
+    Hypothesis.BIAS_SUM_KEEPS_AXIS: "the sum keeps axis {axis} of the cotangent, where it must keep the channels, axis 1",
+    Hypothesis.BIAS_SUM_LEAVES_OUT_AXES: "the sum leaves out axis {axes} of the cotangent",
+    Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS: "the sum leaves positions out",
+    Hypothesis.DEVICE_MEAN: "it is the mean over the {devices} devices of mesh axis {mesh_axes}, where it must be the sum",
+    Hypothesis.DEVICE_SUM_TWICE: "what is the same on the {devices} devices of mesh axis {mesh_axes} is summed over them",
+    Hypothesis.DEVICE_SUM_LOST: "only what device {device} has of the {sharded} is in it: a sum (psum) over mesh axis "
+    "{mesh_axes} is missing",
+    Hypothesis.NO_HALO: "there is no halo in it: what other devices have of {sharded} is taken for zero, or not sent back",
+    Hypothesis.NO_HALO_BEFORE: "there is no halo from the device before: what it has of {sharded} is taken for zero, or not "
+    "sent back",
+    Hypothesis.NO_HALO_AFTER: "there is no halo from the device after: what it has of {sharded} is taken for zero, or not "
+    "sent back",
+    Hypothesis.HALO_WRAPS: "the halos wrap around: beyond the ends of {sharded} stands the other end, not zeros",
+    Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
+    Hypothesis.REGION: "it is wrong in {region} alone{tiles}: {content}",
+    Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}: {content}",
+    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it: {content}",
+    Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
+    "{function}: the {rest} are left out",
+    Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
+    Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
+    Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
+    Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
+    "swapped axes, a constant added, single elements and borders",
+    Hypothesis.UNEXPLAINED: "no known mistake explains it; ruled out: {ruled_out}",
+    Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
+    Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
+    Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
+    Hypothesis.QUANTISED: "{tensor} is quantised: its numbers are multiples of a step, up to {size} of them, as integers times "
+    "a scale are (127 for int8)",
+    Hypothesis.ROUNDED_TO_STEPS: "{tensor}, or the result, is rounded to multiples of {amount:g}",
+    Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
+}
+
+RULED_OUT = (
+    "sign and factors, flips, shifts, another stride, dilation or padding, swapped axes or channels, missing taps, rows, "
+    "channels or samples"
+)
+NUMBERS = {1: "one", 2: "two", 3: "three"}
+FRACTIONS = {2: "half of", 3: "a third of", 4: "a quarter of"}
+CROPS = {
+    "before": "at the start alone, as with [p:] for [p:-p]",
+    "after": "at the end alone, as with [:-p] for [p:-p]",
+    "exchanged": "by the padding of the other side",
+    "twice before": "twice at the start and not at the end",
+    "twice after": "twice at the end and not at the start",
+    "by the padding before": "by the padding before the input on both sides",
+    "by the padding after": "by the padding after the input on both sides",
+    "too much": "twice on both sides",
+    "whole": "in some axes alone",
+}
+NEAR_ONE = 1e-6
+"""How near to 1 a number is shown as 1 and its difference from it."""
+SHOWN = 6
+"""Parts or positions that are listed."""
+
+
+def diagnosis(d: Diagnosis) -> str:
+    """Return a diagnosis in a sentence."""
+    axes = d.spatial_axes or ()
+    parts = _parts(d)
+    is_one = d.parts is not None and (len(d.parts) == 1 or _is_one_row(d))
+    words = {
+        "tensor": TENSORS[d.role] if d.role else "",
+        "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
+        "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
+        "slice": _slice(d),
+        "slices": _slice(d) + "s",
+        "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
+        "axis": d.axis,
+        "axes": _list(d.axes),
+        "spatial_axes": _list(d.spatial_axes),
+        "in_spatial_axis": f" in spatial axis {axes[0]}" if len(axes) == 1 else "",
+        "first": axes[0] if axes else None,
+        "second": axes[-1] if axes else None,
+        "index": d.index,
+        "positions": _list(d.positions),
+        "positions_and": " and ".join(map(str, d.positions or ())),
+        "first_position": (d.positions or (0,))[0],
+        "before": (d.offset or (0,))[0],
+        "off": _off(d),
+        "is_or_are_off": "is" if abs(next((n for n in d.offset or () if n), 1)) == 1 else "are",
+        "amount": d.amount,
+        "factor": factor(d.factor) if d.factor else "",
+        "exact_factor": _near_one(d.factor.value) if d.factor else None,
+        "also": f" ({d.size} is also {' and '.join(d.factor.names)})" if d.factor and d.factor.names else "",
+        "size": d.size,
+        "total": d.total,
+        "parameter": d.parameter,
+        "with_parameter": {"both": ", and so is the dilation", "padding": ", and so is the padding"}.get(
+            d.parameter or "", ""
+        ),
+        "mode": d.mode,
+        "empty_slice": ": a slice such as p:-p is empty for p = 0" if d.mode == "slice" else "",
+        "other_size": f", as many as the other spatial axis has ({d.size})" if d.size else "",
+        "convention": "the other operand" if d.conjugates else "nothing",
+        "device": d.device,
+        "devices": d.devices,
+        "mesh_axes": " and ".join(map(repr, d.mesh_axes or ())),
+        "parts": parts,
+        "is_or_are": "is" if is_one else "are",
+        "has_or_have": "has" if is_one else "have",
+        "overwritten": ", as where = stands for +=" if d.cause == Cause.OVERWRITTEN else "",
+        "letter": f"; only one {d.part} is in it" if d.part else "",
+        "weights": _weights(d) if d.weights and d.parts else "",
+        "of_each": f" in each {d.part}" if d.part else "",
+        "clipping": ": it was normalised, or its norm was clipped to 1" if d.function == "norm" else "",
+        "range": "{} to {}".format(*(f"{end:g}" for end in d.weights)) if d.weights and len(d.weights) == 2 else "",
+        "function": CROPS.get(d.function or "", d.function or ""),
+        "per": _per(d),
+        "and_channels": " and each channel" if d.size and d.size > 1 else "",
+        "wrong_slices": _slices_at(d),
+        "ruled_out": RULED_OUT,
+        "rest": f"{'last' if d.mode == 'first' else 'first'} {(d.total or 0) - (d.size or 0)}",
+    }
+    if d.region is not None:
+        words |= _region(d, d.region)
+    if d.hypothesis == Hypothesis.INDEX_WRAPS:
+        along = "" if d.axis is None or d.role is None else f" along {axis_of(d.role, d.axis)}"
+        along = along if (d.axis or 0) >= 2 else along.replace("along", "along the")
+        words |= {"function": (d.size or 1).bit_length() - 1, "along": along}
+    sentence = HYPOTHESES[d.hypothesis].format_map(words)
+    if d.factor is not None and d.hypothesis not in WITH_FACTOR:
+        sentence += f"; and every element is {factor(d.factor, 'that')}"
+    return sentence
+
+
+def _region(d: Diagnosis, region: Region) -> dict[str, str]:
+    """Return the words for where a result is wrong."""
+
+    def name(axis: int) -> str:
+        return _slice(replace(d, axis=axis))
+
+    return {
+        "region": region_wording.region(region, name),
+        "outside": region_wording.outside(region, name),
+        "tiles": region_wording.tiles(region),
+        "content": region_wording.content(region),
+    }
+
+
+def _near_one(c: float) -> str:
+    """Return a number near 1, with the digits that tell it from 1."""
+    off = abs(c - 1)
+    return f"1 {'-' if c < 1 else '+'} {off:.2g}" if 0 < off < NEAR_ONE else f"{c:.9g}"
+
+
+WITH_FACTOR = (
+    Hypothesis.FACTOR,
+    Hypothesis.FACTOR_NEAR_ONE,
+    Hypothesis.BATCH_MEAN,
+    Hypothesis.NORM,
+    Hypothesis.NORM_CLIPPED,
+)
+"""Hypotheses whose sentence has the factor in it."""
+
+
+def factor(f: Factor, of: str = "what it must be") -> str:
+    """Return a factor in words, with every size of the problem that it may be: "half of what it must be (2 is ...)"."""
+    if f.size is None:
+        return f"{f.value:.6g} times {of}"
+    if f.is_inverse:
+        words = f"{FRACTIONS.get(f.size, f'1/{f.size} of')} {of}"
+    else:
+        words = f"twice {of}" if f.size == 2 else f"{f.size} times {of}"
+    return words + (f" ({f.size} is {' or '.join(f.names)})" if f.names else "")
+
+
+def axis_of(role: Role, axis: int) -> str:
+    """Return the name of an axis of a tensor in torch's order."""
+    return LETTERS.get((role, axis), f"spatial axis {axis - 2}")
+
+
+def _slice(d: Diagnosis) -> str:
+    """Return what one slice along the axis of a result is called."""
+    if d.axis is None or d.role is None:
+        return ""
+    if d.role == Role.BIAS:
+        return "channel"
+    if d.axis >= 2:
+        return f"position in spatial axis {d.axis - 2}" if d.role != Role.W else f"tap in spatial axis {d.axis - 2}"
+    if d.role == Role.W:
+        return "output channel" if d.axis == 0 else "input channel"
+    return "sample" if d.axis == 0 else "channel"
+
+
+def _slices_at(d: Diagnosis) -> str:
+    """Return some slices in words: "samples 1 and 2", "position 3 in spatial axis 0"."""
+    unit, _, where = _slice(d).partition(" in ")
+    at = d.positions or ()
+    return f"{unit}{'' if len(at) == 1 else 's'} {_some(at)}{f' in {where}' if where else ''}"
+
+
+def _is_one_row(d: Diagnosis) -> bool:
+    rows = rows_of(d.parts or (), d.sizes) if d.sizes and len(d.sizes) > 1 else None
+    return rows is not None and len(rows[1]) == 1
+
+
+def _parts(d: Diagnosis) -> str:
+    """Return the parts of a sum in words: "the last output row", "taps (0, 1) and (2, 2)", "sample 1"."""
+    if d.parts is None or d.part is None or d.sizes is None:
+        return ""
+    rows = rows_of(d.parts, d.sizes) if len(d.sizes) > 1 else None
+    if rows is not None:
+        axis, at = rows
+        return _ends(_row(d.part, axis, len(d.sizes)), at, d.sizes[axis])
+    if len(d.sizes) == 1:
+        axis = d.axis - 2 if d.axis is not None and d.axis >= 2 else 0
+        name = _row(d.part, axis, d.ndim or 1) if d.part in (Part.TAP, Part.OUTPUT, Part.INPUT) else str(d.part)
+        return _ends(name, tuple(index[0] for index in d.parts), d.sizes[0])
+    name = str(d.part)
+    if len(d.parts) > SHOWN and set(d.parts) == set(frame_of(d.sizes)):
+        return f"the {name}s at the border"
+    return f"{name}{'s' if len(d.parts) > 1 else ''} {_some(d.parts)}"
+
+
+def _row(part: Part, axis: int, ndim: int) -> str:
+    """Return what the positions along one spatial axis are called."""
+    letter = str(part).removesuffix(" position")
+    if ndim == 2:
+        return f"{letter} {'column' if axis else 'row'}"
+    return str(part) if ndim == 1 else f"{part} in spatial axis {axis}"
+
+
+def _ends(name: str, at: tuple[int, ...], size: int) -> str:
+    """Return some positions in words, with "first" and "last" for those at the ends."""
+    if size > 2 or "channel" not in name:
+        if at == (size - 1,):
+            return f"the last {name}"
+        if at == (0,):
+            return f"the first {name}"
+        if at == (0, size - 1) and size > 2:
+            return f"the first and the last {name}"
+    letter, _, where = name.partition(" in ")
+    return f"{letter}{'s' if len(at) > 1 else ''} {_some(at)}{f' in {where}' if where else ''}"
+
+
+def _some(numbers: tuple[Any, ...]) -> str:
+    """Return a list in words, cut where it is long."""
+    shown = [str(n) for n in numbers[:SHOWN]]
+    if len(numbers) > SHOWN:
+        return f"{', '.join(shown)}, ... ({len(numbers)} in all)"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _weights(d: Diagnosis) -> str:
+    pairs = list(zip(d.parts or (), d.weights or (), strict=True))
+    words = []
+    for index, weight in pairs[:SHOWN]:
+        at = index if len(index) > 1 else index[0]
+        times = {0.0: "not at all", 2.0: "twice"}.get(weight, f"{weight:.4g} times")
+        words.append(f"{d.part} {at} {times}")
+    more = f", ... ({len(pairs)} in all)" if len(pairs) > SHOWN else ""
+    return ", ".join(words) + more
+
+
+def _per(d: Diagnosis) -> str:
+    names = ("tap", "channel", "tap and channel")
+    found = [names[n] for (n,) in d.parts or ()] if d.hypothesis == Hypothesis.BIAS_REPEATED else []
+    return f", once per {' or '.join(found)}" if found else ""
+
+
+def _off(d: Diagnosis) -> str:
+    """Return how many rows there are too few or too many, and on which side."""
+    if d.offset is None or len(d.offset) != 2:
+        return ""
+    is_padding = d.hypothesis == Hypothesis.PADDING_OFFSET
+    unit, places = _sides(d, is_padding=is_padding)
+    if d.offset[0] == d.offset[1]:
+        places, offsets = (places[2],), [d.offset[0]]
+    else:
+        offsets = list(d.offset)
+    clauses: list[str] = []
+    for off, place in zip(offsets, places, strict=False):
+        if off:
+            count = NUMBERS.get(abs(off), str(abs(off)))
+            what = f" {unit}{'s' if abs(off) > 1 else ''}" if not clauses else ""
+            clauses.append(f"{count}{what} too {'few' if off < 0 else 'many'} {place}")
+    return " and ".join(clauses)
+
+
+def _sides(d: Diagnosis, *, is_padding: bool) -> tuple[str, tuple[str, ...]]:
+    """Return what is counted, and the words for both sides and for either."""
+    padding = "padding " if is_padding else ""
+    if not is_padding and (d.axis or 0) < 2:
+        return _slice(d), ("at the start", "at the end", "at either end")
+    axes = d.spatial_axes if is_padding else (d.axis - 2,) if d.axis is not None else None
+    if d.ndim == 2 and axes is None:
+        return f"{padding}row and column", ("at the top and left", "at the bottom and right", "on every side")
+    if d.ndim == 2 and axes is not None and len(axes) == 1:
+        if axes[0] == 0:
+            return f"{padding}row", ("at the top", "at the bottom", "at the top and at the bottom")
+        return f"{padding}column", ("on the left", "on the right", "on the left and on the right")
+    where = f" in spatial axis {axes[0]}" if axes is not None and len(axes) == 1 and d.ndim != 1 else ""
+    each = " in every axis" if axes is None and d.ndim != 1 else where
+    return f"{padding}position", (f"before{each}", f"after{each}", f"before and after{each}")
+
+
+def _list(numbers: tuple[Any, ...] | None) -> str:
+    return ", ".join(map(str, numbers or ()))

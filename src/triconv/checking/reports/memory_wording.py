@@ -1,0 +1,156 @@
+"""The sentences on arrays, memory and calls as in training: part of `wording.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from triconv.checking.findings.memory_findings import (
+    AnyArrangement,
+    AnyBatchAxis,
+    AnySubset,
+    Arrangement,
+    CallsDiffer,
+    DependsOnThread,
+    EagerDiffers,
+    EarlierAnswer,
+    InputChanged,
+    LaterForward,
+    MemoryFinding,
+    Misread,
+    NothingKept,
+    OtherAfterBatch,
+    Reading,
+    ResultOverwritten,
+    SameInThreads,
+    SecondPullback,
+    SharesMemory,
+    Unwritten,
+    UsesGenerators,
+    WrongAlone,
+    WrongBatchAxis,
+)
+from triconv.checking.findings.protocol import Kind, Question, Transform
+
+QUESTIONS = {
+    Kind.MEMORY: "memory and earlier calls",
+    Kind.OPERANDS: "arrays after a call",
+    Kind.RESULTS: "results after later calls",
+    Kind.HISTORY: "results after earlier calls",
+    Kind.UNWRITTEN: "results in used memory",
+    Kind.GENERATORS: "global random generators",
+    Kind.THREADS: "two threads at once",
+}
+ARRANGEMENTS = {
+    Arrangement.EXPANDED: "expanded from one number (stride 0, as of the cotangent of a sum)",
+    Arrangement.EXPANDED_BATCH: "expanded along the first axis (stride 0)",
+    Arrangement.EXPANDED_POSITIONS: "expanded along the last axes (stride 0, as of the cotangent of a mean)",
+    Arrangement.TRANSPOSED: "transposed (the first axis is the fastest, as in Fortran)",
+    Arrangement.LAST_AXES_TRANSPOSED: "transposed in its last two axes",
+    Arrangement.CHANNELS_LAST: "channels last in memory",
+    Arrangement.OFFSET: "not at the start of its memory",
+    Arrangement.SLICED: "a slice of a larger array",
+    Arrangement.EVERY_OTHER: "every other element of a larger array",
+    Arrangement.NEGATIVE: "reversed (negative strides)",
+    Arrangement.READ_ONLY: "read-only",
+    Arrangement.SUBCLASS: "of a subclass",
+    Arrangement.PARAMETER: "a torch.nn.Parameter",
+}
+READINGS = {
+    Reading.CONTIGUOUS: "it is read as if it were contiguous; use its strides, or take .contiguous() first",
+    Reading.WHOLE_MEMORY: "it is read from the start of its memory; use its strides and offset, or take .contiguous() first",
+}
+SHOWN = 3
+
+
+def question(q: Question) -> str:
+    """Return what was asked."""
+    match q.kind:
+        case Kind.ARRANGEMENTS:
+            return f"VJP of {q.name}, other strides" if q.order else "other strides and classes of arrays"
+        case Kind.SUBSETS:
+            if q.name is None:
+                return "derivatives by some arrays alone"
+            return f"{'JVP along' if q.transform == Transform.JVP else 'VJP of'} {q.name} alone"
+        case Kind.BATCHED:
+            return "vmap, other axes"
+    return QUESTIONS[q.kind]
+
+
+def _tried(number: int, smaller: bool) -> str:
+    return f"{number} tried{' at smaller sizes' if smaller else ''}"
+
+
+def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
+    """Return a finding in a sentence; `words` are those of a question."""
+    match finding:
+        case AnyArrangement(tried, smaller):
+            return f"equal for expanded, transposed, sliced and other arrays, {_tried(tried, smaller)}"
+        case Misread():
+            return _misread(finding)
+        case NothingKept(calls):
+            return f"{calls} calls leave arrays, results and generators as they are, and give the same in any order"
+        case InputChanged(array, by, restored):
+            if restored:
+                return f"{words(by)} writes into {array} and restores it, so that nothing else may read it meanwhile"
+            return f"{words(by)} changes {array}: copy it first"
+        case SharesMemory(of, array):
+            return f"{words(of)} is returned in the memory of {array}: return an array of its own"
+        case ResultOverwritten(of, by):
+            return f"{words(of)}: the result of one call changes when {words(by)} is asked later: return a new array each time"
+        case EarlierAnswer(of, array):
+            return f"{words(of)}: it is the answer for the earlier data of {array}: something is kept from call to call"
+        case OtherAfterBatch(of, after):
+            when = "after a call with one sample" if after else "for one sample alone"
+            return f"{words(of)}: it is another one {when}"
+        case CallsDiffer(of, (), _):
+            return f"{words(of)}: after some calls the same numbers give another result than before"
+        case CallsDiffer(of, calls, total):
+            return f"{words(of)}: the same numbers give another result in call {_some(calls)} of {total}"
+        case LaterForward(of):
+            return f"{words(of)}: after two forwards, the backward of the first gives another result: keep its arrays per call"
+        case SecondPullback(of):
+            return f"{words(of)}: the pullback gives another result when it is called again"
+        case EagerDiffers(of):
+            return f"{words(of)}: without jit it is another one than with it"
+        case Unwritten(of, elements, total):
+            return f"{words(of)}: {elements} of {total} elements are what the memory held before: write every element"
+        case UsesGenerators(by, generators, seeds):
+            which = " and ".join(generators)
+            what = f"seeds {which}" if seeds else f"draws from {which}"
+            return f"{words(by)} {what}, which others draw from too: use a generator of your own"
+        case SameInThreads():
+            return "each of two threads gets what it gets alone"
+        case DependsOnThread(of, where):
+            return (
+                f"{words(of)}: results depend on another thread's call (shared scratch memory)"
+                f"{f', which came at {where}' if where else ''}: make the memory in each call, or hold a lock"
+            )
+        case AnySubset(tried, smaller):
+            return f"those by some arrays alone are those by all at once, {_tried(tried, smaller)}"
+        case WrongAlone(arrays, raised):
+            others = f"asked for {' and '.join(arrays)} without the others"
+            return f"{others}, it raises {raised}" if raised else f"{others}, it is another one than by all at once"
+        case AnyBatchAxis(tried, smaller):
+            return f"some arrays alone, and along other axes, {_tried(tried, smaller)}"
+        case WrongBatchAxis(in_axes, sample, raised):
+            axes = f"with in_axes={in_axes}"
+            return (
+                f"{axes} it raises {raised}" if raised else f"{axes}, sample {sample} is another one than called alone"
+            )
+
+
+def _misread(f: Misread) -> str:
+    shown = [ARRANGEMENTS[how] for how in f.arrangements[:SHOWN]]
+    more = len(f.arrangements) - len(shown)
+    which = ", or ".join(shown) + (f" ({more} more)" if more else "")
+    if f.raised:
+        sentence = f"right for plain arrays, but raises {f.raised} if {f.array} is {which}"
+    else:
+        sentence = f"right for plain arrays, wrong if {f.array} is {which}: {f.elements} of {f.total} elements"
+    if f.reading is not None:
+        sentence += f"; {READINGS[f.reading]}"
+    return sentence + (f"; wrong for other {' and '.join(f.others)} too" if f.others else "")
+
+
+def _some(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers[:SHOWN])) + (", ..." if len(numbers) > SHOWN else "")

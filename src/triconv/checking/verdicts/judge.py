@@ -1,0 +1,388 @@
+"""The verdict on one result: right to the last bit, right to rounding, right with fewer bits, or wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.candidates.candidate import long_axes
+from triconv.checking.candidates.candidates import Unsupported, as_numpy, no_array
+from triconv.checking.diagnosis.diagnosis import diagnose
+from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS, NarrowRange
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.evidence import Evidence
+from triconv.checking.findings.exception_text import caught
+from triconv.checking.findings.findings import (
+    EqualOnIntegers,
+    FewerBits,
+    NotFinite,
+    NotRepeatable,
+    Raised,
+    Repeatable,
+    WithinNormWiseBound,
+    WrongElements,
+    WrongShape,
+)
+from triconv.checking.findings.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Transform
+from triconv.checking.oracles import definition, drawn_data, wide_data
+from triconv.checking.oracles.comparison import WrongResult
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.reports.report_data import ReportRow
+from triconv.checking.verdicts import kept_bits, narrow_range, rounding, stale
+from triconv.checking.verdicts.check_context import CheckContext
+from triconv.checking.verdicts.kept_bits import WideTest
+from triconv.checking.verdicts.probes import Probe
+from triconv.checking.verdicts.trial import COTANGENT
+
+MOST_TAPS = 4096
+"""Taps that are listed for one element."""
+
+
+def judge(context: CheckContext, probe: Probe) -> ReportRow:
+    """Ask the candidate, and return the verdict."""
+    question = probe.question
+    results: dict[str, np.ndarray] = {}
+    other_dtype, other_shape = "", None
+    for name in ("exact", "random"):
+        try:
+            raw = probe.ask(context.arrays[name])
+        except Unsupported as unsupported:
+            return ReportRow(question, UNSUPPORTED, Proof.NONE, unsupported.finding)
+        except Exception as problem:  # noqa: BLE001 (whatever the candidate raises is reported)
+            return ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem)))
+        result = as_numpy(raw)
+        if result is None:
+            return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, no_array(raw))
+        results[name] = result
+        if question.tensor == "bias" and _kept_axes(result.shape, _shape(context, probe)):
+            other_shape = result.shape
+            result = results[name] = result.reshape(_shape(context, probe))
+        if question.kind != Kind.REPEAT:
+            row = _form(context, probe, result)
+            if row is not None:
+                return row
+            dtype = _dtype_name(raw, result)
+            if dtype != context.dtype:
+                other_dtype = dtype
+                if is_narrower(dtype, context.dtype):  # right in the dtype that came?
+                    return replace(judge(context.narrower(dtype), probe), other_dtype=other_dtype)
+    try:
+        if question.kind == Kind.REPEAT:
+            return _repeated(context, probe, results)
+        arranged = {name: _in_torch_order(context, probe, a) for name, a in results.items()}
+        return replace(_numbers(context, probe, arranged), other_dtype=other_dtype, other_shape=other_shape)
+    except _RaisedAgainError as again:
+        return ReportRow(question, UNCHECKED, Proof.RAISED, again.finding)
+
+
+class _RaisedAgainError(Exception):
+    """A candidate raised that had given a result before."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__(problem)
+        self.finding = Raised(caught(problem), again=True)
+
+
+def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
+    try:
+        return as_numpy(probe.ask(arrays))
+    except Exception as problem:
+        raise _RaisedAgainError(problem) from problem
+
+
+def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a shape differs by axes of length 1 alone."""
+    return found not in ((), shape) and long_axes(found) == long_axes(shape)
+
+
+def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:
+    """Return the row for a result of a wrong shape."""
+    question, shape, found = probe.question, _shape(context, probe), result.shape
+    if found != shape:
+        diagnosis = _explain_shape(context, probe, result)
+        cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
+        shown = None if diagnosis is None or diagnosis.hypothesis == Hypothesis.UNEXPLAINED_SHAPE else diagnosis
+        return ReportRow(question, WRONG, Proof.SHAPE, WrongShape(shape, found, diagnosis=shown), cause=cause)
+    return None
+
+
+def is_narrower(dtype: str, than: str) -> bool:
+    """Whether a floating dtype has fewer bits than another."""
+    return dtype in ARITHMETIC and than in ARITHMETIC and BITS[dtype] < BITS[than]
+
+
+def _dtype_name(raw: Any, result: np.ndarray) -> str:
+    """Return the name of a dtype without its library: torch's is "torch.float32"."""
+    return str(getattr(raw, "dtype", result.dtype)).split(".")[-1]
+
+
+def _shape(context: CheckContext, probe: Probe) -> tuple[int, ...]:
+    """Return the shape that the result should have, as the user has it."""
+    role = probe.question.tensor
+    problem = context.problem
+    if role == "bias":
+        return problem.user_bias(np.broadcast_to(np.float32(0), problem.shapes[-1])).shape
+    return problem.result_shape(role)
+
+
+def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Diagnosis | None:
+    """Explain a result of a wrong shape, if it has the right number of axes."""
+    try:
+        arranged = _in_torch_order(context, probe, result)
+    except ValueError:
+        return None
+    context.prove(probe.question.tensor)
+    return _explain(context, probe, "exact", arranged, probe.answer(context.right("exact")))
+
+
+def _explain(
+    context: CheckContext,
+    probe: Probe,
+    name: str,
+    found: np.ndarray,
+    expected: np.ndarray,
+    wrong: np.ndarray | None = None,
+) -> Diagnosis:
+    """Explain a wrong result for the arrays of this name."""
+    role = probe.question.tensor
+    result = WrongResult(
+        context.problem,
+        context.right(name),
+        probe.answer,
+        role,
+        found,
+        expected,
+        probe.question.is_value,
+        wrong,
+    )
+    return diagnose(result, thorough=context.thorough)
+
+
+def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) -> ReportRow:
+    """Return the row for a result of the right form."""
+    question, role = probe.question, probe.question.tensor
+    if context.dtype in INTEGERS:
+        for name in ("exact", "random"):
+            if not context.is_equal(name, probe, found[name]):
+                return _differs(context, probe, name, found[name])
+        return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False, missed=context.missed(role)))
+    if not np.isfinite(found["exact"]).all():
+        return _differs(context, probe, "exact", found["exact"])
+    context.prove(role)
+    test = rounding.RoundingTest.of(
+        context.problem, context.dtype, role, probe.answer, context.right("random"), found["random"]
+    )
+    if (row := rounding.not_finite(question, test)) is not None:
+        return row
+    exact = context.is_equal("exact", probe, found["exact"])
+    near = exact or bool(np.all(np.abs(found["exact"] - probe.answer(context.right("exact"))) < 0.25))
+
+    def is_exact_in_8_bits() -> bool:
+        again = _in_torch_order(context, probe, _ask_again(probe, context.arrays["small"]))
+        return context.is_equal("small", probe, again)
+
+    drawn = context.user_arrays is None
+    row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=drawn)
+    if row is not None:
+        is_few = isinstance(row.finding, FewerBits)
+        return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
+    if not exact:
+        return _not_exact(context, probe, found, test, near=near)
+    if not _is_asked_wide(context, question):
+        # what an earlier question shows with fewer bits may show it in some samples alone here
+        row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
+        if row is not None and isinstance(row.finding, FewerBits):
+            return row
+    # with the errors of noise of fewer bits, but not in all samples, or of steps
+    wide = _with_wide(
+        context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio)
+    )
+    if isinstance(wide.finding, FewerBits) and rounding.is_within_bits(test, wide.finding.bits, wide.finding.sums):
+        return wide
+    if wide.cause == Cause.FIXED_POINT:
+        return wide
+    return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+
+
+def _not_exact(
+    context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: rounding.RoundingTest, *, near: bool
+) -> ReportRow:
+    """Return the row for a result that differs for integers, by the data that say most of it."""
+    if near and not rounding.resembles(test):  # integers were rounded, as in a Fourier transform: others are wrong
+        return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+    row = _differs(context, probe, "exact", found["exact"], test.ratio)
+    if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
+        tests = _wide_tests(context, probe)
+        if stepped := kept_bits.steps(tests):
+            name, diagnosis = stepped
+            return _wrong(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
+    return row
+
+
+def _is_asked_wide(context: CheckContext, question: Question) -> bool:
+    """Whether data that need every bit are asked: other questions run the same code, or compile it, or take long."""
+    if question.is_value and question.transform == Transform.VJP:
+        return not context.is_real_size
+    return question.is_plain_value or question.kind == Kind.VJP
+
+
+def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow:
+    """Return the row of a result with what exact data that need every bit show of it."""
+    tests = _wide_tests(context, probe)
+    narrow: NarrowRange | None = None
+    for name, wide in list(tests.items()):
+        if wide.test.excused.any():  # of finite data, what is not finite
+            found = np.where(wide.test.excused, np.nan, wide.test.found)
+            narrow = narrow_range.overflowed(probe.answer, wide.test.expectations, context.dtype, found)
+            if narrow is None or not isinstance(row.finding, FewerBits):
+                return _differs(context, probe, name, found)
+            del tests[name]  # a dtype of fewer bits has fewer exponents as well
+    problem = context.problem
+    names = {**dict(zip(problem.roles, problem.names, strict=True)), problem.result: COTANGENT}
+    judged = kept_bits.judged(row, tests, names, context.precision) if tests else row
+    if isinstance(judged, ReportRow):
+        if narrow is not None and isinstance(judged.finding, FewerBits):
+            return replace(judged, finding=replace(judged.finding, overflows=narrow))
+        return judged
+    name, diagnosis = judged
+    test = tests[name].test
+    return _wrong(context, probe, name, test.found, test.right, diagnosis=diagnosis)
+
+
+def _wide_tests(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
+    """Return the results for exact data that need every bit, as far as they are not right, by the name of the data."""
+    question, role, p = probe.question, probe.question.tensor, context.problem
+    is_asked = _is_asked_wide(context, question)
+
+    def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> rounding.RoundingTest | None:
+        try:
+            raw = _ask_again(probe, arrays)
+        except _RaisedAgainError as again:
+            if isinstance(again.__cause__, Unsupported):  # results for some arrays alone
+                return None
+            raise
+        shape = _shape(context, probe)
+        if raw is None or raw.size != math.prod(shape):
+            return None
+        found = _in_torch_order(context, probe, raw.reshape(shape))
+        if right is None and context.is_equal(name, probe, found):
+            return None
+        right = right or context.right(name)
+        return rounding.RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
+
+    tests: dict[str, WideTest] = {}
+    names = wide_data.names_of(role, is_cotangent=question.kind == Kind.VJP, dtype=context.dtype)
+    for name in names if is_asked else ():
+        test = None if context.arrays.wide(name) is None else ask(name, context.arrays[name])
+        if test is not None:
+            alone = None if name == wide_data.SUMS else kept_bits.worst_alone(test, name)
+            tests[name] = WideTest(test, None if alone is None else ask(name, alone, Expectations(p, alone)))
+    return tests
+
+
+def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:
+    """Return a row that says, at real size, how sure it is and what the right answers were."""
+    role = row.question.tensor
+    if not context.is_real_size or not isinstance(row.finding, EqualOnIntegers | WithinNormWiseBound):
+        return row
+    finding: EqualOnIntegers | WithinNormWiseBound = replace(row.finding, truth=context.truth if role != "bias" else "")
+    if isinstance(finding, EqualOnIntegers):
+        finding = replace(finding, missed=context.missed(role))
+    return replace(row, finding=finding)
+
+
+def _differs(
+    context: CheckContext, probe: Probe, name: str, found: np.ndarray, ratio: float | None = None
+) -> ReportRow:
+    """Return the row for a result for integers that differs from the right one."""
+    context.prove(probe.question.tensor)
+    with np.errstate(all="ignore"):
+        right = probe.answer(context.right(name))
+    right = drawn_data.wrapped(right, context.dtype) if context.dtype in INTEGERS else right
+    return _wrong(context, probe, name, found, right, ratio)
+
+
+def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
+    """Return the row for the same question again: equal, different by rounding, or random."""
+    question, role = probe.question, probe.question.tensor
+    again = [a for _ in range(2) if (a := _ask_again(probe, context.arrays["random"])) is not None]
+    if all(np.array_equal(a, first["random"], equal_nan=True) for a in again):
+        return ReportRow(question, RIGHT, Proof.EXACT, Repeatable(0.0))
+    if any(a.shape != first["random"].shape for a in again):
+        return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(None), cause=Cause.NONDETERMINISTIC)
+    arrays = [_in_torch_order(context, probe, a) for a in (first["random"], *again)]
+    spread = max(float(np.abs(np.nan_to_num(a - arrays[0])).max(initial=0)) for a in arrays[1:])
+    if context.dtype not in INTEGERS:
+        test = rounding.RoundingTest.of(
+            context.problem, context.dtype, role, probe.answer, context.right("random"), arrays[0]
+        )
+        if spread <= 2 * float(test.allowed.max(initial=0)):
+            return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
+    return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(spread), cause=Cause.NONDETERMINISTIC)
+
+
+def _wrong(
+    context: CheckContext,
+    probe: Probe,
+    name: str,
+    found: np.ndarray,
+    expected: np.ndarray,
+    ratio: float | None = None,
+    out_of_bound: np.ndarray | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> ReportRow:
+    """Return the row for a wrong result for the arrays of this name: where, and why, if that is not known."""
+    question, bad = probe.question, ~np.isfinite(found)
+    mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
+    wrong = int(np.count_nonzero(mask))
+    index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
+    taps = taps_at(context.problem, question.tensor, index)
+    evidence = Evidence(index, expected[index], found[index], wrong, found.size, taps, expected, found)
+    if bad.any():
+        narrow = narrow_range.overflowed(probe.answer, context.right(name), context.dtype, found)
+        finding, cause = NotFinite(wrong, narrow), Cause.OVERFLOW if narrow else Cause.NOT_A_NUMBER
+        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, cause, evidence)
+    diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
+    if name in wide_data.NAMES and diagnosis.hypothesis in (Hypothesis.ZERO, Hypothesis.ZERO_VALUE):
+        diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
+    elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
+        diagnosis = Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
+    if diagnosis.cause == Cause.NONE and context.thorough:
+        arrays = context.arrays[name]
+        earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]
+        kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
+        if kept is not None:
+            return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
+    unclear = (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED)
+    if diagnosis.cause in unclear or diagnosis.region is not None:  # perhaps it is not even repeatable
+        again = _ask_again(probe, context.arrays[name])
+        if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
+            spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))
+            if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
+                finding_ = NotRepeatable(spread)
+                return ReportRow(question, WRONG, Proof.RANDOM, finding_, ratio, Cause.NONDETERMINISTIC, evidence)
+    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
+
+
+def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the ``(input, output, tap)`` positions that meet in an element of the derivative by `role`."""
+    if role == "bias":
+        return ()
+    which = {"x": 0, "g": 1, "w": 2}[role]
+    combined: list[Any] = [()]
+    for axis, position in zip(problem.model.axes, index[2:], strict=True):
+        meetings = definition.meetings_at(axis, which, position)
+        combined = [(*before, m) for before in combined for m in meetings][:MOST_TAPS]
+    return tuple(tuple(tuple(m[k] for m in at) for k in range(3)) for at in combined)
+
+
+def _in_torch_order(context: CheckContext, probe: Probe, a: Any) -> np.ndarray:
+    """Return a result in torch's order, in the dtype in which the definition is computed."""
+    role = probe.question.tensor
+    wide = drawn_data.widened(np.asarray(a), context.dtype)
+    if role == "bias":
+        return wide.ravel() if len(context.problem.bias_pattern) > 1 else wide
+    return context.problem.to_torch(role, wide)

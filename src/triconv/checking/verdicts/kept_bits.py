@@ -1,0 +1,282 @@
+"""How many bits of the operands and of the sums a result keeps, read from exact data that need all of them.
+
+With one wide tensor and ones (`wide_data.py`), every element of a result is a number of that tensor, its opposite, or zero. So
+the result shows what became of these numbers: how many bits of each are left, or to which steps they are rounded. Powers of two
+have one bit, so the result of wide sums shows the bits of the sums alone.
+
+An algorithm that adds elements before it multiplies, as Winograd's does, is not exact, but it leaves something where there must
+be zeros, or it is exact for a number that stands alone. Neither is true of what rounds each number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from triconv.checking.dtypes import BITS
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.findings import FewerBits, Level
+from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
+from triconv.checking.oracles.convolution import Expectations, InputArrays
+from triconv.checking.oracles.wide_data import OF_TENSOR, SUMS
+from triconv.checking.reports.report_data import ReportRow
+from triconv.checking.verdicts import rounding
+from triconv.checking.verdicts.rounding import RoundingTest
+
+LEAST = 3
+"""Bits of the narrowest float, float8 e5m2: a number that keeps fewer is another number."""
+LEAST_OF_SUMS = 8
+"""Bits of bfloat16, the narrowest dtype that sums are kept in."""
+SMALL = 2.0**-4
+"""Share of the largest number below which numbers are small: floats round them by less than large ones, steps by as much."""
+ALIKE = 4
+"""How many times less a number may be off alone than among others, if its own bits are cut."""
+MOST_LEVELS = 512
+"""Multiples that the largest of quantised numbers is at most: integers of 8 bits have 127 or 255."""
+ON_STEP = 1e-3
+"""Share of a step by which rounding may keep a number from it."""
+LEAST_NUMBERS = 6
+"""Numbers that are multiples of a step by chance with a probability of a millionth."""
+FEW = 8
+"""Zeros among which an algorithm that mixes elements leaves something."""
+DECLARED = {"float32": (24, 24), "tf32": (11, 24), "float16": (11, 8), "bfloat16": (8, 8)}
+"""Bits of the operands, and of the sums, that a declaration of `precision` asks for."""
+LEVELS = {24: Level.FLOAT32, 11: Level.TF32, 8: Level.BFLOAT16, 4: Level.FLOAT8_E4M3, 3: Level.FLOAT8_E5M2}
+
+
+@dataclass(frozen=True)
+class WideTest:
+    """A result that differs for data that need every bit.
+
+    Parameters
+    ----------
+    test : RoundingTest
+        The result.
+    alone : RoundingTest, optional
+        The result where, of the wide tensor, the number that is off most stands alone.
+    """
+
+    test: RoundingTest
+    alone: RoundingTest | None = None
+
+
+def worst_alone(test: RoundingTest, name: str) -> InputArrays | None:
+    """Return the arrays without all wide numbers but the one that is off most; None where sums have several products."""
+    role, arrays = _wide_role(name, test), test.expectations.arrays
+    primals = {r: np.zeros_like(a) if r == "bias" else a for r, a in arrays.primals.items()}
+    products = test.answer(Expectations(test.problem, replace(arrays, primals=primals)).absolute)
+    error = np.abs(test.found - test.right)
+    worst = float(
+        products.ravel()[int(np.argmax(np.where(products > 0, error / np.where(products > 0, products, 1), 0)))]
+    )
+    wide = arrays.g if role == test.problem.result else arrays.primals[role]
+    kept = np.where(np.isclose(np.abs(wide), worst, rtol=2.0**-50, atol=0), wide, 0)
+    if not kept.any():
+        return None
+    return replace(arrays, g=kept) if role == test.problem.result else replace(arrays, primals={**primals, role: kept})
+
+
+def judged(
+    row: ReportRow, tests: dict[str, WideTest], names: dict[str, str], precision: str | None
+) -> ReportRow | tuple[str, Diagnosis | None]:
+    """Return the row of a result with what it keeps; or, if it is wrong, the name of the data that show it, and why.
+
+    Parameters
+    ----------
+    row : ReportRow
+        Of a result that is right, or right with fewer bits, for other data.
+    tests : dict of str to WideTest
+        The results that differ, by the name of the data of `wide_data.NAMES`.
+    names : dict of str to str
+        The name of each tensor, by its role.
+    precision : str, optional
+        Of the products, if fewer bits than the dtype's are declared.
+    """
+    if (stepped := steps(tests)) is not None:
+        return stepped
+    kept: dict[str, int] = {}
+    mixes = False
+    for name, wide in tests.items():
+        test = wide.test
+        if name == SUMS:
+            continue
+        if _mixes(wide):
+            mixes = True
+            continue
+        bits = _bits(test)
+        if bits is None:
+            return row if isinstance(row.finding, FewerBits) else (name, None)
+        kept[names[_wide_role(name, test)]] = bits
+    sums, is_rounded = None, False
+    if SUMS in tests and not mixes:
+        sums = _bits_of_sums(tests[SUMS].test)
+        if sums is None:
+            return row if isinstance(row.finding, FewerBits) else (SUMS, None)
+        is_rounded = _is_rounded_once(tests[SUMS].test, sums)
+        kept = {name: bits for name, bits in kept.items() if bits < sums}
+    if not kept and sums is None:
+        return row
+    return _with_bits(row, kept, sums, precision, next(iter(tests.values())).test.dtype, is_rounded=is_rounded)
+
+
+def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
+    """Return the data that show that numbers are rounded to steps, and to which; None if they are not."""
+    for name, wide in tests.items():
+        step = None if name == SUMS or not _is_clean(wide.test) else _step(wide.test)
+        if step is not None:
+            role = Role(_wide_role(name, wide.test))
+            return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_STEPS, role=role, amount=step)
+        levels = None if name == SUMS or not _is_clean(wide.test) else _levels(wide.test)
+        if levels is not None:
+            role = Role(_wide_role(name, wide.test))
+            return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.QUANTISED, role=role, size=levels)
+    return None
+
+
+def _wide_role(name: str, test: RoundingTest) -> str:
+    """Return which tensor is wide."""
+    return next((role for role, other in OF_TENSOR.items() if other == name), test.problem.result)
+
+
+def _with_bits(
+    row: ReportRow, kept: dict[str, int], sums: int | None, precision: str | None, dtype: str, *, is_rounded: bool
+) -> ReportRow:
+    """Return the row of a result that keeps so many bits of each array, and of its sums."""
+    fewest = min([*kept.values(), *([] if sums is None else [sums])])
+    of_operands, of_sums = DECLARED.get(precision or "", (BITS[dtype], BITS[dtype]))
+    is_declared = all(bits >= of_operands for bits in kept.values()) and (sums is None or sums >= of_sums)
+    level = LEVELS.get(fewest, Level.FEWER)
+    if sums == fewest and not is_rounded and sums <= BITS["float16"]:
+        level = Level.NARROW_SUMS
+    finding = FewerBits(
+        level, fewest, BITS[dtype], precision if is_declared else None, tuple(kept.items()), sums, is_rounded
+    )
+    return replace(row, verdict=RIGHT if is_declared else IMPRECISE, how=Proof.PRECISION, finding=finding)
+
+
+def _elements(test: RoundingTest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return results, right ones and magnitudes as lists of real numbers; where it is right but for the oracle, it is right."""
+    found, right = test.found, test.right
+    found = np.where(np.abs(found - right) <= test.oracle_error, right, found)
+    parts = [(a.real, a.imag) if np.iscomplexobj(a) else (a,) for a in (found, right)]
+    magnitude = np.concatenate([test.absolute.ravel()] * len(parts[0]))
+    return (*(np.concatenate([part.ravel() for part in of]) for of in parts), magnitude)  # type: ignore[return-value]
+
+
+def _mixes(wide: WideTest) -> bool:
+    """Whether elements may be mixed: errors are small, and there are some where nothing is, or none of a number alone."""
+    test, alone = wide.test, wide.alone
+    if not rounding.is_within_transform(test):
+        return False
+    if not _is_clean(test):
+        return True
+    return not _is_of_length(test) if alone is None else _share(alone) < _share(test) / ALIKE
+
+
+def _is_clean(test: RoundingTest) -> bool:
+    """Whether the result is zero wherever every product is zero, of which there are some."""
+    found, _, magnitude = _elements(test)
+    nothing = magnitude == 0
+    return bool(nothing.sum() >= FEW and not found[nothing].any())
+
+
+def _step(test: RoundingTest) -> float | None:
+    """Return the power of two of which every number is a multiple, if right ones are not, and small ones are off as well."""
+    found, right, magnitude = _elements(test)
+    error = np.abs(found - right)
+    of_small = error[(magnitude > 0) & (magnitude < SMALL * magnitude.max(initial=0))].max(initial=0)
+    if not found.any() or of_small < error.max(initial=0) / 4:
+        return None
+    step, last = (float(2.0 ** _last_bits(a).min()) for a in (found, right))
+    return step if step > last and step / 4 <= error.max(initial=0) <= step else None
+
+
+def _levels(test: RoundingTest) -> int | None:
+    """Return of how many steps the largest number is a multiple, if each is one of them: of all, or of each channel alone.
+
+    Such numbers were divided by a scale, rounded to integers, and multiplied by it again.
+    """
+    if np.iscomplexobj(test.found) or test.found.ndim < len("nc") or _is_of_length(test):
+        return None
+    for parts in ([test.found], list(np.moveaxis(test.found, 1, 0)), list(test.found)):
+        some = [part[part != 0] for part in parts]
+        found = [_levels_of(numbers) for numbers in some if len(np.unique(np.abs(numbers))) >= LEAST_NUMBERS]
+        known = [levels for levels in found if levels is not None]
+        if known and len(known) == len(found):
+            return max(known)
+    return None
+
+
+def _levels_of(a: np.ndarray) -> int | None:
+    """Return the largest of numbers as a multiple of the number that all are multiples of; None if there is none."""
+    sizes = np.unique(np.abs(a))
+    counts = np.arange(1, MOST_LEVELS + 1)[:, None] * (sizes / sizes[-1])
+    off = np.abs(counts - np.rint(counts)).max(axis=1)
+    levels = int(np.argmax(off <= ON_STEP)) + 1
+    return levels if off[levels - 1] <= ON_STEP and levels > 1 else None
+
+
+def _bits(test: RoundingTest) -> int | None:
+    """Return how many bits of each number are kept; None if it is another number."""
+    found, _, magnitude = _elements(test)
+    if found[magnitude == 0].any():
+        return None
+    if _is_of_length(test):
+        return _length(found)
+    share = _share(test)
+    # numbers that are cut off are off by less than the last bit, those that are rounded by half of it
+    bits = int(-np.log2(share)) - (not _is_cut(test)) if share else BITS[test.dtype]
+    return bits if bits >= LEAST else None
+
+
+def _share(test: RoundingTest) -> float:
+    """Return the largest error, over the power of two that is next to the number."""
+    found, right, magnitude = _elements(test)
+    some = magnitude > 0
+    error, exponent = np.abs(found - right)[some], np.frexp(magnitude[some])[1]
+    return float(np.ldexp(error, -exponent).max(initial=0))
+
+
+def _is_of_length(test: RoundingTest) -> bool:
+    """Whether each number is within one of the last bit that the longest of the results has."""
+    length = _length(_elements(test)[0])
+    return LEAST <= length < BITS[test.dtype] and _share(test) * 2.0**length < 1
+
+
+def _is_cut(test: RoundingTest) -> bool:
+    found, right, _ = _elements(test)
+    return bool(np.all(np.abs(found) <= np.abs(right)))
+
+
+def _bits_of_sums(test: RoundingTest) -> int | None:
+    """Return in how many bits sums are kept; None if the result is another one."""
+    found, right, magnitude = _elements(test)
+    error, some = np.abs(found - right), magnitude > 0
+    terms = rounding.terms_of(test.problem, test.role, test.answer)
+    if np.any(error > (terms + 1) * 2.0**-LEAST_OF_SUMS * magnitude):
+        return None
+    length = _length(found)
+    share = float((error[some] / magnitude[some]).max(initial=0))
+    return length if LEAST_OF_SUMS <= length < BITS[test.dtype] else max(LEAST_OF_SUMS, int(-np.log2(share)))
+
+
+def _is_rounded_once(test: RoundingTest, bits: int) -> bool:
+    """Whether the right result was rounded to so many bits, and nothing before."""
+    found, right, _ = _elements(test)
+    mantissa, exponent = np.frexp(right)
+    return bool(np.array_equal(found, np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits)))
+
+
+def _last_bits(a: np.ndarray) -> np.ndarray:
+    """Return the exponent of the last bit of each number that is not zero."""
+    mantissa, exponent = np.frexp(a[a != 0])
+    whole = np.ldexp(np.abs(mantissa), BITS["float64"]).astype(np.int64)
+    last = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return np.asarray(exponent - BITS["float64"] + last)
+
+
+def _length(a: np.ndarray) -> int:
+    """Return the bits of the longest number."""
+    nonzero = a[a != 0]
+    return int((np.frexp(nonzero)[1] - _last_bits(a)).max(initial=0))

@@ -1,0 +1,351 @@
+"""The verdict on numbers that had to be rounded: within a proved bound, with fewer bits, or out of every bound."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from triconv.checking.dtypes import ARITHMETIC, BITS, Arithmetic
+from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.findings import (
+    DoesNotReach,
+    EqualOnIntegers,
+    FewerBits,
+    Level,
+    NotFinite,
+    WithinNormWiseBound,
+)
+from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Proof, Question
+from triconv.checking.oracles import bounds, real_size
+from triconv.checking.oracles.comparison import Answer
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.reports.report_data import ReportRow
+from triconv.checking.verdicts import narrow_range
+
+# arithmetic that products may be computed in instead of that of the dtype, the most bits first
+COARSER = (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.FLOAT8_E4M3, Level.FLOAT8_E5M2)
+# what a declaration of `precision` allows
+DECLARED: dict[str, tuple[Level, ...]] = {
+    "float32": (Level.FLOAT32,),
+    "tf32": (Level.FLOAT32, Level.TF32),
+    "float16": (Level.FLOAT32, Level.TF32, Level.NARROW_SUMS),
+    "bfloat16": (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.NARROW_SUMS),
+}
+# of the norm-wise bound, for Fourier transforms, and for Winograd's algorithms, which are for small kernels with stride 1
+TRANSFORM, WINOGRAD, SMALL_KERNEL = 2, 16, 7
+# share of its norm that a result with fewer bits may be off; with nothing right in it, it is off by all
+RESEMBLES = 0.5
+# standard deviations within which the mean of an honest rounding error is zero, and half of those of its largest element
+NOISE = 6
+# between the errors of samples, each over its scale: a step that is fixed makes 1,000 of it
+ALIKE = 32
+
+
+@dataclass(frozen=True)
+class RoundingTest:
+    """A result for random data, the right one, and by how much they may differ.
+
+    Parameters
+    ----------
+    problem : ConvolutionProblem
+        The problem.
+    dtype, role : str
+        Dtype of the arrays, and which tensor the result is.
+    answer : callable
+        What was asked.
+    expectations : Expectations
+        The right answers.
+    found, right : numpy.ndarray
+        In torch's order; where the right one is not finite or may overflow, both are zero.
+    allowed, absolute : numpy.ndarray
+        The bound of each element, and the same contraction of absolute values.
+    missing, stray, excused : numpy.ndarray of bool
+        Where the arrays have something that is not finite and the result has not; where the result has it for no reason;
+        and where nothing can be decided.
+    """
+
+    problem: ConvolutionProblem
+    dtype: str
+    role: str
+    answer: Answer
+    expectations: Expectations
+    found: np.ndarray
+    right: np.ndarray
+    allowed: np.ndarray
+    absolute: np.ndarray
+    missing: np.ndarray
+    stray: np.ndarray
+    excused: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        problem: ConvolutionProblem,
+        dtype: str,
+        role: str,
+        answer: Answer,
+        expectations: Expectations,
+        result: np.ndarray,
+    ) -> RoundingTest:
+        """Compare a result with the right answer."""
+        arithmetic, arrays = ARITHMETIC[dtype], expectations.arrays
+        with np.errstate(all="ignore"):
+            is_finite = arrays.is_finite
+            absolute = answer(expectations.absolute)
+            finite = arrays if is_finite else arrays.map(lambda a: np.where(np.isfinite(a), a, 0))
+            flushed = None
+            if finite.least < arithmetic.tiny:
+                normal = finite.map(lambda a: _flushed(np.abs(a), arithmetic))
+                flushed = answer(Expectations(problem, normal))
+            right = answer(expectations if is_finite else Expectations(problem, finite))
+            found, stray = result, np.broadcast_to(np.False_, right.shape)
+            missing = excused = stray
+            if not (is_finite and absolute.max(initial=0) <= arithmetic.most and np.isfinite(result).all()):
+                poisoned = _poisoned(problem, answer, arrays, is_finite, right.shape)
+                overflows = ~(absolute <= arithmetic.most)
+                bad = ~np.isfinite(result)
+                # what is not finite may spread: in a Fourier transform, and in products with a tangent that is zero
+                stray, missing = bad & ~overflows & is_finite, poisoned & ~bad
+                excused = poisoned | overflows & (bad | ~np.isfinite(right)) | bad
+                found, right = (np.where(excused, 0, a) if excused.any() else a for a in (result, right))
+            sums = bounds.of_sums(absolute, terms_of(problem, role, answer), arithmetic, flushed)
+            if of_transforms := real_size.transform_error(problem, finite, role):
+                sums = sums + of_transforms
+            allowed = sums
+            if arithmetic.unit != arithmetic.sums:
+                magnitude = _magnitude(problem, answer, expectations, right)
+                allowed = sums + bounds.of_results(magnitude, sums, arithmetic)
+        return cls(problem, dtype, role, answer, expectations, found, right, allowed, absolute, missing, stray, excused)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How the dtype rounds."""
+        return ARITHMETIC[self.dtype]
+
+    @functools.cached_property
+    def error(self) -> np.ndarray:
+        """How far each element is off."""
+        return np.abs(self.found - self.right)
+
+    @functools.cached_property
+    def ratio(self) -> float:
+        """The largest error over its bound."""
+        return bounds.over(self.error, self.allowed)
+
+    @property
+    def oracle_error(self) -> float:
+        """How far the right answer may be off at most, beyond the rounding of a sum."""
+        return real_size.transform_error(self.problem, self.expectations.arrays, self.role)
+
+    def rounding_of_results(self) -> np.ndarray:
+        """The part of the bound that is not that of the sums."""
+        if self.arithmetic.unit == self.arithmetic.sums:
+            return np.zeros_like(self.absolute)
+        magnitude = _magnitude(self.problem, self.answer, self.expectations, self.right)
+        return bounds.of_results(magnitude, np.zeros_like(self.absolute), self.arithmetic)
+
+
+def not_finite(question: Question, test: RoundingTest) -> ReportRow | None:
+    """Return the row for a result that is not finite where it should be, or finite where it should not."""
+    finding: NotFinite | DoesNotReach
+    cause = Cause.NOT_A_NUMBER
+    if test.stray.any():
+        found = np.where(test.stray, np.nan, test.found)
+        narrow = narrow_range.overflowed(test.answer, test.expectations, test.dtype, found)
+        finding, cause = NotFinite(int(test.stray.sum()), narrow), Cause.OVERFLOW if narrow else cause
+    elif test.missing.any():
+        finding = DoesNotReach(int(test.missing.sum()))
+    else:
+        return None
+    return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, cause=cause)
+
+
+def verdict(
+    question: Question,
+    test: RoundingTest,
+    exact: bool,
+    near: bool,
+    is_exact_in_8_bits: Callable[[], bool],
+    precision: str | None,
+    *,
+    drawn: bool,
+) -> ReportRow | None:
+    """Return the row for a result that is right, or right with fewer bits; None for one that is wrong.
+
+    Parameters
+    ----------
+    question : Question
+        The question.
+    test : RoundingTest
+        The result for random data.
+    exact, near : bool
+        Whether the result for integers is equal, or rounds to it.
+    is_exact_in_8_bits : callable
+        Runs the candidate on integers that need 8 bits, and returns whether the result is equal.
+    precision : str, optional
+        Of the products, if fewer bits than the dtype's are declared.
+    drawn : bool
+        Whether the data were drawn by the checker, with mean zero.
+    """
+    if exact and test.ratio <= 1:
+        return ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=True), test.ratio)
+    if near and _is_norm_wise(test, drawn=drawn) and not _is_scaled(test):
+        return ReportRow(question, RIGHT, Proof.NORM_WISE, WithinNormWiseBound(), test.ratio)
+    if not resembles(test):
+        return None
+    if drawn and not _is_noise(test, test.absolute):
+        return None
+    terms, arithmetic = terms_of(test.problem, test.role, test.answer), test.arithmetic
+    levels = [level for level in COARSER if exact and 2.0 ** -BITS[level] > arithmetic.unit]
+    in_half = (terms + 1) * 2.0**-8 * test.absolute + test.allowed
+    # of half width, sums are more often what is narrow
+    levels.insert(0 if arithmetic.unit > arithmetic.sums else len(levels), Level.NARROW_SUMS)
+    for level in levels:
+        if level == Level.NARROW_SUMS:
+            is_within = bool(np.all(test.error <= in_half)) and is_exact_in_8_bits()
+        else:
+            coarse, sums = 2.0 ** -BITS[level], max(arithmetic.sums, 2.0**-24)  # but those of doubles in float32
+            limit = ((2 + coarse) * coarse + (terms + 1) * sums) * test.absolute + test.allowed
+            is_within = bool(np.all(test.error <= limit))
+        if is_within:
+            return _imprecise(question, level, test, precision)
+    return None
+
+
+def _imprecise(question: Question, level: Level, test: RoundingTest, precision: str | None) -> ReportRow:
+    """Return the row for a result with fewer bits than its dtype has, unless they are declared."""
+    nonzero = test.absolute > 0
+    relative = (test.error[nonzero] / test.absolute[nonzero]).max(initial=0)
+    bits = int(-np.log2(relative)) if relative > 0 else BITS[test.dtype]
+    is_declared = precision is not None and level in DECLARED[precision]
+    finding = FewerBits(level, bits, BITS[test.dtype], precision if is_declared else None)
+    return ReportRow(question, RIGHT if is_declared else IMPRECISE, Proof.PRECISION, finding)
+
+
+def resembles(test: RoundingTest) -> bool:
+    """Whether the result is the right one at all: one of zeros is off by its whole norm."""
+    return bool(np.linalg.norm(test.error) <= RESEMBLES * np.linalg.norm(test.right) or not test.right.any())
+
+
+def _is_scaled(test: RoundingTest) -> bool:
+    """Whether one factor, and nothing else, keeps the result from its bound: it is most of the error."""
+    weight = np.vdot(test.right, test.right).real
+    if not weight or test.ratio <= 1:
+        return False
+    c = np.vdot(test.right, test.found).real / weight
+    rest = np.abs(test.found - c * test.right)
+    return bounds.over(rest, test.allowed) <= 1 and bool(np.linalg.norm(rest) <= np.linalg.norm(test.error) / 2)
+
+
+def _is_norm_wise(test: RoundingTest, *, drawn: bool) -> bool:
+    """Whether every error is within a small multiple of ``log2(N) u`` times the norms of what its sample is a sum of.
+
+    That of an FFT of ``N`` numbers is (Higham, 2nd ed., theorem 24.2), and by the inequality of Cauchy and Schwarz an element
+    is at most the product of the norms. It is also noise: no element stands out, and the mean is zero.
+    """
+    if test.role == "bias":
+        return False
+    norm, unit = _norm(test), _unit(test)
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    if np.all(excess <= TRANSFORM * unit * norm) and (not drawn or _is_noise(test, norm)):
+        return True
+    axes = test.problem.model.axes
+    is_small = all(a.kernel_size <= SMALL_KERNEL and a.stride == a.dilation == a.input_dilation == 1 for a in axes)
+    # the last outputs of a tile are sums with larger factors
+    return is_small and bool(np.all(excess <= WINOGRAD * unit * norm)) and _is_noise(test, norm, 4 * NOISE)
+
+
+def is_within_transform(test: RoundingTest) -> bool:
+    """Whether every error is within what a Winograd algorithm or a Fourier transform may make, whatever it looks like."""
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    return test.role != "bias" and bool(np.all(excess <= WINOGRAD * _unit(test) * _norm(test)))
+
+
+def is_within_bits(test: RoundingTest, operands: int, sums: int | None) -> bool:
+    """Whether every error is within what operands and sums of so many bits may make; None for sums of the dtype."""
+    u, terms = 2.0**-operands, terms_of(test.problem, test.role, test.answer)
+    relative = (2 + u) * u + (0 if sums is None else (terms + 1) * 2.0**-sums)
+    return bool(np.all(test.error <= relative * test.absolute + test.allowed))
+
+
+def _norm(test: RoundingTest) -> np.ndarray:
+    """Return the norms of what each sample is a sum of: by Cauchy and Schwarz, an element is at most their product."""
+    data = test.expectations.arrays.map(lambda a: np.where(np.isfinite(a), np.abs(a), 0) ** 2)
+    with np.errstate(all="ignore"):
+        squares = test.answer(Expectations(test.problem, data))
+    samples = tuple(range(0 if test.role == "w" else 1, squares.ndim))
+    norm = np.sqrt(squares.max(axis=samples, keepdims=True, initial=0) * test.problem.terms(test.role))
+    return np.asarray(norm)
+
+
+def _unit(test: RoundingTest) -> float:
+    """Return ``log2(N) u``, of a Fourier transform of ``N`` numbers."""
+    arrays = test.expectations.arrays
+    size = max(a.size for a in (*arrays.primals.values(), arrays.g))
+    return float(np.log2(2 + size) * test.arithmetic.sums)
+
+
+def _is_noise(test: RoundingTest, scale: np.ndarray, most: float = 2 * NOISE) -> bool:
+    """Whether the errors, each over its scale, are noise: no element stands out, there is no mean, all samples are alike.
+
+    The largest may be `most` standard deviations of the others.
+    """
+    e = (test.found - test.right) / np.where(scale > 0, scale, 1)
+    spread, largest = _spread(e, tuple(range(e.ndim))), np.abs(e).max(initial=0)
+    if not spread:
+        return True
+    # no error shows that is smaller than the last bit, as of a small sample to which a bias is added
+    last = test.arithmetic.unit * np.abs(test.right) / np.where(scale > 0, scale, 1)
+    others = float(np.sum(np.abs(e) ** 2) - largest**2) / max(1, e.size - 1)
+    others = np.sqrt(max(0.0, others) + _spread(last, tuple(range(e.ndim))) ** 2)
+    if abs(e.mean()) > NOISE * spread / np.sqrt(e.size) or largest > most * others:
+        return False
+    if test.role == "w" or e[0].size < 16:
+        return True
+    samples = np.hypot(_spread(e, tuple(range(1, e.ndim))), _spread(last, tuple(range(1, e.ndim))))
+    return bool(samples.max() <= ALIKE * samples.min())
+
+
+def _spread(e: np.ndarray, axes: tuple[int, ...]) -> Any:
+    return np.sqrt(np.mean(np.abs(e) ** 2, axis=axes)) if e.size else 0.0
+
+
+def _flushed(a: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+    return np.where(a < arithmetic.tiny, 0, a)
+
+
+def _poisoned(
+    problem: ConvolutionProblem, answer: Answer, arrays: InputArrays, is_finite: bool, shape: tuple[int, ...]
+) -> Any:
+    """Return where something that is not finite is in the sum: there a sum of ones changes if those become twos."""
+    if is_finite:
+        return np.zeros(shape, bool)
+    ones = answer(Expectations(problem, arrays.map(lambda a: np.ones(a.shape))))
+    return answer(Expectations(problem, arrays.map(lambda a: np.where(np.isfinite(a), 1.0, 2.0)))) != ones
+
+
+def terms_of(problem: ConvolutionProblem, role: str, answer: Answer) -> int:
+    """Return the most products that an element of the answer is a sum of."""
+    if role == "bias":
+        shape = problem.torch_shape(problem.result, problem.result_shape(problem.result))
+        return max(1, int(np.prod(shape)) // max(1, shape[1]))
+    return problem.terms(role) * (2 if answer is Expectations.jvp else 1)
+
+
+def _magnitude(
+    problem: ConvolutionProblem, answer: Answer, expectations: Expectations, right: np.ndarray
+) -> np.ndarray:
+    """Return the magnitude of all that is rounded: the answer, what a bias is added to, and both parts of a JVP."""
+    parts = [right]
+    with np.errstate(all="ignore"):
+        if answer is Expectations.value and "bias" in problem.roles:
+            parts.append(expectations.without_bias())
+        elif answer is Expectations.of_tangents and "bias" in problem.roles:
+            parts.append(expectations.without_bias(of_tangents=True))
+        elif answer is Expectations.jvp:
+            parts += expectations.parts_of_jvp()
+        return np.sum([np.where(np.isfinite(part), np.abs(part), 0) for part in parts], axis=0)

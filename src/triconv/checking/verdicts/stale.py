@@ -1,0 +1,60 @@
+"""Whether a wrong result is the right one for numbers that were handed over earlier."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from triconv.checking.findings.memory_findings import EarlierAnswer
+from triconv.checking.findings.protocol import Question
+from triconv.checking.oracles.comparison import Answer, same
+from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
+
+
+def explain(
+    problem: ConvolutionProblem,
+    question: Question,
+    answer: Answer,
+    arrays: InputArrays,
+    earlier: list[InputArrays],
+    found: np.ndarray,
+) -> EarlierAnswer | None:
+    """Return the finding that a result is that of earlier numbers of some arrays; None if it is not.
+
+    Parameters
+    ----------
+    problem : ConvolutionProblem
+        The problem.
+    question : Question
+        What was asked.
+    answer : callable
+        Gives the right answer.
+    arrays : InputArrays
+        What was asked now.
+    earlier : list of InputArrays
+        What was asked before.
+    found : numpy.ndarray
+        The result.
+    """
+    names = dict(zip(problem.roles, problem.names, strict=True))
+    parts = [*problem.roles, *(["g"] if question.order else [])]
+    for old in earlier:
+        if old is arrays:
+            continue
+        for number in range(1, len(parts) + 1):
+            for some in itertools.combinations(parts, number):
+                mixed = InputArrays(
+                    {role: (old if role in some else arrays).primals[role] for role in arrays.primals},
+                    old.g if "g" in some and "g" not in problem.roles else arrays.g,
+                    arrays.tangents,
+                )
+                predicted = answer(Expectations(problem, mixed))
+                if predicted.shape == found.shape and same(predicted, found) and np.any(predicted):
+                    return EarlierAnswer(question, " and ".join(names.get(role, "the cotangent") for role in some))
+    return None
+
+
+def ones_of(arrays: InputArrays) -> InputArrays:
+    """Arrays of ones, with which a candidate's library is found out."""
+    return arrays.map(np.ones_like)

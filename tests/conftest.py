@@ -27,6 +27,9 @@ DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
 # a run that names a framework here has only the tests that use it: the others are the same in every environment
 ONLY = os.environ.get("TRICONV_TEST_ONLY", "")
 
+# a run beside another that has every case names here how many it has of each test, but of those marked `versions`
+CASES = int(os.environ.get("TRICONV_TEST_CASES", "0"))
+
 # the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
 XLA_TEXT = "0.10.2"
 
@@ -99,6 +102,11 @@ def pytest_collection_modifyitems(config, items):
         others = [item for item in items if not _uses(item, ONLY)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _uses(item, ONLY)]
+    if CASES and not config.getoption("markexpr"):
+        config.hook.pytest_deselected(
+            items=(left_out := _repeated([item for item in items if _obstacle(item) is None]))
+        )
+        items[:] = [item for item in items if item not in left_out]
     jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
     text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
@@ -152,6 +160,19 @@ def _thin(items):
             rest.remove(taken)
         for item in rest:
             item.add_marker(pytest.mark.slow)
+
+
+def _repeated(items):
+    """The cases that a run does without which another run has: of each test all but a few, far apart."""
+    tests = {}
+    for item in items:
+        if not {"slow", "versions"} & set(item.keywords):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = []
+    for cases in tests.values():
+        kept = {n * len(cases) // CASES for n in range(CASES)}
+        left_out += [item for n, item in enumerate(cases) if n not in kept]
+    return left_out
 
 
 class Library:

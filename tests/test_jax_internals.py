@@ -10,6 +10,7 @@ import pytest
 
 from internals import Canaries, users
 
+pytestmark = pytest.mark.versions
 HOME = "autodiff/jax_primitives.py"
 canaries = Canaries()
 about = canaries.about

@@ -9,6 +9,7 @@ import pytest
 
 import triconv
 
+pytestmark = pytest.mark.versions
 DTYPES = ["bool", "int8", "uint8", "int32", "uint16", "float16", "bfloat16", "float32", "float64"]
 DTYPES += ["complex64", "complex128"]
 PREFERRED = [

@@ -264,6 +264,7 @@ def contractions(jax, **params):
     return f
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("spec", [("a",), ("b",), (None, None, "a"), (None, None, None, "b")])
 def test_axes_of_a_mesh_that_shard_nothing_change_no_value(jax, spec, layer):

@@ -10,6 +10,7 @@ import pytest
 import triconv
 from triconv.backends import backend_of
 
+pytestmark = pytest.mark.versions
 SIZES = {"b": 3, "c": 4, "k": 5}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import triconv
 
+pytestmark = pytest.mark.versions
 PARAMS = {"window_strides": (2, 1), "padding": [(1, 2), (0, -1)], "rhs_dilation": (1, 2), "feature_group_count": 2}
 X, W = (2, 4, 6, 7), (6, 2, 3, 2)
 

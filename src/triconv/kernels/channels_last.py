@@ -220,7 +220,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         moved += count * view.n * target.last_passes * written
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
-        operations += count * (target.last_operations if written or view.phases > 1 else 1)
+        unfolded = max(1, sum(axis.kernel_size > 1 for axis in axes))
+        operations += count * (target.last_operations * unfolded if written or view.phases > 1 else 1)
     least = 3 if view.contraction == "conv_weight_vjp" else 1  # a long sum is split
     launches = view.phases * (least if not moved else least + 3)
     if any(axis.input_dilation > 1 for axis in view.geometry.axes):  # phases are written, and then interleaved

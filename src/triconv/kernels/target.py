@@ -137,6 +137,7 @@ class Target:
         16 * MIB
     )  # input and output of a sample that stay in cache while `depthwise` goes over its channels
     spectrum_bytes: int = 8 * MIB  # spectra of a block of `fft`
+    plane_bytes: int = 16 * MIB  # planes with the taps across them (`planes`), which stand in memory
     largest_products: int = 8 * MIB  # elements of one sample's products of row axes, which stand in memory
 
     # ---- programs
@@ -175,12 +176,15 @@ class Target:
     weight_vjp_passes: float = 0.8
     few_columns_passes: float = 1.2
     layer_passes: float = 2.0
+    # the same of planes with the taps across them: written in one loop, and read by a convolution that unfolds them
+    plane_passes: float = 1.0
     transpose_passes: float = (
         16.0  # the same of an array that is transposed: it is written, or read, element by element
     )
     # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
     last_passes: float = 3.0
-    last_operations: int = 14  # operations of such a phase: it takes about 140 ms to compile, 10 each
+    # operations of such a phase, for each axis of several taps: it takes about 140 ms to compile, 10 each
+    last_operations: int = 14
     scatter_channels: int = (
         4  # how many times as many input as output channels make scatter-adding cheaper than unfolding
     )

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from triconv.backends.base import Standard
-from triconv.geometry import Geometry, Pads
-from triconv.kernels import patches, polyphase, regrouped
+from triconv.geometry import Geometry
+from triconv.kernels import cropping, patches, planes, polyphase, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, few_phases
 from triconv.kernels.target import Target, VendorModel
@@ -49,8 +49,10 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """One weight gradient per phase."""
 
     def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        return lib.vendor_weight_vjp(*_cropped(x, geometry, lib), g, schedule.orders)
+        return lib.vendor_weight_vjp(*cropping.cropped(x, geometry, lib), g, schedule.orders)
 
+    if schedule.form == planes.FORM:
+        return polyphase.conv_weight_vjp(planes.conv_weight_vjp, g, x, schedule, lib)
     if schedule.form not in (DILATED, SPLIT, WHOLE):
         return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
     g, x = (x, g) if schedule.swapped else (g, x)
@@ -71,7 +73,7 @@ def is_same_call(schedule: Schedule, contraction: str) -> bool:
 
 def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        return lib.vendor_conv(*_cropped(x, geometry, lib), w, schedule.orders)
+        return lib.vendor_conv(*cropping.cropped(x, geometry, lib), w, schedule.orders)
 
     if schedule.form == WHOLE:
         geometry, skipped = _evened(schedule.geometry)
@@ -84,6 +86,8 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
         return lib.vendor_conv(Geometry(tuple(padded), schedule.geometry.groups), x, w, schedule.orders)
     if schedule.form == DILATED:
         return lib.vendor_conv(schedule.geometry, x, w, schedule.orders)
+    if schedule.form == planes.FORM:
+        return polyphase.conv(planes.conv, x, w, schedule, lib)
     if schedule.form == MERGED:
         axes = regrouped.merged(schedule.geometry)
         left = regrouped.left_of(schedule.geometry, axes)
@@ -94,7 +98,7 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
 
 def _transposed(g: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """The input VJP of a geometry, by the framework's own."""
-    whole, pads = _uncropped(schedule.geometry)
+    whole, pads = cropping.uncropped(schedule.geometry)
     return lib.pad(lib.vendor_input_vjp(whole, g, w, schedule.orders), [(-lo, -hi) for lo, hi in pads])
 
 
@@ -113,16 +117,6 @@ def _is_dilated_by_xla(problem: Problem) -> bool:
     return strided and (has_groups or dilated)
 
 
-def _uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
-    """The convolution without cropping, and the padding that crops: past it XLA's on the CPU reads what is there."""
-    pads = tuple((axis.pad_lo, axis.pad_hi) if min(axis.pad_lo, axis.pad_hi) < 0 else (0, 0) for axis in geometry.axes)
-    axes = (
-        replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) if pad != (0, 0) else axis
-        for axis, pad in zip(geometry.axes, pads, strict=True)
-    )
-    return Geometry(tuple(axes), geometry.groups), pads
-
-
 def _evened(geometry: Geometry) -> tuple[Geometry, list[int]]:
     """The convolution with padding that is the same on both sides where taps are dilated, and how many outputs to skip."""
     if all(axis.dilation == 1 for axis in geometry.axes):
@@ -131,12 +125,6 @@ def _evened(geometry: Geometry) -> tuple[Geometry, list[int]]:
     axes = [replace(axis, pad_lo=width, pad_hi=width) for axis, width in zip(geometry.axes, widths, strict=True)]
     skipped = [(even.pad_lo - axis.pad_lo) // axis.stride for axis, even in zip(geometry.axes, axes, strict=True)]
     return Geometry(tuple(axes), geometry.groups), skipped
-
-
-def _cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
-    """The same, with the input that it takes."""
-    whole, pads = _uncropped(geometry)
-    return whole, lib.pad(x, pads)
 
 
 # ---- schedules
@@ -191,7 +179,9 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         return
     if not is_cropped and _dilates_well(view, target):
         yield Schedule("vendor", DILATED, view.contraction, view.geometry, orders=view.orders)
-    schedule, _ = by_phases("vendor", BY_PHASES, problem, target)
+    schedule, few = by_phases("vendor", BY_PHASES, problem, target)
+    if planes.suits(few, target):
+        yield planes.of_planes(schedule, few)
     windows = replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
     if not transposed:
         yield windows
@@ -279,6 +269,8 @@ def _regrouped_view(schedule: Schedule, view: Problem) -> Problem:
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """As fast as the library's own is at its best, or slower by the factors of `VendorModel`."""
     model, view = target.vendor, problem.by_windows()
+    if schedule.form == planes.FORM:
+        return _cost_of_planes(schedule, view, target)
     if schedule.form == DILATED and _dilates_well(view, target):
         inputs, outputs = model.dilated_channels
         amount = view.padded_multiply_adds * (1 + inputs / view.c) * (1 + outputs / view.k)
@@ -334,6 +326,24 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = model.copies * sum(view.bytes_of[role] for role in copied)
     launches = 2 * calls + len(copied) + (calls > 1)  # the kernel of each is brought in order, too
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls, launches)
+
+
+def _cost_of_planes(schedule: Schedule, view: Problem, target: Target) -> Cost:
+    """That of the calls for planes, and of writing these; planes are many samples, which keep threads busy."""
+    if view.contraction == "conv":
+        target = replace(target, vendor=target.vendor._replace(plane_channels=(0.0, 0.0)))
+    amount, moved, temporary, operations = 0.0, 0.0, 0.0, 0
+    for geometry, count, _ in schedule.counted():
+        plane, written = planes.flat(view, geometry), planes.written(view, geometry)
+        whole = Schedule("vendor", BY_PHASES, view.contraction, plane.geometry, orders=plane.orders)
+        one = cost(whole, plane, target)
+        amount += count * one.amount
+        moved += count * target.plane_passes * written
+        temporary += count * written
+        operations += count * (one.operations + (target.last_operations if written else 0))
+    copied = [role for role, order in zip("xg", view.orders[::2], strict=True) if order == "first"]
+    moved += sum(view.bytes_of[role] for role in copied) + (2 * view.bytes_of["g"] if view.phases > 1 else 0)
+    return Cost("vendor", amount, moved, temporary + view.bytes_of["w"], operations)
 
 
 def _are_skipped(schedule: Schedule) -> bool:

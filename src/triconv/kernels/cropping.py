@@ -1,0 +1,27 @@
+"""Crops (negative padding) taken out of a geometry, for convolutions that are called with none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from triconv.backends.base import Standard
+from triconv.geometry import Geometry, Pads
+
+Array = Any
+
+
+def uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
+    """The convolution without cropping, and the padding that crops: past it XLA's on the CPU reads what is there."""
+    pads = tuple((axis.pad_lo, axis.pad_hi) if min(axis.pad_lo, axis.pad_hi) < 0 else (0, 0) for axis in geometry.axes)
+    axes = (
+        replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) if pad != (0, 0) else axis
+        for axis, pad in zip(geometry.axes, pads, strict=True)
+    )
+    return Geometry(tuple(axes), geometry.groups), pads
+
+
+def cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
+    """The same, with the input that it takes."""
+    whole, pads = uncropped(geometry)
+    return whole, lib.pad(x, pads)

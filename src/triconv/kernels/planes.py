@@ -1,0 +1,118 @@
+"""Volumes plane by plane: the taps of the first of three axes become channels, and the planes samples of a 2-D convolution.
+
+XLA's own convolution on a CPU is about five times slower per multiply-add along three axes than along two. So::
+
+    u[(n, o), i.., (s, c)] = x[n, stride * o + dilation * s, i.., c]
+
+    y[(n, o), ..., k]      = the library's own convolution of u along the other axes, of s * c input channels
+    gw[k, (s, c), ...]     = its weight VJP likewise
+
+That writes the input as many times as the first axis has taps, in one loop; of one tap nothing is written. The planes have
+their channels last, whatever the order of x is: XLA brings them in that order anyway. There are no blocks: within a loop XLA
+does not call its fast convolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from triconv.backends.base import Standard, permute_dims
+from triconv.geometry import Geometry
+from triconv.kernels import blocks, cropping
+from triconv.kernels.channels_last import LAST
+from triconv.kernels.problem import Problem
+from triconv.kernels.schedule import PhaseSchedule, Schedule, counted
+from triconv.kernels.target import Target
+
+Array = Any
+
+FORM = "one call for all planes, the taps across them as channels"
+
+
+def conv(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+    """``y`` of one phase."""
+    (n, sizes), k, first = (x.shape[1], geometry.output_size), w.shape[1], geometry.axes[0]
+    u, plane = _unfolded(x, geometry, lib)
+    w = permute_dims(w, (0, 1, 3, 2, *range(4, w.ndim)), lib.xp)
+    w = lib.xp.reshape(w, (1, k, first.kernel_size * x.shape[2], *geometry.kernel_size[1:]))
+    y = lib.vendor_conv(plane, u, w, LAST)  # (1, n * o, k, ...)
+    return _volumes(y, (n, *sizes), lib)
+
+
+def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+    """``gw`` of one phase."""
+    k, c, (first, *others) = g.shape[2], x.shape[2], geometry.kernel_size
+    u, plane = _unfolded(x, geometry, lib)
+    gw = lib.vendor_weight_vjp(plane, u, _planes(g, lib), LAST)  # (1, k, s * c, ...)
+    gw = lib.xp.reshape(gw, (1, k, first, c, *others))
+    return permute_dims(gw, (0, 1, 3, 2, *range(4, gw.ndim)), lib.xp)
+
+
+def _unfolded(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Geometry]:
+    """``u`` as canonical planes, and the geometry of the other axes, without cropping."""
+    first, *others = geometry.axes
+    rest, pads = cropping.uncropped(Geometry(tuple(others)))
+    a = blocks.samples_first(x, "last", lib)  # (n, *positions, 1, c)
+    a = lib.pad(a, [(first.pad_lo, first.pad_hi), *pads, (0, 0), (0, 0)])
+    if (first.kernel_size, first.stride) != (1, 1):
+        windows = [a[(slice(None), first.window(tap), ...)] for tap in range(first.kernel_size)]
+        a = lib.xp.concat(windows, axis=-1)
+    return _planes(blocks.canonical(a, "last", lib), lib), rest
+
+
+def _planes(a: Array, lib: Standard) -> Array:
+    """Canonical volumes of one group as canonical planes: (1, n * positions of the first axis, channels, ...)."""
+    a = blocks.samples_first(a, "last", lib)
+    a = lib.xp.reshape(a, (a.shape[0] * a.shape[1], *a.shape[2:]))
+    return blocks.canonical(a, "last", lib)
+
+
+def _volumes(a: Array, shape: tuple[int, ...], lib: Standard) -> Array:
+    """Undo `_planes`: canonical volumes of (n, *positions)."""
+    a = blocks.samples_first(a, "last", lib)
+    return blocks.canonical(lib.xp.reshape(a, (*shape, *a.shape[-2:])), "last", lib)
+
+
+# ---- schedules
+
+
+def suits(view: Problem, target: Target) -> bool:
+    """Whether the library's own is slow along three axes, and the planes that are written are few enough.
+
+    A weight VJP has a sum as long as a plane for each of its elements, at which the library's own is slow. So that is only for
+    as many taps as are not unrolled elsewhere.
+    """
+    axes = view.geometry.axes
+    if len(axes) != 3 or view.groups > 1 or target.kind != "cpu" or not target.compiled or target.partitioned:
+        return False
+    if target.vendor.volume <= 1 or not view.geometry.count_meetings():
+        return False
+    is_short = view.contraction == "conv" or view.taps > target.unrolled_taps or axes[0].kernel_size == 1
+    return is_short and _written(view, target) <= target.plane_bytes
+
+
+def of_planes(schedule: Schedule, view: Problem) -> Schedule:
+    """The schedule by phases, plane by plane."""
+    return replace(schedule, form=FORM, phases=(PhaseSchedule(),), orders=view.orders)
+
+
+def flat(view: Problem, geometry: Geometry) -> Problem:
+    """The problem of a phase that is left to the library: of planes."""
+    first, *others = geometry.axes
+    samples, channels = view.n * first.output_size, view.c * first.kernel_size
+    return replace(view, geometry=Geometry(tuple(others)), n=samples, c=channels, orders=LAST)
+
+
+def written(view: Problem, geometry: Geometry) -> int:
+    """Bytes of the planes that are written for a phase."""
+    first, *others = geometry.axes
+    if (first.kernel_size, first.stride) == (1, 1):
+        return 0
+    windows = first.output_size * first.kernel_size
+    return view.itemsize * view.n * view.c * windows * math.prod(axis.input_size for axis in others)
+
+
+def _written(view: Problem, target: Target) -> int:
+    return sum(count * written(view, geometry) for geometry, count in counted(view.geometry, target))

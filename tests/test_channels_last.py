@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 
@@ -16,7 +17,11 @@ from triconv.kernels.target import changed
 from triconv.planning import planner
 
 # whole, and in blocks of samples or of rows
-BLOCKS = {"whole": {}, "samples": {"unfold_bytes": 8_000}, "rows": {"unfold_bytes": 1}}
+BLOCKS = {
+    "whole": {},
+    "samples": {"unfold_bytes": 8_000, "window_bytes": 8_000},
+    "rows": {"unfold_bytes": 1, "window_bytes": 1},
+}
 
 LAST_NUMBER = 9
 
@@ -41,20 +46,26 @@ def draw(number):
             return geometry, rng
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-@pytest.mark.parametrize("number", range(LAST_NUMBER + 1))
-def test_any_geometry_is_exact(jax, number, blocks):
+def operands(number, c=5, k=4):
+    """The geometry, and small integers for the three contractions."""
     geometry, rng = draw(number)
-    n, c, k = 3, 5, 4
+    n = 3
     shapes = {
         "x": (1, n, c, *geometry.input_size),
         "w": (1, k, c, *geometry.kernel_size),
         "g": (1, n, k, *geometry.output_size),
     }
     arrays = {name: rng.integers(-3, 4, shape).astype(np.float32) for name, shape in shapes.items()}
+    pairs = {"conv": "xw", "conv_input_vjp": "gw", "conv_weight_vjp": "gx"}
+    return geometry, {name: [arrays[operand] for operand in pair] for name, pair in pairs.items()}
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("number", range(LAST_NUMBER + 1))
+def test_any_geometry_is_exact(jax, number, blocks):
+    geometry, calls = operands(number)
     lib = backend_of(jax.numpy)
-    for name, operands in (("conv", "xw"), ("conv_input_vjp", "gw"), ("conv_weight_vjp", "gx")):
-        a, b = (arrays[operand] for operand in operands)
+    for name, (a, b) in calls.items():
         with changed(**BLOCKS[blocks]):
             problem = planner.problem_of(
                 name, *map(jax.numpy.asarray, (a, b)), geometry, lib, np.float32, channels_last.LAST
@@ -66,6 +77,24 @@ def test_any_geometry_is_exact(jax, number, blocks):
         expected = getattr(contractions, name)(a, b, geometry=geometry)
         for result, schedule in zip(results, schedules, strict=True):
             np.testing.assert_array_equal(result, expected, err_msg=f"{name} by {schedule}")
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("number", range(LAST_NUMBER + 1))
+def test_any_geometry_is_exact_on_numpy(number, blocks):
+    geometry, calls = operands(number, c=9, k=2)
+    lib = backend_of(array_api_compat.numpy)
+    for name, (a, b) in calls.items():
+        expected = getattr(contractions, name)(a, b, geometry=geometry, algorithm="direct")
+        a, b = (np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 2, -1)), -1, 2) for v in (a, b))  # noqa: PLW2901
+        for change in ({"run_elements": 1e6}, {"run_elements": 0.0}):  # all axes are unfolded, or as few as can be
+            with changed(**BLOCKS[blocks], **change):
+                problem = planner.problem_of(name, a, b, geometry, lib, np.float32)
+                schedules = [s for s in gemm.schedules(problem, planner.target_of(lib)) if "last" in s.orders]
+            assert schedules
+            for schedule in schedules:
+                result = getattr(gemm, name)(a, b, schedule, lib)
+                np.testing.assert_array_equal(result, expected, err_msg=f"{name} by {schedule}")
 
 
 @pytest.mark.parametrize(

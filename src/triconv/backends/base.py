@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from triconv.geometry import Geometry
+from triconv.geometry import Axis, Geometry
 from triconv.geometry.integers import shown
 
 Array = Any
@@ -328,6 +328,10 @@ class Standard:
         *_, rows, size, length = a.shape
         windows = [a[..., i : i + count, :, :] for i in range(0, rows - count + 1, step)]
         return self.xp.stack([self.xp.reshape(w, (*w.shape[:-3], count * size, length)) for w in windows], axis=-3)
+
+    def windows(self, a: Array, axes: Sequence[Axis]) -> Array | None:
+        """Windows of an array (n, *input, c) as a view (n, *output, *taps, c), where arrays have strides of any kind."""
+        return None
 
     def ordered(self, a: Array) -> Array:
         """The array in the order of its axes in memory, where products of small matrices would read another one by one."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from triconv.backends import numpy_threads
 from triconv.backends.base import UNMASKED, Array, ArrayKind, Standard
+from triconv.geometry import Axis
 
 # of an array that is transposed, what stays in a core's cache while it is read in one order and written in another: 15 MiB of
 # 256 channels took 18 ms as a whole and 6.3 in such blocks
@@ -149,6 +150,19 @@ class NumPy(Standard):
             to[..., outputs] = a[..., inputs]
         return u
 
+    def windows(self, a: Array, axes: Sequence[Axis]) -> Array | None:
+        """Of the padded array."""
+        ends = [axis.stride * (axis.output_size - 1) + axis.dilated_kernel for axis in axes]
+        pads = ((axis.pad_lo, end - axis.input_size - axis.pad_lo) for axis, end in zip(axes, ends, strict=True))
+        a = self.pad(a, [*pads, (0, 0)])
+        sample, *inner, channel = a.strides
+        shape = (*(axis.output_size for axis in axes), *(axis.kernel_size for axis in axes))
+        steps = [axis.stride * step for axis, step in zip(axes, inner, strict=True)]
+        steps += [axis.dilation * step for axis, step in zip(axes, inner, strict=True)]
+        return np.lib.stride_tricks.as_strided(
+            a, (a.shape[0], *shape, a.shape[-1]), (sample, *steps, channel), writeable=False
+        )
+
     def ordered(self, a: Array) -> Array:
         """In C order: BLAS takes no other but its transpose. Large arrays go block by block, on threads."""
         if a.flags.c_contiguous or a.nbytes <= BLOCK_BYTES:
@@ -169,10 +183,12 @@ class NumPy(Standard):
         return out
 
     def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
-        """Each part written once; zeros only where there is no part."""
+        """Each part written once; zeros only where there is no part. In memory it has the order of the first part."""
         shape = (*parts[0].shape[: parts[0].ndim - len(sizes)], *sizes)
         covered = sum(part.size for part in parts) == math.prod(shape)
-        whole = (np.empty if covered else np.zeros)(shape, parts[0].dtype)
+        order = sorted(range(len(shape)), key=lambda axis: -parts[0].strides[axis])
+        whole = (np.empty if covered else np.zeros)([shape[axis] for axis in order], parts[0].dtype)
+        whole = whole.transpose(np.argsort(order))
         for part, slices in zip(parts, places, strict=True):
             index: Any = (..., *slices)
             whole[index] = part

@@ -99,6 +99,9 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """Windows of an array (n, *input, channels), as (n, *output, taps * channels); the last axis first, as in `gemm`."""
     if _is_matrix(axes):
         return a
+    windows = lib.windows(a, axes)
+    if windows is not None:
+        return lib.xp.reshape(lib.ordered(windows), (*windows.shape[: 1 + len(axes)], -1))
     if patches.are_apart(Geometry(axes)):
         return _patches(a, axes, lib)
     a = lib.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
@@ -146,9 +149,9 @@ def _scattered(products: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def are_matrices(view: Problem, target: Target) -> bool:
-    """Whether a compiler is given x and g as the matrices that they are."""
+    """Whether x and g are the matrices that they are for a compiler, or for a library whose windows are views."""
     x_order, _, g_order = view.orders
-    return target.compiled and view.groups == 1 and (x_order, g_order) == ("last", "last")
+    return (target.compiled or target.window_views) and view.groups == 1 and (x_order, g_order) == ("last", "last")
 
 
 def suits(view: Problem, target: Target) -> bool:
@@ -158,51 +161,75 @@ def suits(view: Problem, target: Target) -> bool:
 
 def in_blocks(schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int]], target: Target) -> Schedule:
     """The schedule in blocks of samples, or else of rows of all samples: their windows and products stay in cache."""
-    row_axes = [_row_axes(view, geometry) for geometry, _ in parts]
-    sizes = [_written(view, geometry, lead) for (geometry, _), lead in zip(parts, row_axes, strict=True)]
+    row_axes = [_row_axes(view, geometry, target) for geometry, _ in parts]
+    sizes = [_written(view, geometry, lead, target) for (geometry, _), lead in zip(parts, row_axes, strict=True)]
     size = sum(sizes)
-    most = target.elements(target.unfold_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)
+    size_of_block = target.window_bytes if target.window_views else target.unfold_bytes
+    most = target.elements(size_of_block, view.itemsize, view.bytes_of["x"] // view.itemsize)
     samples, taken = 0, [0] * len(parts)
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
     elif size > most:
+        samples = 1 if target.window_views and view.n > 1 else 0
         taken = [  # a phase of one tap writes nothing
-            _rows_at_once(view, geometry, part, most, target) if part else 0
+            _rows_at_once(samples or view.n, geometry, part, most, target) if part else 0
             for (geometry, _), part in zip(parts, sizes, strict=True)
         ]
     phases = tuple(PhaseSchedule(row_axes=lead, rows=rows) for lead, rows in zip(row_axes, taken, strict=True))
     return replace(schedule, phases=phases, samples=samples, orders=view.orders)
 
 
-def _row_axes(view: Problem, geometry: Geometry) -> int:
+def _row_axes(view: Problem, geometry: Geometry, target: Target) -> int:
     """The number of axes that are not unfolded: they have no stride."""
     if patches.are_apart(geometry):
         return 0
     most = next((number for number, axis in enumerate(geometry.axes) if axis.stride > 1), len(geometry.axes))
-    return min(range(most + 1), key=lambda lead: _written(view, geometry, lead))
+    return min(range(most + 1), key=lambda lead: _weight(view, geometry, lead, target))
 
 
-def _written(view: Problem, geometry: Geometry, lead: int) -> int:
-    """Elements that are written of one sample: windows, axis by axis, and products (of a weight VJP, windows of g)."""
+def _written(view: Problem, geometry: Geometry, lead: int, target: Target) -> float:
+    """Elements that are written of one sample: windows, axis by axis, and products (of a weight VJP, windows of g).
+
+    Views of windows are written once, along all axes.
+    """
+    return sum(_elements(view, geometry, lead, target))
+
+
+def _weight(view: Problem, geometry: Geometry, lead: int, target: Target) -> float:
+    """The same as a number of elements that are copied in long runs, where each run takes as long as some elements."""
+    windows, products = _elements(view, geometry, lead, target)
+    if not target.window_views:
+        return windows + products
+    is_row = lead < len(geometry.axes) and geometry.axes[-1].dilation == 1
+    run = view.c * (geometry.axes[-1].kernel_size if is_row else 1)
+    # a product that is called by itself is written, read, and added to what is read
+    return windows * (1 + target.run_elements / run) + 4 * products * (1 + target.run_elements / view.k)
+
+
+def _elements(view: Problem, geometry: Geometry, lead: int, target: Target) -> tuple[int, int]:
+    """Elements of windows, and of products, of one sample."""
     inputs, outputs = geometry.input_size, geometry.output_size
     windows, columns = 0, 1
     if patches.are_apart(geometry):
         windows = 0 if _is_matrix(geometry.axes) else math.prod(outputs) * math.prod(geometry.kernel_size)
+    elif target.window_views:
+        windows = 0 if _is_matrix(geometry.axes[lead:]) else math.prod(inputs[:lead]) * math.prod(outputs[lead:])
+        windows *= math.prod(geometry.kernel_size[lead:])
     else:
         for number in reversed(range(lead, len(geometry.axes))):
             if (geometry.axes[number].kernel_size, geometry.axes[number].stride) != (1, 1):
                 columns *= geometry.axes[number].kernel_size
                 windows += math.prod(inputs[:number]) * math.prod(outputs[number:]) * columns
     if not lead:
-        return view.c * windows
+        return view.c * windows, 0
     products = math.prod(inputs[:lead]) * math.prod(outputs[lead:]) * math.prod(geometry.kernel_size[:lead])
-    return view.c * windows + view.k * products
+    return view.c * windows, view.k * products
 
 
-def _rows_at_once(view: Problem, geometry: Geometry, size: float, most: float, target: Target) -> int:
+def _rows_at_once(n: int, geometry: Geometry, size: float, most: float, target: Target) -> int:
     """Rows of a block; those that it shares with the next are computed twice, so it has no fewer than twice as many."""
     axis = geometry.axes[0]
-    rows = max(int(axis.output_size * most / (view.n * size)), 2 * -(-(axis.dilated_kernel - 1) // axis.stride), 1)
+    rows = max(int(axis.output_size * most / (n * size)), 2 * -(-(axis.dilated_kernel - 1) // axis.stride), 1)
     taken = blocks.even_block(axis.output_size, rows, target)
     return taken if taken < axis.output_size else 0
 
@@ -215,9 +242,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         lead, axes = how.row_axes, geometry.axes
         positions = math.prod(geometry.input_size[:lead]) * math.prod(geometry.output_size[lead:])
         rows, columns = view.c * math.prod(geometry.kernel_size[lead:]), view.k * math.prod(geometry.kernel_size[:lead])
-        written = view.itemsize * _written(view, geometry, lead)
+        written = view.itemsize * _written(view, geometry, lead, target)
         amount += count * view.n * positions * rows * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
-        moved += count * view.n * target.last_passes * written
+        moved += count * view.n * target.last_passes * view.itemsize * _weight(view, geometry, lead, target)
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
         unfolded = max(1, sum(axis.kernel_size > 1 for axis in axes))

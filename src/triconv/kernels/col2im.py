@@ -125,7 +125,9 @@ def schedules(view: Problem, target: Target) -> Iterator[Schedule]:
     if target.compiled and target.kind == "gpu":
         most = math.inf
     samples, groups = blocks.block_of(view, size, most, target)
-    orders = view.orders if channels_last.are_matrices(view, target) else FIRST
+    # taps of products of rows are read across memory, which a compiler fuses with the sum
+    is_last = channels_last.are_matrices(view, target) and (target.compiled or form == BY_PASSES)
+    orders = view.orders if is_last else FIRST
     yield Schedule(
         "gemm", form, "conv", geometry, phases=(PhaseSchedule(),), samples=samples, groups=groups, orders=orders
     )

@@ -116,10 +116,14 @@ class Target:
     vendor_transposes: bool = (
         False  # whether its transposed convolution is fast: it inserts no zeros, and needs no phases
     )
+    # whether windows are views, which one copy unfolds along all axes, on threads (`Standard.windows`)
+    window_views: bool = False
 
     # ---- blocks
     call_bytes: int = 64 * MIB  # a block on a GPU: what memory allows
     block_bytes: int = 2 * MIB  # a block whose operands are read once: of the order of a core's second-level cache
+    # unfolded input of a block where windows are views: what the second-level caches of two cores hold
+    window_bytes: int = 4 * MIB
     # unfolded input, and products of row axes, of a block. A compiled loop starts the next block at no cost, and so leaves half
     # of a shared cache to others; where a block is a dozen calls, it is larger.
     unfold_bytes: int = 10 * MIB
@@ -183,6 +187,8 @@ class Target:
     )
     # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
     last_passes: float = 3.0
+    # elements that are copied in the time that it takes to begin a run of them in memory, where windows are views
+    run_elements: float = 24.0
     # operations of such a phase, for each axis of several taps: it takes about 140 ms to compile, 10 each
     last_operations: int = 14
     scatter_channels: int = (
@@ -236,9 +242,13 @@ TARGETS = {
     # torch transposes an array at about half the speed at which it copies one
     ("torch", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN, transpose_passes=3.0),
     # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are
-    # tiles; it transposes in blocks, on threads (`NumPy.ordered`)
+    # tiles; it transposes and unfolds in blocks, on threads (`NumPy.ordered`)
     ("numpy", "cpu"): Target(
-        Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9), VendorModel(), transpose_passes=2.0
+        Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
+        VendorModel(),
+        window_views=True,
+        transpose_passes=2.0,
+        last_passes=0.4,
     ),
     # GPUs, not measured. JAX: ceilings of NVIDIA's data sheet of the H100 SXM, 67 TFLOPS in float32, 989 in bfloat16 on tensor
     # cores, 3.35 TB/s. A multiply-add of a fused loop reads a number from the L1 cache, 132 * 32 a clock of 1.75 GHz; a point

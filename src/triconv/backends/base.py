@@ -333,6 +333,17 @@ class Standard:
         """Windows of an array (n, *input, c) as a view (n, *output, *taps, c), where arrays have strides of any kind."""
         return None
 
+    def shifted_conv(self, x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+        """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, in place; where `Target.in_place`.
+
+        Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *output); with `last`, channels stand last in both.
+        """
+        raise NotImplementedError
+
+    def shifted_weight_vjp(self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+        """The weight VJP of the same, (*taps, c)."""
+        raise NotImplementedError
+
     def ordered(self, a: Array) -> Array:
         """The array in the order of its axes in memory, where products of small matrices would read another one by one."""
         return a

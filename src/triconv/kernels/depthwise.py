@@ -23,7 +23,7 @@ from typing import Any
 
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, polyphase, row_products, tap_loops
+from triconv.kernels import blocks, polyphase, row_products, shifted, tap_loops
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, counted
 from triconv.kernels.target import Target
@@ -37,6 +37,8 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
     if schedule.form == row_products.FORM:
         return row_products.conv(x, w, schedule, lib)
+    if schedule.form == shifted.FORM:
+        return shifted.conv(x, w, schedule, lib)
     return polyphase.conv(functools.partial(tap_loops.sum_taps, _conv), x, w, schedule, lib)
 
 
@@ -49,6 +51,8 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
     if schedule.form == row_products.FORM:
         return row_products.conv_weight_vjp(g, x, schedule, lib)
+    if schedule.form == shifted.FORM:
+        return shifted.conv_weight_vjp(g, x, schedule, lib)
     return polyphase.conv_weight_vjp(functools.partial(tap_loops.map_taps, _weight_vjp), g, x, schedule, lib)
 
 
@@ -57,10 +61,10 @@ def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Stand
     ones, count = (1,) * len(geometry.axes), math.prod(geometry.kernel_size)
     width = geometry.kernel_size[-1] if how.by_kernel_rows else count
     rows: list[Array] = []  # of the kernel, each summed by itself
-    for number, (tap, shifted) in enumerate(_shifted(x, geometry, how, lib)):
+    for number, (tap, window) in enumerate(_shifted(x, geometry, how, lib)):
         for c in range(x.shape[2]):
             w_tc = lib.xp.reshape(w[(slice(None), slice(None), c, *tap)], (w.shape[0], 1, w.shape[1], *ones))
-            y_tc = w_tc * shifted[:, :, c : c + 1, ...]
+            y_tc = w_tc * window[:, :, c : c + 1, ...]
             if number % width or c:
                 rows[-1] = rows[-1] + y_tc
             else:
@@ -70,9 +74,9 @@ def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Stand
 
 def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """`conv_weight_vjp` likewise."""
-    shifted = [part for _, part in _shifted(x, geometry, how, lib)]
+    windows = [part for _, part in _shifted(x, geometry, how, lib)]
     gw = [
-        lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in shifted])
+        lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in windows])
         for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))
     ]
     return lib.xp.reshape(lib.xp.stack(gw, axis=1), (g.shape[0], g.shape[2], x.shape[2], *geometry.kernel_size))
@@ -122,6 +126,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     # its sums are element by element, in any order
     yield replace(schedule, phases=phases, samples=samples, groups=groups, orders=view.orders)
     yield replace(schedule, phases=phases, samples=samples, groups=groups)
+    if shifted.suits(view, target):
+        yield shifted.in_tiles(schedule, view)
     if row_products.suits(view, problem.kind, target):
         yield row_products.tiles(schedule, view, target)
 
@@ -150,6 +156,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Fused multiply-adds, or sums of them; many channels per group only make the program longer."""
     if schedule.form == row_products.FORM:
         return row_products.cost(schedule, problem, target)
+    if schedule.form == shifted.FORM:
+        return shifted.cost(schedule, problem, target)
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     products = view.c if schedule.contraction == "conv" else view.c * view.k

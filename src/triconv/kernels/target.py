@@ -118,6 +118,8 @@ class Target:
     )
     # whether windows are views, which one copy unfolds along all axes, on threads (`Standard.windows`)
     window_views: bool = False
+    # how many times as fast shifted multiply-adds are in place, in tiles on threads; 0 where a library has none
+    in_place: float = 0.0
 
     # ---- blocks
     call_bytes: int = 64 * MIB  # a block on a GPU: what memory allows
@@ -247,6 +249,7 @@ TARGETS = {
         Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
         VendorModel(),
         window_views=True,
+        in_place=2.5,
         transpose_passes=2.0,
         last_passes=0.4,
     ),

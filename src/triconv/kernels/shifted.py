@@ -1,0 +1,79 @@
+"""Shifted multiply-adds in place, where a library can add to an array that is there (`Standard.shifted_conv`).
+
+For one channel per group. The inputs of a tile are copied once, padded, with the residues of strides apart; then each tap is a
+product and a sum of what stands side by side in memory, in whatever order that is. So nothing is transposed, and no term is
+written to memory that is not in a cache. The multiply-adds are those of `direct`, and those with the padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from triconv.backends.base import Standard, permute_dims
+from triconv.geometry import Geometry
+from triconv.kernels import polyphase
+from triconv.kernels.problem import FIRST, Problem
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
+from triconv.kernels.target import Target
+
+Array = Any
+
+FORM = "shifted multiply-adds in place"
+
+
+def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
+    """``y += w[t] * x`` at every tap."""
+    last = "last" in schedule.orders
+
+    def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+        w = permute_dims(w[:, 0, 0, ...], (*range(1, w.ndim - 2), 0), lib.xp)
+        y = lib.shifted_conv(_plain(x, lib, last=last), w, geometry.axes, last=last)
+        order = (y.ndim - 1, 0, *range(1, y.ndim - 1)) if last else (1, 0, *range(2, y.ndim))
+        return permute_dims(y, order, lib.xp)[:, :, None, ...]
+
+    return polyphase.conv(one_phase, x, w, schedule, lib)
+
+
+def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
+    """``gw[t] = <g, x>`` at every tap, summed over the samples."""
+    last = "last" in schedule.orders
+
+    def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+        g, x = _plain(g, lib, last=last), _plain(x, lib, last=last)
+        gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last)
+        return permute_dims(gw, (gw.ndim - 1, *range(gw.ndim - 1)), lib.xp)[:, None, None, ...]
+
+    return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
+
+
+def _plain(a: Array, lib: Standard, *, last: bool) -> Array:
+    """A canonical array of one channel per group as (n, channels, *positions), or with channels last."""
+    a = a[:, :, 0, ...]
+    return permute_dims(a, (1, *range(2, a.ndim), 0) if last else (1, 0, *range(2, a.ndim)), lib.xp)
+
+
+# ---- schedules
+
+
+def suits(view: Problem, target: Target) -> bool:
+    """Whether there is one channel per group, and the library has them."""
+    return bool(target.in_place and view.c == view.k == 1 and view.geometry.axes)
+
+
+def in_tiles(schedule: Schedule, view: Problem) -> Schedule:
+    """The schedule: the library makes the tiles, in the order of memory of both arrays."""
+    x_order, _, g_order = view.orders
+    orders = view.orders if x_order == g_order == "last" else FIRST
+    return replace(schedule, form=FORM, phases=(PhaseSchedule(),), samples=0, groups=0, orders=orders)
+
+
+def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
+    """Products and sums from a cache; the padded input of each phase is written, and the output, interleaved if need be."""
+    view = replace(problem.by_windows(), geometry=schedule.geometry)
+    kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
+    moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
+    if schedule.orders == FIRST:  # rows of positions are copied in shorter runs than those of all channels
+        moved += view.phases * view.bytes_of["x"]
+    temporary = 0 if view.phases == 1 else view.bytes_of["g"]
+    return Cost(kind, view.padded_multiply_adds / target.in_place, moved, temporary, 16 + 2 * view.taps)

@@ -1,0 +1,102 @@
+"""Shifted multiply-adds of NumPy in place: exact on integers of any dtype, in tiles of any size, in both orders of memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import triconv
+from triconv import contractions
+from triconv.backends import BACKENDS, numpy_shifts
+from triconv.geometry import Geometry
+from triconv.kernels import depthwise, shifted
+from triconv.kernels.target import target_of
+from triconv.planning import planner
+
+NUMPY = BACKENDS["numpy"].load()
+CASES = {
+    "one axis": ((7, 3, 1, 19), (5,), {"stride": 2, "padding": [(1, 4)]}),
+    "two": ((3, 2, 1, 9, 8), (3, 3), {"padding": 1}),
+    "strides and cropping": ((3, 2, 1, 13, 11), (3, 2), {"stride": (3, 2), "padding": [(2, 0), (-1, 1)]}),
+    "strides and dilated taps": ((3, 2, 1, 17, 16), (3, 4), {"stride": (4, 2), "dilation": (3, 2), "padding": 2}),
+    "windows of padding alone": ((3, 2, 1, 4, 4), (4, 4), {"stride": 9, "padding": [(3, 7), (3, 9)]}),
+    "phases": ((70, 2, 1, 5, 6), (4, 3), {"input_dilation": (2, 3), "padding": 3}),
+    "three axes": ((3, 2, 1, 5, 6, 7), (2, 3, 2), {"stride": (2, 1, 2), "padding": [(1, 0), (0, 2), (1, 1)]}),
+}
+
+
+def operands(case, dtype=np.float32):
+    shape, kernel, params = CASES[case]
+    geometry, rng = Geometry.of(shape[3:], kernel, **params), np.random.default_rng(0)
+    shapes = shape, (shape[0], 1, 1, *kernel), (*shape[:3], *geometry.output_size)
+    return *(rng.integers(-3, 4, size).astype(dtype) for size in shapes), geometry
+
+
+def results(x, w, g, geometry, *, last=False):
+    """The three, in place."""
+    found = []
+    for name, given in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
+        if last:
+            given = [np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0) for a in given]  # noqa: PLW2901
+        asked = planner.problem_of(name, *given, geometry, NUMPY, x.dtype)
+        schedules = depthwise.schedules(asked, target_of(NUMPY))
+        schedule = next(schedule for schedule in schedules if schedule.form == shifted.FORM)
+        assert ("last" in schedule.orders) == last
+        found.append(getattr(depthwise, name)(*given, schedule, NUMPY))
+    return found
+
+
+@pytest.mark.parametrize("bytes_", [1, 300, 2000, numpy_shifts.TILE_BYTES])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("case", CASES)
+def test_small_integers_are_exact(case, last, bytes_, monkeypatch):
+    monkeypatch.setattr(numpy_shifts, "TILE_BYTES", bytes_)
+    x, w, g, geometry = operands(case)
+    names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
+    for found, (name, given) in zip(results(x, w, g, geometry, last=last), names, strict=True):
+        truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
+        np.testing.assert_array_equal(found, truth, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float64", "complex64"])
+def test_dtypes(dtype):
+    x, w, g, geometry = operands("strides and cropping", dtype)
+    names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
+    for found, (name, given) in zip(results(x, w, g, geometry, last=True), names, strict=True):
+        truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
+        np.testing.assert_array_equal(found, truth, strict=True)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("case", ["two", "strides and dilated taps"])
+def test_what_is_not_finite_stays_where_the_equation_puts_it(case, last):
+    x, w, g, geometry = operands(case)
+    w += 4  # none is zero
+    for bad in (x, g):
+        bad.reshape(-1)[[5, -7]] = np.nan, np.inf
+    with np.errstate(all="ignore"):
+        for found, (name, given) in zip(
+            results(x, w, g, geometry, last=last),
+            (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))),
+            strict=True,
+        ):
+            truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
+            if name != "conv_weight_vjp":
+                np.testing.assert_array_equal(found, truth)
+            else:  # the padding times what is not finite is a NaN
+                assert np.array_equal(found[np.isfinite(found)], truth[np.isfinite(found)])
+
+
+def test_a_layer_of_channels_last_is_not_transposed():
+    x, w = np.ones((4, 64, 512), np.float32), np.ones((5, 1, 512), np.float32)
+    y = triconv.conv(x, w, padding=2, groups=512, layout="NWC,WIO->NWC")
+    asked = planner.problem_of(
+        "conv",
+        x.transpose(2, 0, 1)[:, :, None],
+        w.transpose(2, 1, 0)[:, None],
+        Geometry.of((64,), (5,), padding=2),
+        NUMPY,
+        x.dtype,
+    )
+    assert planner.plan(asked, target_of(NUMPY)).schedule.form == shifted.FORM
+    np.testing.assert_array_equal(y[:, 2:-2], np.full((4, 60, 512), 5.0))

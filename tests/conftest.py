@@ -103,10 +103,10 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _uses(item, ONLY)]
     if CASES and not config.getoption("markexpr"):
-        config.hook.pytest_deselected(
-            items=(left_out := _repeated([item for item in items if _obstacle(item) is None]))
-        )
-        items[:] = [item for item in items if item not in left_out]
+        left_out = _repeated([item for item in items if _obstacle(item) is None])
+        config.hook.pytest_deselected(items=left_out)
+        here = set(items) - set(left_out)
+        items[:] = [item for item in items if item in here]
     jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
     text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")

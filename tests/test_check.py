@@ -56,11 +56,11 @@ def rules(shapes, params):
 
 
 @pytest.mark.parametrize(
-    "start", [0, 50, 100, *(pytest.param(start, marks=pytest.mark.slow) for start in range(150, 500, 50))]
+    "start", [0, 25, 50, 75, *(pytest.param(start, marks=pytest.mark.slow) for start in range(100, 500, 25))]
 )
 def test_no_alarm_at_right_rules(start):
-    """500 random geometries in three dtypes, on NumPy: 150 by default."""
-    for seed in range(start, start + 50):
+    """500 random geometries in three dtypes, on NumPy: 100 by default."""
+    for seed in range(start, start + 25):
         rng = np.random.default_rng(seed)
         shapes, params = random_question(rng)
         dtype = ("float32", "float64", "float16")[seed % 3]
@@ -68,10 +68,10 @@ def test_no_alarm_at_right_rules(start):
         assert report.ok, f"{seed}\n{report}"
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+@pytest.mark.parametrize("seed", [6, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, 2, 3))])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "complex64"])
 def test_no_alarm_at_a_framework(lib, dtype, seed):
-    """Of a function and of its derivatives by JAX and torch."""
+    """Of a function and of its derivatives by JAX and torch; along two axes by default, since three take long to compile."""
     if not lib.has(dtype) or lib.name in ("numpy", "array-api-strict"):
         pytest.skip(f"{lib.name}: no {dtype}, or no derivatives")
     shapes, params = random_question(np.random.default_rng(seed))

@@ -27,7 +27,7 @@ DEVICE = os.environ.get("TRICONV_TEST_DEVICE", "cpu")
 # a run that names a framework here has only the tests that use it: the others are the same in every environment
 ONLY = os.environ.get("TRICONV_TEST_ONLY", "")
 
-# a run beside another that has every case names here how many it has of each test, but of those marked `versions`
+# a run beside another that has every case names here how many it has of each test; see the markers `versions` and `once`
 CASES = int(os.environ.get("TRICONV_TEST_CASES", "0"))
 
 # the jaxlib whose compiled programs are read as text, since the next one may well write others that are as good
@@ -163,12 +163,13 @@ def _thin(items):
 
 
 def _repeated(items):
-    """The cases that a run does without which another run has: of each test all but a few, far apart."""
-    tests = {}
+    """The cases that a run does without which another run has: those marked `once`, and of each test all but a few."""
+    tests, left_out = {}, []
     for item in items:
-        if not {"slow", "versions"} & set(item.keywords):
+        if "once" in item.keywords:
+            left_out.append(item)
+        elif not {"slow", "versions"} & set(item.keywords):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    left_out = []
     for cases in tests.values():
         kept = {n * len(cases) // CASES for n in range(CASES)}
         left_out += [item for n, item in enumerate(cases) if n not in kept]

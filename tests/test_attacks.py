@@ -15,6 +15,7 @@ from triconv.checking.isolation import Isolation
 ATTACKS = '''
 import select, signal, time
 
+pytestmark = pytest.mark.once
 def zeros(x, w):
     return np.zeros((len(x), len(w), x.shape[2] - w.shape[2] + 1))
 

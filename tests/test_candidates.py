@@ -330,6 +330,7 @@ def jax_without(jax, which):
     }[which]
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize(
     ("which", "verdict", "unsupported"),
     [
@@ -578,6 +579,7 @@ def test_a_candidate_cannot_end_the_checker():
 # ---- no state of a framework is set
 
 
+@pytest.mark.once
 def test_two_checks_in_two_threads(jax):
     """Each in its own dtype, while the other is inside of its candidate; in a process whose JAX is as it comes."""
     program = """

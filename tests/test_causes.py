@@ -42,6 +42,7 @@ def chosen(number, mistake):
     return [seen[(5 * number + n) % len(seen)] for n in range(min(FEW, len(seen)))]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda n: MISTAKES[n].name)
 def test_the_mistake_of_a_backward_is_named(number, alone):
     mistake = MISTAKES[number]
@@ -75,6 +76,7 @@ def test_nearly_every_mistake_is_named_in_every_geometry(alone):
     assert named >= 0.98 * asked
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("style", "geometry"),
     [

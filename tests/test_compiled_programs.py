@@ -7,7 +7,7 @@ import pytest
 
 from triconv.kernels import target
 
-pytestmark = pytest.mark.usefixtures("bench")
+pytestmark = [pytest.mark.versions, pytest.mark.usefixtures("bench")]
 
 PROGRAM = """
 HloModule jit_f, is_scheduled=true, entry_computation_layout={(bf16[2,8,6,6]{3,2,1,0})->f32[2,4]{1,0}}

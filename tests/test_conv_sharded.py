@@ -14,6 +14,7 @@ from triconv.geometry import Geometry
 from triconv.geometry.sharded_axis import ShardedAxis
 from triconv.kernels.target import changed
 
+pytestmark = pytest.mark.versions
 QUICK = 14
 MESHES = [{"a": 8}, {"a": 4, "b": 2}, {"a": 2, "b": 4}, {"a": 2, "b": 2, "c": 2}]
 

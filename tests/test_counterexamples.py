@@ -222,6 +222,7 @@ def written(folder, script):
     return json.loads(python(str(path), path=[SOURCE]).stdout.splitlines()[-1])
 
 
+@pytest.mark.once
 def test_numpy_in_a_script(tmp_path):
     programs = written(tmp_path, PASTED)
     for name, program in programs.items():
@@ -350,6 +351,7 @@ print(json.dumps(programs))
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("name", "script"), [("jax", JAX), ("torch", TORCH)])
 def test_jax_and_torch_in_a_script(tmp_path, name, script, request):
     request.getfixturevalue(name)

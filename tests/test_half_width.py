@@ -7,7 +7,7 @@ import pytest
 
 import triconv
 
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.versions, pytest.mark.optimized]
 
 
 def half(lib, values):

@@ -12,6 +12,8 @@ from triconv import contractions
 from triconv.backends import backend_of
 from triconv.geometry import Geometry
 
+pytestmark = pytest.mark.versions
+
 
 def draw(number):
     """A geometry of one or two axes that has an output."""

@@ -156,6 +156,7 @@ def schedules(draw, kernel, asked):
     return dataclasses.replace(proposed, samples=samples, groups=groups, phases=tuple(phases), orders=orders)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kernel", ["gemm", "depthwise", "fft"])
 @given(data=st.data(), case=cases(most_axes=3, most_taps=5))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])

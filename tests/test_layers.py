@@ -667,6 +667,7 @@ def test_classes_are_constructed():
     assert triconv.gradcheck(Relu, (3, 4)).verdict == "right"
 
 
+@pytest.mark.once
 def test_a_class_is_constructed_for_every_geometry():
     report = triconv.check(Sized, triconv.conv2d, X, W, stride=2, sweep=True)
     swept = [row.verdict for row in report.rows if row.question.kind == "sweep"]
@@ -678,6 +679,7 @@ def test_a_class_is_constructed_for_every_geometry():
     assert report.verdict == "right"
 
 
+@pytest.mark.once
 def test_a_layer_is_not_asked_for_what_it_was_not_made_for():
     for layer, shape in ((Plain(), X), (OneSample((3, 6, 7), 3, 4), X[1:])):
         report = triconv.check(layer, triconv.conv2d, shape, sweep=True)

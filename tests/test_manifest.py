@@ -75,6 +75,7 @@ def write(folder, text):
     return str(path)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_each_problem_is_a_row(folder, capsys):
     path, out, xml = write(folder, MANIFEST), folder / "out.json", folder / "out.xml"
@@ -142,6 +143,7 @@ target = "corrupt.py:f"
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform != "linux", reason="a process between is Linux's")
 def test_nothing_is_lost_beside_what_prints_forks_and_raises_anything(folder, capsys):
     (folder / "attack.py").write_text(

@@ -156,6 +156,7 @@ def test_generators_are_left_as_they_were(torch):
     assert states() == before
 
 
+@pytest.mark.once
 def test_two_checks_at_a_time_blame_nobody():
     reports = []
 

@@ -8,6 +8,7 @@ import pytest
 import triconv
 from triconv.kernels.target import changed
 
+pytestmark = pytest.mark.versions
 X, W = (8, 4, 6), (8, 4, 3)
 
 

@@ -22,3 +22,4 @@ def test_what_depends_on_a_version_is_repeated_whole(monkeypatch):
     monkeypatch.setattr(conftest, "CASES", 3)
     assert conftest._repeated(items(30, versions=True)) == []
     assert conftest._repeated(items(30, slow=True)) == []
+    assert conftest._repeated(once := items(2, once=True)) == once

@@ -72,7 +72,8 @@ def own(jax, x, w, *, mesh, spec, mistake=None):
 
 def check(jax, x_spec, w_spec, mistake=None, candidate=own):
     mesh, spec = mesh_of(jax), (jax.P(*x_spec), jax.P(*w_spec))
-    function = functools.partial(candidate, jax, mesh=mesh, spec=spec, mistake=mistake)
+    # as users have it: else each of hundreds of calls would be compiled
+    function = jax.jit(functools.partial(candidate, jax, mesh=mesh, spec=spec, mistake=mistake))
     return triconv.check(function, triconv.conv, X, W, padding=1, framework="jax", mesh=mesh, specs=spec)
 
 
@@ -147,7 +148,7 @@ def test_right_ones_and_what_they_send(jax, specs):
 def test_triconv_itself(jax):
     mesh = mesh_of(jax)
     specs = jax.P(None, None, "a"), jax.P()
-    conv = lambda x, w: triconv.jax.conv_sharded(x, w, mesh, *specs, stride=3, padding=[(2, 1)])  # noqa: E731
+    conv = jax.jit(lambda x, w: triconv.jax.conv_sharded(x, w, mesh, *specs, stride=3, padding=[(2, 1)]))
     report = triconv.check(
         conv, triconv.conv, (2, 3, 24), (2, 3, 4), stride=3, padding=[(2, 1)], mesh=mesh, specs=specs
     )
@@ -210,6 +211,7 @@ MINE = """
 import jax, triconv
 mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
+@jax.jit
 def conv(x, w):
     def on_each(x, w):
         return jax.lax.conv_general_dilated(x, w, (1,), [(1, 1)])
@@ -220,6 +222,7 @@ def conv(x, w):
 SHAPES = ("--like", "conv1d", "--shape", "4,3,16", "--shape", "2,3,3", "--padding", "1")
 
 
+@pytest.mark.once
 def test_the_command_line(jax, tmp_path):
     """In a process of its own: the devices are made before JAX starts."""
     (tmp_path / "mine.py").write_text(MINE)

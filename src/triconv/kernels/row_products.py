@@ -205,5 +205,10 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         unfolded = view.itemsize * view.groups * view.n * _unfolded(view, geometry)
         moved += count * unfolded
         most += count * unfolded / (view.groups * view.n) * samples * (schedule.groups or view.groups)
+    tiles = -(-view.groups // (schedule.groups or view.groups))
+    if schedule.contraction == "conv":  # those of a weight VJP are sums over all samples
+        tiles *= -(-view.n // samples)
+    if tiles == 1:  # on one thread, where another kernel's product has them all
+        amount *= 1.5
     moved += 2 * view.bytes_of["g"] if view.phases > 1 else 0
     return Cost("row", amount, moved, 4 * most, 16 * view.phases)

@@ -169,6 +169,23 @@ def test_an_array_in_c_order_has_its_elements(monkeypatch, four_threads, bytes_,
     np.testing.assert_array_equal(ordered, a)
 
 
+def test_an_array_with_steps_of_a_power_of_two_has_its_elements(monkeypatch, four_threads):
+    monkeypatch.setattr(numpy_backend, "BLOCK_BYTES", 2**12)
+    a = np.arange(6 * 37 * 512, dtype=np.float32).reshape(6, 37, 1, 512).transpose(3, 0, 2, 1)
+    assert a.strides[-1] % numpy_backend.ALIASED_BYTES == 0
+    np.testing.assert_array_equal(NUMPY.ordered(a), a.copy())
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (1, 9, 5), (3, 1, 40), (0, 4)])
+def test_pieces_are_the_whole(monkeypatch, four_threads, shape):
+    monkeypatch.setattr(numpy_threads, "PIECE_BYTES", 24)
+    a, out = np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.ones(shape, np.float32).T
+    numpy_threads.assign(out, a.T)
+    np.testing.assert_array_equal(out, a.T)
+    numpy_threads.add(out, a.T)
+    np.testing.assert_array_equal(out, 2 * a.T)
+
+
 @pytest.mark.parametrize(("c", "k"), [(1, 1), (1, 2), (3, 2)])
 def test_channels_last_are_the_same_numbers(c, k):
     rng, params = np.random.default_rng(0), {"padding": 1, "stride": (1, 2), "groups": 4, "algorithm": "depthwise"}

@@ -261,6 +261,10 @@ class Standard:
         a[index] += self.xp.reshape(values, a[index].shape)
         return a
 
+    def concat(self, arrays: Sequence[Array], axis: int) -> Array:
+        """The arrays one after the other along an axis."""
+        return self.xp.concat(arrays, axis=axis)
+
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """`a` with zeros before and after its last axes, one pair per axis; a negative number crops."""
         front = a.ndim - len(pads)

@@ -85,6 +85,26 @@ class NumPy(Standard):
         """In C order."""
         return self.ordered(a)
 
+    def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
+        """On threads."""
+        place = a[(..., *slices)]
+        numpy_threads.add(place, values.reshape(place.shape))
+        return a
+
+    def concat(self, arrays: Sequence[Array], axis: int) -> Array:
+        """On threads."""
+        length, dtype = sum(a.shape[axis] for a in arrays), np.result_type(*arrays)
+        out = np.empty((*arrays[0].shape[:axis], length, *arrays[0].shape[axis + 1 :]), dtype)
+        start = 0
+        for a in arrays:
+            numpy_threads.assign(out[(*[slice(None)] * axis, slice(start, start + a.shape[axis]))], a)
+            start += a.shape[axis]
+        return out
+
+    def write_blocks(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
+        """As the standard one."""
+        return self.concat([f(number) for number in range(count)], axis)
+
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """One copy, or none."""
         front = a.ndim - len(pads)
@@ -94,7 +114,7 @@ class NumPy(Standard):
             sizes = [lo + size + hi for size, (lo, hi) in zip(a.shape[front:], grown, strict=True)]
             padded = np.zeros((*a.shape[:front], *sizes), a.dtype)
             index: Any = (..., *inner)
-            padded[index] = a
+            numpy_threads.assign(padded[index], a)
             a = padded
         kept = (slice(max(0, -lo), size - max(0, -hi)) for size, (lo, hi) in zip(a.shape[front:], pads, strict=True))
         return a[(..., *kept)]
@@ -103,9 +123,9 @@ class NumPy(Standard):
         """As the standard one, without a second copy."""
         first = f(*(a[0, ...] for a in arrays))
         out = np.empty((arrays[0].shape[0], *first.shape), first.dtype)
-        out[0] = first
+        numpy_threads.assign(out[0], first)
         for i in range(1, out.shape[0]):
-            out[i] = f(*(a[i, ...] for a in arrays))
+            numpy_threads.assign(out[i], f(*(a[i, ...] for a in arrays)))
         return out
 
     def map_tiles(self, f: Callable[[slice, slice], Array], sizes: tuple[int, int], tile: tuple[int, int]) -> Array:
@@ -206,7 +226,7 @@ class NumPy(Standard):
         whole = whole.transpose(np.argsort(order))
         for part, slices in zip(parts, places, strict=True):
             index: Any = (..., *slices)
-            whole[index] = part
+            numpy_threads.assign(whole[index], part)
         return whole
 
     def overlapping(self, a: Array, count: int, step: int) -> Array:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+# bytes that are written in a piece of an array: smaller ones take less time than to start a thread
+PIECE_BYTES = 2**19
 # threads that are ever used: what is computed on is read from memory, which more do not make faster
 MOST = 16
 
@@ -76,3 +79,39 @@ def run(job: Callable[[Any], object], items: Iterable[Any]) -> None:
     wait(futures)
     if failed:
         raise min(failed, key=lambda entry: entry[0])[1]
+
+
+def assign(out: Any, a: Any) -> None:
+    """``out[...] = a``, an array of the same shape, in pieces on threads."""
+    _in_pieces(_assign, out, a)
+
+
+def add(out: Any, a: Any) -> None:
+    """``out += a`` likewise."""
+    _in_pieces(_add, out, a)
+
+
+def _assign(out: Any, a: Any) -> None:
+    out[...] = a
+
+
+def _add(out: Any, a: Any) -> None:
+    out += a
+
+
+def _in_pieces(f: Callable[[Any, Any], None], out: Any, a: Any) -> None:
+    """``f(out, a)`` of pieces along the axis with the longest step in memory."""
+    pieces = out.nbytes // PIECE_BYTES
+    if pieces < 2:
+        f(out, a)
+        return
+    axis = max(range(out.ndim), key=lambda axis: (out.shape[axis] > 1, abs(out.strides[axis])))
+    length = out.shape[axis]
+    ends = [length * i // min(pieces, length) for i in range(min(pieces, length) + 1)]
+    front = (slice(None),) * axis
+
+    def job(ends: tuple[int, int]) -> None:
+        piece = (*front, slice(*ends))
+        f(out[piece], a[piece])
+
+    run(job, itertools.pairwise(ends))

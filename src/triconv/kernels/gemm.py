@@ -169,7 +169,7 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     for number, axis in reversed([*enumerate(axes, a.ndim - len(axes))]):
         if (axis.kernel_size, axis.stride) != (1, 1):
             windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
-            a = lib.xp.concat(windows, axis=1)
+            a = lib.concat(windows, 1)
     return a
 
 

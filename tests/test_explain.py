@@ -69,3 +69,13 @@ def test_explain_marks_the_chosen_row_and_says_why_a_cheaper_one_was_not_taken(l
         for name, line in lines.items():
             assert (line[2] == "*") == (name == row.algorithm)
             assert line.endswith(f"; not taken: {row.reason}") == (seconds[name] < seconds[row.algorithm])
+
+
+def test_memory_orders_are_those_of_the_call(jax, torch):
+    last = ("last",) * 3
+    x, w = jax.numpy.ones((2, 31, 31, 64)), jax.numpy.ones((3, 3, 64, 64))
+    explanation = triconv.explain(triconv.conv, x, w, padding=1, layout="NHWC,HWIO->NHWC")
+    assert [row.schedule.orders for row in explanation.rows] == [last] * 3
+    x, w = torch.ones(2, 96, 31, 31).to(memory_format=torch.channels_last), torch.ones(96, 1, 3, 3)
+    explanation = triconv.explain(triconv.conv2d, x, w, padding=1, groups=96)
+    assert {row.schedule.orders[0] for row in explanation.rows} == {"last"}

@@ -11,6 +11,8 @@ import triconv
 from triconv import contractions
 from triconv.backends import backend_of
 from triconv.geometry import Geometry
+from triconv.kernels import vendor
+from triconv.planning import planner
 
 pytestmark = pytest.mark.versions
 
@@ -95,3 +97,29 @@ def test_windows_of_padding_alone_are_left_out(jax):
     w = rng.integers(-3, 4, (2, 3, 2, 1, 3)).astype(np.float32)
     ours = backend_of(jax.numpy).vendor_input_vjp(geometry, *map(jax.numpy.asarray, (g, w)), ("first",) * 3)
     np.testing.assert_array_equal(ours, contractions.conv_input_vjp(g, w, geometry=geometry))
+
+
+def test_wide_groups_are_left_to_the_library_channels_last(jax):
+    target = planner.target_of(backend_of(jax.numpy))
+    last = ("last",) * 3
+    strided = Geometry.of((29, 29), (3, 3), stride=2, padding=1)
+    whole = Geometry.of((28, 28), (3, 3), padding=1)
+
+    def chosen(geometry, *sizes, orders):
+        return planner.plan(planner.Problem("conv", geometry, *sizes, orders=orders), target).algorithm
+
+    assert chosen(strided, 32, 2, 16, 16, orders=last) == "vendor"
+    assert chosen(whole, 32, 4, 8, 8, orders=last) == "gemm"
+    assert chosen(whole, 240, 4, 1, 1, orders=last) == "depthwise"
+    assert chosen(strided, 32, 2, 16, 16, orders=("first",) * 3) == "gemm"
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_transposed_layers_are_one_call_that_dilates(jax, order):
+    target = planner.target_of(backend_of(jax.numpy))
+    for geometry, c, k in (
+        (Geometry.of((100,), (16,), input_dilation=8, padding=11), 256, 128),
+        (Geometry.of((55, 55), (11, 11), input_dilation=4, padding=10), 64, 3),
+    ):
+        plan = planner.plan(planner.Problem("conv", geometry, 1, 4, c, k, orders=(order,) * 3), target)
+        assert plan.schedule.form == vendor.DILATED

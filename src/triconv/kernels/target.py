@@ -64,6 +64,10 @@ class VendorModel(NamedTuple):
     vector: int = 16
     transposed_volume: float = 1.0
     groups: float = 1.0  # groups
+    # convolutions of groups: by ``group_factor * (1 + group_channels[0] / c) * (1 + group_channels[1] / k)`` instead, for XLA
+    # calls a product for each of them, of ``c * taps`` rows and `k` columns; empty where `groups` stands for all
+    group_channels: tuple[float, ...] = ()
+    group_factor: float = 1.0
     line_groups: float = 1.0  # groups along one axis
     # channels first, two axes, more taps than `depthwise_taps`, one channel per group; not for its transposed convolution
     long_depthwise: float = 1.0
@@ -187,6 +191,7 @@ class Target:
     transpose_passes: float = (
         16.0  # the same of an array that is transposed: it is written, or read, element by element
     )
+    group_transpose: float = 1.0  # the part of that where there are groups: their products read it in short rows anyway
     # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
     last_passes: float = 3.0
     # elements that are copied in the time that it takes to begin a run of them in memory, where windows are views
@@ -224,7 +229,7 @@ class Target:
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
     last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
-    dilated_channels=(50.0, 1.5),
+    dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,
@@ -234,7 +239,13 @@ CUDNN = VendorModel(channels=3.0, groups=2.0, image_kernel=64.0)
 # XLA calls cuDNN with channels last, whatever the order is that it is given; what few channels cost is not measured
 XLA_GPU = CUDNN._replace(copies=2.0, channels=0.0)
 
-FUSED: Any = {"unfold_bytes": 5 * MIB, "depthwise_bytes": 16 * MIB, "depthwise_whole_bytes": 32 * MIB, "split_k": 24}
+FUSED: Any = {
+    "unfold_bytes": 5 * MIB,
+    "depthwise_bytes": 16 * MIB,
+    "depthwise_whole_bytes": 32 * MIB,
+    "split_k": 24,
+    "group_transpose": 0.25,
+}
 # each element has a thread, and threads side by side read channels side by side; a transposed array is written and read again
 FUSED_GPU: Any = {"last_sums": 1.0, "last_products": 1.0, "transpose_passes": 2.0, "fused_padding_taps": 27}
 UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}

@@ -31,6 +31,12 @@ CHOSEN = "*"
 PATIENCE = 0.2
 
 
+class Shape(NamedTuple):
+    """What is known of an array that has no strides."""
+
+    shape: tuple[int, ...]
+
+
 class Row(NamedTuple):
     """One contraction of an explained call."""
 
@@ -162,12 +168,12 @@ def explain(
     call, arrays = call_of(op, arrays_or_shapes, params)
     lib = backend_of(array_namespace(*arrays))
     first, second = (
-        call.layout.to_canonical(role, np.broadcast_to(np.float32(0), tuple(a.shape)), call.geometry.groups, np)
-        for role, a in zip(call.roles, arrays, strict=False)
+        _canonical(role, a, call, given)
+        for role, a, given in zip(call.roles, arrays, arrays_or_shapes, strict=False)
         if role != "bias"
     )
     dtype = lib.accumulator(lib.result_type(*arrays))
-    any_problem = planner.problem_of(call.contraction, first, second, call.geometry, lib, dtype)
+    any_problem = planner.problem_of(call.contraction, first, second, call.geometry, lib, dtype, call.layout.orders)
     target, rows = planner.target_of(lib, arrays[0]), []
     names = _names(call, array_names(op))
     if lib.is_sharded(arrays):
@@ -192,6 +198,14 @@ def explain(
     return Explanation(op.__name__, call.geometry, tuple(rows), target.source, f"{lib.name} {dtype_name}")
 
 
+def _canonical(role: str, array: Array, call: Any, given: ShapeOrArray) -> Array:
+    """The canonical array, of which only the shape and the strides are read; without strides for JAX and of a mere shape."""
+    view = call.layout.canonical_view(role, tuple(array.shape), call.geometry.groups)
+    if array is given and (hasattr(array, "stride") or hasattr(array, "strides")):
+        return view(array, array_namespace(array))
+    return Shape(view(np.broadcast_to(np.float32(0), tuple(array.shape)), np).shape)
+
+
 def _measured(problem: Problem, plan: planner.Plan, dtype: Any, lib: Any, precision: str) -> dict[str, float]:
     """Seconds per run of each candidate that can compute the problem."""
     rng = np.random.default_rng(0)
@@ -207,7 +221,7 @@ def _seconds(problem: Problem, algorithm: str, operands: list[Array], lib: Any, 
     """Median of the runs within `PATIENCE`, after one that compiles."""
     contraction = getattr(contractions, problem.contraction)
     seconds: list[float] = []
-    params = {"geometry": problem.geometry, "algorithm": algorithm, "precision": precision}
+    params = {"geometry": problem.geometry, "algorithm": algorithm, "precision": precision, "orders": problem.orders}
     run = lib.timed(lambda a, b: contraction(a, b, **params))
     run(*operands)
     begin = time.perf_counter()

@@ -214,7 +214,8 @@ def _candidate(name: str, problem: Problem, target: Target) -> Candidate:
             rate *= rates.half
         elif problem.itemsize == 2 and cost.kind in ("vector", "sum") and target.compiled and target.kind == "gpu":
             rate *= 2  # a fused loop is bound by the bytes that it reads from a cache
-        transposed = target.transpose_passes * problem.bytes_last if schedule.orders == FIRST else 0
+        passes = target.transpose_passes * (target.group_transpose if problem.groups > 1 else 1)
+        transposed = passes * problem.bytes_last if schedule.orders == FIRST else 0
         moved = problem.bytes + cost.moved + transposed
         if target.compiled and target.kind == "gpu":
             seconds = max(cost.amount / rate, problem.bytes / rates.bandwidth) + cost.launches * rates.overhead

@@ -145,6 +145,7 @@ def test_narrow_dtypes_are_as_lax_has_them(jax, dtype):
     assert_same(*(f(x, w, (1,), "SAME") for f in (triconv.jax.conv_general_dilated, jax.lax.conv_general_dilated)), jax)
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("numbers", [None, ("NCHW", "OIHW", "NCHW"), ("HCNW", "WIHO", "NWHC")])
 @pytest.mark.parametrize("strides", [(2, 3), (1, 1)])
 def test_conv_transpose_is_that_of_lax(jax, numbers, strides):

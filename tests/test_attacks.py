@@ -12,10 +12,10 @@ from test_isolation import MINE, SHAPES
 from triconv.checking.candidates import target_names
 from triconv.checking.isolation import Isolation
 
+pytestmark = pytest.mark.once
 ATTACKS = '''
 import select, signal, time
 
-pytestmark = pytest.mark.once
 def zeros(x, w):
     return np.zeros((len(x), len(w), x.shape[2] - w.shape[2] + 1))
 

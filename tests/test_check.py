@@ -16,7 +16,7 @@ import pytest
 import triconv
 from triconv.checking.candidates.candidates import framework_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
-from triconv.checking.findings.findings import WrongElements, WrongShape
+from triconv.checking.findings.findings import EqualOnIntegers, WrongElements, WrongShape
 from triconv.checking.findings.protocol import Kind, Proof, Question, Role
 from triconv.checking.questions import row_causes
 from triconv.checking.reports.json_report import plain
@@ -365,7 +365,9 @@ def test_a_wrong_second_order_keeps_its_own_cause():
             Question(Kind.SECOND_ORDER, Role.W, "w", 2), "wrong", Proof.SHAPE, WrongShape((1,), (2,)), cause="shape"
         ),
     ]
-    later = row_causes.later_only(rows)
+    assert row_causes.later_only(rows) == rows  # no first order was judged
+    right = ReportRow(Question(Kind.VJP, Role.X, "x", 1), "right", Proof.EXACT, EqualOnIntegers(random=False))
+    later = row_causes.later_only([right, *rows])[1:]
     assert [row.cause for row in later] == ["second order only"] * 2
     assert [row.finding.cause for row in later] == ["sign", "shape"]
     assert later[0].detail == "first order is right, second is not (sign): the sign is wrong"

@@ -211,3 +211,28 @@ def test_what_an_element_meets(operator, shapes, params):
         one[index] = 1
         expected = p.model.derivative(result, {source: one, other: np.ones(sizes[other])})
         np.testing.assert_array_equal(meets(p, source, index, result), expected != 0)
+
+
+def test_a_jvp_that_is_not_linear_in_its_tangents_is_named(torch):
+    conv = torch.nn.functional.conv2d
+
+    class Absolute(torch.autograd.Function):
+        @staticmethod
+        def forward(x, w):
+            return conv(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def jvp(ctx, dx, dw):
+            x, w = ctx.saved_tensors
+            return conv(dx.abs(), w) + conv(x, dw)
+
+    report = triconv.check(lambda x, w: Absolute.apply(x, w), triconv.conv2d, (1, 1, 4, 3), (2, 1, 2, 2))
+    (row,) = (row for row in report.rows if row.what == "JVP")
+    assert (row.verdict, row.cause) == ("wrong", "not linear")
+    assert row.detail.startswith(
+        "it is not linear in the tangents, as a JVP must be; of x and the tangents times -1, element"
+    )

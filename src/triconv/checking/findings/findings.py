@@ -189,6 +189,7 @@ class Look(PlainEnum):
     ADDED = "a constant is added"
     SMALL = "small numbers give other results"
     DEPENDS = "the result changes with what it does not depend on"
+    TANGENTS = "the result is not linear in the tangents"
     OTHER = "another result"
 
 

@@ -19,10 +19,10 @@ import numpy as np
 from triconv.checking.candidates.candidates import CandidateFunction
 from triconv.checking.dtypes import BITS, INTEGERS
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.findings import Homogeneous, Look, NotHomogeneous, WrongElements
+from triconv.checking.findings.findings import Homogeneous, Look, NotHomogeneous, OnlyLater, WrongElements
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind, Proof, Question, Transform, Verdict
 from triconv.checking.oracles.convolution import ConvolutionProblem
-from triconv.checking.questions.scaling import EXPONENTS, HALF, NOT_A_STEP, STEP, VALUES, Scales, Scaling
+from triconv.checking.questions.scaling import CT, EXPONENTS, HALF, NOT_A_STEP, STEP, VALUES, Scales, Scaling
 from triconv.checking.reports.report_data import ReportRow
 
 CAUSES = {
@@ -38,6 +38,7 @@ CAUSES = {
     Look.ADDED: Cause.CONSTANT_ADDED,
     Look.SMALL: Cause.SMALL_NUMBERS,
     Look.DEPENDS: Cause.NOT_LINEAR,
+    Look.TANGENTS: Cause.NOT_LINEAR,
     Look.OTHER: Cause.NOT_LINEAR,
 }
 
@@ -104,7 +105,8 @@ def named(rows: list[ReportRow]) -> list[ReportRow]:
     shown = {
         (row.question.kind_of_answer, row.question.role): row
         for row in rows
-        if isinstance(row.finding, NotHomogeneous) and row.cause not in (Cause.NONE, Cause.NOT_LINEAR)
+        if isinstance(row.finding, NotHomogeneous)
+        and (row.cause not in (Cause.NONE, Cause.NOT_LINEAR) or row.finding.look == Look.TANGENTS)
     }
     size = (Cause.LARGE_NUMBERS, Cause.SMALL_NUMBERS)  # what noise of a fixed size makes of scaled arrays, too
 
@@ -112,7 +114,8 @@ def named(rows: list[ReportRow]) -> list[ReportRow]:
         other = shown.get((row.question.kind_of_answer, row.question.role))
         if other is None or row.verdict != WRONG or row.question.kind == Kind.HOMOGENEITY:
             return row
-        if row.cause == Cause.NONE and isinstance(row.finding, WrongElements):
+        is_unnamed = row.cause == Cause.NONE and isinstance(row.finding, WrongElements)
+        if is_unnamed or (isinstance(row.finding, OnlyLater) and row.finding.cause == Cause.NONE):
             return replace(row, cause=other.cause, finding=other.finding)
         is_better = row.cause == Cause.NONE or (row.cause == Cause.NOISE and other.cause not in size)
         return replace(row, cause=other.cause) if is_better else row
@@ -169,6 +172,8 @@ class _ScaledAnswers(Scaling):
             at = _real((base * factor)[index]), _real(answer[index])
             first = NotHomogeneous(Look.OTHER, (), factor, None, index, *at)
         finding = replace(first, names=tuple(dict.fromkeys(names)))
+        if question.kind == Kind.JVP and finding.look == Look.OTHER and self.name(CT, question) in names:
+            finding = replace(finding, look=Look.TANGENTS)
         row = Question(Kind.HOMOGENEITY, question.role, question.name, question.order, question.transform)
         verdict: Verdict = IMPRECISE if is_narrow else WRONG
         look = finding.look

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from triconv.checking.findings.causes import Cause, Diagnosis
 from triconv.checking.findings.findings import OnlyLater, WrongElements, WrongShape
-from triconv.checking.findings.protocol import WRONG, Kind
+from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind
 from triconv.checking.reports.report_data import ReportRow
 
 
@@ -30,14 +30,15 @@ def _is_of_size(own: Diagnosis, smaller: Cause) -> bool:
 
 
 def later_only(rows: list[ReportRow]) -> list[ReportRow]:
-    """Return the rows with the cause of a wrong JVP or second order where nothing before it is wrong."""
+    """Return the rows with the cause of a wrong JVP or second order where VJPs before it are right, and nothing is wrong."""
     causes = {Kind.JVP: Cause.JVP_ONLY, Kind.SECOND_ORDER: Cause.SECOND_ORDER_ONLY}
-    out, is_wrong_before = [], False
+    out, is_wrong_before, is_right_before = [], False, False
     for row in rows:
         kind = row.question.kind
+        is_right_before |= kind == Kind.VJP and row.verdict in (RIGHT, IMPRECISE)
         if row.verdict == WRONG and kind not in causes:
             is_wrong_before = True
-        elif not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape):
+        elif is_right_before and not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape):
             row = replace(row, cause=causes[kind], finding=OnlyLater(kind, row.cause, row.finding))  # noqa: PLW2901
         out.append(row)
     return out

@@ -357,6 +357,7 @@ LOOKS = {
     Look.ADDED: "a constant of about {amount:.2g} is added",
     Look.SMALL: "it is wrong where {names} is below about {amount:.2g}, as if a small number (epsilon) were added",
     Look.DEPENDS: "it changes with {names}, on which it does not depend",
+    Look.TANGENTS: "it is not linear in the tangents, as a JVP must be",
     Look.OTHER: "{names} times {factor:.6g} does not give the result times {factor:.6g}",
 }
 

@@ -37,6 +37,16 @@ from triconv.checking.verdicts.kept_bits import WideTest
 from triconv.checking.verdicts.probes import Probe
 from triconv.checking.verdicts.trial import COTANGENT
 
+SHOWN_BY_INTEGERS = (
+    Hypothesis.PARTS_LEFT_OUT,
+    Hypothesis.PARTS_TWICE,
+    Hypothesis.ONE_PART_ALONE,
+    Hypothesis.OVERWRITTEN,
+    Hypothesis.REDUCTION_CUT,
+)
+"""Mistakes that integers, which were right, show too: that they come with random numbers alone says that they come and go."""
+CALLS_AGAIN = 4
+"""Calls with the same arrays that may show that a mistake comes and goes."""
 MOST_TAPS = 4096
 """Taps that are listed for one element."""
 
@@ -357,7 +367,10 @@ def _wrong(
         if kept is not None:
             return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
     unclear = (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED)
-    if diagnosis.cause in unclear or diagnosis.region is not None:  # perhaps it is not even repeatable
+    # perhaps it is not even repeatable; what few bits make is of random numbers alone, what is left out is not
+    is_new = name != "exact" and question.kind != Kind.REPEAT and diagnosis.hypothesis in SHOWN_BY_INTEGERS
+    is_unclear = diagnosis.cause in unclear or diagnosis.region is not None
+    for _ in range(CALLS_AGAIN if is_new else int(is_unclear)):
         again = _ask_again(probe, context.arrays[name])
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
             spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))

@@ -13,6 +13,9 @@ from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 
+LEAST_CHANNELS = 3
+"""Channels whose sums may be told from others by their numbers."""
+
 
 def bias_in_value(r: WrongResult) -> Diagnosis | None:
     """Explain a value that is right but for its bias."""
@@ -110,6 +113,20 @@ def bias_gradient(r: WrongResult) -> Diagnosis | None:
             return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_AXES, axes=missing)
     if r.expected.size > 1 and r.has_shape and same(np.full_like(r.expected, g.sum()), r.found):
         return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_OVER_CHANNELS)
+    return _of_reshaped(r, g)
+
+
+def _of_reshaped(r: WrongResult, g: np.ndarray) -> Diagnosis | None:
+    """Explain the sum of a cotangent that is reshaped to a matrix with the channels elsewhere than where they are."""
+    channels = r.expected.size
+    if channels < LEAST_CHANNELS or not r.has_shape:
+        return None
+    for order in itertools.permutations(range(g.ndim)):
+        moved = g.transpose(order)
+        for shape, axis in (((-1, channels), 0), ((channels, -1), 1)):
+            if _is(r, moved.reshape(shape).sum(axis)):
+                mode = f"(-1, {channels})" if axis == 0 else f"({channels}, -1)"
+                return Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.BIAS_SUM_OF_RESHAPED, mode=mode)
     return None
 
 

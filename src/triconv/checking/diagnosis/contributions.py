@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.diagnosis.incidences import IncidenceModel, right_incidences
+from triconv.checking.diagnosis.incidences import IncidenceModel, incidences_of
+from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis, Part
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
@@ -97,9 +98,22 @@ def _spatial(part: Part, role: Role, shape: tuple[int, ...]) -> Iterator[Partiti
         yield Partition(part, role, spatial, shape)
 
 
-def fitted(r: WrongResult) -> Diagnosis | None:
-    """Explain a result in which few parts of the sum are left out, counted twice, or of the wrong sign."""
-    return next((diagnosis for is_simple, diagnosis in _fits(r) if is_simple), None)
+def fitted(r: WrongResult, most: int = MOST_SLICES) -> Diagnosis | None:
+    """Explain a result in which few parts of the sum, of at most `most`, are left out, counted twice, or of the wrong sign."""
+    return next((diagnosis for is_simple, diagnosis in _fits(r, most) if is_simple), None)
+
+
+def fitted_inside(r: WrongResult, inside: np.ndarray, most: int) -> Diagnosis | None:
+    """Explain some elements alone, by few parts of their sums, of at most `most`, that are left out or counted wrongly."""
+    base = _base(r)
+    for partition in partitions(r):
+        if partition.role == r.role or not 2 <= math.prod(partition.sizes) <= most:
+            continue
+        for contributions in _contributions(r, partition, base):
+            counts = _counts(r, contributions, inside)
+            if counts is not None and (counts != 1).sum() <= max(1, counts.size // 2):
+                return _diagnosis(r, partition, counts.reshape(partition.sizes))
+    return None
 
 
 def fitted_somehow(r: WrongResult) -> Diagnosis | None:
@@ -107,13 +121,13 @@ def fitted_somehow(r: WrongResult) -> Diagnosis | None:
     return next((diagnosis for _, diagnosis in _fits(r)), None)
 
 
-def _fits(r: WrongResult) -> Iterator[tuple[bool, Diagnosis]]:
+def _fits(r: WrongResult, most: int = MOST_SLICES) -> Iterator[tuple[bool, Diagnosis]]:
     """Yield each way to sort the terms that fits, and whether it is a simple one."""
     if not r.has_shape or not r.expected.size:
         return
     base = _base(r)
     for partition in partitions(r):
-        if not 2 <= math.prod(partition.sizes) <= MOST_SLICES:
+        if not 2 <= math.prod(partition.sizes) <= most:
             continue
         for contributions in _contributions(r, partition, base):
             counts = _counts(r, contributions)
@@ -134,8 +148,9 @@ def _is_simple(counts: np.ndarray, sizes: tuple[int, ...]) -> bool:
 
 
 def _base(r: WrongResult) -> IncidenceModel:
-    """Return the right model, in a form that is quick for small problems."""
-    return IncidenceModel.of(r.problem.model, right_incidences(r.problem))
+    """Return the model of what is expected, in a form that is quick for small problems."""
+    m = r.expectations.model
+    return m if isinstance(m, IncidenceModel) else IncidenceModel.of(m, incidences_of(m.axes))
 
 
 def _contributions(r: WrongResult, partition: Partition, base: IncidenceModel) -> Iterator[np.ndarray]:
@@ -162,10 +177,11 @@ def arrays_sum(g: np.ndarray) -> np.ndarray:
     return g.sum(axis=(0, *range(2, g.ndim)))
 
 
-def _counts(r: WrongResult, contributions: np.ndarray) -> np.ndarray | None:
-    """Return how often each part counts, if that explains every element."""
+def _counts(r: WrongResult, contributions: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray | None:
+    """Return how often each part counts, if that explains every element, or all that are inside."""
     parts = len(contributions)
-    columns, residual = contributions.reshape(parts, -1).T, (r.found - r.expected).ravel()
+    every = np.ones(r.found.shape, bool) if inside is None else inside
+    columns, residual = contributions[:, every].T, (r.found - r.expected)[every]
     if np.iscomplexobj(columns) or np.iscomplexobj(residual):
         columns = np.concatenate([columns.real, columns.imag])
         residual = np.concatenate([np.real(residual), np.imag(residual)])
@@ -197,7 +213,7 @@ def _counts(r: WrongResult, contributions: np.ndarray) -> np.ndarray | None:
     counts = 1 + extra
     if np.ptp(counts[nonzero]) == 0:  # one factor for all
         return None
-    return counts if same(predicted, r.found) else None
+    return counts if same(predicted[every], r.found[every]) else None
 
 
 def _one_part(a: np.ndarray, b: np.ndarray) -> tuple[int, float] | None:
@@ -235,7 +251,10 @@ def _stretch(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
 
 
 def _diagnosis(r: WrongResult, partition: Partition, counts: np.ndarray) -> Diagnosis:
-    """Name the parts that count otherwise."""
+    """Name the parts that count otherwise, beside a factor of all the others, if there is one."""
+    c = _common_count(counts)
+    if c != 1:
+        return replace(_diagnosis(r, partition, np.round(counts / c, 9)), factor=factor_of(c, r))
     part, sizes = partition.part, partition.sizes
     wrong = np.argwhere(counts != 1)
     at = tuple(tuple(map(int, index)) for index in wrong)
@@ -263,6 +282,15 @@ def _diagnosis(r: WrongResult, partition: Partition, counts: np.ndarray) -> Diag
     if all(weight == int(weight) and weight > 1 for weight in kinds):
         return replace(base, cause=Cause.COUNTED_TWICE)
     return base
+
+
+def _common_count(counts: np.ndarray) -> float:
+    """Return how often most parts count, if the others then are left out, counted twice or negated; else 1."""
+    values, times = np.unique(np.round(counts[counts != 0], 9), return_counts=True)
+    if not len(values) or times.max() <= counts.size / 2:
+        return 1.0
+    c = float(values[times.argmax()])
+    return c if set(np.round(values / c, 6).tolist()) <= {-1.0, 1.0, 2.0} else 1.0
 
 
 LEFT_OUT = {

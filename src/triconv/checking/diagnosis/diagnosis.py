@@ -9,7 +9,10 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
 - the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`;
 - sums end too early, and indices wrap around: `reductions.py`;
-- no hypothesis says why, but where it is wrong has a form, such as the last tile: `regions.py`.
+- two of these at once: `two_mistakes.py`;
+- `vmap` mixes its samples: `vmapped.py`;
+- no hypothesis says why, but where it is wrong has a form, such as the last tile: `regions.py`; one may say why it is wrong
+  there: `inside_regions.py`.
 
 Simple hypotheses come first, and those that one bug makes true of the value and of every VJP before those of one result alone.
 """
@@ -33,10 +36,14 @@ from triconv.checking.diagnosis import (
     regions,
     sizes,
     slices,
+    two_mistakes,
+    vmapped,
 )
 from triconv.checking.diagnosis.geometry_mistakes import geometry_mistake
+from triconv.checking.diagnosis.inside_regions import with_mistake_inside
 from triconv.checking.diagnosis.misunderstandings import misunderstandings
 from triconv.checking.diagnosis.narrow_operands import narrow_operand
+from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, factor, same
@@ -52,15 +59,13 @@ def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
 def _first(result: WrongResult, *, thorough: bool) -> Diagnosis:
     if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
         return diagnosis
-    tables = (
-        (RESULT_HYPOTHESES, SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)
-        if thorough
-        else (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES)
-    )
+    single = (RESULT_HYPOTHESES, SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)
+    quick = (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES, LAST_HYPOTHESES)
+    tables = (*single, two_mistakes.two_mistakes, LAST_HYPOTHESES) if thorough else quick
     for table in tables:
         for hypothesis in table if isinstance(table, tuple) else (table,):
             if (diagnosis := hypothesis(result)) is not None:
-                return diagnosis
+                return with_mistake_inside(result, diagnosis) if thorough else diagnosis
     return _unexplained(result)
 
 
@@ -79,7 +84,7 @@ def _misunderstood(result: WrongResult) -> Diagnosis | None:
     if result.found.size > 2:
         for diagnosis, predicted in predictions:
             if (c := factor(result.found, predicted)) is not None:
-                return replace(diagnosis, factor=factors.factor_of(c, result))
+                return replace(diagnosis, factor=factor_of(c, result))
     return None
 
 
@@ -227,8 +232,11 @@ RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     _first_sample,
     elementwise.function_of_elements,
     elementwise.standardised,
+    elementwise.some_function,
+    vmapped.other_sample,
     sizes.not_cropped,
     sizes.remainder_dropped,
+    sizes.output_padding_zero,
 )
 """Of one result, and quick; tried for large problems too."""
 
@@ -257,8 +265,12 @@ FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     factors.scaled_number,
     reductions.index_wraps,
     reductions.cut_off,
+)
+"""Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""
+
+LAST_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     regions.wrong_region,
     elementwise.noisy,
     sizes.unexplained_shape,
 )
-"""Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""
+"""Of what no mistake explains: where it is wrong."""

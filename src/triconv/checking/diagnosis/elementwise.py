@@ -15,8 +15,16 @@ from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import Expectations, InputArrays
 
 Function = Callable[[np.ndarray], np.ndarray]
+LEAST_REPEATED = 8
+"""Numbers that stand in several places of a result, and must be mapped to equal numbers, for it to be a function of each."""
+LEAST_VALUES = 3
+"""Different numbers that a function of few elements must give."""
+SHOWN_PAIRS = 4
+"""Numbers of which it is said what becomes of them."""
 LEAST_ADDED = 8
 """Elements of an error that may be told from a multiple of another tensor by its direction."""
+SELU = 1.0507009873554805, 1.6732632423543772
+"""Its scale, and by what its negative part is multiplied."""
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -44,6 +52,18 @@ FUNCTIONS: dict[str, tuple[Function, Function | None]] = {
         lambda a: 0.5 * a * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))),
         None,
     ),
+    "gelu by a sigmoid": (
+        lambda a: a * _sigmoid(1.702 * a),
+        lambda a: _sigmoid(1.702 * a) * (1 + 1.702 * a * (1 - _sigmoid(1.702 * a))),
+    ),
+    "mish": (lambda a: a * np.tanh(np.logaddexp(0, a)), None),
+    "selu": (lambda a: SELU[0] * np.where(a > 0, a, SELU[1] * np.expm1(np.minimum(a, 0))), None),
+    "hard sigmoid": (lambda a: np.clip(a / 6 + 0.5, 0, 1), lambda a: (np.abs(a) < 3) / 6),
+    "hard swish": (
+        lambda a: a * np.clip(a / 6 + 0.5, 0, 1),
+        lambda a: np.where(a <= -3, 0, np.where(a >= 3, 1, a / 3 + 0.5)),
+    ),
+    "softsign": (lambda a: a / (1 + np.abs(a)), lambda a: (1 + np.abs(a)) ** -2.0),
     "exp": (np.exp, np.exp),
     "square root of the absolute value": (lambda a: np.sqrt(np.abs(a)), None),
     "round": (np.round, None),
@@ -55,18 +75,40 @@ def function_of_elements(r: WrongResult) -> Diagnosis | None:
     """Explain a result that is a function of each right element, such as an activation that was left in."""
     if not r.has_shape or np.iscomplexobj(r.expected) or np.iscomplexobj(r.found) or r.expected.size < 2:
         return None
-    for name, function in _functions(r.expected):
+    if (
+        r.found.size < LEAST_REPEATED and len(np.unique(r.found)) < LEAST_VALUES
+    ):  # ones are the sigmoid of all large numbers
+        return None
+    for name, function in functions_of(r.expected):
         if same(function, r.found):
             cause = Cause.CLIPPED if name == "clip" else Cause.ACTIVATION
             return Diagnosis(cause, Hypothesis.FUNCTION_OF_RESULT, function=name)
     return _leaky(r) or _clipped(r) or _softmax(r)
 
 
-def _functions(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def functions_of(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and the result of each function of the elements of an array."""
     a = a.astype(np.float64)
     with np.errstate(all="ignore"):
         for name, (function, _) in FUNCTIONS.items():
             yield name, function(a)
+
+
+def some_function(r: WrongResult) -> Diagnosis | None:
+    """Explain a result whose elements are equal where the right ones are: it is a function of each, whatever that may be."""
+    if not r.has_shape or np.iscomplexobj(r.expected) or np.iscomplexobj(r.found):
+        return None
+    values, which, times = np.unique(np.round(r.expected.ravel(), 9), return_inverse=True, return_counts=True)
+    if (times > 1).sum() < LEAST_REPEATED or times[times > 1].sum() < r.found.size / 2:
+        return None
+    found = r.found.ravel()
+    mapped = np.zeros(len(values))
+    mapped[which] = found
+    if not same(mapped[which], found) or len(np.unique(mapped)) < LEAST_REPEATED:
+        return None
+    shown = np.argsort(np.abs(values), kind="stable")[:SHOWN_PAIRS]
+    pairs = tuple(float(number) for n in sorted(shown) for number in (values[n], mapped[n]))
+    return Diagnosis(Cause.ACTIVATION, Hypothesis.SOME_FUNCTION, weights=pairs)
 
 
 def _softmax(r: WrongResult) -> Diagnosis | None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking.diagnosis.factors import factor_of
 from triconv.checking.diagnosis.incidences import (
     Border,
     Incidence,
@@ -20,6 +19,7 @@ from triconv.checking.diagnosis.incidences import (
     incidence,
     right_incidences,
 )
+from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import ConvolutionModel, ConvolutionProblem

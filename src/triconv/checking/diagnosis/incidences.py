@@ -144,7 +144,12 @@ class IncidenceModel(ConvolutionModel):
 
 def right_incidences(problem: ConvolutionProblem) -> tuple[Incidence, ...]:
     """Return those of the problem."""
-    return tuple(incidence(a, output_size(a)) for a in problem.model.axes)
+    return incidences_of(problem.model.axes)
+
+
+def incidences_of(axes: tuple[AxisParameters, ...]) -> tuple[Incidence, ...]:
+    """Return those of some parameters, one per spatial axis."""
+    return tuple(incidence(a, output_size(a)) for a in axes)
 
 
 def in_all_and_each(

@@ -107,7 +107,7 @@ def _only(which: int | None) -> tuple[int, ...] | None:
 def _modes(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:  # noqa: ARG001
     if m.mode == "zeros":
         return
-    for mode in ("zeros", "reflect", "replicate", "circular"):
+    for mode in ("zeros", "reflect", "replicate", "circular", "symmetric"):
         if mode != m.mode:
             axes = m.axes
             pads: Any = m.pads
@@ -216,6 +216,18 @@ def _samples(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
 
 
 TABLES = (_flips, _geometry, _modes, _orders, _samples, _layouts)
+
+
+def changed_operands(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
+    """Yield the hypotheses that operands were changed first, but for what is reshaped, on top of a model."""
+    for table in (_flips, _orders, _samples):
+        yield from table(m, problem)
+
+
+def other_geometries(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
+    """Yield the hypotheses that the geometry was another one, on top of a model."""
+    for table in (_geometry, _modes):
+        yield from table(m, problem)
 
 
 def _shapes(problem: ConvolutionProblem) -> dict[Role, tuple[int, ...]]:

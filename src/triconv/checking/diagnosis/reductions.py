@@ -88,15 +88,17 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
         return None
     for role, a in others.items():
         for period in WRAPS:
-            if a.size <= period:
+            if a.size <= period // 2:
                 continue
-            for order in (None, r.problem.call.layout.letters(role)):
-                changed = {**others, role: _read_modulo(r, role, a, period, is_user_order=order is not None)}
-                lists = list(_listed(r, changed, 0))
-                if lists and all(same(terms.sum(0), found) for terms, found in lists):
-                    return Diagnosis(
-                        Cause.LARGE_INDICES, Hypothesis.INDEX_WRAPS, role=Role(role), size=period, mode="read"
-                    )
+            for hypothesis, read in (
+                (Hypothesis.INDEX_WRAPS, np.arange(a.size) % period),
+                (Hypothesis.INDEX_NEGATIVE, (np.arange(a.size) + period // 2) % period - period // 2),
+            ):
+                for is_user_order in (False, True):
+                    changed = {**others, role: _read_at(r, role, a, read, is_user_order=is_user_order)}
+                    lists = list(_listed(r, changed, 0))
+                    if lists and all(same(terms.sum(0), found) for terms, found in lists):
+                        return Diagnosis(Cause.LARGE_INDICES, hypothesis, role=Role(role), size=period, mode="read")
     return None
 
 
@@ -129,11 +131,13 @@ def _is_written_modulo_along(r: WrongResult, axis: int, period: int) -> bool:
     return bool(is_of_one.all()) or same(total, head)
 
 
-def _read_modulo(r: WrongResult, role: str, a: np.ndarray, period: int, *, is_user_order: bool) -> np.ndarray:
+def _read_at(r: WrongResult, role: str, a: np.ndarray, read: np.ndarray, *, is_user_order: bool) -> np.ndarray:
+    """Return an array that is read at other indices; negative ones count from the end."""
+    read = read % a.size
     if not is_user_order:
-        return a.ravel()[np.arange(a.size) % period].reshape(a.shape)
+        return a.ravel()[read].reshape(a.shape)
     own = r.problem.to_user(role, a)
-    return r.problem.to_torch(role, own.ravel()[np.arange(own.size) % period].reshape(own.shape))
+    return r.problem.to_torch(role, own.ravel()[read].reshape(own.shape))
 
 
 def _operands(r: WrongResult) -> dict[str, np.ndarray] | None:

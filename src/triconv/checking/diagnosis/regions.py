@@ -173,13 +173,15 @@ def _stretch(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
         if np.array_equal(whole, at) or np.array_equal(whole[period:-period], at[period:-period]):
             return Stretch(axes, first, end, size, period, residues, period if period >= TILES[-1] else None)
     # next to every multiple of the tile but the first, or only up to the last whole tile
-    for tile in TILES:
+    best: Stretch | None = None
+    for tile in TILES:  # of tiles of 8, the edges are those of tiles of 16, and others
         residues = tuple(sorted({int(p % tile) for p in positions}))
         if size > 2 * tile and len(residues) <= max(1, tile // 4) and len(positions) > 1:
             every = np.isin(np.arange(size) % tile, residues)
-            if (every & ~at)[tile : size - size % tile].sum() == 0:
-                return Stretch(axes, first, end, size, tile, residues, tile)
-    return None
+            is_every = (every & ~at)[tile : size - size % tile].sum() == 0
+            if is_every and (best is None or len(residues) < len(best.residues)):
+                best = Stretch(axes, first, end, size, tile, residues, tile)
+    return best
 
 
 def _diagnosis(r: WrongResult, hypothesis: Hypothesis, stretches: tuple[Stretch, ...], inside: np.ndarray) -> Diagnosis:

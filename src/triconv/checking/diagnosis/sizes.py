@@ -107,6 +107,21 @@ def remainder_dropped(r: WrongResult) -> Diagnosis | None:
     return diagnosis if any(same(m, r.found) for m in moved) else None
 
 
+def output_padding_zero(r: WrongResult) -> Diagnosis | None:
+    """Explain the value of a transposed convolution in which what the output padding adds is zero, or the bias alone."""
+    extra = [a.pad_lo - a.pad_hi for a in r.problem.model.axes]
+    if not r.is_value or r.problem.result != "x" or not r.has_shape or max(extra, default=0) <= 0:
+        return None
+    kept: Any = (..., *(slice(0, size - max(0, n)) for size, n in zip(r.expected.shape[2:], extra, strict=True)))
+    nothing = r.predicted(r.problem.model.with_change("x", np.zeros_like)) if r.has_bias else np.zeros_like(r.expected)
+    for rest in (np.zeros_like(r.expected), nothing):
+        predicted = rest.astype(r.expected.dtype)
+        predicted[kept] = r.expected[kept]
+        if same(predicted, r.found):
+            return Diagnosis(Cause.OUTPUT_PADDING_IGNORED, Hypothesis.OUTPUT_PADDING_ZERO)
+    return None
+
+
 def cut(r: WrongResult) -> Diagnosis | None:
     """Explain a result that is right, but has rows too few or too many at one end or at both."""
     if r.found.ndim != r.expected.ndim or r.role == "bias" or r.has_shape or not r.found.size:

@@ -137,6 +137,7 @@ class Hypothesis(PlainEnum):
     NEGATIVE_INDICES = "negative indices"
     STRIDE_DOUBLED = "stride applied twice"
     OUTPUT_PADDING_SIDE = "output padding on the other side"
+    OUTPUT_PADDING_ZERO = "output padding left zero"
     # the size of a result
     EMPTY = "empty result"
     PADDING_NOT_CROPPED = "gradient of the padded input"
@@ -192,6 +193,8 @@ class Hypothesis(PlainEnum):
     ZERO_VALUE = "value that is zero everywhere"
     BIAS_ALONE = "bias alone"
     TANGENT_LEFT_OUT = "tangent left out"
+    OPERAND_OF_OTHER_SAMPLE = "operand of the other sample of vmap"
+    SAMPLES_OF_OTHER_SAMPLE = "samples of the other sample of vmap"
     SIGN = "sign"
     BATCH_MEAN = "mean over the batch"
     FACTOR = "constant factor"
@@ -206,6 +209,7 @@ class Hypothesis(PlainEnum):
     # a function of each element, or another tensor
     FUNCTION_OF_RESULT = "function of each element"
     FUNCTION_OF_TENSOR = "function of each element of a tensor"
+    SOME_FUNCTION = "some function of each element"
     LEAKY = "negative elements scaled"
     COTANGENT_MASKED = "cotangent times the derivative of a function of the value"
     RESULT_MASKED = "result times the derivative of a function of its tensor"
@@ -222,6 +226,7 @@ class Hypothesis(PlainEnum):
     BIAS_SUM_OVER_CHANNELS = "bias gradient summed over the channels too"
     BIAS_ALONG_AXIS = "bias added along another axis"
     BIAS_SUM_KEEPS_AXIS = "bias gradient keeps another axis"
+    BIAS_SUM_OF_RESHAPED = "bias gradient of a cotangent that is reshaped"
     BIAS_SUM_LEAVES_OUT_AXES = "bias gradient not summed over some axes"
     BIAS_SUM_LEAVES_OUT_POSITIONS = "bias gradient not summed over some positions"
     # several devices
@@ -239,6 +244,7 @@ class Hypothesis(PlainEnum):
     REGION_DIAGONAL = "wrong on a diagonal"
     REDUCTION_CUT = "sum cut off"
     INDEX_WRAPS = "index wraps around"
+    INDEX_NEGATIVE = "index becomes negative"
     # without a name
     # any function
     GRADIENT_OF_MASKED = "gradient of what is masked"
@@ -333,11 +339,14 @@ class Region:
         What is found there.
     offset : int, optional
         By how many positions along the first stretch what is there is shifted.
+    partly : bool
+        Whether the mistake that is known there is made in some of its positions alone.
     """
 
     stretches: tuple[Stretch, ...]
     content: Content
     offset: int | None = None
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +412,8 @@ class Diagnosis:
         Number of spatial axes, for the words "top" and "left".
     region : Region, optional
         Where it is wrong.
+    also : Diagnosis, optional
+        A second mistake in the same result; of a region, the mistake there.
     """
 
     cause: Cause
@@ -431,3 +442,4 @@ class Diagnosis:
     function: str | None = None
     ndim: int | None = None
     region: Region | None = None
+    also: Diagnosis | None = None

@@ -29,7 +29,8 @@ Change = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.nda
 
 MOST_KEPT = 1 << 28
 """Bytes of right answers that are kept; what is older is computed again."""
-PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap", "symmetric": "symmetric"}
+"""Names of numpy.pad; "symmetric", a reflection that repeats the border, is a mistake alone."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,16 @@ class ConvolutionModel:
         return definition.contract(self.axes, self.groups, **operands)
 
     def with_change(self, role: str, forth: Any, back: Any = None) -> ConvolutionModel:
-        """Return the model with a change of one tensor; `back` is the adjoint of the change, by default the change itself."""
-        return replace(self, changes={**self.changes, role: (forth, back or forth)})
+        """Return the model with a change of one tensor, after those that it has.
+
+        `back` is the adjoint of the change, by default the change itself.
+        """
+        back = back or forth
+        change: Change = (forth, back)
+        if role in self.changes:
+            first, last = self.changes[role]
+            change = (lambda a: forth(first(a)), lambda a: last(back(a)))
+        return replace(self, changes={**self.changes, role: change})
 
     def pad(self, x: np.ndarray) -> np.ndarray:
         """Pad x in the padding mode, by `numpy.pad`."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from triconv.checking.diagnosis.contributions import frame_of, rows_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Region
+from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Region
 from triconv.checking.findings.protocol import Role
-from triconv.checking.reports import region_wording
+from triconv.checking.reports import part_wording, region_wording
 
 TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: "the output (or its cotangent)", Role.BIAS: "the bias"}
 CHANNELS = {
@@ -32,6 +31,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.KERNEL_FLIPPED_IN_AXES: "the kernel is flipped in spatial axis {spatial_axes} alone",
     Hypothesis.RESULT_FLIPPED: "the result is reversed in axis {axes}",
     Hypothesis.OUTPUT_PADDING_IGNORED: "the output padding is ignored",
+    Hypothesis.OUTPUT_PADDING_ZERO: "what the output padding adds at the end is left zero: it must be computed as all else is",
     Hypothesis.OUTPUT_PADDING_SIDE: "the output padding is on the wrong side: it must be after the result, not before it",
     Hypothesis.STRIDE_AND_DILATION_EXCHANGED: "stride and dilation are exchanged{in_spatial_axis}",
     Hypothesis.STRIDE_IGNORED: "the stride is ignored{in_spatial_axis}{with_parameter}",
@@ -100,6 +100,10 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.ZERO_VALUE: "it is zero everywhere: nothing is written to it",
     Hypothesis.BIAS_ALONE: "only the bias is in it, no product",
     Hypothesis.TANGENT_LEFT_OUT: "the tangent of {tensor} is left out: it was detached",
+    Hypothesis.OPERAND_OF_OTHER_SAMPLE: "{tensor_or_all} of another sample of vmap is used: the batching rule takes one for "
+    "all, or the wrong one",
+    Hypothesis.SAMPLES_OF_OTHER_SAMPLE: "samples of its batch belong to another sample of vmap: the batching rule mixes the "
+    "two axes, as by a reshape",
     Hypothesis.SIGN: "the sign is wrong",
     Hypothesis.BATCH_MEAN: "it is the mean over the batch of {size}, where the derivative of a sum is the sum{also}",
     Hypothesis.FACTOR: "every element is {factor}",
@@ -113,6 +117,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.NOISE: "every element has a random error, of about {amount:.2g}",
     Hypothesis.FUNCTION_OF_RESULT: "it is the {function} of what it must be",
     Hypothesis.FUNCTION_OF_TENSOR: "{tensor} is replaced by its {function}",
+    Hypothesis.SOME_FUNCTION: "each element is a function of what it must be, and of nothing else, as where an activation is "
+    "left in: {becomes}",
     Hypothesis.LEAKY: "negative elements are multiplied by {amount:.3g} (leaky relu)",
     Hypothesis.COTANGENT_MASKED: "the derivative of an activation is left in: the cotangent is multiplied by the derivative of "
     "{function} at the value",
@@ -130,6 +136,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.BIAS_SUM_OVER_CHANNELS: "the cotangent is summed over the channels too",
     Hypothesis.BIAS_ALONG_AXIS: "the bias is added along axis {axis}, where it must be along the channels, axis 1",
     Hypothesis.BIAS_SUM_KEEPS_AXIS: "the sum keeps axis {axis} of the cotangent, where it must keep the channels, axis 1",
+    Hypothesis.BIAS_SUM_OF_RESHAPED: "the cotangent is reshaped to {mode} before the sum, and the channels are not moved first",
     Hypothesis.BIAS_SUM_LEAVES_OUT_AXES: "the sum leaves out axis {axes} of the cotangent",
     Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS: "the sum leaves positions out",
     Hypothesis.DEVICE_MEAN: "it is the mean over the {devices} devices of mesh axis {mesh_axes}, where it must be the sum",
@@ -143,12 +150,14 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "sent back",
     Hypothesis.HALO_WRAPS: "the halos wrap around: beyond the ends of {sharded} stands the other end, not zeros",
     Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
-    Hypothesis.REGION: "it is wrong in {region} alone{tiles}: {content}",
-    Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}: {content}",
-    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it: {content}",
+    Hypothesis.REGION: "it is wrong in {region} alone{tiles}{content}",
+    Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}{content}",
+    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it{content}",
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
     "{function}: the {rest} are left out",
     Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
+    Hypothesis.INDEX_NEGATIVE: "{tensor} is read at an index of {function} bits with a sign: from {half} on it is negative, "
+    "and counts from the end",
     Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
     Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
     Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
@@ -182,21 +191,19 @@ CROPS = {
 }
 NEAR_ONE = 1e-6
 """How near to 1 a number is shown as 1 and its difference from it."""
-SHOWN = 6
-"""Parts or positions that are listed."""
 
 
 def diagnosis(d: Diagnosis) -> str:
     """Return a diagnosis in a sentence."""
     axes = d.spatial_axes or ()
-    parts = _parts(d)
-    is_one = d.parts is not None and (len(d.parts) == 1 or _is_one_row(d))
+    parts = part_wording.parts(d)
+    is_one = d.parts is not None and (len(d.parts) == 1 or part_wording.is_one_row(d))
     words = {
         "tensor": TENSORS[d.role] if d.role else "",
         "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
         "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
         "slice": _slice(d),
-        "slices": _slice(d) + "s",
+        "slices": _plural(_slice(d)),
         "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
         "axis": d.axis,
         "axes": _list(d.axes),
@@ -233,7 +240,8 @@ def diagnosis(d: Diagnosis) -> str:
         "has_or_have": "has" if is_one else "have",
         "overwritten": ", as where = stands for +=" if d.cause == Cause.OVERWRITTEN else "",
         "letter": f"; only one {d.part} is in it" if d.part else "",
-        "weights": _weights(d) if d.weights and d.parts else "",
+        "weights": part_wording.weights(d) if d.weights and d.parts else "",
+        "becomes": part_wording.pairs(d.weights) if d.hypothesis == Hypothesis.SOME_FUNCTION else "",
         "of_each": f" in each {d.part}" if d.part else "",
         "clipping": ": it was normalised, or its norm was clipped to 1" if d.function == "norm" else "",
         "range": "{} to {}".format(*(f"{end:g}" for end in d.weights)) if d.weights and len(d.weights) == 2 else "",
@@ -246,14 +254,18 @@ def diagnosis(d: Diagnosis) -> str:
     }
     if d.region is not None:
         words |= _region(d, d.region)
-    if d.hypothesis == Hypothesis.INDEX_WRAPS:
+    if d.hypothesis in (Hypothesis.INDEX_WRAPS, Hypothesis.INDEX_NEGATIVE):
         along = "" if d.axis is None or d.role is None else f" along {axis_of(d.role, d.axis)}"
         along = along if (d.axis or 0) >= 2 else along.replace("along", "along the")
-        words |= {"function": (d.size or 1).bit_length() - 1, "along": along}
+        words |= {"function": (d.size or 1).bit_length() - 1, "along": along, "half": (d.size or 0) // 2}
     sentence = HYPOTHESES[d.hypothesis].format_map(words)
     if d.factor is not None and d.hypothesis not in WITH_FACTOR:
         sentence += f"; and every element is {factor(d.factor, 'that')}"
-    return sentence
+    if d.also is None:
+        return sentence
+    if d.region is not None:
+        return f"{sentence}; {'in some of these' if d.region.partly else 'there'}, {diagnosis(d.also)}"
+    return f"there are two mistakes: {sentence}; besides, {diagnosis(d.also)}"
 
 
 def _region(d: Diagnosis, region: Region) -> dict[str, str]:
@@ -262,11 +274,12 @@ def _region(d: Diagnosis, region: Region) -> dict[str, str]:
     def name(axis: int) -> str:
         return _slice(replace(d, axis=axis))
 
+    content = "" if d.also is not None else f": {region_wording.content(region)}"
     return {
         "region": region_wording.region(region, name),
         "outside": region_wording.outside(region, name),
         "tiles": region_wording.tiles(region),
-        "content": region_wording.content(region),
+        "content": content,
     }
 
 
@@ -315,74 +328,17 @@ def _slice(d: Diagnosis) -> str:
     return "sample" if d.axis == 0 else "channel"
 
 
+def _plural(name: str) -> str:
+    """Return "positions in spatial axis 0" for "position in spatial axis 0"."""
+    unit, in_, where = name.partition(" in ")
+    return f"{unit}s{in_}{where}"
+
+
 def _slices_at(d: Diagnosis) -> str:
     """Return some slices in words: "samples 1 and 2", "position 3 in spatial axis 0"."""
     unit, _, where = _slice(d).partition(" in ")
     at = d.positions or ()
-    return f"{unit}{'' if len(at) == 1 else 's'} {_some(at)}{f' in {where}' if where else ''}"
-
-
-def _is_one_row(d: Diagnosis) -> bool:
-    rows = rows_of(d.parts or (), d.sizes) if d.sizes and len(d.sizes) > 1 else None
-    return rows is not None and len(rows[1]) == 1
-
-
-def _parts(d: Diagnosis) -> str:
-    """Return the parts of a sum in words: "the last output row", "taps (0, 1) and (2, 2)", "sample 1"."""
-    if d.parts is None or d.part is None or d.sizes is None:
-        return ""
-    rows = rows_of(d.parts, d.sizes) if len(d.sizes) > 1 else None
-    if rows is not None:
-        axis, at = rows
-        return _ends(_row(d.part, axis, len(d.sizes)), at, d.sizes[axis])
-    if len(d.sizes) == 1:
-        axis = d.axis - 2 if d.axis is not None and d.axis >= 2 else 0
-        name = _row(d.part, axis, d.ndim or 1) if d.part in (Part.TAP, Part.OUTPUT, Part.INPUT) else str(d.part)
-        return _ends(name, tuple(index[0] for index in d.parts), d.sizes[0])
-    name = str(d.part)
-    if len(d.parts) > SHOWN and set(d.parts) == set(frame_of(d.sizes)):
-        return f"the {name}s at the border"
-    return f"{name}{'s' if len(d.parts) > 1 else ''} {_some(d.parts)}"
-
-
-def _row(part: Part, axis: int, ndim: int) -> str:
-    """Return what the positions along one spatial axis are called."""
-    letter = str(part).removesuffix(" position")
-    if ndim == 2:
-        return f"{letter} {'column' if axis else 'row'}"
-    return str(part) if ndim == 1 else f"{part} in spatial axis {axis}"
-
-
-def _ends(name: str, at: tuple[int, ...], size: int) -> str:
-    """Return some positions in words, with "first" and "last" for those at the ends."""
-    if size > 2 or "channel" not in name:
-        if at == (size - 1,):
-            return f"the last {name}"
-        if at == (0,):
-            return f"the first {name}"
-        if at == (0, size - 1) and size > 2:
-            return f"the first and the last {name}"
-    letter, _, where = name.partition(" in ")
-    return f"{letter}{'s' if len(at) > 1 else ''} {_some(at)}{f' in {where}' if where else ''}"
-
-
-def _some(numbers: tuple[Any, ...]) -> str:
-    """Return a list in words, cut where it is long."""
-    shown = [str(n) for n in numbers[:SHOWN]]
-    if len(numbers) > SHOWN:
-        return f"{', '.join(shown)}, ... ({len(numbers)} in all)"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def _weights(d: Diagnosis) -> str:
-    pairs = list(zip(d.parts or (), d.weights or (), strict=True))
-    words = []
-    for index, weight in pairs[:SHOWN]:
-        at = index if len(index) > 1 else index[0]
-        times = {0.0: "not at all", 2.0: "twice"}.get(weight, f"{weight:.4g} times")
-        words.append(f"{d.part} {at} {times}")
-    more = f", ... ({len(pairs)} in all)" if len(pairs) > SHOWN else ""
-    return ", ".join(words) + more
+    return f"{unit}{'' if len(at) == 1 else 's'} {part_wording.some(at)}{f' in {where}' if where else ''}"
 
 
 def _per(d: Diagnosis) -> str:

@@ -1,0 +1,82 @@
+"""The words for parts of a sum, and for lists of numbers; only `diagnosis_wording.py` reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triconv.checking.diagnosis.contributions import frame_of, rows_of
+from triconv.checking.findings.causes import Diagnosis, Part
+
+SHOWN = 6
+"""Parts or positions that are listed."""
+
+
+def is_one_row(d: Diagnosis) -> bool:
+    """Whether the parts are one whole row, of which "is" is said."""
+    rows = rows_of(d.parts or (), d.sizes) if d.sizes and len(d.sizes) > 1 else None
+    return rows is not None and len(rows[1]) == 1
+
+
+def parts(d: Diagnosis) -> str:
+    """Return the parts of a sum in words: "the last output row", "taps (0, 1) and (2, 2)", "sample 1"."""
+    if d.parts is None or d.part is None or d.sizes is None:
+        return ""
+    rows = rows_of(d.parts, d.sizes) if len(d.sizes) > 1 else None
+    if rows is not None:
+        axis, at = rows
+        return _ends(_row(d.part, axis, len(d.sizes)), at, d.sizes[axis])
+    if len(d.sizes) == 1:
+        axis = d.axis - 2 if d.axis is not None and d.axis >= 2 else 0
+        name = _row(d.part, axis, d.ndim or 1) if d.part in (Part.TAP, Part.OUTPUT, Part.INPUT) else str(d.part)
+        return _ends(name, tuple(index[0] for index in d.parts), d.sizes[0])
+    name = str(d.part)
+    if len(d.parts) > SHOWN and set(d.parts) == set(frame_of(d.sizes)):
+        return f"the {name}s at the border"
+    return f"{name}{'s' if len(d.parts) > 1 else ''} {some(d.parts)}"
+
+
+def _row(part: Part, axis: int, ndim: int) -> str:
+    """Return what the positions along one spatial axis are called."""
+    letter = str(part).removesuffix(" position")
+    if ndim == 2:
+        return f"{letter} {'column' if axis else 'row'}"
+    return str(part) if ndim == 1 else f"{part} in spatial axis {axis}"
+
+
+def _ends(name: str, at: tuple[int, ...], size: int) -> str:
+    """Return some positions in words, with "first" and "last" for those at the ends."""
+    if size > 2 or "channel" not in name:
+        if at == (size - 1,):
+            return f"the last {name}"
+        if at == (0,):
+            return f"the first {name}"
+        if at == (0, size - 1) and size > 2:
+            return f"the first and the last {name}"
+    letter, _, where = name.partition(" in ")
+    return f"{letter}{'s' if len(at) > 1 else ''} {some(at)}{f' in {where}' if where else ''}"
+
+
+def some(numbers: tuple[Any, ...]) -> str:
+    """Return a list in words, cut where it is long."""
+    shown = [str(n) for n in numbers[:SHOWN]]
+    if len(numbers) > SHOWN:
+        return f"{', '.join(shown)}, ... ({len(numbers)} in all)"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def weights(d: Diagnosis) -> str:
+    """Return how often each part counts: "sample 0 twice, sample 3 not at all"."""
+    pairs = list(zip(d.parts or (), d.weights or (), strict=True))
+    words = []
+    for index, weight in pairs[:SHOWN]:
+        at = index if len(index) > 1 else index[0]
+        times = {0.0: "not at all", 2.0: "twice"}.get(weight, f"{weight:.4g} times")
+        words.append(f"{d.part} {at} {times}")
+    more = f", ... ({len(pairs)} in all)" if len(pairs) > SHOWN else ""
+    return ", ".join(words) + more
+
+
+def pairs(numbers: tuple[float, ...] | None) -> str:
+    """Return what becomes of some numbers: "-1 becomes -0.15, 0 becomes 0"."""
+    every = numbers or ()
+    return ", ".join(f"{a:.4g} becomes {b:.4g}" for a, b in zip(every[::2], every[1::2], strict=True))

@@ -203,7 +203,7 @@ def _weight(view: Problem, geometry: Geometry, lead: int, target: Target) -> flo
     is_row = lead < len(geometry.axes) and geometry.axes[-1].dilation == 1
     run = view.c * (geometry.axes[-1].kernel_size if is_row else 1)
     # a product that is called by itself is written, read, and added to what is read
-    return windows * (1 + target.run_elements / run) + 4 * products * (1 + target.run_elements / view.k)
+    return windows * (1 + target.run_elements / run) + 6 * products * (1 + target.run_elements / view.k)
 
 
 def _elements(view: Problem, geometry: Geometry, lead: int, target: Target) -> tuple[int, int]:

@@ -100,6 +100,12 @@ def test_a_factor_and_a_part_that_is_lost_are_named(layer):
     assert wording.diagnosis(mean).startswith(
         "the last sample is left out; and every element is a third of that (3 is the batch"
     )
+    mask = layer.forward(layer.x, layer.w, layer.bias) > 0
+    masked = wording.diagnosis(layer.diagnosed("w", layer.weight_vjp(layer.g * mask, layer.x) / 2))
+    assert masked.endswith(
+        "multiplied by the derivative of relu at the value; and every element is half of that (2 is the number of "
+        "groups or the number of channels in a group)"
+    )
     rolled = layer.diagnosed("value", -np.roll(layer.forward(layer.x, layer.w, layer.bias), 1, 3))
     assert wording.diagnosis(rolled).startswith("its positions in spatial axis 1 are rolled by 1,")
     assert wording.diagnosis(rolled).endswith("every element is -1 times that")

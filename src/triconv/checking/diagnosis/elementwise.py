@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from triconv.checking.diagnosis.contributions import gradient_of
+from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.findings.protocol import Role
-from triconv.checking.oracles.comparison import WrongResult, same
+from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import Expectations, InputArrays
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -22,7 +23,7 @@ LEAST_VALUES = 3
 SHOWN_PAIRS = 4
 """Numbers of which it is said what becomes of them."""
 LEAST_ADDED = 8
-"""Elements of an error that may be told from a multiple of another tensor by its direction."""
+"""Elements of an error, or of a result, that may be told from a multiple of another tensor by its direction."""
 SELU = 1.0507009873554805, 1.6732632423543772
 """Its scale, and by what its negative part is multiplied."""
 _erf = np.vectorize(math.erf, otypes=[float])
@@ -167,8 +168,13 @@ def function_of_tensors(r: WrongResult) -> Diagnosis | None:
                 continue
             for value in (r.expectations.value(), r.expectations.without_bias()):
                 mask = derivative(value.astype(np.float64))
-                if np.any(mask != 1) and same(gradient_of(r, arrays.g * mask), r.found):
-                    return Diagnosis(Cause.ACTIVATION, Hypothesis.COTANGENT_MASKED, role=result, function=name)
+                c = factor(r.found, gradient_of(r, arrays.g * mask)) if np.any(mask != 1) else None
+                if c is not None:
+                    masked = Diagnosis(Cause.ACTIVATION, Hypothesis.COTANGENT_MASKED, role=result, function=name)
+                    if math.isclose(c, 1, rel_tol=1e-4):
+                        return masked
+                    if r.found.size >= LEAST_ADDED:  # of fewer, any factor fits too often
+                        return replace(masked, factor=factor_of(c, r))
             own = arrays.primals.get(r.role)
             if own is not None and same(r.expected * derivative(own.astype(np.float64)), r.found):
                 return Diagnosis(Cause.ACTIVATION, Hypothesis.RESULT_MASKED, role=Role(r.role), function=name)

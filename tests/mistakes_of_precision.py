@@ -251,6 +251,81 @@ def cotangent_in_int4():
     return rules(x=lambda g, w: input_vjp(quantised(g, 7), w))
 
 
+def rows_of(x, w):
+    """The windows of x and the kernel as two matrices."""
+    return windows(x, w).transpose(0, 2, 3, 1, 4, 5).reshape(-1, w[0].size), w.reshape(len(w), -1).T
+
+
+def multiplied(x, w, change):
+    """Change each row of windows, and each kernel, and multiply."""
+    a, b = rows_of(x, w)
+    y = change(np.float64(a)) @ change(np.float64(b).T).T
+    return y.reshape(len(x), *windows(x, w).shape[2:4], -1).transpose(0, 3, 1, 2).astype(x.dtype)
+
+
+@loss("of x lose bits beside larger ones, as those of one exponent or scale do", verdict="wrong")
+def rows_of_integers_of_28_bits():
+    """As in an emulation of floats by integer slices: 24 bits would be enough if all numbers were alike."""
+
+    def fixed(a):
+        step = np.ldexp(1.0, np.frexp(np.abs(a).max(axis=1, keepdims=True))[1] - 28)
+        return np.rint(a / step) * step
+
+    return rules(lambda x, w: multiplied(x, w, fixed))
+
+
+@loss("numbers of x below about", verdict="wrong")
+def small_numbers_pruned():
+    """Those of a window that are small beside its largest: few of normal numbers are."""
+
+    def pruned(a):
+        return np.where(np.abs(a) < 2.0**-12 * np.abs(a).max(axis=1, keepdims=True), 0, a)
+
+    return rules(lambda x, w: multiplied(x, w, pruned))
+
+
+@loss("with sums in 8 to 11 bits", dtype="float16", shapes=((16, 2, 40, 40), (2, 2, 3, 3)))
+def kernel_gradient_of_half_width_summed_in_half():
+    """Of 23,104 terms, whose bound allows it for numbers of both signs."""
+
+    def backward(g, x):
+        v, c = windows(x, g), g.reshape(g.shape[0], g.shape[1], -1)  # one product for each sample
+        v = v.reshape(*v.shape[:4], -1)
+        return sum_of(np.einsum("nkp,ncijp->nkcij", c[..., at], v[..., at]) for at in np.array_split(range(1444), 4))
+
+    def sum_of(parts):
+        y = np.float16(0)
+        for part in parts:
+            for one in part.astype(np.float16):
+                y = y + one
+        return y
+
+    return rules(
+        lambda x, w: conv(x, w, np.float32).astype(x.dtype),
+        w=lambda g, x: backward(np.float32(g), np.float32(x)).astype(x.dtype),
+    )
+
+
+@loss("sums are kept in 14 of 24 bits", shapes=((2, 1, 40, 40), (1, 1, 3, 3)))
+def few_results_with_sums_in_14_bits():
+    """A gradient of 9 elements, few of which are zero."""
+
+    def backward(g, x):
+        v = windows(x, g).reshape(2, 3, 3, -1)
+        y = np.zeros((3, 3))
+        for n, at in np.ndindex(2, 6):
+            y = to_bits(y + v[n, ..., at::6] @ g[n, 0].reshape(-1)[at::6].astype(np.float64), 14)
+        return y[None, None].astype(x.dtype)
+
+    return rules(w=backward)
+
+
+@loss("with sums in 8 to 11 bits", shapes=((2, 64, 6, 6), (4, 64, 3, 3)))
+def sums_cut_to_bfloat16():
+    """Its errors have one sign, so they are no noise."""
+    return rules(lambda x, w: summed(x, w, lambda y: to_bits(y, 8, np.trunc), chunk=4))
+
+
 @loss("elements are clipped to the range -65504 to 65504", verdict="wrong", dtype="float64")
 def clamped_to_float16():
     return rules(lambda x, w: conv(x, w).clip(-65504, 65504))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from triconv.checking.diagnosis.incidences import IncidenceModel, right_incidences
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
+from triconv.checking.oracles.convolution import ConvolutionModel
+from triconv.checking.oracles.definition import AxisParameters, output_size
 
 LEAST_CHANNELS = 3
 """Channels whose sums may be told from others by their numbers."""
@@ -31,8 +33,19 @@ def bias_in_value(r: WrongResult) -> Diagnosis | None:
 
 def _bias_of(r: WrongResult) -> np.ndarray:
     """Return the bias that is added to the value that was asked: those of the tangents, too, are asked."""
-    zero = IncidenceModel.of(r.problem.model, right_incidences(r.problem)).with_change(r.problem.result, np.zeros_like)
-    return r.predicted(zero)
+    m = r.problem.model
+    return r.predicted(_NoProducts(m.axes, m.groups, m.mode, m.pads, m.changes, np.zeros_like(r.expected)))
+
+
+@dataclass(frozen=True)
+class _NoProducts(ConvolutionModel):
+    """A convolution whose results are these zeros, whatever its operands are."""
+
+    zeros: np.ndarray = field(default_factory=lambda: np.zeros(()))
+
+    def derivative(self, role: str, others: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the zeros."""
+        return self.zeros
 
 
 def _additions(added: np.ndarray) -> Iterator[tuple[Diagnosis, np.ndarray]]:
@@ -79,14 +92,25 @@ def _repeated(r: WrongResult, linear: np.ndarray, added: np.ndarray) -> Diagnosi
             )
         return Diagnosis(Cause.BIAS_WRONG, Hypothesis.BIAS_MULTIPLIED, amount=c)
     counts = np.ones(())
-    for a in right_incidences(r.problem):
-        counts = np.multiply.outer(counts, a.sum(axis=(1, 2) if r.problem.result == "x" else (0, 2)))
+    for a in r.problem.model.axes:
+        counts = np.multiply.outer(counts, _meeting_taps(a, of_inputs=r.problem.result == "x"))
     shape = r.problem.torch_shape("w", r.problem.result_shape("w"))
     per_group = shape[0] // r.problem.model.groups if r.problem.result == "x" else shape[1]
     for channels in (1, per_group):
         if same(linear + added * counts * channels, r.found):
             return Diagnosis(Cause.BIAS_REPEATED, Hypothesis.BIAS_PER_TAP, size=channels)
     return None
+
+
+def _meeting_taps(a: AxisParameters, *, of_inputs: bool) -> np.ndarray:
+    """Return how many taps meet at each output, or at each input."""
+    outputs = np.arange(output_size(a))
+    counts = np.zeros(a.input_size if of_inputs else len(outputs), np.int64)
+    for t in range(a.kernel_size):
+        i, rest = np.divmod(a.stride * outputs + a.dilation * t - a.pad_lo, a.input_dilation)
+        meets = (rest == 0) & (i >= 0) & (i < a.input_size)
+        counts[i[meets] if of_inputs else outputs[meets]] += 1
+    return counts
 
 
 def _counts_of(r: WrongResult, count: int) -> tuple[tuple[int, ...], ...]:

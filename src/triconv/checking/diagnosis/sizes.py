@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from triconv.checking.diagnosis.incidences import IncidenceModel, incidence, right_incidences
 from triconv.checking.diagnosis.misunderstandings import remainder
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
@@ -71,11 +71,13 @@ def _pads(r: WrongResult) -> tuple[tuple[int, int], ...]:
 
 def _uncropped(r: WrongResult, pads: tuple[tuple[int, int], ...]) -> ConvolutionModel:
     """Return the model of the padded input, which has the right outputs."""
-    incidences = []
-    for a, (lo, hi), right in zip(r.problem.model.axes, pads, right_incidences(r.problem), strict=True):
-        size = a.input_size + lo + hi if a.input_dilation == 1 else a.input_size
-        incidences.append(incidence(a._replace(pad_lo=0), right.shape[1], inputs=size))
-    return IncidenceModel.of(r.problem.model, tuple(incidences))
+    axes = []
+    for a, (lo, hi) in zip(r.problem.model.axes, pads, strict=True):
+        if a.input_dilation == 1:
+            axes.append(a._replace(pad_lo=0, pad_hi=0, input_size=a.input_size + lo + hi))
+        else:
+            axes.append(a._replace(pad_lo=0, pad_hi=lo + hi))
+    return replace(r.problem.model, axes=tuple(axes))
 
 
 def _crops(size: int, lo: int, hi: int) -> Iterator[tuple[str, slice]]:

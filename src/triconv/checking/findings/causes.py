@@ -256,6 +256,8 @@ class Hypothesis(PlainEnum):
     NARROW_OPERAND = "operand of fewer bits"
     QUANTISED = "quantised"
     ROUNDED_TO_STEPS = "rounded to steps"
+    SMALL_DROPPED = "small dropped"
+    SHARED_EXPONENT = "shared exponent"
     SMALL = "small, but more than rounding"
 
 

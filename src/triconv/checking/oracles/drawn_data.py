@@ -60,8 +60,6 @@ class DrawnData:
         The operands of the random data.
     most_bits : int
         Bits of the widest numbers.
-    wide_tangents : bool
-        Whether wide data have tangents.
     """
 
     def __init__(
@@ -71,9 +69,8 @@ class DrawnData:
         seed: int,
         user_arrays: list[np.ndarray] | None,
         most_bits: int = BITS["float64"],
-        wide_tangents: bool = True,
     ) -> None:
-        p, self.most_bits, self.wide_tangents = problem, most_bits, wide_tangents
+        p, self.most_bits = problem, most_bits
         self.problem, self.dtype, self.seed, self.user_arrays = p, dtype, seed, user_arrays
         self.shapes = p.operand_shapes
         self.shape_of_g = p.torch_shape(p.result, p.result_shape(p.result))
@@ -89,9 +86,7 @@ class DrawnData:
     def wide(self, name: str) -> WideArrays | None:
         """Return exact data that need every bit, in whole numbers; None where there are too many terms."""
         if name not in self._wide:
-            self._wide[name] = wide_data.draw(
-                self.problem, name, self.dtype, self._rng(name), self.most_bits, tangents=self.wide_tangents
-            )
+            self._wide[name] = wide_data.draw(self.problem, name, self.dtype, self._rng(name), self.most_bits)
         return self._wide[name]
 
     def all_drawn(self) -> list[InputArrays]:

@@ -8,8 +8,10 @@ has. So a result that differs shows that something was rounded, and how many bit
   single 1 or -1 for each index of the letter that the wide one lacks, in each group: "wide x" has one in every w[k] and in
   every g[:, k], "wide w" in every x[n] and g[n], "wide g" in every x[:, c] and w[:, c].
 - **"wide bias"**: one number of all ``p`` bits in each channel of the cotangent, for the VJP of a bias, which is its sum.
-- **"wide sums"**: every element is a power of two, 1 or -1 times ``2^e`` with a random ``e``: operands that have one bit
-  each, and sums that need many.
+- **"wide sums of x", ...**: every element is a power of two, 1 or -1 times ``2^e`` with a random ``e``: operands that have one
+  bit each, and sums that need many. Each derivative has its own, with exponents as large as its number of terms allows. Where
+  there are too many terms, as in the cotangent of a kernel, most positions of g are zeros. For arrays of half width, sums are
+  taken in single precision, so they have 24 bits, and are rounded once.
 
 Proof that every partial sum is exact. All terms of a sum are multiples of one unit, so every partial sum is, and it has at
 most ``p`` bits if the magnitudes of all terms add up to ``2^p`` units at most.
@@ -19,6 +21,9 @@ wide one lacks, and for an index of that the third is a single 1 or -1. So the s
 or its opposite, below ``3/4 2^p``. Where x is padded by copies of itself, it is as many products as an element has copies, and
 the wide numbers have that many bits less. A bias and the tangents of the wide tensor have three bits less: a value adds ``1/8
 2^p`` at most, and a JVP twice that, ``2^p`` in all.
+
+*Wide exponents.* One product is exact whatever its exponent is. So where a sum has one, and no bias is added, the numbers are
+multiplied by powers of two from 1 to ``2^SPREAD``: what loses small numbers beside large ones shows.
 
 *Wide sums.* A product is at most ``2^E``, with ``E`` the sum of both largest exponents, and ``n`` terms add up to ``n 2^E``,
 which is at most ``2^p`` by the choice of ``E``.
@@ -33,14 +38,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triconv.checking.dtypes import BITS, COMPLEX, INTEGERS
+from triconv.checking.dtypes import ARITHMETIC, BITS, COMPLEX, INTEGERS
 from triconv.checking.oracles.convolution import PAD_MODES, ConvolutionProblem, InputArrays
 from triconv.checking.oracles.definition import AxisParameters, output_size
 from triconv.checking.oracles.projections import LETTERS
 
-SUMS, BIAS = "wide sums", "wide bias"
+BIAS = "wide bias"
 OF_TENSOR = {"x": "wide x", "w": "wide w", "g": "wide g"}
-NAMES = (*OF_TENSOR.values(), BIAS, SUMS)
+SUMS = {role: f"wide sums of {role}" for role in ("x", "w", "g", "bias")}
+TANGENTS = " and tangents"
+"""At the end of the name of data that have tangents, too."""
+NAMES = (*OF_TENSOR.values(), BIAS, *SUMS.values(), *(name + TANGENTS for name in OF_TENSOR.values()))
 LACKS = {"x": "k", "w": "n", "g": "c"}
 """The letter that a tensor does not have."""
 GROUPED = {"x": 1, "w": 0, "g": 1}
@@ -51,8 +59,14 @@ LARGEST = 3
 """Wide numbers are below ``2^LARGEST``, so that most have a fraction, in every dtype."""
 LESS = 3
 """Bits that a bias and tangents have less."""
-LEAST = 2
-"""Least sum of two exponents for which powers of two are drawn."""
+SPREAD = 18
+"""Exponents over which numbers are spread where a sum has one term: with `SHORTER`, within those of float16."""
+WHOLE = 52
+"""Bits of numbers that are spread, at most: as whole numbers, they are exact in double precision."""
+LEAST, WANTED = 2, 6
+"""Least sum of two exponents for which powers of two are drawn; and that for which terms are left out."""
+LARGEST_OF_SUMS, SMALLEST = {"float16": 15}, 13
+"""Exponents of the largest result in a dtype of few exponents, and of its smallest power of two, which is no subnormal."""
 TRIES = 64
 """Meetings that are tried at random along an axis."""
 
@@ -78,13 +92,15 @@ class WideArrays(NamedTuple):
         return sum(unit for other, unit in self.units.items() if other in "xwg" and other != role)
 
 
-def names_of(role: str, *, is_cotangent: bool, dtype: str) -> tuple[str, ...]:
+def names_of(role: str, *, order: int, is_cotangent: bool, dtype: str) -> tuple[str, ...]:
     """Return the data that test a result: those with one of its two operands wide, then wide sums; of integers, none.
 
     Parameters
     ----------
     role : {"x", "w", "g", "bias"}
         Which tensor the result is.
+    order : int
+        Of the derivative: of a JVP and of a second one, tangents are operands, and sums are those of the first.
     is_cotangent : bool
         Whether it is a VJP: that of a bias is asked with data of its own.
     dtype : str
@@ -93,13 +109,19 @@ def names_of(role: str, *, is_cotangent: bool, dtype: str) -> tuple[str, ...]:
     if dtype in INTEGERS:
         return ()
     if role == "bias":
-        return (BIAS, SUMS) if is_cotangent else ()
-    return (*(name for other, name in OF_TENSOR.items() if other != role), SUMS)
+        return (BIAS, SUMS[role]) if is_cotangent else ()
+    names = tuple(name for other, name in OF_TENSOR.items() if other != role)
+    if order and not is_cotangent:
+        return tuple(name + TANGENTS for name in names)
+    return (*names, SUMS[role])
 
 
-def draw(
-    p: ConvolutionProblem, name: str, dtype: str, rng: np.random.Generator, most_bits: int, *, tangents: bool
-) -> WideArrays | None:
+def role_of(name: str) -> str:
+    """Return which tensor is wide in the data of a name; "" for none."""
+    return next((role for role, other in OF_TENSOR.items() if other == name.removesuffix(TANGENTS)), "")
+
+
+def draw(p: ConvolutionProblem, name: str, dtype: str, rng: np.random.Generator, most_bits: int) -> WideArrays | None:
     """Draw the arrays of a name; None if there are too many terms for wide sums.
 
     Parameters
@@ -114,12 +136,21 @@ def draw(
         Gives the numbers.
     most_bits : int
         Bits of the widest numbers, for right answers that are not exact in all 53.
-    tangents : bool
-        Whether tangents are drawn too; else they are the operands.
     """
+    tangents = name.endswith(TANGENTS)
     bits = min(BITS[dtype], most_bits) - (dtype in COMPLEX)
     drawn = _Drawn(p, dtype in COMPLEX, rng, tangents)
-    return drawn.sums(bits) if name == SUMS else drawn.wide(name, bits - _bits_of(_copies(p)))
+    for role, other in SUMS.items():
+        if other == name:
+            of_sums = max(bits, BITS["float32"]) if is_rounded_once(name, dtype) else bits
+            return drawn.sums(role, of_sums, LARGEST_OF_SUMS.get(dtype))
+    spread = 0 if dtype in COMPLEX or tangents else max(0, min(SPREAD, WHOLE - bits, most_bits - bits))
+    return drawn.wide(name, bits - _bits_of(_copies(p)), spread)
+
+
+def is_rounded_once(name: str, dtype: str) -> bool:
+    """Whether right results for the data of this name are sums in single precision, rounded to a dtype of fewer bits."""
+    return name in SUMS.values() and dtype in ARITHMETIC and ARITHMETIC[dtype].unit > ARITHMETIC[dtype].sums
 
 
 class _Drawn:
@@ -134,11 +165,14 @@ class _Drawn:
 
     # ---- wide numbers
 
-    def wide(self, name: str, bits: int) -> WideArrays:
+    def wide(self, name: str, bits: int, most_spread: int) -> WideArrays:
         """One tensor has numbers of so many bits, or the cotangent a few of them for a bias."""
         p = self.problem
-        role = next((r for r, other in OF_TENSOR.items() if other == name), p.result)
-        units = dict.fromkeys("xwg", 0) | {role: bits - LARGEST}
+        role = role_of(name) or p.result
+        has_bias = "bias" in p.roles and (name == BIAS or role == "w")  # with a value of the other operand alone
+        is_one = name != BIAS and not has_bias and (role == "x" or _copies(p) == 1)
+        spread = most_spread if is_one else 0
+        units = dict.fromkeys("xwg", 0) | {role: bits - LARGEST + spread // 2}
 
         def tensor(other: str, width: int) -> np.ndarray:
             shape = self.shapes[other]
@@ -149,12 +183,14 @@ class _Drawn:
                     if is_wide
                     else self._signs(shape)
                 )
-            return self._parts(shape, width) if other == role else self._ones(other, LACKS[role], self._signs(shape))
+            if other != role:
+                return self._ones(other, LACKS[role], self._signs(shape))
+            return self._parts(shape, width, spread=spread)
 
         def arrays(width: int) -> dict[str, np.ndarray]:
             drawn = {r: tensor(r, width) for r in p.operands}
             if "bias" in p.roles:
-                drawn["bias"] = self._bias(bits - LESS)
+                drawn["bias"] = self._bias(bits - LESS) * (not spread)
             return drawn
 
         units["bias"] = sum(units[r] for r in p.operands)
@@ -170,18 +206,23 @@ class _Drawn:
             bias.flat[self.rng.integers(bias.size)] = 0
         return bias
 
-    def _parts(self, shape: tuple[int, ...], bits: int, *, zeros: bool = True) -> np.ndarray:
+    def _parts(self, shape: tuple[int, ...], bits: int, *, zeros: bool = True, spread: int = 0) -> np.ndarray:
         """Numbers of so many bits, or of up to `SHORTER` fewer; of complex ones, both parts."""
-        real = self._numbers(shape, bits, zeros=zeros)
-        return real + 1j * self._numbers(shape, bits, zeros=zeros) if self.is_complex else real
+        real = self._numbers(shape, bits, zeros=zeros, spread=spread)
+        return real + 1j * self._numbers(shape, bits, zeros=zeros, spread=spread) if self.is_complex else real
 
-    def _numbers(self, shape: tuple[int, ...], bits: int, *, zeros: bool) -> np.ndarray:
-        """Odd numbers from ``2^(bits - 1)`` to ``3/4 2^bits``, most of them shifted to the right, and a quarter zeros."""
+    def _numbers(self, shape: tuple[int, ...], bits: int, *, zeros: bool, spread: int) -> np.ndarray:
+        """Odd numbers from ``2^(bits - 1)`` to ``3/4 2^bits``, most of them shifted to the right, and a quarter zeros.
+
+        Those that are spread are multiplied by up to ``2^spread``.
+        """
         bits = max(2, bits)
         drawn = self.rng.integers(0, 1 << 63, shape)  # each part of a number from bits of its own
         a = (1 << (bits - 1)) + (drawn & ((1 << (bits - 2)) - 1))
         a >>= np.minimum((drawn >> 54) & SHORTER, bits - 2)
         a |= 1
+        if spread:
+            a <<= (((drawn >> 32) & 0xFFFF) * (spread + 1)) >> 16
         a *= 1 - ((drawn >> 58) & 2)
         if zeros:
             a *= (drawn >> 60) & 3 != 0
@@ -219,19 +260,38 @@ class _Drawn:
 
     # ---- powers of two
 
-    def sums(self, bits: int) -> WideArrays | None:
-        """Powers of two whose sums have up to so many bits: most of them positive, as such sums grow with their terms."""
+    def sums(self, role: str, bits: int, largest: int | None) -> WideArrays | None:
+        """Powers of two whose sums have up to so many bits: most of them positive, as such sums grow with their terms.
+
+        Parameters
+        ----------
+        role : {"x", "w", "g", "bias"}
+            By which tensor the derivative is.
+        bits : int
+            Of the sums.
+        largest : int, optional
+            Exponent of the largest result, of a dtype of few exponents.
+        """
         p = self.problem
-        terms = max(p.terms(role) for role in "xwg") * _copies(p)
+        # a cotangent of w, or of a bias, sums over samples and positions, which may be many
+        masked = {"w": "g", "bias": p.result}.get(role)
+        counts = {r: p.terms(r) * _copies(p) for r in "xwg"} | {"bias": _size_of_sums(self.shapes[p.result])}
+        terms = counts[role]
         # twice the terms for the two parts of a JVP, twice that for those of a complex product; the bias, and its tangent
-        total = bits - _bits_of((4 if self.is_complex else 2) * terms + 2)
+        parts = 4 if self.is_complex else 2
+        total, step = bits - _bits_of(parts * terms + 2), 1
+        if total < WANTED <= bits - LESS and masked:
+            step = -(-terms // max(1, (2 ** (bits - WANTED) - 2) // parts))
+            total = bits - _bits_of(parts * -(-terms // step) + 2)
         if total < LEAST:
             return None
-        most = {"first": total // 2, "bias": total}
+        # the sum for a bias has one operand, the cotangent
+        most = {"first": 0 if role == "bias" else total // 2, "bias": total}
+        most["result"] = total if role == "bias" else total // 2
 
-        def powers(shape: tuple[int, ...], largest: int) -> np.ndarray:
+        def powers(shape: tuple[int, ...], exponent: int) -> np.ndarray:
             def real() -> np.ndarray:
-                drawn = self.rng.integers(0, 4 * (largest + 1), shape, np.int16)
+                drawn = self.rng.integers(0, 4 * (exponent + 1), shape, np.int16)
                 a = np.ldexp(1.0, drawn >> 2)
                 return np.asarray(np.where(drawn & 3, a, -a))
 
@@ -241,10 +301,29 @@ class _Drawn:
             return {r: powers(s, most["bias" if r == "bias" else "first"]) for r, s in p.operand_shapes.items()}
 
         unit = total // 4
+        if largest is not None:  # whatever is computed beside it
+            unit = min(max(unit, (_bits_of(max(counts.values())) + total - largest + 1) // 2), SMALLEST)
         units = {**dict.fromkeys("xwg", unit), "bias": 2 * unit, "result": unit}
         primals = arrays()
         tangents = arrays() if self.has_tangents else primals
-        return WideArrays(InputArrays(primals, powers(self.shapes[p.result], most["first"]), tangents), units)
+        g = powers(self.shapes[p.result], most["result"])
+        if masked and step > 1:
+            kept = self._every(step, self.shapes[masked])
+            primals, tangents = (
+                {r: a * kept if r == masked else a for r, a in of.items()} for of in (primals, tangents)
+            )
+            g = g * kept if masked == p.result else g
+        return WideArrays(InputArrays(primals, g, tangents), units)
+
+    def _every(self, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return ones at one of so many positions, counted through all samples, and zeros elsewhere."""
+        at = np.arange(shape[0] * math.prod(shape[2:])) + self.rng.integers(step)
+        return (at % step == 0).astype(np.float64).reshape(shape[0], 1, *shape[2:])
+
+
+def _size_of_sums(shape: tuple[int, ...]) -> int:
+    """Return the number of samples times that of positions."""
+    return max(1, shape[0] * math.prod(shape[2:]))
 
 
 def _bits_of(count: int) -> int:

@@ -168,6 +168,9 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
     Hypothesis.QUANTISED: "{tensor} is quantised: its numbers are multiples of a step, up to {size} of them, as integers times "
     "a scale are (127 for int8)",
+    Hypothesis.SHARED_EXPONENT: "numbers of {tensor} lose bits beside larger ones, as those of one exponent or scale do: they "
+    "are off by up to {amount:.2g} of the largest",
+    Hypothesis.SMALL_DROPPED: "numbers of {tensor} below about {amount:.2g} of its largest are taken for zero",
     Hypothesis.ROUNDED_TO_STEPS: "{tensor}, or the result, is rounded to multiples of {amount:g}",
     Hypothesis.SMALL: "it is off by up to {amount:.2g}, which is little, but more than rounding explains",
 }

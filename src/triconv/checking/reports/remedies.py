@@ -170,6 +170,8 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED_AT: RUN_IT,
     Hypothesis.UNEXPLAINED_SHAPE: "return the gradient in the shape of the array that it is the gradient of",
     Hypothesis.NARROW_OPERAND: "remove the cast, or declare it with precision=",
+    Hypothesis.SHARED_EXPONENT: "keep an exponent for each number, or declare it with meant=",
+    Hypothesis.SMALL_DROPPED: "multiply all numbers, however small they are beside others",
     Hypothesis.ROUNDED_TO_STEPS: "remove the rounding (fixed point, quantisation), or declare it with meant=",
     Hypothesis.QUANTISED: "use the numbers as they are; declare meant=('int8 products',) where that is what they are for",
     Hypothesis.SMALL: "look for sums or products in another dtype, and for an epsilon",

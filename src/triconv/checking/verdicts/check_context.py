@@ -50,9 +50,7 @@ class CheckContext:
             self.problem = real_size.with_kernel(self.problem)
         by_transforms = isinstance(self.problem.model, KernelModel) and self.problem.model.by_transforms
         bits = MOST_BITS if by_transforms else BITS["float64"]
-        self.arrays = drawn_data.DrawnData(
-            self.problem, self.dtype, self.seed, self.user_arrays, bits, wide_tangents=not self.is_real_size
-        )
+        self.arrays = drawn_data.DrawnData(self.problem, self.dtype, self.seed, self.user_arrays, bits)
         self._expectations: dict[str, Expectations] = {}
         self._projections: dict[str, ProjectionTest] = {}
         self._proved: set[str] = set()

@@ -19,7 +19,7 @@ from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.findings import FewerBits, Level
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
 from triconv.checking.oracles.convolution import Expectations, InputArrays
-from triconv.checking.oracles.wide_data import OF_TENSOR, SUMS
+from triconv.checking.oracles.wide_data import SUMS, role_of
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import rounding
 from triconv.checking.verdicts.rounding import RoundingTest
@@ -38,8 +38,12 @@ ON_STEP = 1e-3
 """Share of a step by which rounding may keep a number from it."""
 LEAST_NUMBERS = 6
 """Numbers that are multiples of a step by chance with a probability of a millionth."""
-FEW = 8
-"""Zeros among which an algorithm that mixes elements leaves something."""
+FEW, MANY = 8, 32
+"""Zeros among which an algorithm that mixes elements leaves something; and those of the wide tensor, if errors are small."""
+SURE = 8
+"""Bits that a number alone loses to no transform."""
+OFTEN = 0.25
+"""Share of the numbers that are off where each is rounded; where elements are mixed, small ones beside large ones are."""
 DECLARED = {"float32": (24, 24), "tf32": (11, 24), "float16": (11, 8), "bfloat16": (8, 8)}
 """Bits of the operands, and of the sums, that a declaration of `precision` asks for."""
 LEVELS = {24: Level.FLOAT32, 11: Level.TF32, 8: Level.BFLOAT16, 4: Level.FLOAT8_E4M3, 3: Level.FLOAT8_E5M2}
@@ -99,9 +103,9 @@ def judged(
     mixes = False
     for name, wide in tests.items():
         test = wide.test
-        if name == SUMS:
+        if name in SUMS.values():
             continue
-        if _mixes(wide):
+        if _mixes(wide, name):
             mixes = True
             continue
         bits = _bits(test)
@@ -109,11 +113,15 @@ def judged(
             return row if isinstance(row.finding, FewerBits) else (name, None)
         kept[names[_wide_role(name, test)]] = bits
     sums, is_rounded = None, False
-    if SUMS in tests and not mixes:
-        sums = _bits_of_sums(tests[SUMS].test)
+    of_sums = next((name for name in tests if name in SUMS.values()), None)
+    if of_sums is not None and not mixes:
+        test = tests[of_sums].test
+        if test.arithmetic.unit > test.arithmetic.sums:  # the result has too few bits to show those of the sums
+            return rounding.with_narrow_sums(row, test, precision)
+        sums = _bits_of_sums(test)
         if sums is None:
-            return row if isinstance(row.finding, FewerBits) else (SUMS, None)
-        is_rounded = _is_rounded_once(tests[SUMS].test, sums)
+            return row if isinstance(row.finding, FewerBits) else (of_sums, None)
+        is_rounded = _is_rounded_once(test, sums)
         kept = {name: bits for name, bits in kept.items() if bits < sums}
     if not kept and sums is None:
         return row
@@ -121,22 +129,26 @@ def judged(
 
 
 def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
-    """Return the data that show that numbers are rounded to steps, and to which; None if they are not."""
+    """Return the data that show that small numbers are dropped, or to which steps numbers are rounded; None if neither."""
     for name, wide in tests.items():
-        step = None if name == SUMS or not _is_clean(wide.test) else _step(wide.test)
-        if step is not None:
-            role = Role(_wide_role(name, wide.test))
+        if name in SUMS.values() or not _is_clean(wide.test) or _mixes(wide, name):
+            continue
+        role = Role(_wide_role(name, wide.test))
+        if (share := _dropped(wide.test)) is not None:
+            return name, Diagnosis(Cause.SMALL_NUMBERS, Hypothesis.SMALL_DROPPED, role=role, amount=share)
+        if (step := _step(wide.test)) is not None:
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_STEPS, role=role, amount=step)
-        levels = None if name == SUMS or not _is_clean(wide.test) else _levels(wide.test)
-        if levels is not None:
-            role = Role(_wide_role(name, wide.test))
+        if (levels := _levels(wide.test)) is not None:
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.QUANTISED, role=role, size=levels)
+        if wide.alone is not None and _share(wide.alone) < _share(wide.test) / ALIKE:
+            share = float(wide.test.error.max() / wide.test.absolute.max())
+            return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.SHARED_EXPONENT, role=role, amount=share)
     return None
 
 
 def _wide_role(name: str, test: RoundingTest) -> str:
     """Return which tensor is wide."""
-    return next((role for role, other in OF_TENSOR.items() if other == name), test.problem.result)
+    return role_of(name) or test.problem.result
 
 
 def _with_bits(
@@ -164,14 +176,34 @@ def _elements(test: RoundingTest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (*(np.concatenate([part.ravel() for part in of]) for of in parts), magnitude)  # type: ignore[return-value]
 
 
-def _mixes(wide: WideTest) -> bool:
+def _mixes(wide: WideTest, name: str) -> bool:
     """Whether elements may be mixed: errors are small, and there are some where nothing is, or none of a number alone."""
     test, alone = wide.test, wide.alone
     if not rounding.is_within_transform(test):
         return False
-    if not _is_clean(test):
+    found, right, magnitude = _elements(test)
+    if found[magnitude == 0].any():
         return True
+    if not _is_clean(test):  # too few zeros to say: a number that loses many bits alone does not lose them to others
+        return alone is None or _share(alone) < max(_share(test) / ALIKE, 2.0 ** (SURE - BITS[test.dtype]))
+    is_often = np.count_nonzero(found != right) >= OFTEN * np.count_nonzero(magnitude)
+    if is_often and np.count_nonzero(_read(test, name) & (magnitude == 0)) >= MANY:
+        return False
     return not _is_of_length(test) if alone is None else _share(alone) < _share(test) / ALIKE
+
+
+def _read(test: RoundingTest, name: str) -> np.ndarray:
+    """Return which elements read a number of the wide tensor, be it zero."""
+    arrays, role = test.expectations.arrays, _wide_role(name, test)
+    ones = arrays.map(np.ones_like)
+
+    def of(given: dict[str, np.ndarray], all_ones: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {r: np.zeros_like(a) if r == "bias" else all_ones[r] if r == role else a for r, a in given.items()}
+
+    g = ones.g if role == test.problem.result else arrays.g
+    changed = InputArrays(of(arrays.primals, ones.primals), g, of(arrays.tangents, ones.tangents))
+    read = test.answer(Expectations(test.problem, changed).absolute) > 0
+    return np.concatenate([read.ravel()] * (2 if np.iscomplexobj(test.found) else 1))
 
 
 def _is_clean(test: RoundingTest) -> bool:
@@ -179,6 +211,16 @@ def _is_clean(test: RoundingTest) -> bool:
     found, _, magnitude = _elements(test)
     nothing = magnitude == 0
     return bool(nothing.sum() >= FEW and not found[nothing].any())
+
+
+def _dropped(test: RoundingTest) -> float | None:
+    """Return the share of the largest number below which numbers are zero, if small ones are, and all others right."""
+    found, right, magnitude = _elements(test)
+    dropped = found != right
+    if found[dropped].any() or dropped.sum() < FEW:
+        return None
+    share = float(magnitude[dropped].max() / magnitude.max())
+    return share if share < SMALL else None
 
 
 def _step(test: RoundingTest) -> float | None:

@@ -16,8 +16,8 @@ from triconv.checking.oracles.convolution import MOST_KEPT, ConvolutionProblem, 
 
 Ask = Callable[[InputArrays], Any]
 
-MOST_SETS = 2
-"""Sets of arrays of which answers are kept: the integers and the random numbers."""
+MOST_SETS, MOST_SETS_OF_TANGENTS = 2, 5
+"""Sets of arrays of which answers are kept: the integers and the random numbers; with tangents, those of every bit too."""
 
 
 class Probe(NamedTuple):
@@ -35,17 +35,19 @@ class _Together:
     ----------
     ask : callable
         Asks for all of them.
+    most_sets : int
+        Sets of arrays of which answers are kept.
     """
 
-    def __init__(self, ask: Callable[[InputArrays], Sequence[Any]]) -> None:
-        self.ask = ask
+    def __init__(self, ask: Callable[[InputArrays], Sequence[Any]], most_sets: int = MOST_SETS) -> None:
+        self.ask, self.most_sets = ask, most_sets
         self._kept: list[tuple[InputArrays, Sequence[Any]]] = []
 
     def __call__(self, arrays: InputArrays) -> Sequence[Any]:
         known = next((answers for of, answers in self._kept if of is arrays), None)
         if known is None:
             known = self.ask(arrays)
-            self._kept = [*self._kept[-MOST_SETS + 1 :], (arrays, known)]
+            self._kept = [*self._kept[-self.most_sets + 1 :], (arrays, known)]
             while sum(_bytes(answers) for _, answers in self._kept) > MOST_KEPT:
                 del self._kept[0]
         return known
@@ -81,7 +83,7 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
         lambda a: candidate.vmap([np.stack(pair) for pair in zip(primals(a), tangents(a), strict=True)])
     )
     with_vjps = _Together(lambda a: candidate.value_and_vjps(primals(a), g(a)))
-    with_jvp = _Together(lambda a: candidate.value_and_jvp(primals(a), tangents(a)))
+    with_jvp = _Together(lambda a: candidate.value_and_jvp(primals(a), tangents(a)), MOST_SETS_OF_TANGENTS)
 
     def vjp(n: int) -> Ask:
         return each(with_vjps, 1 + n) if candidate.differentiates else lambda a: candidate.vjp(primals(a), g(a), n)
@@ -117,7 +119,9 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
     if dtype in COMPLEX:
         return
     by_mode: dict[Mode, Callable[[InputArrays], Sequence[Any]]] = {
-        Mode.REVERSE_OVER_REVERSE: _Together(lambda a: candidate.reverse_over_reverse(primals(a), g(a), tangents(a))),
+        Mode.REVERSE_OVER_REVERSE: _Together(
+            lambda a: candidate.reverse_over_reverse(primals(a), g(a), tangents(a)), MOST_SETS_OF_TANGENTS
+        ),
         Mode.FORWARD_OVER_REVERSE: _Together(lambda a: candidate.forward_over_reverse(primals(a), g(a), tangents(a))),
     }
     for mode, together in by_mode.items():

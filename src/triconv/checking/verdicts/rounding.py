@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ TRANSFORM, WINOGRAD, SMALL_KERNEL = 2, 16, 7
 RESEMBLES = 0.5
 # standard deviations within which the mean of an honest rounding error is zero, and half of those of its largest element
 NOISE = 6
+# share of the sum of magnitudes by which some element is off where sums of 8 to 11 bits, or of blocks of them, are taken
+NARROW = 2.0**-22
 # between the errors of samples, each over its scale: a step that is fixed makes 1,000 of it
 ALIKE = 32
 
@@ -206,7 +208,7 @@ def verdict(
     levels.insert(0 if arithmetic.unit > arithmetic.sums else len(levels), Level.NARROW_SUMS)
     for level in levels:
         if level == Level.NARROW_SUMS:
-            is_within = bool(np.all(test.error <= in_half)) and is_exact_in_8_bits()
+            is_within = bool(np.all(test.error <= in_half)) and (exact or _is_narrow(test)) and is_exact_in_8_bits()
         else:
             coarse, sums = 2.0 ** -BITS[level], max(arithmetic.sums, 2.0**-24)  # but those of doubles in float32
             limit = ((2 + coarse) * coarse + (terms + 1) * sums) * test.absolute + test.allowed
@@ -214,6 +216,12 @@ def verdict(
         if is_within:
             return _imprecise(question, level, test, precision)
     return None
+
+
+def with_narrow_sums(row: ReportRow, test: RoundingTest, precision: str | None) -> ReportRow:
+    """Return the row of a result that is right for data whose sums have few bits."""
+    narrow = _imprecise(row.question, Level.NARROW_SUMS, test, precision)
+    return replace(narrow, error=row.error) if not isinstance(row.finding, FewerBits) else row
 
 
 def _imprecise(question: Question, level: Level, test: RoundingTest, precision: str | None) -> ReportRow:
@@ -224,6 +232,12 @@ def _imprecise(question: Question, level: Level, test: RoundingTest, precision: 
     is_declared = precision is not None and level in DECLARED[precision]
     finding = FewerBits(level, bits, BITS[test.dtype], precision if is_declared else None)
     return ReportRow(question, RIGHT if is_declared else IMPRECISE, Proof.PRECISION, finding)
+
+
+def _is_narrow(test: RoundingTest) -> bool:
+    """Whether errors are as large as sums of few bits make them, and not as those of single precision."""
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    return bool(np.any(excess > NARROW * test.absolute))
 
 
 def resembles(test: RoundingTest) -> bool:
@@ -262,7 +276,7 @@ def _is_norm_wise(test: RoundingTest, *, drawn: bool) -> bool:
 def is_within_transform(test: RoundingTest) -> bool:
     """Whether every error is within what a Winograd algorithm or a Fourier transform may make, whatever it looks like."""
     excess = np.maximum(0, test.error - test.rounding_of_results())
-    return test.role != "bias" and bool(np.all(excess <= WINOGRAD * _unit(test) * _norm(test)))
+    return test.role != "bias" and bool(np.all(excess <= WINOGRAD * _unit(test) * _norm_of_all(test)))
 
 
 def is_within_bits(test: RoundingTest, operands: int, sums: int | None) -> bool:
@@ -270,6 +284,13 @@ def is_within_bits(test: RoundingTest, operands: int, sums: int | None) -> bool:
     u, terms = 2.0**-operands, terms_of(test.problem, test.role, test.answer)
     relative = (2 + u) * u + (0 if sums is None else (terms + 1) * 2.0**-sums)
     return bool(np.all(test.error <= relative * test.absolute + test.allowed))
+
+
+def is_rounded_once(test: RoundingTest) -> bool:
+    """Whether a result of half width is a right sum that was rounded once; a transform in single precision is off by more."""
+    excess = np.maximum(0, test.error - test.arithmetic.unit * np.abs(test.right) - test.arithmetic.step)
+    slack = 0.0 if test.role == "bias" else WINOGRAD * _unit(test) * _norm_of_all(test)
+    return bool(np.all(excess <= slack))
 
 
 def _norm(test: RoundingTest) -> np.ndarray:
@@ -280,6 +301,25 @@ def _norm(test: RoundingTest) -> np.ndarray:
     samples = tuple(range(0 if test.role == "w" else 1, squares.ndim))
     norm = np.sqrt(squares.max(axis=samples, keepdims=True, initial=0) * test.problem.terms(test.role))
     return np.asarray(norm)
+
+
+def _norm_of_all(test: RoundingTest) -> np.ndarray:
+    """Return the norms of all that a transform takes in: of sparse data, more than what the sums have."""
+    ones = test.expectations.arrays.map(lambda a: np.ones(a.shape))
+    one, two = (role for role in "xwg" if role != test.role)
+    squares: list[np.ndarray] = []
+    for role in (one, two):
+        of_role = {
+            r: np.abs(a) ** 2 if r == role else ones.primals[r] for r, a in test.expectations.arrays.primals.items()
+        }
+        of_tangents = {
+            r: np.abs(a) ** 2 if r == role else ones.primals[r] for r, a in test.expectations.arrays.tangents.items()
+        }
+        g = ones.g if role in of_role else np.abs(test.expectations.arrays.g) ** 2
+        squares.append(test.answer(Expectations(test.problem, InputArrays(of_role, g, of_tangents))))
+    samples = tuple(range(0 if test.role == "w" else 1, squares[0].ndim))
+    one_norm, other = (np.sqrt(a.max(axis=samples, keepdims=True, initial=0)) for a in squares)
+    return np.asarray(np.maximum(one_norm * other, _norm(test)))
 
 
 def _unit(test: RoundingTest) -> float:

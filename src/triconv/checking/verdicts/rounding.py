@@ -288,7 +288,7 @@ def is_within_bits(test: RoundingTest, operands: int, sums: int | None) -> bool:
 
 def is_rounded_once(test: RoundingTest) -> bool:
     """Whether a result of half width is a right sum that was rounded once; a transform in single precision is off by more."""
-    excess = np.maximum(0, test.error - test.arithmetic.unit * np.abs(test.right) - test.arithmetic.step)
+    excess = np.maximum(0, test.error - test.rounding_of_results())
     slack = 0.0 if test.role == "bias" else WINOGRAD * _unit(test) * _norm_of_all(test)
     return bool(np.all(excess <= slack))
 
@@ -388,4 +388,9 @@ def _magnitude(
             parts.append(expectations.without_bias(of_tangents=True))
         elif answer is Expectations.jvp:
             parts += expectations.parts_of_jvp()
+            if "bias" in problem.roles:  # three terms, of which any two may be added first
+                first, second = parts[-2:]
+                of_bias = right - first - second
+                pairs = (first + second, first + of_bias, second + of_bias)
+                parts.append(np.max([np.abs(pair) for pair in pairs], axis=0))
         return np.sum([np.where(np.isfinite(part), np.abs(part), 0) for part in parts], axis=0)

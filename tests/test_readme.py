@@ -71,6 +71,7 @@ def run(words, folder):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("block", [pytest.param(block, id=name_of(block)) for block in PYTHON])
 def test_a_block_runs_alone(block, tmp_path, request):
     for library in needed(block):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import triconv
+from kept_results import keeping
 from triconv.checking.diagnosis import reductions
 from triconv.checking.oracles.comparison import WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
@@ -95,7 +96,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_where_a_result_is_wrong_is_named(mistake):
     change, shapes, cause, words = MISTAKES[mistake]
-    report = triconv.check(conv(change), triconv.conv2d, *shapes)
+    report = triconv.check(keeping(conv(change)), triconv.conv2d, *shapes)
     assert (report.verdict, report.cause) == ("wrong", cause)
     assert words in report.summary
 

@@ -102,14 +102,15 @@ CONTRACTIONS = {
 
 # each compilation takes a second: by default those of one forward and of one VJP from fixed sizes on
 FROM_FIXED = ("conv2d", "input_vjp")
+FROM_DYNAMIC = ("transposed", "lax_same", "dilated_input", "letters", "input_vjp")
 
 
 @pytest.mark.parametrize(
     ("name", "dynamic"),
     [
-        pytest.param(name, dynamic, marks=[] if dynamic or name in FROM_FIXED else pytest.mark.slow)
+        pytest.param(name, dynamic, marks=[] if name in names else pytest.mark.slow)
         for name in CONTRACTIONS
-        for dynamic in (None, True)
+        for dynamic, names in ((None, FROM_FIXED), (True, FROM_DYNAMIC))
     ],
 )
 def test_compilations_are_as_few_as_torchs(torch, name, dynamic):

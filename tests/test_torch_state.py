@@ -31,6 +31,7 @@ def test_a_linear_function_does_not_add_to_its_last_result(torch, given, algorit
     assert all(torch.equal(tangent(*given), 2 * y) for _ in range(3))
 
 
+@pytest.mark.covering(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("tracing_mode", ["real", "fake"])

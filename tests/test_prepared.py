@@ -311,6 +311,32 @@ def test_both_cotangents_are_one_call_of_torchs(torch, needed, transposed):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("asked", ["x", "w", "b", "xb", "xwb"])
+def test_a_backward_computes_what_it_is_asked_for(torch, monkeypatch, asked, create_graph):
+    """All three require a gradient, as a model's parameters do where only the input's is asked for (a gradient penalty)."""
+    seen, pullback = [], prepared.PreparedCall.pullback
+
+    def spied(self, arrays, ct, needed):
+        seen.append(needed)
+        return pullback(self, arrays, ct, needed)
+
+    monkeypatch.setattr(prepared.PreparedCall, "pullback", spied)
+    values = operands((2, 4, 7, 8), (4, 4, 3, 2), (4,))
+    arrays = {name: torch.tensor(a, requires_grad=True) for name, a in zip("xwb", values, strict=True)}
+    g = torch.ones(triconv.conv2d(*arrays.values(), stride=2, padding=1).shape)
+    for leaves in (arrays, {name: a * 1 for name, a in arrays.items()}):  # and what is no leaf
+        results = []
+        for op in (triconv.conv2d, torch.nn.functional.conv2d):
+            y = op(*leaves.values(), stride=2, padding=1)
+            results.append(torch.autograd.grad(y, [leaves[name] for name in asked], g, create_graph=create_graph))
+        assert all(map(torch.equal, *results))
+    assert seen == [tuple(name in asked for name in "xwb")] * 2
+    seen.clear()
+    triconv.conv2d(*arrays.values(), stride=2, padding=1).backward(g)
+    assert seen == [(True, True, True)]
+
+
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "gemm"])
 @pytest.mark.parametrize("is_expanded", [False, True])
 def test_a_backward_pass_of_any_kernel_is_planned_once_for_each_signature(torch, monkeypatch, algorithm, is_expanded):

@@ -228,6 +228,31 @@ def _(torch):
     assert torch.equal(y, torch.conv1d(x, w, None, 2, 1))
 
 
+@about("torch._C._will_engine_execute_node", "cotangents that nobody asked for, which are not computed")
+def _(torch):
+    from triconv.backends import torch_internals
+
+    seen, x, w = [], torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a, b):
+            ctx.save_for_backward(a, b)
+            return a * b
+
+        @staticmethod
+        def backward(ctx, g):
+            seen.append(torch_internals.asked_for(ctx, ctx.needs_input_grad))
+            a, b = ctx.saved_tensors
+            return g * b, g * a
+
+    torch.autograd.grad(Product.apply(x, w), x)
+    torch.autograd.grad(Product.apply(x * 1, w), x)
+    Product.apply(x, w).backward()
+    Product.apply(x, w).backward(inputs=[w])
+    assert seen == [(True, False), (True, False), (True, True), (False, True)]
+
+
 @pytest.mark.parametrize("internal", canaries)
 def test_canary(torch, internal):
     canaries.run(internal, torch)

@@ -25,7 +25,7 @@ from torch.autograd import Function
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
 from triconv.autodiff.conjugation import pullback_operands
-from triconv.backends.torch_internals import is_legacy_batchedtensor, takes_autograd_functions
+from triconv.backends.torch_internals import asked_for, is_legacy_batchedtensor, takes_autograd_functions
 from triconv.geometry import Axis, Geometry
 
 Array = Any
@@ -115,7 +115,7 @@ class Whole(Function):
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the rules, which can be differentiated again."""
         arrays = (*ctx.saved_tensors, *ctx.rest)
-        return None, *ctx.prepared.pullback(arrays, ct, ctx.needs_input_grad[1:])
+        return None, *ctx.prepared.pullback(arrays, ct, asked_for(ctx, ctx.needs_input_grad[1:]))
 
 
 def whole(prepared: Any, *arrays: Array) -> Array:

@@ -16,6 +16,7 @@ Array = Any
 
 __all__ = [
     "TorchDispatchMode",
+    "asked_for",
     "convolution_without_tf32",
     "has_bfloat16",
     "is_eager",
@@ -95,6 +96,27 @@ def signature(a: Array) -> Any:
 def is_recorded(arrays: Sequence[Array]) -> bool:
     """Whether autograd records what is computed on plain tensors."""
     return torch.is_grad_enabled() and any(a.requires_grad for a in arrays)
+
+
+def asked_for(ctx: Any, needed: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Which of the cotangents that are `needed` the running backward uses, for an autograd function's tensors.
+
+    `ctx.needs_input_grad` counts all that require one, so that ``torch.autograd.grad(y, x)`` would compute the weight's too.
+    """
+    if sum(needed) < 2 or len(ctx.next_functions) != len(needed):
+        return needed
+    return tuple(
+        is_needed and (node is None or _is_executed(node))
+        for is_needed, (node, _) in zip(needed, ctx.next_functions, strict=True)
+    )
+
+
+def _is_executed(node: Any) -> bool:
+    """Whether the running backward executes a node, or captures what it would accumulate: torch raises where it does that."""
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:
+        return True
 
 
 def has_bfloat16() -> bool:

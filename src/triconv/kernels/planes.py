@@ -28,6 +28,9 @@ from triconv.kernels.target import Target
 
 Array = Any
 
+# elements of a vector that a product reads at once: of planes that are no multiple, one by one
+SIDE_BY_SIDE = 8
+
 FORM = "one call for all planes, the taps across them as channels"
 
 
@@ -81,16 +84,23 @@ def _volumes(a: Array, shape: tuple[int, ...], lib: Standard) -> Array:
 def suits(view: Problem, target: Target) -> bool:
     """Whether the library's own is slow along three axes, and the planes that are written are few enough.
 
-    A weight VJP has a sum as long as a plane for each of its elements, at which the library's own is slow. So that is only for
-    as many taps as are not unrolled elsewhere.
+    A weight VJP has a sum as long as a plane for each of its elements, at which the library's own is slow unless the planes
+    stay in cache and are a multiple of a vector's length, since it reads them side by side. Else that is only for as many taps
+    as are not unrolled elsewhere.
     """
     axes = view.geometry.axes
     if len(axes) != 3 or view.groups > 1 or target.kind != "cpu" or not target.compiled or target.partitioned:
         return False
     if target.vendor.volume <= 1 or not view.geometry.count_meetings():
         return False
-    is_short = view.contraction == "conv" or view.taps > target.unrolled_taps or axes[0].kernel_size == 1
-    return is_short and _written(view, target) <= target.plane_bytes
+    is_fast = view.contraction == "conv" or view.taps > target.unrolled_taps or axes[0].kernel_size == 1
+    return (is_fast or _is_cached(view, target)) and _written(view, target) <= target.plane_bytes
+
+
+def _is_cached(view: Problem, target: Target) -> bool:
+    plane = flat(view, view.geometry)
+    are_small = plane.bytes_of["x"] + plane.bytes_of["g"] <= target.vendor.last_weight_vjp_bytes
+    return are_small and plane.n % SIDE_BY_SIDE == 0
 
 
 def of_planes(schedule: Schedule, view: Problem) -> Schedule:

@@ -24,12 +24,19 @@ def assert_close(left, right, jax, tolerance):
         np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("number", range(len(LAYERS)), ids=lambda n: str(LAYERS[n]))
-def test_layers_of_flax_are_the_same_with_triconv(jax, number):
-    """In the older interface and in the newer one, each with every other layer: value and gradients."""
+@pytest.mark.parametrize(
+    ("interface", "layer"),
+    [
+        pytest.param(interface, layer, marks=[] if (n + m) % 2 == 0 else pytest.mark.slow)
+        for n, interface in enumerate(("linen", "nnx"))
+        for m, layer in enumerate(LAYERS)
+    ],
+    ids=str,
+)
+def test_layers_of_flax_are_the_same_with_triconv(jax, interface, layer):
+    """In the older interface and in the newer one, by default each with every other layer: value and gradients."""
     from flax import linen, nnx
 
-    layer = LAYERS[number]
     x = jax.random.normal(jax.random.key(1), (2, *[8] * len(layer["kernel_size"]), 4), "float32")
 
     def of_linen(conv):
@@ -43,5 +50,5 @@ def test_layers_of_flax_are_the_same_with_triconv(jax, number):
         return value, jax.tree.leaves(gradient)
 
     tolerance = 2e-2 if layer.get("dtype") == "bfloat16" else 1e-5  # of what the layer computes in
-    run = (of_linen, of_nnx)[number % 2]
+    run = {"linen": of_linen, "nnx": of_nnx}[interface]
     assert_close(run(triconv.jax.conv_general_dilated), run(jax.lax.conv_general_dilated), jax, tolerance)

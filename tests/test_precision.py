@@ -138,6 +138,34 @@ def test_what_is_differentiated_twice_in_fewer_bits_is_imprecise(torch):
     assert "it keeps 8 of 24 bits (bfloat16) of x and the cotangent" in report.summary
 
 
+def test_a_tangent_of_fewer_bits_is_imprecise_among_many_terms(torch):
+    """The bound of 1,152 terms allows 11 bits."""
+
+    class Conv(torch.autograd.Function):
+        @staticmethod
+        def forward(x, w):
+            return torch.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def jvp(ctx, dx, dw):
+            x, w = ctx.saved_tensors
+            return torch.nn.functional.conv2d(dx.half().float(), w) + torch.nn.functional.conv2d(x, dw)
+
+    shapes = (1, 128, 5, 5), (4, 128, 3, 3)
+    settings = {"keywords": {}, "is_notebook": False, "args": (), "parameters": None, "gradients": None, "params": {}}
+    candidate = as_candidate(Conv, framework="torch", dtype="float32", shapes=shapes, **settings)
+    problem = ConvolutionProblem.of(triconv.conv2d, shapes, {})
+    (probe,) = (p for p in probes(candidate, problem, "float32") if p.question.kind == Kind.JVP)
+    row = judge(CheckContext(problem, "float32", None, 0), probe)
+    assert (row.verdict, "it keeps 11 of 24 bits (TF32 or float16) of x" in row.detail) == ("imprecise", True), (
+        row.detail
+    )
+
+
 def test_a_cotangent_of_fewer_bits_than_the_values_is_imprecise():
     """A function without a reference: its values are bilinear, and exact at coordinates of few bits."""
 

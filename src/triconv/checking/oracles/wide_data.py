@@ -20,7 +20,7 @@ most ``p`` bits if the magnitudes of all terms add up to ``2^p`` units at most.
 wide one lacks, and for an index of that the third is a single 1 or -1. So the sum is one product: a number of the wide tensor
 or its opposite, below ``3/4 2^p``. Where x is padded by copies of itself, it is as many products as an element has copies, and
 the wide numbers have that many bits less. A bias and the tangents of the wide tensor have three bits less: a value adds ``1/8
-2^p`` at most, and a JVP twice that, ``2^p`` in all.
+2^p`` at most. Tangents of the other operand are zeros, so a JVP has one product, too.
 
 *Wide exponents.* One product is exact whatever its exponent is. So where a sum has one, and no bias is added, the numbers are
 multiplied by powers of two from 1 to ``2^SPREAD``: what loses small numbers beside large ones shows.
@@ -197,6 +197,8 @@ class _Drawn:
         units["result"] = units[p.result]
         primals = arrays(bits)
         tangents = arrays(bits - LESS) if self.has_tangents else primals
+        if self.has_tangents and role in p.operands:  # a JVP is then one product, which shows the bits of the tangent
+            tangents = {r: a if r in (role, "bias") else np.zeros_like(a) for r, a in tangents.items()}
         return WideArrays(InputArrays(primals, tensor(p.result, bits), tangents), units)
 
     def _bias(self, bits: int) -> np.ndarray:

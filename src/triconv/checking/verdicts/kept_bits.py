@@ -19,7 +19,7 @@ from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.findings import FewerBits, Level
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
 from triconv.checking.oracles.convolution import Expectations, InputArrays
-from triconv.checking.oracles.wide_data import SUMS, role_of
+from triconv.checking.oracles.wide_data import SUMS, TANGENTS, role_of
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import rounding
 from triconv.checking.verdicts.rounding import RoundingTest
@@ -68,17 +68,24 @@ class WideTest:
 def worst_alone(test: RoundingTest, name: str) -> InputArrays | None:
     """Return the arrays without all wide numbers but the one that is off most; None where sums have several products."""
     role, arrays = _wide_role(name, test), test.expectations.arrays
-    primals = {r: np.zeros_like(a) if r == "bias" else a for r, a in arrays.primals.items()}
-    products = test.answer(Expectations(test.problem, replace(arrays, primals=primals)).absolute)
+    primals, tangents = (
+        {r: np.zeros_like(a) if r == "bias" else a for r, a in of.items()} for of in (arrays.primals, arrays.tangents)
+    )
+    products = test.answer(Expectations(test.problem, replace(arrays, primals=primals, tangents=tangents)).absolute)
     error = np.abs(test.found - test.right)
     worst = float(
         products.ravel()[int(np.argmax(np.where(products > 0, error / np.where(products > 0, products, 1), 0)))]
     )
-    wide = arrays.g if role == test.problem.result else arrays.primals[role]
+    of_operands = tangents if name.endswith(TANGENTS) else primals
+    wide = arrays.g if role == test.problem.result else of_operands[role]
     kept = np.where(np.isclose(np.abs(wide), worst, rtol=2.0**-50, atol=0), wide, 0)
     if not kept.any():
         return None
-    return replace(arrays, g=kept) if role == test.problem.result else replace(arrays, primals={**primals, role: kept})
+    if role == test.problem.result:
+        return replace(arrays, g=kept)
+    if of_operands is tangents:
+        return replace(arrays, tangents={**tangents, role: kept})
+    return replace(arrays, primals={**primals, role: kept})
 
 
 def judged(

@@ -180,8 +180,8 @@ def arrays_sum(g: np.ndarray) -> np.ndarray:
 def _counts(r: WrongResult, contributions: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray | None:
     """Return how often each part counts, if that explains every element, or all that are inside."""
     parts = len(contributions)
-    every = np.ones(r.found.shape, bool) if inside is None else inside
-    columns, residual = contributions[:, every].T, (r.found - r.expected)[every]
+    every = np.ravel(np.ones(r.found.shape, bool) if inside is None else inside)
+    columns, residual = contributions.reshape(parts, -1)[:, every].T, np.ravel(r.found - r.expected)[every]
     if np.iscomplexobj(columns) or np.iscomplexobj(residual):
         columns = np.concatenate([columns.real, columns.imag])
         residual = np.concatenate([np.real(residual), np.imag(residual)])

@@ -62,7 +62,13 @@ def test_a_symbolic_batch_of_a_transposed_convolution_is_exact(jax, algorithm):
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "vendor"])
 @pytest.mark.parametrize(
-    ("x", "w"), [((2, "c", 9), (6, "c", 3)), ((2, 4, 9), ("k", 4, 3)), (("b", "c", 9), ("k", "c", 3))]
+    ("x", "w"),
+    [
+        ((2, "c", 9), (6, "c", 3)),
+        ((2, 4, 9), ("k", 4, 3)),
+        (("b", "c", 9), ("k", "c", 3)),
+        (("b", "c", 3, 4, 5), (6, "c", 3, 3, 3)),
+    ],
 )
 def test_symbolic_channels_are_exact(jax, algorithm, x, w):
     assert_exact(jax, lambda x, w: triconv.conv(x, w, padding=1, algorithm=algorithm), x, w)

@@ -91,7 +91,8 @@ def suits(view: Problem, target: Target) -> bool:
     axes = view.geometry.axes
     if len(axes) != 3 or view.groups > 1 or target.kind != "cpu" or not target.compiled or target.partitioned:
         return False
-    if target.vendor.volume <= 1 or not view.geometry.count_meetings():
+    are_known = all(isinstance(size, int) for size in (view.n, view.c, view.k))  # not symbols
+    if target.vendor.volume <= 1 or not (are_known and view.geometry.count_meetings()):
         return False
     is_fast = view.contraction == "conv" or view.taps > target.unrolled_taps or axes[0].kernel_size == 1
     return (is_fast or _is_cached(view, target)) and _written(view, target) <= target.plane_bytes

@@ -213,7 +213,7 @@ def _counts(r: WrongResult, contributions: np.ndarray, inside: np.ndarray | None
     counts = 1 + extra
     if np.ptp(counts[nonzero]) == 0:  # one factor for all
         return None
-    return counts if same(predicted[every], r.found[every]) else None
+    return counts if same(np.ravel(predicted)[every], np.ravel(r.found)[every]) else None
 
 
 def _one_part(a: np.ndarray, b: np.ndarray) -> tuple[int, float] | None:

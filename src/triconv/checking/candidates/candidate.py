@@ -259,6 +259,13 @@ def as_numpy(result: Any) -> np.ndarray | None:
     return array if array.dtype.kind in "iufc" or array.dtype.name == "bfloat16" else None
 
 
+def snapshot(result: Any) -> Any:
+    """A result in memory of its own: a candidate may write its next one over it, for which other rows look."""
+    if isinstance(result, np.ndarray):
+        return result.copy()
+    return result.detach().clone() if hasattr(result, "detach") and hasattr(result, "clone") else result
+
+
 def long_axes(shape: Sequence[int]) -> tuple[int, ...]:
     """The sizes that are not 1."""
     return tuple(n for n in shape if n != 1)

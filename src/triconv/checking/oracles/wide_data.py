@@ -144,8 +144,13 @@ def draw(p: ConvolutionProblem, name: str, dtype: str, rng: np.random.Generator,
         if other == name:
             of_sums = max(bits, BITS["float32"]) if is_rounded_once(name, dtype) else bits
             return drawn.sums(role, of_sums, LARGEST_OF_SUMS.get(dtype))
-    spread = 0 if dtype in COMPLEX or tangents else max(0, min(SPREAD, WHOLE - bits, most_bits - bits))
+    spread = 0 if tangents or not is_spread(dtype) else max(0, min(SPREAD, WHOLE - bits, most_bits - bits))
     return drawn.wide(name, bits - _bits_of(_copies(p)), spread)
+
+
+def is_spread(dtype: str) -> bool:
+    """Whether numbers of several exponents are drawn where a sum has one term."""
+    return dtype not in COMPLEX and BITS[dtype] < WHOLE
 
 
 def is_rounded_once(name: str, dtype: str) -> bool:

@@ -18,6 +18,7 @@ from triconv.checking.dtypes import BITS
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.findings import FewerBits, Level
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
+from triconv.checking.oracles import wide_data
 from triconv.checking.oracles.convolution import Expectations, InputArrays
 from triconv.checking.oracles.wide_data import SUMS, TANGENTS, role_of
 from triconv.checking.reports.report_data import ReportRow
@@ -147,7 +148,8 @@ def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_STEPS, role=role, amount=step)
         if (levels := _levels(wide.test)) is not None:
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.QUANTISED, role=role, size=levels)
-        if wide.alone is not None and _share(wide.alone) < _share(wide.test) / ALIKE:
+        is_spread = wide_data.is_spread(wide.test.dtype)
+        if is_spread and wide.alone is not None and _share(wide.alone) < _share(wide.test) / ALIKE:
             share = float(wide.test.error.max() / wide.test.absolute.max())
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.SHARED_EXPONENT, role=role, amount=share)
     return None

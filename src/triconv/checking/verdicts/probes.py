@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from triconv.checking.candidates.candidate import snapshot
 from triconv.checking.candidates.candidates import CandidateFunction, guarded
 from triconv.checking.dtypes import COMPLEX, INTEGERS
 from triconv.checking.findings.protocol import Kind, Mode, Question, Role, Transform
@@ -46,7 +47,7 @@ class _Together:
     def __call__(self, arrays: InputArrays) -> Sequence[Any]:
         known = next((answers for of, answers in self._kept if of is arrays), None)
         if known is None:
-            known = self.ask(arrays)
+            known = [snapshot(answer) for answer in self.ask(arrays)]
             self._kept = [*self._kept[-self.most_sets + 1 :], (arrays, known)]
             while sum(_bytes(answers) for _, answers in self._kept) > MOST_KEPT:
                 del self._kept[0]

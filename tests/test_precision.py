@@ -180,3 +180,39 @@ def test_a_cotangent_of_fewer_bits_than_the_values_is_imprecise():
     assert report.verdict == "imprecise", report
     assert "VJP of w" in report.summary
     assert triconv.gradcheck((forward, lambda g, cache: (g @ cache[1].T, cache[0].T @ g)), (3, 4), (4, 5)).ok
+
+
+@pytest.mark.parametrize("kept", ["w", "g", "neither"])
+def test_a_cotangent_in_single_precision_of_fewer_bits_is_imprecise(kept):
+    """With a mask in two cases, so that some elements are no polynomials along a long line."""
+
+    def few(a):
+        return a.astype(np.float16).astype(np.float32)
+
+    def forward(x, w):
+        y = x @ w
+        mask = np.ones_like(y) if kept == "w" else (y > 0).astype(y.dtype)
+        return y * mask, (x, w, mask)
+
+    def backward(g, cache):
+        x, w, mask = cache
+        g = g * mask
+        return (few(g) if kept == "g" else g) @ (few(w) if kept == "w" else w).T, x.T @ g
+
+    report = triconv.gradcheck((forward, backward), (6, 20), (20, 7), dtype="float32")
+    (row,) = (row for row in report.rows if row.what == "VJP of x")
+    assert row.verdict == ("right" if kept == "neither" else "imprecise"), report
+    assert report.ok == (kept == "neither")
+
+
+def test_a_unit_among_large_sums_is_wrong_in_single_precision():
+    """Where nothing is rounded, and all numbers are whole, one element may not be off by the least."""
+
+    def backward(g, cache):
+        x, w = cache
+        gw = x.T @ g
+        gw[5, 3] += g[0, 0]
+        return g @ w.T, gw
+
+    report = triconv.gradcheck((lambda x, w: (x @ w, (x, w)), backward), (16, 64), (64, 9), dtype="float32")
+    assert (report.verdict, "at (5, 3)" in report.summary) == ("wrong", True), report

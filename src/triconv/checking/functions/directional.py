@@ -122,6 +122,32 @@ def _weights(m: int) -> tuple[np.ndarray, int]:
     return np.array([int(w * denominator) for w in weights]), denominator
 
 
+def through(values: Values, m: int, unit: float) -> Derivative:
+    """Return the derivative of the elements that are polynomials along a line of long steps, from values that are rounded.
+
+    Parameters
+    ----------
+    values : callable
+        The values along the line, which are taken at whole numbers.
+    m : int
+        Number of steps, which shows a degree of up to ``m - 3``.
+    unit : float
+        Error of a value, over its size.
+
+    Returns
+    -------
+    Derivative
+        With the error of each element, as for values whose errors do not add up; infinity where it is no polynomial.
+    """
+    weights, denominator = _weights(m)
+    p = np.stack([np.asarray(values(t)) for t in range(-(m // 2), m // 2 + 1)])
+    with np.errstate(all="ignore"):
+        size = np.sqrt((np.abs(p) ** 2).sum(axis=0))
+        is_polynomial = (np.abs(np.diff(p, m - 2, axis=0)) <= math.comb(m - 2, m // 2) * 8 * unit * size).all(axis=0)
+        error = unit * np.sqrt(np.tensordot((weights / denominator) ** 2, np.abs(p) ** 2, 1))
+        return Derivative(np.tensordot(weights, p, 1) / denominator, np.where(is_polynomial, error, np.inf), m)
+
+
 def extrapolated(values: Values) -> Derivative:
     """Return the derivative of each element by central differences, extrapolated to step 0, with an estimate of its error.
 

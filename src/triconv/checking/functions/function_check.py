@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.dtypes import COMPLEX
+from triconv.checking.dtypes import BITS, COMPLEX
 from triconv.checking.findings.evidence import Asked
 from triconv.checking.findings.findings import (
     DerivativeOfValues,
     FewerBits,
+    Level,
     Undecided,
 )
 from triconv.checking.findings.protocol import (
@@ -35,13 +36,17 @@ from triconv.checking.findings.protocol import (
 from triconv.checking.functions import directional, function_precision
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_location import locate, real_sum
-from triconv.checking.functions.function_points import ROUNDS, Point
+from triconv.checking.functions.function_points import ROUNDS, WORTH, Point
 from triconv.checking.functions.function_values import Arrays, FunctionValues
 from triconv.checking.reports.report_data import ReportRow
 
 Truth = Callable[[Point, np.ndarray, Arrays], tuple[directional.Values, np.ndarray]]
 """For a point, a cotangent and a direction: the values along the line, and the weights of their sum."""
 
+LINE_BITS = 20
+"""Bits behind the point of coordinates and directions in single precision: their sums, of up to 8, are exact."""
+ROUNDED = 2.0**-9
+"""Size of the numbers of a grid, over the largest ones that their dtype has all of: a rounded number is none by chance."""
 UNSEEN = 2.0**-30
 """Derivative of a unit step, over the value, that the values of a line need not show."""
 
@@ -191,7 +196,7 @@ class FunctionCheck(FunctionValues):
                     continue
             lines += bool(known.any())
             allowed, far = self._limits(size, error)
-            if difference > far:
+            if difference > (0 if error == 0 and self._is_exact(point, found_all) else far):
                 return self._located(question, n, point, g, found_all, truth)
             if difference > allowed and worst is None:
                 worst = ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(difference, allowed))
@@ -202,12 +207,18 @@ class FunctionCheck(FunctionValues):
             # a second derivative may be too small to show, where the first was judged
             verdict = UNCHECKED if question.order == 1 else UNSUPPORTED
             return ReportRow(question, verdict, Proof.NUMERICAL, Undecided(math.nan, math.nan))
-        fewer = self._fewer_bits(n, ask, truth) if question.order == 1 and self.points.part == 1 else None
+        fewer = self._fewer_bits(n, ask, truth) if question.order == 1 else None
         return self._right(question) if fewer is None else ReportRow(question, IMPRECISE, Proof.PRECISION, fewer)
 
     def _fewer_bits(self, n: int, ask: Callable[[Arrays, np.ndarray], np.ndarray], truth: Truth) -> FewerBits | None:
         """Ask for a cotangent where coordinates have all bits."""
         rng = np.random.default_rng([self.seed, n, 3])
+        if self.points.part < (WORTH if BITS[self.dtype] == BITS["float32"] else 1):
+            return None
+        if BITS[self.dtype] == BITS["float32"]:
+            kept = [self._bits_in_single(rng, n, ask, truth) for _ in range(ROUNDS)]
+            bits = min((b for b in kept if b is not None), default=None)
+            return None if bits is None else FewerBits(Level.FEWER, bits, BITS[self.dtype])
         point, along = Point(self.points.draw(rng, None)), self.points.direction(rng, None, n)
         g = self.points.normal(rng, self.result_shape)
         found = ask(point.arrays, g)
@@ -217,6 +228,24 @@ class FunctionCheck(FunctionValues):
         return function_precision.fewer_bits(
             values, weights.ravel(), found, along[n], self.dtype, conjugates=self._conjugates
         )
+
+    def _bits_in_single(
+        self, rng: np.random.Generator, n: int, ask: Callable[[Arrays, np.ndarray], np.ndarray], truth: Truth
+    ) -> int | None:
+        """Of coordinates that have so many bits that their sum with a direction is not rounded."""
+        point = Point([np.rint(a * 2.0**LINE_BITS) / 2.0**LINE_BITS for a in self.points.draw(rng, None)])
+        drawn = self.points.direction(rng, None, n)
+        along = [np.rint(a * 2.0**LINE_BITS) / 2.0**LINE_BITS for a in drawn]
+        g = self.points.normal(rng, self.result_shape)
+        values, _ = truth(point, g, along)
+        line = directional.through(values, self.points.nodes, function_precision.UNIT)
+        known = np.isfinite(line.error)
+        g = np.where(known.reshape(self.result_shape), g, 0)
+        found = ask(point.arrays, g)
+        if not (np.isfinite(found).all() and known.any()):
+            return None
+        line = line._replace(value=np.where(known, line.value, 0), error=np.where(known, line.error, 0))
+        return function_precision.fewer_bits_in_single(line, g.ravel(), found, along[n], conjugates=self._conjugates)
 
     def _right(self, question: Question) -> ReportRow:
         is_exact = self.points.part == 1
@@ -241,10 +270,18 @@ class FunctionCheck(FunctionValues):
 
         expected, looked = locate(found, derivative, self.seed)
         scale = float(np.abs(expected).max(initial=0) + np.abs(found).max(initial=0))
-        wrong = np.abs(found - expected) > 1e-7 * scale
+        wrong = np.abs(found - expected) > (min(1e-7, 16 * self._tolerance) if point.is_exact else 1e-7) * scale
         if not wrong.any():
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
         return self._wrong(question, found, expected, wrong, looked, asked=Asked(point.arrays, g, ()))
+
+    def _is_exact(self, point: Point, found: np.ndarray) -> bool:
+        """Whether a cotangent at an exact point consists of numbers that an exact algorithm gives: none was rounded."""
+        if not point.is_exact:
+            return False
+        unit = point.step ** (point.nodes[0] - 4)  # of a polynomial's derivative by a coordinate
+        parts = np.abs(np.stack([found.real, found.imag])) / unit
+        return bool(parts.max(initial=0) < ROUNDED * 2.0 ** BITS[self.dtype] and (parts == np.rint(parts)).all())
 
     def _limits(self, size: float, error: float) -> tuple[float, float]:
         """Up to which difference a pairing is right, and beyond which it is wrong."""

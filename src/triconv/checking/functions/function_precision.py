@@ -2,7 +2,8 @@
 
 At points with coordinates of few bits, derivatives are exact in narrow arithmetic as well. So a derivative that is right there
 is asked again where coordinates have all bits, with such a cotangent, and compared with the derivative of the values along a
-line. That is extrapolated, and known to some 40 bits where the values are polynomials in double precision.
+line. That is extrapolated, and known to some 40 bits where the values are polynomials in double precision. In single precision
+long steps are taken, of polynomials of the degree that exact values have shown: their derivative is as precise as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ CONVERGED = 2.0**-36
 """Largest estimate of the error of the extrapolation, over the size of the terms: else the values have few bits themselves."""
 FAR = 1000
 """Multiple of the estimate of the error beyond which a difference is none of it."""
+UNIT = 2.0**-22
+"""Error of a number in single precision, over its size: that of a few roundings, which do not add up."""
+FAR_FROM_UNIT = 64
+"""Multiple of the error of the sums beyond which a difference is no rounding, nor that of a fast transform."""
 LEAST = 2.0**-4
 """Largest difference, over the size of the terms, of what has few bits; beyond, it is wrong."""
 
@@ -57,3 +62,32 @@ def fewer_bits(
         return None
     bits = int(-np.log2(difference / size))
     return FewerBits(Level.FLOAT32 if bits >= BITS["float32"] else Level.FEWER, bits, BITS[dtype])
+
+
+def fewer_bits_in_single(
+    line: directional.Derivative,
+    weights: np.ndarray,
+    found: np.ndarray,
+    along: np.ndarray,
+    *,
+    conjugates: bool,
+) -> int | None:
+    """Return how many bits a cotangent in single precision keeps, if that is fewer than the values along a line have.
+
+    Parameters
+    ----------
+    line : Derivative
+        Of the values along the line, by `directional.through`.
+    weights : numpy.ndarray
+        The cotangent of the values, flattened.
+    found, along : numpy.ndarray
+        The cotangent that the candidate gives, and the direction of the line.
+    conjugates : bool
+        Whether the candidate conjugates cotangents.
+    """
+    found, along = found.ravel(), along.ravel()
+    # errors of single elements do not add up, but for their squares
+    size = float(np.sqrt((np.abs(found * along) ** 2).sum() + (np.abs(weights * line.value) ** 2).sum()))
+    error = float(np.sqrt((np.abs(weights) ** 2 * line.error**2).sum())) + UNIT * size
+    difference = abs(real_sum(found, along, conjugates) - real_sum(weights, line.value))
+    return int(-np.log2(difference / size)) if FAR_FROM_UNIT * error < difference <= LEAST * size else None

@@ -83,12 +83,18 @@ def run(job: Callable[[Any], object], items: Iterable[Any]) -> None:
 
 def assign(out: Any, a: Any) -> None:
     """``out[...] = a``, an array of the same shape, in pieces on threads."""
-    _in_pieces(_assign, out, a)
+    if out.nbytes < 2 * PIECE_BYTES:
+        out[...] = a
+    else:
+        _in_pieces(_assign, out, a)
 
 
 def add(out: Any, a: Any) -> None:
     """``out += a`` likewise."""
-    _in_pieces(_add, out, a)
+    if out.nbytes < 2 * PIECE_BYTES:
+        out += a
+    else:
+        _in_pieces(_add, out, a)
 
 
 def _assign(out: Any, a: Any) -> None:
@@ -102,9 +108,6 @@ def _add(out: Any, a: Any) -> None:
 def _in_pieces(f: Callable[[Any, Any], None], out: Any, a: Any) -> None:
     """``f(out, a)`` of pieces along the axis with the longest step in memory."""
     pieces = out.nbytes // PIECE_BYTES
-    if pieces < 2:
-        f(out, a)
-        return
     axis = max(range(out.ndim), key=lambda axis: (out.shape[axis] > 1, abs(out.strides[axis])))
     length = out.shape[axis]
     ends = [length * i // min(pieces, length) for i in range(min(pieces, length) + 1)]

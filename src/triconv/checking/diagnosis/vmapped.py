@@ -15,6 +15,9 @@ from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import Expectations
 
+MOST_SAMPLES = 64
+"""Samples of a batch of which each is compared with each."""
+
 
 def other_sample(r: WrongResult) -> Diagnosis | None:
     """Explain a value with operands of the other sample of `vmap`, or with samples of the batch that belong there."""
@@ -37,7 +40,9 @@ def other_sample(r: WrongResult) -> Diagnosis | None:
 def _mixed_samples(r: WrongResult, others: np.ndarray) -> Diagnosis | None:
     """Explain samples of the batch that are right, but in another place, or in the other sample of `vmap`."""
     size = len(r.found)
-    if r.problem.result == "w" or others.shape != r.expected.shape or size < 2 or r.found[0].size < 2:
+    if r.problem.result == "w" or others.shape != r.expected.shape or not 2 <= size <= MOST_SAMPLES:
+        return None
+    if r.found[0].size < 2:
         return None
     pool = np.concatenate([r.expected, others]).reshape(2 * size, -1)
     sources: list[int] = []

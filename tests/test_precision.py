@@ -216,3 +216,8 @@ def test_a_unit_among_large_sums_is_wrong_in_single_precision():
 
     report = triconv.gradcheck((lambda x, w: (x @ w, (x, w)), backward), (16, 64), (64, 9), dtype="float32")
     assert (report.verdict, "at (5, 3)" in report.summary) == ("wrong", True), report
+
+
+def test_a_factor_near_one_is_not_called_one():
+    report = triconv.gradcheck((lambda x: (x * x, x), lambda g, x: 2 * g * x * (1 + 1e-7)), (5,))
+    assert "1 + 1e-07 times" in report.summary, report

@@ -305,7 +305,8 @@ WITH_FACTOR = (
 def factor(f: Factor, of: str = "what it must be") -> str:
     """Return a factor in words, with every size of the problem that it may be: "half of what it must be (2 is ...)"."""
     if f.size is None:
-        return f"{f.value:.6g} times {of}"
+        number = f"{f.value:.6g}"
+        return f"{_near_one(f.value) if number == '1' else number} times {of}"
     if f.is_inverse:
         words = f"{FRACTIONS.get(f.size, f'1/{f.size} of')} {of}"
     else:

@@ -244,7 +244,7 @@ FUSED: Any = {
     "depthwise_bytes": 16 * MIB,
     "depthwise_whole_bytes": 32 * MIB,
     "split_k": 24,
-    "group_transpose": 0.25,
+    "group_transpose": 0.5,
 }
 # each element has a thread, and threads side by side read channels side by side; a transposed array is written and read again
 FUSED_GPU: Any = {"last_sums": 1.0, "last_products": 1.0, "transpose_passes": 2.0, "fused_padding_taps": 27}
@@ -260,7 +260,7 @@ TARGETS = {
         Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
         VendorModel(),
         window_views=True,
-        in_place=2.5,
+        in_place=2.0,
         transpose_passes=2.0,
         last_passes=0.4,
     ),

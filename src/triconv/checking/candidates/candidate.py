@@ -260,7 +260,9 @@ def as_numpy(result: Any) -> np.ndarray | None:
 
 
 def snapshot(result: Any) -> Any:
-    """A result in memory of its own: a candidate may write its next one over it, for which other rows look."""
+    """A result, or several, in memory of its own: a candidate may write its next one over it, for which other rows look."""
+    if isinstance(result, (list, tuple)):
+        return type(result)(map(snapshot, result)) if type(result) in (list, tuple) else result
     if isinstance(result, np.ndarray):
         return result.copy()
     return result.detach().clone() if hasattr(result, "detach") and hasattr(result, "clone") else result

@@ -47,7 +47,7 @@ class _Together:
     def __call__(self, arrays: InputArrays) -> Sequence[Any]:
         known = next((answers for of, answers in self._kept if of is arrays), None)
         if known is None:
-            known = [snapshot(answer) for answer in self.ask(arrays)]
+            known = snapshot(self.ask(arrays))
             self._kept = [*self._kept[-self.most_sets + 1 :], (arrays, known)]
             while sum(_bytes(answers) for _, answers in self._kept) > MOST_KEPT:
                 del self._kept[0]
@@ -96,7 +96,7 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
 
     def probe(ask: Ask, answer: Answer, kind: Kind, role: Role = result, **fields: Any) -> Probe:
         ndim = 1 if role == Role.BIAS else len(p.result_shape(role))
-        return Probe(Question(kind, role, **fields), guarded(ask, dtype, ndim), answer)
+        return Probe(Question(kind, role, **fields), guarded(lambda a: snapshot(ask(a)), dtype, ndim), answer)
 
     yield probe(value, Expectations.value, Kind.VALUE)
     yield probe(value, Expectations.value, Kind.REPEAT)

@@ -386,3 +386,24 @@ def test_a_depthwise_layer_is_computed_by_whichever_of_torchs_two_is_fast(torch,
     assert torch.equal(y, triconv.conv(x, w, **params, algorithm="direct"))
     gx = triconv.conv_input_vjp(y, w, input_size=shape[2:], **params)
     assert torch.equal(gx, triconv.conv_input_vjp(y, w, input_size=shape[2:], **params, algorithm="direct"))
+
+
+def test_parameters_are_told_apart_by_what_they_are_not_by_where(lib):
+    """Calls are found again by the identity of their parameters, but not that of a list, or of a tuple in freed memory."""
+    x, w = map(lib.array, operands())
+    stride = [1, 1]
+    shapes = []
+    for step in (1, 2, 3):
+        stride[:] = [step, step]
+        shapes.append(triconv.conv2d(x, w, stride=stride).shape[2:])
+        shapes.append(triconv.conv2d(x, w, None, tuple(stride)).shape[2:])
+        shapes.append(triconv.conv2d(x, w, stride=(step, [step][0])).shape[2:])
+    sizes = [
+        tuple((size - taps) // step + 1 for size, taps in zip(x.shape[2:], w.shape[2:], strict=True))
+        for step in (1, 2, 3)
+    ]
+    assert [tuple(shape) for shape in shapes] == [size for size in sizes for _ in range(3)]
+    for _ in range(2):
+        triconv.conv2d(x, w, stride=1)
+        with pytest.raises(TypeError, match="`stride`"):
+            triconv.conv2d(x, w, stride=1.0)

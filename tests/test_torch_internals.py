@@ -100,6 +100,18 @@ def _(torch):
     assert keys["none"] == keys["trace"] == []
 
 
+@about("torch._C._get_fp32_precision_getter", "the user's flag for float32 products, which each call reads")
+def _(torch):
+    flags = torch.backends.mkldnn.conv
+    before = flags.fp32_precision
+    try:
+        for level in ("ieee", "bf16", "none"):
+            flags.fp32_precision = level
+            assert torch._C._get_fp32_precision_getter(flags.backend, flags.op) == flags.fp32_precision
+    finally:
+        flags.fp32_precision = before
+
+
 @about("torch._C._functorch.is_legacy_batchedtensor", "is_grads_batched=True, whose tensors have no slices")
 def _(torch):
     from torch._C._functorch import is_legacy_batchedtensor

@@ -150,12 +150,13 @@ class Standard:
         return None
 
     def own_call(
-        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array], *, in_order: bool
     ) -> Callable[..., Array | None] | None:
         """A contraction of arrays in torch's order, and perhaps a bias, by one call of its own convolution, if there is one.
 
-        The result has the order of memory that `contiguous` gives it. The call may give None: where it would not have the
-        precision that is asked for.
+        It is for arrays of the dtype and on the device of `like`. The result is contiguous; if they are `in_order`, it has the
+        order of memory that `contiguous` gives it. The call may give None: where it would not have the precision that is asked
+        for.
         """
         return None
 

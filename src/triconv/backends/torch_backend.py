@@ -54,12 +54,12 @@ class Torch(Standard):
         return ArrayKind(torch_internals.signature, torch_internals.is_watched, torch_internals.is_recorded)
 
     def own_call(
-        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+        self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array], *, in_order: bool
     ) -> Callable[..., Array | None] | None:
         """`torch.conv2d` and the like, or torch's own backward function; none for padding that torch lacks."""
         from triconv.backends import torch_products
 
-        return torch_products.own_call(contraction, geometry, precision, like)
+        return torch_products.own_call(contraction, geometry, precision, like, in_order=in_order)
 
     def own_pullback(
         self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "is_transformed",
     "is_watched",
     "nonstrict_trace",
+    "precision_flag",
     "signature",
     "statically_known_true",
     "takes_autograd_functions",
@@ -117,6 +119,11 @@ def _is_executed(node: Any) -> bool:
         return torch._C._will_engine_execute_node(node)
     except RuntimeError:
         return True
+
+
+def precision_flag(flags: Any) -> Callable[[], str]:
+    """What reads the user's flag for float32 products in one call; `flags` is where torch has it."""
+    return functools.partial(torch._C._get_fp32_precision_getter, flags.backend, flags.op)
 
 
 def has_bfloat16() -> bool:

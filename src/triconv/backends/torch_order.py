@@ -13,6 +13,9 @@ from triconv.backends.torch_internals import is_legacy_batchedtensor
 
 Array = Any
 
+# torch's names of the orders with channels last, by the number of axes
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 class Entering(Function):
     """The identity; its backward puts the cotangent in memory order, which the adjoint of a view would not."""
@@ -53,6 +56,8 @@ def ordered(a: Array, last: bool) -> Array:
     if not last:
         return a.contiguous()
     ndim = a.ndim
+    if ndim in LAST and a.is_contiguous(memory_format=LAST[ndim]):
+        return a
     return a.permute(0, *range(2, ndim), 1).contiguous().permute(0, ndim - 1, *range(1, ndim - 1))
 
 

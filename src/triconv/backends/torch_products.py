@@ -17,6 +17,8 @@ from triconv.geometry import Geometry
 
 Array = Any
 
+# values of torch's flags that narrow nothing
+FULL = ("none", "ieee")
 WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
@@ -24,7 +26,7 @@ def is_narrowed(operation: str, array: Array) -> bool:
     """Whether the user's flags let torch round the operands of float32 products; `operation` is "matmul" or "conv"."""
     if array.dtype not in WIDE:
         return False
-    return _flags(operation, array.device.type).fp32_precision not in ("none", "ieee")
+    return _flags(operation, array.device.type).fp32_precision not in FULL
 
 
 @functools.cache
@@ -83,11 +85,13 @@ def convolution_weight_vjp(g: Array, x: Array, w: Array, params: dict[str, Any])
 
 
 def own_call(
-    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
+    contraction: str, geometry: Geometry, precision: str, like: Sequence[Array], *, in_order: bool
 ) -> Callable[..., Array | None] | None:
     """See `Standard.own_call`; it gives None where the user's flags would narrow products that are to be in full precision."""
+    is_narrow, last = _narrowing(precision, like[0]), in_order and torch_order.is_last(like[0], like)
+    order = torch.contiguous_format if not last else torch_order.LAST[like[0].ndim]
     if contraction == "conv_weight_vjp":
-        return _own_weight_vjp(geometry, precision, like)
+        return _own_weight_vjp(geometry, is_narrow, last)
     own = _own_params(contraction, geometry)
     if own is None:
         return None
@@ -98,30 +102,40 @@ def own_call(
     else:
         function = (torch.conv1d, torch.conv2d, torch.conv3d)[dims - 1]
         params = (own["stride"], own["padding"], own["dilation"], groups)
-    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
 
     def call(a: Array, w: Array, bias: Array | None = None) -> Array | None:
-        if is_highest and (_has_switch(a) or _needs_doubles(a)):
+        if is_narrow():
             return None
         y = function(a, w, bias, *params)
-        return torch_order.ordered(y, last=True) if last else y.contiguous()
+        return y if y.is_contiguous(memory_format=order) else torch_order.ordered(y, last)
 
     return call
 
 
-def _own_weight_vjp(geometry: Geometry, precision: str, like: Sequence[Array]) -> Callable[..., Array | None] | None:
+def _narrowing(precision: str, like: Array) -> Callable[[], bool]:
+    """Whether the user's flags, as they are at the time, narrow products of such arrays that are to be in full precision."""
+    if precision != "highest" or like.dtype not in WIDE:
+        return lambda: False
+    if like.device.type == "cpu":
+        flag = torch_internals.precision_flag(_flags("conv", "cpu"))
+        return lambda: flag() not in FULL
+    return lambda: _has_switch(like) or _needs_doubles(like)
+
+
+def _own_weight_vjp(
+    geometry: Geometry, is_narrow: Callable[[], bool], last: bool
+) -> Callable[..., Array | None] | None:
     """`own_call` of a weight VJP: torch's backward function, which reads of the kernel only the shape."""
     params = _own_params("conv", geometry)
     if params is None:
         return None
-    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
     arguments, groups, sizes = list(params.values()), geometry.groups, geometry.kernel_size
 
     def call(g: Array, x: Array) -> Array | None:
-        if is_highest and (_has_switch(g) or _needs_doubles(g)):
+        if is_narrow():
             return None
         w = g.new_empty((g.shape[1], x.shape[1] // groups, *sizes))
-        gw = torch.ops.aten.convolution_backward(g, x, w, None, *arguments, [False, True, False])[1]
+        gw = torch.ops.aten.convolution_backward.default(g, x, w, None, *arguments, [False, True, False])[1]
         return torch_order.ordered(gw, last)
 
     return call
@@ -135,13 +149,13 @@ def own_pullback(
     if params is None:
         return None
     arguments = list(params.values())
-    is_highest, last = precision == "highest", bool(like) and torch_order.is_last(like[0], like)
+    is_narrow, last = _narrowing(precision, like[0]), torch_order.is_last(like[0], like)
 
     def call(g: Array, a: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array | None] | None:
-        if is_highest and (_has_switch(a) or _needs_doubles(a)):
+        if is_narrow():
             return None
         mask = [*needed, False]
-        cotangents = torch.ops.aten.convolution_backward(g, a, w, None, *arguments, mask)[:2]
+        cotangents = torch.ops.aten.convolution_backward.default(g, a, w, None, *arguments, mask)[:2]
         first, second = (None if a is None else torch_order.ordered(a, last) for a in cotangents)
         return first, second
 

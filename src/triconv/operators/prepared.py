@@ -35,6 +35,10 @@ Prepared = Callable[..., Array]
 KEPT = 1024
 
 
+# the parameters of a call by the identities of their values, which are kept with them: a loop passes the same objects again
+_SEEN: dict[tuple[Any, ...], tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+
+
 class UnusualError(Exception):
     """An argument has no signature."""
 
@@ -64,10 +68,10 @@ def signed(
     tuple of tuple and list
     """
     count = len(names)
-    given, parts = args[:count], [operator, target.changes(), len(args), *map(_plain, args[count:])]
-    for name, value in kwargs.items():
-        parts += (name, None if name in names else _plain(value))
-    if kwargs:
+    given, values = args[:count], (*args[count:], *kwargs.values())
+    seen = _SEEN.get((len(args), *kwargs, *map(id, values)))
+    parts: list[Any] = [operator, target.changes(), _parameters(names, args, kwargs) if seen is None else seen[0]]
+    if kwargs and not kwargs.keys().isdisjoint(names):
         given = (*given, *(kwargs[name] for name in names[len(given) :] if name in kwargs))
     arrays: list[Array] = []
     for array in given:
@@ -80,6 +84,26 @@ def signed(
         parts += (kind, signature)
         arrays.append(array)
     return tuple(parts), arrays
+
+
+def _parameters(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The part of a signature that consists of the parameters; kept by their identity if none of them can change."""
+    positional = args[len(names) :]
+    parts = [len(args), *map(_plain, positional)]
+    for name, value in kwargs.items():
+        parts += (name, None if name in names else _plain(value))
+    values = (*positional, *kwargs.values())
+    if all(map(_is_constant, values)):
+        if len(_SEEN) >= KEPT:
+            _SEEN.clear()
+        _SEEN[len(args), *kwargs, *map(id, values)] = tuple(parts), values
+    return tuple(parts)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a parameter stays as it is: no list, and no array."""
+    kind = type(value)
+    return kind is int or kind is str or value is None or (kind is tuple and all(map(_is_constant, value)))
 
 
 def _plain(value: Any) -> Any:
@@ -239,8 +263,7 @@ def _own(call: Call, arrays: tuple[Array, ...], planned: contractions.Planned, l
     layout, dtypes = call.layout, {*(array.dtype for array in arrays), planned.operands, planned.result}
     if not vendor.is_same_call(planned.plan.schedule, call.contraction) or len(dtypes) > 1 or not layout.is_whole:
         return None
-    like = arrays[:2] if layout.is_channels_first else ()
-    own = lib.own_call(call.contraction, call.geometry, call.precision, like)
+    own = lib.own_call(call.contraction, call.geometry, call.precision, arrays[:2], in_order=layout.is_channels_first)
     if own is None or layout.is_channels_first:
         return own
     permute, (first, second) = lib.xp.permute_dims, map(layout.torch_order, call.operands)

@@ -306,6 +306,78 @@ def kernel_gradient_of_half_width_summed_in_half():
     )
 
 
+SHORT = "sums in fewer bits than float32 has"
+
+
+def in_wide(f):
+    """Compute in double precision, and round the result to the dtype of the arrays."""
+    return lambda a, b, *more: f(*(np.float64(c) for c in (a, b, *more))).astype(a.dtype)
+
+
+def rules_of_half_width(keep, chunk=1):
+    """Sums of products that are kept by a function, in the value and in the gradient of x."""
+
+    def backward(g, w):
+        g = np.pad(g, ((0, 0), (0, 0), *((n - 1, n - 1) for n in w.shape[2:])))
+        return summed(g, w.swapaxes(0, 1)[..., ::-1, ::-1], keep, chunk)
+
+    forward = in_wide(lambda x, w: summed(x, w, keep, chunk))
+    return rules(forward, in_wide(backward), in_wide(lambda g, x: weight_vjp(g, x)))
+
+
+@loss(SHORT, dtype="float16")
+def half_width_with_sums_in_14_bits():
+    return rules_of_half_width(lambda y: to_bits(y, 14))
+
+
+@loss(SHORT, dtype="bfloat16")
+def bfloat16_with_sums_in_14_bits():
+    return rules_of_half_width(lambda y: to_bits(y, 14))
+
+
+@loss(SHORT, dtype="bfloat16", shapes=((2, 32, 6, 6), (4, 32, 3, 3)))
+def blocks_of_16_cut_to_14_bits():
+    """As the tensor cores of a GPU add up products of float8."""
+    return rules_of_half_width(lambda y: to_bits(y, 14, np.trunc), chunk=16)
+
+
+@loss(SHORT, dtype="bfloat16", shapes=((2, 1, 1, 9), (1, 1, 1, 2)))
+def two_terms_with_sums_in_14_bits():
+    """Each product has 16 bits, and the difference of two has few."""
+    return rules_of_half_width(lambda y: to_bits(y, 14))
+
+
+@loss(SHORT, dtype="float16", shapes=((2, 4, 7, 7), (3, 4, 1, 1)))
+def four_terms_with_sums_in_16_bits():
+    return rules_of_half_width(lambda y: to_bits(y, 16))
+
+
+@loss(SHORT, dtype="float16", shapes=((2, 16, 7, 7), (8, 16, 1, 1)))
+def kernel_gradient_with_sums_in_16_bits():
+    def backward(g, x):
+        terms = np.einsum("nchw,nkhw->kcnhw", x, g).reshape(8, 16, 1, 1, -1)
+        y = np.zeros(terms.shape[:-1])
+        for n in range(terms.shape[-1]):
+            y = to_bits(y + terms[..., n], 16)
+        return y
+
+    exact = rules_of_half_width(lambda y: y)
+    return rules(exact.forward, exact.input_vjp, in_wide(backward))
+
+
+@loss(SHORT, dtype="float16", shapes=((2, 3, 8, 8), (64, 3, 3, 3), (64,)))
+def bias_gradient_with_sums_in_14_bits():
+    def backward(g):
+        y = np.zeros(g.shape[1])
+        for n, i, j in np.ndindex(g.shape[0], *g.shape[2:]):
+            y = to_bits(y + g[n, :, i, j].astype(np.float64), 14)
+        return y.astype(g.dtype)
+
+    exact = rules_of_half_width(lambda y: y)
+    forward = in_wide(lambda x, w, b: conv(x, w) + b.reshape(-1, 1, 1))
+    return rules(forward, exact.input_vjp, exact.weight_vjp, bias_vjp=backward)
+
+
 @loss("sums are kept in 14 of 24 bits", shapes=((2, 1, 40, 40), (1, 1, 3, 3)))
 def few_results_with_sums_in_14_bits():
     """A gradient of 9 elements, few of which are zero."""
@@ -424,6 +496,55 @@ def winograd_and_a_bias():
 @honest(dtype="float64", shapes=((1, 1, 4, 4), (1, 1, 3, 3)))
 def winograd_of_one_tile():
     return rules(by_winograd)
+
+
+def single(a):
+    return np.float64(np.float32(a))
+
+
+def half_by(f):
+    """Compute the value in single precision by another algorithm."""
+    exact = rules_of_half_width(single)
+    return rules(lambda x, w: f(np.float32(x), np.float32(w)).astype(x.dtype), exact.input_vjp, exact.weight_vjp)
+
+
+@honest(dtype="float16")
+def half_width_by_fft():
+    return half_by(lambda x, w: by_fft(x, w, np.float32))
+
+
+@honest(dtype="bfloat16", shapes=((2, 16, 8, 8), (4, 16, 3, 3)))
+def bfloat16_by_winograd():
+    return half_by(by_winograd)
+
+
+@honest(dtype="float16", shapes=((2, 1, 1, 8), (1, 1, 1, 3)))
+def three_terms_by_fft():
+    return half_by(lambda x, w: by_fft_of_rows(x, w))
+
+
+def by_fft_of_rows(x, w):
+    of_x, of_w = (np.fft.rfft(a, x.shape[3]).astype(np.complex64) for a in (x, w))
+    y = np.fft.irfft(np.einsum("nchw,kchw->nkhw", of_x, of_w.conj()).astype(np.complex64), x.shape[3])
+    return y[..., : x.shape[3] - w.shape[3] + 1].astype(np.float32)
+
+
+@honest(dtype="float16")
+def half_width_in_pairs():
+    def forward(x, w):
+        terms = (windows(x, w)[:, None] * w[None, :, :, None, None]).transpose(0, 1, 3, 4, 2, 5, 6)
+        terms = terms.reshape(*terms.shape[:4], -1)
+        while terms.shape[-1] > 1:
+            even, odd = terms[..., ::2], terms[..., 1::2]
+            terms = single(even + np.concatenate([odd, np.zeros_like(even)], -1)[..., : even.shape[-1]])
+        return terms[..., 0]
+
+    return half_by(forward)
+
+
+@honest(dtype="bfloat16", precision="bfloat16")
+def declared_short_sums():
+    return rules_of_half_width(lambda y: to_bits(y, 14))
 
 
 @honest(shapes=((2, 16, 8, 8), (4, 16, 3, 3)))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.backends import to_numpy
+from triconv.checking.candidates.layer_steps import History
 from triconv.checking.candidates.unsupported import Unsupported, is_unsupported
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.exception_text import caught
@@ -64,6 +65,8 @@ class CandidateFunction:
 
     is_object = False
     """Whether it is a module or a layer, which keeps what it likes, and is called by one thread at a time."""
+    keeps_state = False
+    """Whether it is a layer by hand, of which each call gets a copy, unless it is asked `in_turn`."""
 
     def __init__(
         self,
@@ -144,6 +147,11 @@ class CandidateFunction:
 
     def after_another_forward(self, arrays: Arrays, other: Arrays, g: np.ndarray) -> list[Any] | None:
         """The cotangents for arrays whose forward was not the last; None where the library keeps what they need."""
+        return None
+
+    def in_turn(self, steps: Sequence[tuple[Arrays, np.ndarray]]) -> History | None:
+        """The value and the cotangents of step after step of one object; None where nothing is kept from call to call."""
+        del steps
         return None
 
     def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:

@@ -214,7 +214,7 @@ def as_candidate(
         name = candidate.__name__
         msg = f"`candidate` must be a module, such as {name}(...), got the class {name}; args= are for its call, not for this"
         raise TypeError(msg)
-    if is_layer_class(candidate):
+    if is_new := is_layer_class(candidate):
         candidate = construct(candidate, as_arguments(args), keywords, shapes, params or {})
         args, keywords = (), {}
     is_pair = isinstance(candidate, (tuple, list)) and len(candidate) == 2 and all(map(callable, candidate))
@@ -246,7 +246,8 @@ def as_candidate(
         return PairCandidate(*candidate, backend, dtype, keywords, extra=extra)
     if is_layer(candidate):
         given: dict[str, Any] = {"args": extra, "shapes": shapes, "parameters": parameters, "gradients": gradients}
-        return LayerCandidate(candidate, backend, dtype, keywords, **given, is_convolution=params is not None)
+        given |= {"is_convolution": params is not None, "is_new": is_new}
+        return LayerCandidate(candidate, backend, dtype, keywords, **given)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
     return kind(candidate, backend, dtype, keywords, args=extra)
 

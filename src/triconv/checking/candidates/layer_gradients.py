@@ -25,7 +25,7 @@ GRADIENT = re.compile(
 )
 """What a name says that is a gradient."""
 STATE = re.compile(
-    r"moment|veloc|optim|adam|rms|hist|running|average|prev|old|^_*(m|v|s|vd|md|sd)_?(w|b|dw|db)?$", re.IGNORECASE
+    r"mom|veloc|optim|adam|rms|hist|running|average|prev|old|^_*(m|v|s|vd|md|sd)_?(w|b|dw|db)?$", re.IGNORECASE
 )
 """What a name says that is the state of an optimizer."""
 INPUTS = {"", "x", "in", "input", "inputs", "inp", "a", "aprev", "prev", "data", "xin", "inputtensor", "inputgrad"}
@@ -40,9 +40,10 @@ class Returned(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """A gradient in an attribute of the layer."""
+    """A gradient in an attribute of the layer; one whose name does not say so may be the state of an optimizer."""
 
     place: Place
+    is_named: bool = True
 
 
 class Update(NamedTuple):
@@ -181,9 +182,10 @@ def sources(runs: Sequence[BackwardRun], inputs: list[Target], parameters: list[
     for target in targets:
         if target in found:
             continue
-        place = _best(target, changed, tuple(t for t in targets if t is not target))
+        others = tuple(t for t in targets if t is not target)
+        place = _best(target, changed, others)
         if place is not None:
-            found[target] = Attribute(place)
+            found[target] = Attribute(place, target.named(place, others) > 0)
             changed.pop(place)
     for n, target in enumerate(parameters):
         steps = [run.start[n] - run.end[n] for run in (first, second)]

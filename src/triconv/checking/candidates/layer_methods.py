@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from triconv.checking.candidates.layer_construction import Unconstructed
-from triconv.checking.candidates.layer_search import is_floating, plain, reach
+from triconv.checking.candidates.layer_search import copied, is_floating, plain, reach
 
 Array = Any
 
@@ -237,6 +238,26 @@ def run_backward(method: Any, ran: Ran, first: list[Array], rate: float, own: di
     }
     args, named = filled(method, first, known)
     return method(*args, **named)
+
+
+def ready(layer: Any, name: str, run: Callable[[Any], Any], shape: tuple[int, ...] | None) -> Any:
+    """Return the layer, made ready for an x of the shape by its method of this name if `run` fails without."""
+    if not name:
+        return layer
+    try:
+        run(copied(layer, {}))
+    except Exception:  # noqa: BLE001
+        made = copied(layer, {})
+        try:
+            method = getattr(made, name)
+            sizes = {} if shape is None else dict.fromkeys(SIZES, shape)
+            given, named = filled(method, [], {**sizes, **dict.fromkeys(OPTIMIZERS, GradientStep(1.0))})
+            method(*given, **named)
+            run(copied(made, {}))
+        except Exception:  # noqa: BLE001 (whatever the forward raises is asked for again, and then reported)
+            return layer
+        return made
+    return layer
 
 
 def is_of_one_shape(layer: Any, shape: tuple[int, ...]) -> bool:

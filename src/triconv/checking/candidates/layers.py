@@ -8,7 +8,8 @@ what it returns and changes (`layer_gradients.py`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,20 +33,18 @@ from triconv.checking.candidates.layer_gradients import (
 )
 from triconv.checking.candidates.layer_methods import (
     FORWARD,
-    OPTIMIZERS,
     RATE_ATTRIBUTES,
     SETUP,
-    SIZES,
     TRAINING,
     UPDATE,
     GradientStep,
     Ran,
     backward_of,
-    filled,
     is_layer,
     is_layer_class,
     is_of_one_shape,
     method_of,
+    ready,
     required_of,
     run_backward,
     run_forward,
@@ -62,6 +61,15 @@ from triconv.checking.candidates.layer_search import (
     place_of,
     plain,
     reach,
+)
+from triconv.checking.candidates.layer_steps import (
+    History,
+    Start,
+    Step,
+    is_unused,
+    lengths_of,
+    resets_gradients,
+    restore,
 )
 from triconv.checking.candidates.unsupported import Unsupported
 from triconv.checking.findings.findings import Ability, NotSupported, Reason
@@ -91,9 +99,11 @@ class LayerCandidate(CandidateFunction):
         Paths of the parameters and of their gradients, where they cannot be found out.
     is_convolution : bool
         Whether it should agree with a convolution, which has one kernel and one bias.
+    is_new : bool
+        Whether it was made of its class here, so that it has surely not run.
     """
 
-    is_object = True
+    is_object = keeps_state = True
 
     def __init__(
         self,
@@ -107,6 +117,7 @@ class LayerCandidate(CandidateFunction):
         parameters: Any = None,
         gradients: Any = None,
         is_convolution: bool = False,
+        is_new: bool = False,
     ) -> None:
         super().__init__(self._run, backend, dtype, keywords, args=args)
         self.shapes = shapes
@@ -120,7 +131,7 @@ class LayerCandidate(CandidateFunction):
         self.found: list[Source | None] | None = None
         self.after_update: set[int] = set()
         self.update_name = ""
-        self._refusal, self._is_convolution = "", is_convolution
+        self._refusal, self._is_convolution, self._is_new = "", is_convolution, is_new
         self._is_of_one_shape = bool(shapes) and is_of_one_shape(layer, shapes[0])
         with self.session():
             found = self._parameters(_paths(parameters))
@@ -156,14 +167,16 @@ class LayerCandidate(CandidateFunction):
                 draws.append(generators.draws(lambda: once(copied(layer, {}))))
             return generators.seeded(lambda: once(layer)) if draws[0] else once(layer)
 
-        self._build(run)
+        make = lambda a: self.move([a])[0]  # noqa: E731
+        self._depends = functools.cache(lambda: set(parameters_of(self.layer, run, make)))
+        shape = self.shapes[0] if self.shapes else None
+        self.layer = ready(self.layer, method_of(self._kind, SETUP), run, shape)
         if paths:
             try:
                 return [place_of(self.layer, path) for path in paths]
             except ValueError:
                 self.layer = built(self.layer, run)
                 return [place_of(self.layer, path) for path in paths]
-        make = lambda a: self.move([a])[0]  # noqa: E731
         try:
             found = parameters_of(self.layer, run, make)
             if not found:
@@ -175,26 +188,6 @@ class LayerCandidate(CandidateFunction):
         ordered = sorted(found, key=lambda place: -as_one(found[place]).ndim)
         is_alone = self._is_convolution and len(ordered) == 1  # its bias is perhaps not added
         return [*ordered, *(forgotten_biases(self.layer, as_one(found[ordered[0]])) if is_alone else ())]
-
-    def _build(self, run: Callable[[Any], Any]) -> None:
-        """Have the layer made ready by its own method if its forward fails without."""
-        name = method_of(self._kind, SETUP)
-        if not name:
-            return
-        try:
-            run(copied(self.layer, {}))
-        except Exception:  # noqa: BLE001
-            ready = copied(self.layer, {})
-            try:
-                method = getattr(ready, name)
-                sizes = dict.fromkeys(SIZES, self.shapes[0]) if self.shapes else {}
-                steps = dict.fromkeys(OPTIMIZERS, GradientStep(1.0))
-                given, named = filled(method, [], {**sizes, **steps})
-                method(*given, **named)
-                run(copied(ready, {}))
-            except Exception:  # noqa: BLE001
-                return
-            self.layer = ready
 
     def _in_dtype(self, layer: Any, parameters: list[Place]) -> Any:
         """Return the layer with all its arrays of real numbers in the dtype; only the parameters if it is no real dtype."""
@@ -248,8 +241,9 @@ class LayerCandidate(CandidateFunction):
         """The layer's result."""
         return self.function(*arrays)
 
-    def _ran(self, arrays: list[Array], memo: dict[int, Any] | None = None) -> Ran:
-        """A copy of the layer with these arrays, after its forward."""
+    def _ran(self, arrays: list[Array], memo: dict[int, Any] | None = None, layer: Any = None) -> Ran:
+        """A copy of the layer, or of another one in its place, with these arrays, after its forward."""
+        root = self.layer if layer is None else layer
         if self._refusal:
             raise ValueError(self._refusal)
         if self._is_of_one_shape and tuple(arrays[0].shape) != self.shapes[0]:
@@ -265,8 +259,8 @@ class LayerCandidate(CandidateFunction):
                     f"{self._kind.__name__} has {place.name} of shape {shape}, and takes no other, got {tuple(a.shape)}"
                 )
                 raise ValueError(msg)
-            changes |= becoming(place.read(self.layer), a.reshape(shape))
-        return self._forward(copied(self.layer, changes), arrays[: self.count])
+            changes |= becoming(place.read(root), a.reshape(shape))
+        return self._forward(copied(root, changes), arrays[: self.count])
 
     def _left_out(self, place: Place) -> np.ndarray:
         """The values of a parameter that is no array of the question: a convolution without a bias has none."""
@@ -298,41 +292,104 @@ class LayerCandidate(CandidateFunction):
         source = self._sources(arrays)[n]
         if source is None:
             raise Unsupported(NotSupported(Reason.RULES, Ability.DERIVATIVE))
-        place = self.places[n - self.count] if n >= self.count else None
-        if isinstance(source, Returned):
-            _, result = self._went_back(arrays, g, 1.0)
-            found = source.place.read(result)
-        elif isinstance(source, Attribute):
-            ran, _ = self._went_back(arrays, g, 1.0, zero=source.place, updates=n in self.after_update)
-            found = source.place.read(ran.layer)
-        else:
-            assert place is not None
-            rate = LARGE.get(self.dtype, 1.0)
-            ran, _ = self._went_back(arrays, g, rate, updates=n in self.after_update)
-            before = as_one(arrays[n]).reshape(self.values[place].shape)
-            found = (before - as_one(place.read(ran.layer))) / rate
+        if not isinstance(source, Update):
+            zeros = (source.place,) if isinstance(source, Attribute) else ()
+            updates = isinstance(source, Attribute) and n in self.after_update
+            return self._read(n, arrays, *self._went_back(arrays, g, 1.0, zeros=zeros, updates=updates))
+        place, rate = self.places[n - self.count], LARGE.get(self.dtype, 1.0)
+        ran, _ = self._went_back(arrays, g, rate, updates=n in self.after_update)
+        before = as_one(arrays[n]).reshape(self.values[place].shape)
+        return ((before - as_one(place.read(ran.layer))) / rate).reshape(tuple(arrays[n].shape))
+
+    def _read(self, n: int, arrays: list[Array], ran: Ran, result: Any) -> Any:
+        """The gradient of an array where it is returned, or in an attribute."""
+        assert self.found is not None
+        source = self.found[n]
+        assert isinstance(source, (Returned, Attribute))
+        found = source.place.read(result if isinstance(source, Returned) else ran.layer)
         if isinstance(found, (list, tuple)):
             found = as_one(found)
-        if place is not None and hasattr(found, "shape") and tuple(found.shape) == self.values[place].shape:
+        is_parameter = n >= self.count and hasattr(found, "shape")
+        if is_parameter and tuple(found.shape) == self.values[self.places[n - self.count]].shape:
             found = found.reshape(tuple(arrays[n].shape))
         return found
 
+    def in_turn(self, steps: Sequence[tuple[Arrays, np.ndarray]]) -> History | None:
+        """Forward and backward again and again, of one layer: what it keeps from step to step is kept.
+
+        Gradients in attributes begin as zeros; parameters are those of each step, as if an optimizer had changed them.
+        """
+        if not self.backward_name:
+            return None
+        found = self._sources(self.move(steps[0][0]))
+        read = [n for n, s in enumerate(found) if isinstance(s, Returned) or (isinstance(s, Attribute) and s.is_named)]
+        places = tuple(source.place for source in found if isinstance(source, Attribute))
+        updates = bool(self.after_update & set(read))
+        layer, taken, lengths = self.layer, list[Step](), dict[Place, int]()
+        for arrays, g in steps:
+            moved = self.move(arrays)
+            if taken:
+                restore(layer, self.layer, self._depends() - set(self.places))
+            zeros = () if taken else places
+            ran, result = self._went_back(moved, self.move([g])[0], 1.0, zeros=zeros, updates=updates, layer=layer)
+            layer, before = ran.layer, lengths
+            lengths = lengths_of(layer)
+            grows = any(length > before.get(place, length) for place, length in lengths.items())
+            gradients = [self._read(n, moved, ran, result) if n in read else None for n in range(len(moved))]
+            taken.append(Step(ran.y, gradients, grows))
+        layer, values = self.layer, list[Any]()
+        for arrays, _ in steps:
+            ran = self._ran(self._copies(self.move(arrays)), {}, layer)
+            layer = ran.layer
+            values.append(ran.y)
+        attributes = [source.place.name if isinstance(source, Attribute) else "" for source in found]
+        starts: list[Start] = []
+        with contextlib.suppress(Exception):  # a layer that is made ready by a run has none
+            starts = self._starts(*steps[-1])
+        return History(taken, values, attributes, starts)
+
+    def _starts(self, arrays: Arrays, g: np.ndarray) -> list[Start]:
+        """The gradients of a layer that has not run, where their attributes do not begin as zeros."""
+        if self.found is None or resets_gradients(self._kind):
+            return []
+        there = arrays_in(self.written)
+        places = {n: s.place for n, s in enumerate(self.found) if isinstance(s, Attribute) and s.is_named}
+        begun = {n: a for n, place in places.items() if place in there and (a := as_one(there[place])).any()}
+        if not begun:
+            return []
+        layer, moved = self._in_dtype(copied(self.written, {}), self.places), self.move(arrays)
+        ran, result = self._went_back(
+            moved, self.move([g])[0], 1.0, updates=bool(self.after_update & set(begun)), layer=layer
+        )
+        if not (self._is_new or is_unused(self.written, ran.layer)):
+            return []
+        return [Start(n, a.reshape(np.shape(arrays[n])), self._read(n, moved, ran, result)) for n, a in begun.items()]
+
     def _went_back(
-        self, arrays: list[Array], g: Array, rate: float, *, zero: Place | None = None, updates: bool = False
+        self,
+        arrays: list[Array],
+        g: Array,
+        rate: float,
+        *,
+        zeros: Sequence[Place] = (),
+        updates: bool = False,
+        layer: Any = None,
     ) -> tuple[Ran, Any]:
-        """Run the backward, and the update after it."""
+        """Run the backward, and the update after it; gradients at these places begin as zeros."""
         memo: dict[int, Any] = {}
-        if zero is not None:  # gradients may be added to what is there
-            old = arrays_in(self.layer).get(zero)
+        root = self.layer if layer is None else layer
+        held_there = arrays_in(root) if zeros else {}
+        for place in zeros:  # gradients may be added to what is there
+            old = held_there.get(place)
             memo |= {} if old is None else becoming(old, self.move([np.zeros_like(as_one(old))])[0])
-        for place, thing in reach(self.layer):
+        for place, thing in reach(root):
             if (
                 "opt" in place.label.lower()
                 and callable(getattr(thing, "update", None))
                 and not isinstance(thing, dict)
             ):
                 memo[id(thing)] = GradientStep(rate)
-        ran = self._ran(self._copies(arrays), memo)
+        ran = self._ran(self._copies(arrays), memo, root)
         for place, thing in list(reach(ran.layer)):
             if isinstance(thing, float) and plain(place.label) in RATE_ATTRIBUTES:
                 place.write(ran.layer, rate)

@@ -112,6 +112,8 @@ class Level(PlainEnum):
     FLOAT8_E5M2 = "float8_e5m2"
     NARROW_SUMS = "sums"
     """Sums, not products, are taken in 8 to 11 bits."""
+    SHORT_SUMS = "short sums"
+    """Sums are taken in more bits than the result has, and in fewer than single precision has."""
     FEWER = "fewer"
     """Of another number of bits than any dtype has."""
 

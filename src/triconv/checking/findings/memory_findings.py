@@ -139,6 +139,46 @@ class LaterForward:
     of: Question
 
 
+class Carried(PlainEnum):
+    """What a result of one object takes over from the call before."""
+
+    SHARE = "a share of what was there is added"
+    WEIGHTED = "a weighted sum of what was there and of the gradient"
+    SOME = "what was there is added in some elements"
+    LARGER = "the larger of both"
+    SMALLER = "the smaller of both"
+    EARLIER = "the result of the call before"
+    START = "it begins as something that is not zero"
+    OTHER = "something else"
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    """A layer that is called again, as in training, gives another result than a new one does.
+
+    To assign a gradient is right, and so it is to add it to all that its attribute held.
+
+    Parameters
+    ----------
+    of : Question
+        Which result.
+    how : Carried
+        What it takes over.
+    attribute : str
+        The path of the attribute in which the gradient is left; "" if it is returned.
+    share : float, optional
+        The share of what was there that is added.
+    weight : float, optional
+        That of the gradient itself, if it is another than 1.
+    """
+
+    of: Question
+    how: Carried
+    attribute: str = ""
+    share: float | None = None
+    weight: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SecondPullback:
     """A pullback that is called again gives another result than at first."""
@@ -236,6 +276,7 @@ MemoryFinding = (
     | OtherAfterBatch
     | CallsDiffer
     | LaterForward
+    | CarriedOver
     | SecondPullback
     | EagerDiffers
     | Unwritten

@@ -1,6 +1,6 @@
 """The data of a check: integers whose sums are exact, integers that span their dtype, and numbers that must be rounded.
 
-Exact data that need every bit of a floating dtype are those of `wide_data.py`.
+Exact data that need every bit of a floating dtype are those of `wide_data.py` and `cancelling_data.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.dtypes import BITS, COMPLEX, INTEGERS
-from triconv.checking.oracles import wide_data
+from triconv.checking.oracles import cancelling_data, wide_data
 from triconv.checking.oracles.convolution import ConvolutionProblem, InputArrays
 from triconv.checking.oracles.wide_data import WideArrays
 
@@ -46,7 +46,7 @@ def draw(
 
 
 class DrawnData:
-    """The three sets of data of `draw`, and those of `wide_data.py`, by name; each is drawn when it is first asked for.
+    """The three sets of data of `draw` and those of `wide_data.py` and `cancelling_data.py`, by name, drawn when asked for.
 
     Parameters
     ----------
@@ -79,14 +79,16 @@ class DrawnData:
 
     def __getitem__(self, name: str) -> InputArrays:
         if name not in self._drawn:
-            wide = self.wide(name) if name in wide_data.NAMES else None
+            wide = self.wide(name) if name not in NAMES else None
             self._drawn[name] = getattr(self, f"_{name}")(self._rng(name)) if wide is None else wide.scaled()
         return self._drawn[name]
 
     def wide(self, name: str) -> WideArrays | None:
         """Return exact data that need every bit, in whole numbers; None where there are too many terms."""
         if name not in self._wide:
-            self._wide[name] = wide_data.draw(self.problem, name, self.dtype, self._rng(name), self.most_bits)
+            of = self.problem, name, self.dtype, self._rng(name)
+            is_wide = name in wide_data.NAMES
+            self._wide[name] = wide_data.draw(*of, self.most_bits) if is_wide else cancelling_data.draw(*of)
         return self._wide[name]
 
     def all_drawn(self) -> list[InputArrays]:
@@ -94,7 +96,7 @@ class DrawnData:
         return list(self._drawn.values())
 
     def _rng(self, name: str) -> np.random.Generator:
-        place = (*NAMES, *wide_data.NAMES).index(name)
+        place = (*NAMES, *wide_data.NAMES, *cancelling_data.NAMES).index(name)
         return np.random.default_rng([self.seed, place] if place else self.seed)
 
     def _exact(self, rng: np.random.Generator) -> InputArrays:

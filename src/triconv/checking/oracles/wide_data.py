@@ -145,7 +145,7 @@ def draw(p: ConvolutionProblem, name: str, dtype: str, rng: np.random.Generator,
             of_sums = max(bits, BITS["float32"]) if is_rounded_once(name, dtype) else bits
             return drawn.sums(role, of_sums, LARGEST_OF_SUMS.get(dtype))
     spread = 0 if tangents or not is_spread(dtype) else max(0, min(SPREAD, WHOLE - bits, most_bits - bits))
-    return drawn.wide(name, bits - _bits_of(_copies(p)), spread)
+    return drawn.wide(name, bits - _bits_of(copies_of(p)), spread)
 
 
 def is_spread(dtype: str) -> bool:
@@ -175,7 +175,7 @@ class _Drawn:
         p = self.problem
         role = role_of(name) or p.result
         has_bias = "bias" in p.roles and (name == BIAS or role == "w")  # with a value of the other operand alone
-        is_one = name != BIAS and not has_bias and (role == "x" or _copies(p) == 1)
+        is_one = name != BIAS and not has_bias and (role == "x" or copies_of(p) == 1)
         spread = most_spread if is_one else 0
         units = dict.fromkeys("xwg", 0) | {role: bits - LARGEST + spread // 2}
 
@@ -282,7 +282,7 @@ class _Drawn:
         p = self.problem
         # a cotangent of w, or of a bias, sums over samples and positions, which may be many
         masked = {"w": "g", "bias": p.result}.get(role)
-        counts = {r: p.terms(r) * _copies(p) for r in "xwg"} | {"bias": _size_of_sums(self.shapes[p.result])}
+        counts = {r: p.terms(r) * copies_of(p) for r in "xwg"} | {"bias": positions_of(self.shapes[p.result])}
         terms = counts[role]
         # twice the terms for the two parts of a JVP, twice that for those of a complex product; the bias, and its tangent
         parts = 4 if self.is_complex else 2
@@ -328,7 +328,7 @@ class _Drawn:
         return (at % step == 0).astype(np.float64).reshape(shape[0], 1, *shape[2:])
 
 
-def _size_of_sums(shape: tuple[int, ...]) -> int:
+def positions_of(shape: tuple[int, ...]) -> int:
     """Return the number of samples times that of positions."""
     return max(1, shape[0] * math.prod(shape[2:]))
 
@@ -338,7 +338,7 @@ def _bits_of(count: int) -> int:
     return max(0, count - 1).bit_length()
 
 
-def _copies(p: ConvolutionProblem) -> int:
+def copies_of(p: ConvolutionProblem) -> int:
     """Return the number of times that one element of x stands in x as it is padded, at most."""
     model = p.model
     if model.mode == "zeros":

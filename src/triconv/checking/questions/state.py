@@ -32,13 +32,13 @@ from triconv.checking.findings.memory_findings import (
 )
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, WRONG, Kind, Proof, Question
 from triconv.checking.memory.poison import is_left_over, poisoned, shows
+from triconv.checking.questions import layer_history
+from triconv.checking.questions.layer_history import Fault
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts.trial import CHEAP, COTANGENT, Trial, copied
 
 MANY, FEW = 10, 3
 """Calls with the same numbers, of a small problem and of a large one."""
-
-Fault = tuple[Kind, Cause, Finding]
 
 
 def rows(trial: Trial) -> list[ReportRow]:
@@ -65,7 +65,7 @@ def rows(trial: Trial) -> list[ReportRow]:
         take(_memory)
     # other functions may seed a generator so that what they draw can be differentiated
     last = (_generators,) if trial.is_convolution else ()
-    for step in (_replaced, _batches, _pullbacks, *last):
+    for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):
         if not faults:  # else no other comparison means anything
             with contextlib.suppress(Exception):
                 take(step)

@@ -10,6 +10,8 @@ from triconv.checking.findings.memory_findings import (
     AnySubset,
     Arrangement,
     CallsDiffer,
+    Carried,
+    CarriedOver,
     DependsOnThread,
     EagerDiffers,
     EarlierAnswer,
@@ -108,6 +110,8 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             return f"{words(of)}: the same numbers give another result in call {_some(calls)} of {total}"
         case LaterForward(of):
             return f"{words(of)}: after two forwards, the backward of the first gives another result: keep its arrays per call"
+        case CarriedOver():
+            return f"{words(finding.of)}: {_carried(finding)}"
         case SecondPullback(of):
             return f"{words(of)}: the pullback gives another result when it is called again"
         case EagerDiffers(of):
@@ -150,6 +154,26 @@ def _misread(f: Misread) -> str:
     if f.reading is not None:
         sentence += f"; {READINGS[f.reading]}"
     return sentence + (f"; wrong for other {' and '.join(f.others)} too" if f.others else "")
+
+
+def _carried(f: CarriedOver) -> str:
+    held = f"its attribute {f.attribute} held before" if f.attribute else "the call before gave"
+    match f.how:
+        case Carried.EARLIER:
+            return "called again with other numbers, the same object gives the result of the call before"
+        case Carried.START:
+            return f"it is added to what {held}, which is not zero in a new object: let it begin as zeros"
+        case Carried.OTHER:
+            return "called again, the same object gives another result than a new one does"
+    share, weight = (f"{1.0 if a is None else a:.4g}" for a in (f.share, f.weight))
+    what = {
+        Carried.SHARE: f"it adds {share} times it",
+        Carried.WEIGHTED: f"it is {share} times it and {weight} times the gradient",
+        Carried.SOME: "it adds it in some elements, and not in the others",
+        Carried.LARGER: "it is the larger of both",
+        Carried.SMALLER: "it is the smaller of both",
+    }[f.how]
+    return f"the gradient depends on what {held}: {what}"
 
 
 def _some(numbers: tuple[int, ...]) -> str:

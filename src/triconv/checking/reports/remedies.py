@@ -20,6 +20,8 @@ from triconv.checking.findings.findings import (
 )
 from triconv.checking.findings.memory_findings import (
     CallsDiffer,
+    Carried,
+    CarriedOver,
     DependsOnThread,
     EagerDiffers,
     EarlierAnswer,
@@ -35,7 +37,7 @@ from triconv.checking.findings.memory_findings import (
     WrongAlone,
     WrongBatchAxis,
 )
-from triconv.checking.findings.protocol import Kind
+from triconv.checking.findings.protocol import Kind, Question
 
 RUN_IT = "run the program below, and compare the terms that meet in the first wrong element"
 OWN_BIAS = "add bias[k] once to every element of output channel k, after the sum over taps and channels"
@@ -182,6 +184,7 @@ BITS = {
     Level.TF32: "in JAX set precision='highest', in torch torch.backends.cuda.matmul.fp32_precision = 'ieee'; "
     "if it is meant, check with precision='tf32'",
     Level.BFLOAT16: "in JAX set precision='highest', in torch leave autocast; if it is meant, check with precision='bfloat16'",
+    Level.SHORT_SUMS: "take the sums in float32, and round once, at the end",
     Level.NARROW_SUMS: "take the sums in float32, and round once, at the end",
 }
 
@@ -230,6 +233,12 @@ def _of_memory(finding: Finding) -> str:
             return "make the result depend on the arguments alone: no counter, no running mean"
         case CallsDiffer():
             return "set gradients to zero before each call, and keep nothing else from call to call"
+        case CarriedOver(how=Carried.EARLIER) | CarriedOver(of=Question(order=0)):
+            return "compute it anew in each call, from the arrays of that call"
+        case CarriedOver(how=Carried.START):
+            return "make the array of the gradient with zeros"
+        case CarriedOver():
+            return "write the gradient (=), or add it to all that is there (+=); momentum belongs to the optimiser"
         case SecondPullback():
             return "leave the cache as it is: do not pop or overwrite what the backward reads"
         case EagerDiffers():

@@ -60,6 +60,8 @@ LEVELS = {
     Level.BFLOAT16: "with 8-bit products (bfloat16); in JAX set precision='highest', in torch leave autocast",
     Level.FLOAT8_E4M3: "with 4-bit products (float8 e4m3)",
     Level.FLOAT8_E5M2: "with 3-bit products (float8 e5m2)",
+    Level.SHORT_SUMS: "with sums in fewer bits than float32 has, which lose small products beside large ones; take the sums "
+    "in float32",
     Level.NARROW_SUMS: "with sums in 8 to 11 bits (accumulated in bfloat16 or float16); take the sums in float32",
     Level.FEWER: "with fewer bits",
 }
@@ -369,8 +371,10 @@ def _not_homogeneous(f: NotHomogeneous) -> str:
 
 
 def _fewer_bits(f: FewerBits) -> str:
-    kept = list(_kept(f)) or [f"it has about {f.bits} bits of {f.dtype_bits}"]
-    sentence = f"right, but computed {LEVELS[f.level]}; {' and '.join(kept)}"
+    about = [] if f.level == Level.SHORT_SUMS else [f"it has about {f.bits} bits of {f.dtype_bits}"]
+    sentence = "; ".join(
+        [f"right, but computed {LEVELS[f.level]}", " and ".join(list(_kept(f)) or about)]
+    ).removesuffix("; ")
     return sentence if f.declared is None else f"as declared, {f.declared}: {sentence}"
 
 

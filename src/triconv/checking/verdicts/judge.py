@@ -37,7 +37,7 @@ from triconv.checking.findings.protocol import (
     Question,
     Transform,
 )
-from triconv.checking.oracles import definition, drawn_data, wide_data
+from triconv.checking.oracles import cancelling_data, definition, drawn_data, wide_data
 from triconv.checking.oracles.comparison import WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.reports.report_data import ReportRow
@@ -281,7 +281,8 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow
             del tests[name]  # a dtype of fewer bits has fewer exponents as well
     problem = context.problem
     names = {**dict(zip(problem.roles, problem.names, strict=True)), problem.result: COTANGENT}
-    judged = kept_bits.judged(row, tests, names, context.precision) if tests else row
+    zeros = _zeros(context, probe, set(tests)) if any(name in cancelling_data.NAMES for name in tests) else 0
+    judged = kept_bits.judged(row, tests, names, context.precision, zeros) if tests else row
     if isinstance(judged, ReportRow):
         if narrow is not None and isinstance(judged.finding, FewerBits):
             return replace(judged, finding=replace(judged.finding, overflows=narrow))
@@ -312,17 +313,36 @@ def _wide_tests(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
             return None
         right = right or context.right(name)
         test = rounding.RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
+        if name in cancelling_data.NAMES:  # whatever is more than one rounding
+            return test if np.any(test.error > test.rounding_of_results()) and not test.excused.any() else None
         return None if is_rounded and not test.excused.any() and rounding.is_rounded_once(test) else test
 
     tests: dict[str, WideTest] = {}
     is_cotangent = question.kind == Kind.VJP
-    names = wide_data.names_of(role, order=question.order, is_cotangent=is_cotangent, dtype=context.dtype)
+    names = [
+        name
+        for data in (wide_data, cancelling_data)
+        for name in data.names_of(role, order=question.order, is_cotangent=is_cotangent, dtype=context.dtype)
+    ]
     for name in names if is_asked else ():
         test = None if context.arrays.wide(name) is None else ask(name, context.arrays[name])
         if test is not None:
-            alone = None if name in wide_data.SUMS.values() else kept_bits.worst_alone(test, name)
+            has_products = name in (*wide_data.SUMS.values(), *cancelling_data.NAMES)
+            alone = None if has_products else kept_bits.worst_alone(test, name)
             tests[name] = WideTest(test, None if alone is None else ask(name, alone, Expectations(p, alone)))
     return tests
+
+
+def _zeros(context: CheckContext, probe: Probe, others: set[str]) -> int:
+    """Return the most zeros in a result for data with one wide tensor, of those that did not differ."""
+    asked = wide_data.names_of(
+        probe.question.tensor,
+        order=probe.question.order,
+        is_cotangent=probe.question.kind == Kind.VJP,
+        dtype=context.dtype,
+    )
+    names = [name for name in asked if wide_data.role_of(name) and name not in others and context.arrays.wide(name)]
+    return max((int(np.count_nonzero(probe.answer(context.right(name)) == 0)) for name in names), default=0)
 
 
 def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:

@@ -18,7 +18,7 @@ from triconv.checking.dtypes import BITS
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.findings import FewerBits, Level
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
-from triconv.checking.oracles import wide_data
+from triconv.checking.oracles import cancelling_data, wide_data
 from triconv.checking.oracles.convolution import Expectations, InputArrays
 from triconv.checking.oracles.wide_data import SUMS, TANGENTS, role_of
 from triconv.checking.reports.report_data import ReportRow
@@ -90,7 +90,7 @@ def worst_alone(test: RoundingTest, name: str) -> InputArrays | None:
 
 
 def judged(
-    row: ReportRow, tests: dict[str, WideTest], names: dict[str, str], precision: str | None
+    row: ReportRow, tests: dict[str, WideTest], names: dict[str, str], precision: str | None, zeros: int = 0
 ) -> ReportRow | tuple[str, Diagnosis | None]:
     """Return the row of a result with what it keeps; or, if it is wrong, the name of the data that show it, and why.
 
@@ -104,6 +104,8 @@ def judged(
         The name of each tensor, by its role.
     precision : str, optional
         Of the products, if fewer bits than the dtype's are declared.
+    zeros : int
+        Elements that are zero in results that do not differ, as they must be: a Fourier transform leaves something there.
     """
     if (stepped := steps(tests)) is not None:
         return stepped
@@ -111,7 +113,7 @@ def judged(
     mixes = False
     for name, wide in tests.items():
         test = wide.test
-        if name in SUMS.values():
+        if name in SUMS.values() or name in cancelling_data.NAMES:
             continue
         if _mixes(wide, name):
             mixes = True
@@ -125,21 +127,25 @@ def judged(
     if of_sums is not None and not mixes:
         test = tests[of_sums].test
         if test.arithmetic.unit > test.arithmetic.sums:  # the result has too few bits to show those of the sums
-            return rounding.with_narrow_sums(row, test, precision)
+            return rounding.with_few_bits_of_sums(row, test, precision)
         sums = _bits_of_sums(test)
         if sums is None:
             return row if isinstance(row.finding, FewerBits) else (of_sums, None)
         is_rounded = _is_rounded_once(test, sums)
         kept = {name: bits for name, bits in kept.items() if bits < sums}
     if not kept and sums is None:
-        return row
+        cancelled = next((tests[name].test for name in tests if name in cancelling_data.NAMES), None)
+        if cancelled is None or isinstance(row.finding, FewerBits):
+            return row
+        is_short = _is_short(cancelled, is_direct=zeros >= FEW and not mixes)
+        return rounding.with_few_bits_of_sums(row, cancelled, precision) if is_short else row
     return _with_bits(row, kept, sums, precision, next(iter(tests.values())).test.dtype, is_rounded=is_rounded)
 
 
 def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
     """Return the data that show that small numbers are dropped, or to which steps numbers are rounded; None if neither."""
     for name, wide in tests.items():
-        if name in SUMS.values() or not _is_clean(wide.test) or _mixes(wide, name):
+        if name in SUMS.values() or name in cancelling_data.NAMES or not _is_clean(wide.test) or _mixes(wide, name):
             continue
         role = Role(_wide_role(name, wide.test))
         if (share := _dropped(wide.test)) is not None:
@@ -310,6 +316,38 @@ def _bits_of_sums(test: RoundingTest) -> int | None:
     length = _length(found)
     share = float((error[some] / magnitude[some]).max(initial=0))
     return length if LEAST_OF_SUMS <= length < BITS[test.dtype] else max(LEAST_OF_SUMS, int(-np.log2(share)))
+
+
+def _is_short(test: RoundingTest, *, is_direct: bool) -> bool:
+    """Whether sums of half width lose small products beside large ones that cancel.
+
+    A Fourier transform loses some as well, and leaves something where there must be zeros. One of Winograd's algorithms loses
+    some also in sums that have no large product, beside those that have one; it is exact for gradients of kernels, and for few
+    terms of bfloat16. What may be either may be off by as much as it.
+    """
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    if not excess.any() or test.role == "bias":
+        return bool(excess.any())
+    p, arrays = test.problem, test.expectations.arrays
+    if cancelling_data.is_of_few_terms(p, test.role):
+        is_exact = test.dtype == "bfloat16"
+    elif test.role == "w":
+        is_exact = True
+    else:
+        bearer = cancelling_data.bearer_of(p.result, test.role)
+        primals = {r: _large(a) if r == bearer else a for r, a in arrays.primals.items()}
+        of_large = replace(arrays, primals=primals, g=_large(arrays.g) if bearer == p.result else arrays.g)
+        beside = test.answer(Expectations(p, of_large).absolute) == 0
+        is_exact = bool(np.count_nonzero(beside) >= FEW and not excess[beside].any())
+    if is_direct and (is_exact or not cancelling_data.may_be_winograd(p)):
+        return True
+    return not rounding.is_rounded_once(test)
+
+
+def _large(a: np.ndarray) -> np.ndarray:
+    """Return an array with its large numbers alone."""
+    size = np.abs(a)
+    return np.where(size > size.max(initial=0) / 2, a, 0)
 
 
 def _is_rounded_once(test: RoundingTest, bits: int) -> bool:

@@ -32,8 +32,8 @@ COARSER = (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.FLOAT8_E4M3, Level.F
 DECLARED: dict[str, tuple[Level, ...]] = {
     "float32": (Level.FLOAT32,),
     "tf32": (Level.FLOAT32, Level.TF32),
-    "float16": (Level.FLOAT32, Level.TF32, Level.NARROW_SUMS),
-    "bfloat16": (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.NARROW_SUMS),
+    "float16": (Level.FLOAT32, Level.TF32, Level.NARROW_SUMS, Level.SHORT_SUMS),
+    "bfloat16": (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.NARROW_SUMS, Level.SHORT_SUMS),
 }
 # of the norm-wise bound, for Fourier transforms, and for Winograd's algorithms, which are for small kernels with stride 1
 TRANSFORM, WINOGRAD, SMALL_KERNEL = 2, 16, 7
@@ -43,6 +43,8 @@ RESEMBLES = 0.5
 NOISE = 6
 # share of the sum of magnitudes by which some element is off where sums of 8 to 11 bits, or of blocks of them, are taken
 NARROW = 2.0**-22
+# and that by which sums of 8 to 11 bits are off in some element, and longer ones are not
+CLEARLY_NARROW = 2.0**-13
 # between the errors of samples, each over its scale: a step that is fixed makes 1,000 of it
 ALIKE = 32
 
@@ -214,14 +216,24 @@ def verdict(
             limit = ((2 + coarse) * coarse + (terms + 1) * sums) * test.absolute + test.allowed
             is_within = bool(np.all(test.error <= limit))
         if is_within:
-            return _imprecise(question, level, test, precision)
+            shown = _level_of_sums(test) if level == Level.NARROW_SUMS else level
+            return _imprecise(question, shown, test, precision)
     return None
 
 
-def with_narrow_sums(row: ReportRow, test: RoundingTest, precision: str | None) -> ReportRow:
-    """Return the row of a result that is right for data whose sums have few bits."""
-    narrow = _imprecise(row.question, Level.NARROW_SUMS, test, precision)
-    return replace(narrow, error=row.error) if not isinstance(row.finding, FewerBits) else row
+def with_few_bits_of_sums(row: ReportRow, test: RoundingTest, precision: str | None) -> ReportRow:
+    """Return the row of a result of half width whose sums have few bits; data of another kind may have shown it before."""
+    if isinstance(row.finding, FewerBits):
+        return row
+    return replace(_imprecise(row.question, _level_of_sums(test), test, precision), error=row.error)
+
+
+def _level_of_sums(test: RoundingTest) -> Level:
+    """Return how few bits sums have: as few as a dtype of half width, if errors are as large; of wider arrays, they are."""
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    is_half = test.arithmetic.unit > test.arithmetic.sums
+    is_short = is_half and bool(np.all(excess <= CLEARLY_NARROW * test.absolute))
+    return Level.SHORT_SUMS if is_short else Level.NARROW_SUMS
 
 
 def _imprecise(question: Question, level: Level, test: RoundingTest, precision: str | None) -> ReportRow:

@@ -503,6 +503,12 @@ def test_command_line_errors_are_one_line(mine, capsys, words, message):
     assert printed.err.count("\n") == 1
 
 
+def test_a_seed_is_not_negative():
+    for seed in (-1, 0.5):
+        with pytest.raises(ValueError, match="`seed` must be an int from 0 on, got"):
+            triconv.check(triconv.conv1d, triconv.conv1d, (1, 1, 3), (1, 1, 2), seed=seed)
+
+
 def test_words_that_are_no_numbers_are_one_line(capsys):
     assert main.main(["check", "mine.py:f", "--shape", "2,x"]) == 2
     assert capsys.readouterr().err == "triconv: `--shape` must be sizes such as 2,3,8,8, got '2,x'\n"

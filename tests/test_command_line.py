@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from triconv.checking.findings.exception_text import one_line
+from triconv.checking.findings.exception_text import caught, one_line
 from triconv.cli import check_command, info_command, main, values
 from triconv.cli.operator_options import OPTIONS, PARAMETERS
 
@@ -318,3 +318,9 @@ def test_one_line():
     assert one_line(ValueError("\n  first\nsecond")) == "first"
     assert one_line(ValueError("announced:")) == "announced:"
     assert one_line(ValueError()) == "(no message)"
+
+    class SilentError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert one_line(SilentError()) == caught(SilentError()).message == "(no message)"

@@ -228,9 +228,34 @@ PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2
         ("[problem]\ntarget = 'a'", "problems.toml: there must be a [[problem]] for each target, got a [problem]"),
         ("shpae = []\n" + PROBLEM, "problems.toml: a key must be one of name, target"),
         ("shpae = []\n" + PROBLEM, "got 'shpae'; did you mean 'shape'?"),
+        (
+            "timeout = -1\n" + PROBLEM,
+            "problems.toml: `timeout` must be a positive number of seconds, at most 1e7, got -1",
+        ),
+        (
+            "stride = 1979-05-27\n" + PROBLEM,
+            "`stride` must be numbers, texts, lists and tables, got datetime.date(1979",
+        ),
         ("target = 'mine.py:conv'\n" + PROBLEM, "problems.toml: `target` must stand in a [[problem]], got it for all"),
-        (PROBLEM + "lik = 1", "problems.toml: problem 1 (mine.py:conv): a key must be one of"),
-        (PROBLEM + PROBLEM + "sweep = 1", "problem 2 (mine.py:conv): `sweep` must be true or false, got 1"),
+        (PROBLEM + "[problem.params]\nstride = 2\nstride = 3", "problems.toml must be TOML: "),
+        ("problem = 3\n", "there must be a [[problem]] for each target, got a [problem]"),
+        ("\x00", "problems.toml must be TOML: "),
+        (f"shape = {'[' * 9999}", "problems.toml must be TOML: "),
+    ],
+)
+def test_a_malformed_manifest_is_one_line_before_any_work(folder, monkeypatch, capsys, text, words):
+    monkeypatch.setattr(batch, "check", None)
+    assert main.main(["check", "--manifest", write(folder, text)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("triconv: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PROBLEM + "lik = 1", "a key must be one of"),
+        (PROBLEM + PROBLEM + "sweep = 1", "`sweep` must be true or false, got 1"),
         (PROBLEM + "timeout = -1", "`timeout` must be a positive number of seconds, at most 1e7, got -1"),
         (PROBLEM + "timeout = inf", "`timeout` must be a positive number of seconds, at most 1e7, got inf"),
         (PROBLEM + "memory = nan", "`memory` must be a positive number of GiB, at most 1e7, got nan"),
@@ -244,13 +269,10 @@ PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2
             "`kwargs` must be a table such as { stride = 2 }, got {'at': [datetime",
         ),
         (PROBLEM + "meant = [1]", "`meant` must be a list of causes, got [1]"),
-        (PROBLEM + "name = ''", "problem 1 (mine.py:conv): `name` must be a text, got ''"),
+        (PROBLEM + "name = ''", "`name` must be a text, got ''"),
         (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[[2, -2, 6]]"), "`shape` must be a list of shapes such as"),
         (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[]"), "`shape` must be a list of shapes such as"),
-        (PROBLEM + "[problem.params]\nstride = 2\nstride = 3", "problems.toml must be TOML: "),
         (PROBLEM + "params = { seed = 1 }\nseed = 2", "`params` must be of stride, padding"),
-        ("problem = 3\n", "there must be a [[problem]] for each target, got a [problem]"),
-        ("\x00", "problems.toml must be TOML: "),
         (PROBLEM + "dtype = 'float33'", "`dtype` must be one of 'float64'"),
         (PROBLEM + "params = 2", "`params` must be a table such as { stride = 2 }, got 2"),
         (PROBLEM + "params = { strid = 2 }", "`params` must be of stride, padding"),
@@ -263,10 +285,10 @@ PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2
             "`target` must be path/to/file.py:name or package.module:name, got 'mine'",
         ),
         (PROBLEM.replace("[[2, 2, 6], [3, 2, 3]]", "[2, 2]"), "`shape` must be a list of shapes such as [[2, 3, 8, 8]"),
-        ("[[problem]]\ntarget = 'mine.py:conv'", "problem 1 (mine.py:conv): `shape` must be a list of shapes"),
+        ("[[problem]]\ntarget = 'mine.py:conv'", "`shape` must be a list of shapes"),
         (
             "[[problem]]\nshape = [[2]]",
-            "problems.toml: problem 1: `target` must be a text such as 'layers.py:conv', got none",
+            "`target` must be a text such as 'layers.py:conv', got none",
         ),
         (
             "[[problem]]\ntarget = 'm.py:f'\nshape = [[2]]\nparams = { stride = 1 }",
@@ -274,16 +296,29 @@ PROBLEM = '[[problem]]\ntarget = "mine.py:conv"\nlike = "conv1d"\nshape = [[2, 2
         ),
         (
             (PROBLEM + "name = 'a'\n") * 2,
-            "problem 2 (a): `name` must be that of one problem, got that of problem 1 too",
+            "`name` must be that of one problem, got that of problem 1 too",
         ),
+        (PROBLEM + "seed = -1", "`seed` must be an int from 0 on, got -1"),
+        (PROBLEM + "stride = 07:32:00", "`stride` must be numbers, texts, lists and tables, got datetime.time(7, 32)"),
     ],
 )
-def test_a_malformed_manifest_is_one_line_before_any_work(folder, monkeypatch, capsys, text, words):
-    monkeypatch.setattr(batch, "check", None)
-    assert main.main(["check", "--manifest", write(folder, text)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("triconv: ")
-    assert words in line
+def test_a_problem_that_makes_no_sense_is_a_row(folder, text, words):
+    *others, one = manifest.read(write(folder, text), {})
+    assert words in one.refused
+    assert not any(other.refused for other in others)
+
+
+def test_the_others_are_checked_beside_one_that_makes_no_sense(folder, monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "Popen", Waiting)
+    good = PROBLEM + 'args = ["quick"]\n'
+    path = write(folder, f"\ufeff{good}[[problem]]\nshape = [[2]]\n{good}")
+    assert main.main(["check", "--manifest", path, "--json", f"{folder}/out.json"]) == 2
+    assert [(p["name"], p["summary"]) for p in json.loads((folder / "out.json").read_text())["problems"]] == [
+        ("mine.py:conv #1", "none"),
+        ("problem 2", "`target` must be a text such as 'layers.py:conv', got none"),
+        ("mine.py:conv #2", "none"),
+    ]
+    assert "3 problems: 3 unchecked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

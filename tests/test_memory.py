@@ -183,3 +183,38 @@ def test_a_cotangent_that_is_refused_is_told_by_its_kind(torch):
     (row,) = (row for row in report.rows if row.question.kind == Kind.ARRANGEMENTS)
     assert row.verdict == "unsupported"
     assert "raises AssertionError: x must be contiguous if x is" in row.detail
+
+
+def test_terms_that_are_lost_by_chance_are_not_one_element():
+    """As by atomic additions that are none: in every call, others are lost."""
+    rng = np.random.default_rng(1)
+
+    def backward(g, saved):
+        x, w = saved
+        gx, gw = triconv.vjp(triconv.conv2d, x, w)[1](g)
+        return gx, gw - np.where(rng.random(gw.shape) < 0.02, 1, 0)
+
+    report = triconv.check(((lambda x, w: (triconv.conv2d(x, w), (x, w))), backward), triconv.conv2d, X, W)
+    assert report.cause == "nondeterministic"
+    assert "VJP of w: the same numbers give another result in call" in report.summary
+
+
+def test_a_batching_rule_of_a_primitive_sees_the_axis(jax):
+    from jax.extend.core import Primitive
+    from jax.interpreters import batching, mlir
+
+    def conv(x, w):
+        return jax.lax.conv(x, w, (1, 1), "VALID")
+
+    def rule(args, axes):
+        x, w = (a if axis is None else jax.numpy.swapaxes(a, axis, 0) for a, axis in zip(args, axes, strict=True))
+        return jax.vmap(conv, [None if axis is None else 0 for axis in axes])(x, w), 0
+
+    primitive = Primitive("conv_of_mine")
+    primitive.def_impl(conv)
+    primitive.def_abstract_eval(lambda x, w: jax.core.ShapedArray(jax.eval_shape(conv, x, w).shape, x.dtype))
+    mlir.register_lowering(primitive, mlir.lower_fun(conv, multiple_results=False))
+    batching.primitive_batchers[primitive] = rule
+    report = triconv.check(lambda x, w: primitive.bind(x, w), triconv.conv2d, (2, 2, 2, 2), (2, 2, 2, 2))
+    assert report.cause == "batch axis of vmap", str(report)
+    assert "with in_axes=(4, 4)" in report.summary

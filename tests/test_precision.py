@@ -10,11 +10,12 @@ import pytest
 import triconv
 from mistakes_of_precision import HONEST, LOSSES, conv, halves, rules, to_bits
 from triconv.checking.candidates.candidates import as_candidate
-from triconv.checking.dtypes import BITS
+from triconv.checking.dtypes import BITS, RANGES
 from triconv.checking.findings.protocol import UNSUPPORTED, Kind
 from triconv.checking.oracles import cancelling_data, drawn_data, wide_data
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations
 from triconv.checking.oracles.drawn_data import DrawnData
+from triconv.checking.verdicts import narrow_range
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.judge import judge
 from triconv.checking.verdicts.probes import probes
@@ -227,3 +228,10 @@ def test_a_unit_among_large_sums_is_wrong_in_single_precision():
 def test_a_factor_near_one_is_not_called_one():
     report = triconv.gradcheck((lambda x: (x * x, x), lambda g, x: 2 * g * x * (1 + 1e-7)), (5,))
     assert "1 + 1e-07 times" in report.summary, report
+
+
+def test_a_range_is_of_a_dtype_with_the_bits_that_are_kept():
+    """The data may hold no number between the largest of float8 e5m2, which has 3 bits, and that of float16."""
+    e4m3, e5m2, half, single = RANGES
+    assert [narrow_range.of_bits(e5m2, bits) for bits in (3, 4, 11, 24)] == [e5m2, half, half, single]
+    assert [narrow_range.of_bits(e4m3, bits) for bits in (4, 53)] == [e4m3, e4m3]

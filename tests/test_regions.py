@@ -156,3 +156,58 @@ def test_a_weight_gradient_of_whole_blocks():
     report = triconv.check(triconv.Rules(triconv.conv2d, weight_vjp=weight_vjp), triconv.conv2d, *BIG)
     assert report.cause == "reduction cut"
     assert "only the first 768 of the 840 products" in report.summary
+
+
+def test_what_is_not_finite_has_a_place():
+    def change(y, *_):
+        y = y.copy()
+        y[..., 16:] = np.nan
+        return y
+
+    report = triconv.check(conv(change), triconv.conv2d, *BIG)
+    assert report.cause == "not a number"
+    assert "it is wrong in positions from 16 on in spatial axis 1 alone, which is the last tile of 16" in report.summary
+    assert "nothing may be written there" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"corners": 0}, "'reflect' is left out at the corners, where two sides of it meet"),
+        ({"corners": 2}, "'reflect' is counted twice at the corners"),
+        ({"end": 0}, "'reflect' is left out at the end in spatial axis 1"),
+        ({"start": 2}, "'reflect' is counted twice at the start in spatial axis 1"),
+    ],
+)
+def test_part_of_the_padding_is_named(weights, words):
+    shapes, padding = ((2, 2, 5, 6), (2, 2, 3, 3)), {"padding": (1, 2), "padding_mode": "reflect"}
+
+    def input_vjp(g, w):
+        model = ConvolutionProblem.of(triconv.conv2d, shapes, padding).model
+        size = g.shape[2] + 2, g.shape[3] + 2
+        gp = triconv.vjp(triconv.conv2d, np.zeros((len(g), w.shape[1], *size)), w)[1](g)[0]
+        for columns in (slice(0, 2), slice(-2, None)):
+            gp[..., [0, -1], columns] *= weights.get("corners", 1)
+        gp[..., :2] *= weights.get("start", 1)
+        gp[..., -2:] *= weights.get("end", 1)
+        return model.pad_adjoint(gp)
+
+    rules = triconv.Rules(lambda x, w: triconv.conv2d(x, w, **padding), input_vjp)
+    report = triconv.check(rules, triconv.conv2d, *shapes, **padding)
+    (row,) = (row for row in report.rows if row.what == "VJP of x")
+    assert row.cause == "padding mode"
+    assert words in row.detail
+
+
+def test_few_of_many_terms_that_are_left_out_are_no_lack_of_bits():
+    """Sums in eight bits could be off by as much, and sparse integers may be zero where the terms are left out."""
+
+    def backward(g, saved):
+        x, w = saved
+        pull = triconv.vjp(triconv.conv1d, x, w)[1]
+        return pull(g)[0], triconv.vjp(triconv.conv1d, x[:-5], w)[1](g[:-5])[1]
+
+    pair = (lambda x, w: (triconv.conv1d(x, w), (x, w))), backward
+    report = triconv.check(pair, triconv.conv1d, (3000, 1, 3), (1, 1, 2))
+    assert report.verdict == "wrong"
+    assert "only the first 5990 of the 6000 products of each sum are in it" in report.summary

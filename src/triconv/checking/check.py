@@ -174,6 +174,9 @@ def check(
     ('wrong', 'channels permuted')
     """
     op: Any = like  # the types above are for callers
+    if not hasattr(seed, "__index__") or seed < 0:
+        msg = f"`seed` must be an int from 0 on, got {seed!r}"
+        raise ValueError(msg)
     options: dict[str, Any] = {**params}
     if isinstance(op, functools.partial) and hasattr(op.func, "resolve") and not op.args:
         op, options = op.func, {**op.keywords, **options}

@@ -52,16 +52,17 @@ ARITHMETIC = {
 
 
 class NarrowRange(NamedTuple):
-    """A dtype by name, and the largest number that it holds."""
+    """A dtype by name, the largest number that it holds, and the bits of its significand."""
 
     dtype: str
     largest: float
+    bits: int
 
 
 RANGES = (
-    NarrowRange("float8 e4m3", 448.0),
-    NarrowRange("float8 e5m2", 57344.0),
-    NarrowRange("float16", ARITHMETIC["float16"].most),
-    NarrowRange("float32", ARITHMETIC["float32"].most),
+    NarrowRange("float8 e4m3", 448.0, BITS["float8_e4m3"]),
+    NarrowRange("float8 e5m2", 57344.0, BITS["float8_e5m2"]),
+    NarrowRange("float16", ARITHMETIC["float16"].most, BITS["float16"]),
+    NarrowRange("float32", ARITHMETIC["float32"].most, BITS["float32"]),
 )
 """Dtypes that a kernel may compute in, the smallest range first."""

@@ -73,6 +73,8 @@ class Batch:
 
     def _row(self, problem: Problem) -> Outcome:
         """Check one problem, whatever becomes of it."""
+        if problem.refused:
+            return Outcome(problem, UNCHECKED, problem.refused)
         try:
             return self._checked(problem)
         except Exception as error:  # noqa: BLE001 (no process can be started, such as: the others are checked)

@@ -14,6 +14,9 @@ Keys at the top are those of every problem that does not say otherwise; paths ar
     name = "strided"
     target = "kernels.py:conv"
     params = { stride = 2 }
+
+What holds for all problems must make sense before any is checked. A problem that makes none is a row that says so, and the
+others are checked.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ class Problem:
         Seconds.
     memory : float, optional
         GiB.
+    refused : str
+        Why it makes no sense, in one line; empty if it does.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Problem:
     keywords: dict[str, Any]
     timeout: float
     memory: float | None
+    refused: str = ""
 
 
 def _is_text(value: Any) -> bool:
@@ -106,13 +112,14 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (str, int, float))
 
 
+PLAIN = "numbers, texts, lists and tables"
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_text, "a text"),
     "target": (_is_text, "a text such as 'layers.py:conv'"),
     "like": (_is_text, "the name of an operator such as 'conv2d', or a function 'FILE:NAME'"),
     "shape": (_is_shapes, "a list of shapes such as [[2, 3, 8, 8], [4, 3, 3, 3]]"),
     "params": (_is_table, "a table such as { stride = 2 }"),
-    "args": (_is_plain, "numbers, texts, lists and tables"),
+    "args": (_is_plain, PLAIN),
     "kwargs": (_is_table, "a table such as { stride = 2 }"),
     "pass_params": (_is_flag, "true or false"),
     "framework": (_is_text, "the name of a library such as 'torch'"),
@@ -124,7 +131,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sizes": (lambda value: value == "stress", "'stress'"),
     "meant": (_is_words, "a list of causes"),
     "device": (_is_text, "the name of a device such as 'cuda'"),
-    "seed": (_is_int, "an int"),
+    "seed": (lambda value: _is_int(value) and value >= 0, "an int from 0 on"),
     "timeout": (_is_number, "a positive number of seconds, at most 1e7"),
     "memory": (_is_number, "a positive number of GiB, at most 1e7"),
 }
@@ -136,7 +143,7 @@ OF_CHECK = tuple(
 
 
 def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
-    """Return the problems of a manifest.
+    """Return the problems of a manifest, also those that make no sense.
 
     Parameters
     ----------
@@ -151,15 +158,19 @@ def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
         With one line that says where and what, for a file that is no manifest.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        # some editors begin a file with a mark of its encoding
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as problem:
         msg = f"`--manifest` must be a file that can be read, got {path}: {problem.strerror}"
         raise ValueError(msg) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         msg = f"{path} must be TOML: {problem}"
         raise ValueError(msg) from None
+    except RecursionError:
+        msg = f"{path} must be TOML: lists and tables are nested too deeply"
+        raise ValueError(msg) from None
     entries = table.pop(PROBLEM, None)
-    _check_keys(f"{path}", table, (*KEYS, PROBLEM))
+    _check_keys(f"{path}: ", table, (*KEYS, PROBLEM))
     for key in ("name", "target"):
         if key in table:
             msg = f"{path}: `{key}` must stand in a [[{PROBLEM}]], got it for all of them"
@@ -169,29 +180,24 @@ def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
             f"{path}: there must be a [[{PROBLEM}]] for each target, got {'none' if not entries else f'a [{PROBLEM}]'}"
         )
         raise ValueError(msg)
-    places = [_place(path, number, entry) for number, entry in enumerate(entries, 1)]
-    for place, entry in zip(places, entries, strict=True):
-        _check_keys(place, entry, tuple(KEYS))
-    named = [entry.get("name") for entry in entries]
-    for number, name in enumerate(named):
-        if name is not None and name in named[:number]:
-            msg = (
-                f"{places[number]}: `name` must be that of one problem, got that of problem {named.index(name) + 1} too"
-            )
-            raise ValueError(msg)
-    every = zip(places, entries, _names(entries), strict=True)
-    return [_problem(place, name, {**table, **defaults, **entry}) for place, entry, name in every]
-
-
-def _place(path: str, number: int, entry: dict[str, Any]) -> str:
-    """Return where an entry stands, for messages."""
-    name = next((entry[key] for key in ("name", "target") if _is_text(entry.get(key))), None)
-    return f"{path}: {PROBLEM} {number}" + (f" ({name})" if name is not None else "")
+    first: dict[str, int] = {}
+    problems = []
+    for number, (entry, name) in enumerate(zip(entries, _names(entries), strict=True), 1):
+        own = entry.get("name")
+        try:
+            _check_keys("", entry, tuple(KEYS))
+            if own is not None and first.setdefault(own, number) != number:
+                msg = f"`name` must be that of one problem, got that of problem {first[own]} too"
+                raise ValueError(msg)  # noqa: TRY301 (as if the next line raised it)
+            problems.append(_problem(name, {**table, **defaults, **entry}))
+        except ValueError as problem:
+            problems.append(Problem(name, str(entry.get("target", "")), None, (), {}, TIMEOUT, None, str(problem)))
+    return problems
 
 
 def _names(entries: list[dict[str, Any]]) -> list[str]:
-    """Return a name for each entry: its own, or its target, numbered where there are several."""
-    wanted = [str(entry.get("name", entry.get("target", ""))) for entry in entries]
+    """Return a name for each entry: its own, or its target, numbered where there are several; else its number."""
+    wanted = [str(entry.get("name") or entry.get("target") or f"{PROBLEM} {n}") for n, entry in enumerate(entries, 1)]
     count, seen = Counter(wanted), Counter[str]()
     names = []
     for name in wanted:
@@ -200,40 +206,43 @@ def _names(entries: list[dict[str, Any]]) -> list[str]:
     return names
 
 
-def _check_keys(place: str, entry: dict[str, Any], known: tuple[str, ...]) -> None:
+def _check_keys(prefix: str, entry: dict[str, Any], known: tuple[str, ...]) -> None:
     """Raise for a key that is not known, or a value that it cannot have."""
     for key, value in entry.items():
         if key in PARAMETERS:
+            if not _is_plain(value):
+                msg = f"{prefix}`{key}` must be {PLAIN}, got {value!r}"
+                raise ValueError(msg)
             continue
         if key not in known:
             hint = did_you_mean(key, (*known, *PARAMETERS))
-            msg = f"{place}: a key must be one of {', '.join(known)}, got {key!r}{hint}"
+            msg = f"{prefix}a key must be one of {', '.join(known)}, got {key!r}{hint}"
             raise ValueError(msg)
         is_right, what = KEYS[key]
         if not is_right(value):
-            msg = f"{place}: `{key}` must be {what}, got {value!r}"
+            msg = f"{prefix}`{key}` must be {what}, got {value!r}"
             raise ValueError(msg)
 
 
-def _problem(place: str, name: str, entry: dict[str, Any]) -> Problem:
+def _problem(name: str, entry: dict[str, Any]) -> Problem:
     for key in ("target", "shape"):
         if key not in entry:
-            msg = f"{place}: `{key}` must be {KEYS[key][1]}, got none"
+            msg = f"`{key}` must be {KEYS[key][1]}, got none"
             raise ValueError(msg)
     target, like = entry["target"], entry.get("like")
     params = {**{key: entry[key] for key in PARAMETERS if key in entry}, **entry.get("params", {})}
     shapes = tuple(map(tuple, entry["shape"]))
     if target_names.PLACE.fullmatch(target) is None:
-        msg = f"{place}: `target` must be path/to/file.py:name or package.module:name, got {target!r}"
+        msg = f"`target` must be path/to/file.py:name or package.module:name, got {target!r}"
         raise ValueError(msg)
     if like is not None:
-        _check_like(place, target, like, params)
+        _check_like(target, like, params)
     elif params:
-        msg = f"{place}: `params` must come with `like`, got {', '.join(params)}"
+        msg = f"`params` must come with `like`, got {', '.join(params)}"
         raise ValueError(msg)
     keywords = {key: entry[key] for key in OF_CHECK if key in entry}
     for key in set(params) & set(keywords):
-        msg = f"{place}: `params` must be parameters of the operator, got {key!r}, which is a key of the problem"
+        msg = f"`params` must be parameters of the operator, got {key!r}, which is a key of the problem"
         raise ValueError(msg)
     if isinstance(keywords.get("args"), list):
         keywords["args"] = tuple(keywords["args"])
@@ -241,20 +250,20 @@ def _problem(place: str, name: str, entry: dict[str, Any]) -> Problem:
     return Problem(name, target, like, shapes, {**keywords, **params}, timeout, memory)
 
 
-def _check_like(place: str, target: str, like: str, params: dict[str, Any]) -> None:
+def _check_like(target: str, like: str, params: dict[str, Any]) -> None:
     """Raise for an operator that is not known, and for parameters that it does not have."""
     if ":" in like:
         if (file := target_names.file_of(like)) is not None and file == target_names.file_of(target):
-            msg = f"{place}: `like` must be of another file than the target, which runs in a process of its own, got {like}"
+            msg = f"`like` must be of another file than the target, which runs in a process of its own, got {like}"
             raise ValueError(msg)
         return
     name = operator_name(like)
     if name is None:
         hint = did_you_mean(like, OPERATORS)
-        msg = f"{place}: `like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got {like!r}{hint}"
+        msg = f"`like` must be one of {', '.join(OPERATORS)}, or a function FILE:NAME, got {like!r}{hint}"
         raise ValueError(msg)
     known = [key for key in parameter_names() if key in inspect.signature(OPERATORS[name]).parameters]
     for key in params:
         if key not in known:
-            msg = f"{place}: `params` must be of {', '.join(known)}, got {key!r}{did_you_mean(key, known)}"
+            msg = f"`params` must be of {', '.join(known)}, got {key!r}{did_you_mean(key, known)}"
             raise ValueError(msg)

@@ -158,6 +158,10 @@ class CandidateFunction:
         """The tangent of the result along one array alone, the others being constants."""
         raise self._lacks(Ability.FORWARD_MODE)
 
+    def has_batching_rules(self, arrays: Arrays) -> bool:
+        """Whether the candidate has rules of its own for `vmap`, which see the axis, of those that JAX calls."""
+        return False
+
     def vmap_along(self, arrays: Arrays, in_axes: Sequence[int | None]) -> Any:
         """Results for some arrays with one more axis, at the places given."""
         raise self._lacks(Ability.VMAP)

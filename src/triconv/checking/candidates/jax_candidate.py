@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,26 @@ class JaxCandidate(CandidateFunction):
             return jax.vmap(self.call, in_axes=tuple(in_axes))(*self.move(arrays))
 
         return self._if_supported(Ability.VMAP, run)
+
+    def has_batching_rules(self, arrays: Arrays) -> bool:
+        """Whether there are primitives that are not JAX's own."""
+        import jax
+        from jax.extend.core import primitives
+
+        known = {id(value) for value in vars(primitives).values()}
+
+        def are_others(program: Any) -> Iterator[bool]:
+            for equation in program.eqns:
+                yield id(equation.primitive) not in known
+                for value in jax.tree.leaves(list(equation.params.values())):
+                    inner = getattr(value, "jaxpr", value)
+                    if hasattr(inner, "eqns"):
+                        yield from are_others(inner)
+
+        try:
+            return any(are_others(jax.make_jaxpr(self.call)(*self.move(arrays)).jaxpr))
+        except Exception:  # noqa: BLE001 (it may not be traceable)
+            return False
 
     def value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
         """By `jax.vjp`."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking.diagnosis.padding_parts import padding_parts
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.convolution import Change, ConvolutionModel, ConvolutionProblem
@@ -215,7 +216,7 @@ def _samples(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
                 yield diagnosis, m.with_change(role, _summed_over_all(scale))
 
 
-TABLES = (_flips, _geometry, _modes, _orders, _samples, _layouts)
+TABLES = (_flips, _geometry, _modes, padding_parts, _orders, _samples, _layouts)
 
 
 def changed_operands(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,6 +40,18 @@ def wrong_region(r: WrongResult) -> Diagnosis | None:
     if box is not None and box.cause != Cause.BLOCK:
         return box
     return _flat(r, wrong) or box or _outside(r, wrong) or _diagonal(r, wrong)
+
+
+def not_finite(r: WrongResult) -> Diagnosis | None:
+    """Describe where a result is not finite; None if that is everywhere, or has no simple form."""
+    bad = ~np.isfinite(r.found)
+    if not r.has_shape or not bad.any():
+        return None
+    nowhere = np.zeros(bad.shape)
+    found = wrong_region(replace(r, found=bad.astype(float), expected=nowhere))
+    if found is None or found.region is None:
+        return None
+    return replace(found, region=replace(found.region, content=Content.NOT_FINITE, offset=None))
 
 
 def _box(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:

@@ -133,6 +133,7 @@ class Hypothesis(PlainEnum):
     PARAMETER_OF_OTHER_AXIS = "parameter of the other spatial axis"
     PARAMETER_FOR_ALL_AXES = "parameter of one spatial axis for all"
     PADDING_MODE = "another padding mode"
+    PADDING_PART = "part of the padding"
     WRAP_AROUND = "borders wrap around"
     NEGATIVE_INDICES = "negative indices"
     STRIDE_DOUBLED = "stride applied twice"
@@ -299,6 +300,7 @@ class Content(PlainEnum):
     TWICE = "twice what must be there"
     NEGATIVE = "what must be there, with the other sign"
     SHIFTED = "what belongs elsewhere"
+    NOT_FINITE = "no finite number"
     OTHER = "other numbers"
 
 

@@ -71,7 +71,11 @@ def caught(problem: BaseException) -> CaughtException:
 
 def one_line(problem: BaseException | str) -> str:
     """Return the first line of a message, with what it announces: JAX breaks lines after a colon."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    try:
+        message = str(problem)
+    except Exception:  # noqa: BLE001 (a class of the user's, whose message raises in turn)
+        message = ""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     count = next((number for number, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
     return " ".join(lines[:count])[:LONGEST] or "(no message)"
 

@@ -162,10 +162,11 @@ class WrongElements:
 
 @dataclass(frozen=True, slots=True)
 class NotFinite:
-    """`elements` are not finite, of finite data; `narrow` is the dtype that they overflow, if one explains them."""
+    """`elements` are not finite, of finite data: the dtype `narrow` overflows, or it is in the region `where`, if one fits."""
 
     elements: int
     narrow: NarrowRange | None = None
+    where: Diagnosis | None = None
 
 
 @dataclass(frozen=True, slots=True)

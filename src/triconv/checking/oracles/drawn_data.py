@@ -20,6 +20,8 @@ from triconv.checking.oracles.wide_data import WideArrays
 SMALLER = {"float16": 3}
 NAMES = ("exact", "small", "random")
 """The sets of data; each has a generator of its own, so that it is the same whichever are drawn."""
+LAST = 48
+"""Terms of a sum of signs that are not zero, which a sum of 8 bits can hold, of both parts of a JVP too."""
 MOST_DRAWN = 1 << 20
 """Elements up to which every array is drawn by itself: a larger one takes over 20 ms and 8 MiB."""
 
@@ -172,6 +174,33 @@ def integers(
         if "bias" in drawn and not drawn["bias"].any():  # as a bias of one number often is: it would not be missed
             drawn["bias"] = np.ones_like(drawn["bias"])
     return arrays
+
+
+def last_terms(p: ConvolutionProblem, role: str, arrays: InputArrays) -> InputArrays | None:
+    """Signs of arrays, and zeros, such that few terms of each sum are not zero: the last ones. None if one tap has too many.
+
+    Sums of 8 bits are exact for them, and what ends a sum too early leaves them out.
+    """
+    taps = math.prod(a.kernel_size for a in p.model.axes)
+    if taps > LAST and role not in ("w", "bias"):
+        return None
+    of = {"x": "g", "g": "x", "w": "g", "bias": p.result}[role]
+
+    def kept(r: str, a: np.ndarray) -> np.ndarray:
+        signs = np.sign(a.real)
+        if r != of:
+            return np.asarray(signs)
+        if role in ("w", "bias"):
+            order = (0, *range(2, a.ndim), 1)
+            flat = signs.transpose(order).reshape(-1, a.shape[1]).copy()
+            flat[:-LAST] = 0
+            return flat.reshape([a.shape[n] for n in order]).transpose(np.argsort(order))
+        per_group = a.shape[1] // p.model.groups
+        at = np.arange(a.shape[1]) % per_group >= per_group - max(1, LAST // taps)
+        return np.where(at.reshape(-1, *[1] * (a.ndim - 2)), signs, 0)
+
+    primals, along = ({r: kept(r, a) for r, a in of_role.items()} for of_role in (arrays.primals, arrays.tangents))
+    return InputArrays(primals, kept(p.result, arrays.g), along)
 
 
 def _spanning(

@@ -124,8 +124,11 @@ def _choices(t: Trial) -> list[tuple[int | None, ...]]:
     mixed: tuple[int | None, ...] = tuple(min(1, ndim) if n % 2 == 0 else 0 for n, ndim in enumerate(ndims))
     if len(ndims) < 2:
         alone, mixed = [], last
-    # JAX moves the axis itself, and takes a compilation for each
-    return alone if t.candidate.backend.name == "jax" else list(dict.fromkeys([*alone, mixed, last]))
+    if (
+        t.candidate.backend.name == "jax"
+    ):  # which takes a compilation for each, and hands its own rules the axis as it is
+        return [*alone, last] if t.candidate.has_batching_rules(t.first) else alone
+    return list(dict.fromkeys([*alone, mixed, last]))
 
 
 def _wrong_sample(t: Trial, in_axes: tuple[int | None, ...]) -> WrongBatchAxis | None:

@@ -26,7 +26,7 @@ from triconv.checking.verdicts.trial import COTANGENT, Trial, differ_as_integers
 
 Ask = Callable[[Trial], list[ReportRow]]
 
-FIRST = (Cause.CALL_COUNT, Cause.STALE_CACHE, Cause.UNWRITTEN, Cause.INPUT_CHANGED)
+FIRST = (Cause.CALL_COUNT, Cause.NONDETERMINISTIC, Cause.STALE_CACHE, Cause.UNWRITTEN, Cause.INPUT_CHANGED)
 """Causes that may be those of every other row that is wrong."""
 FAMILIES: tuple[tuple[Kind, Ask], ...] = (
     (Kind.MEMORY, state.rows),

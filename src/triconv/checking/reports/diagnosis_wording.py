@@ -44,6 +44,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.PARAMETER_OF_OTHER_AXIS: "the {parameter} of the spatial axes is exchanged",
     Hypothesis.PARAMETER_FOR_ALL_AXES: "the {parameter} of spatial axis {axis} is used for the other axes too",
     Hypothesis.PADDING_MODE: "the borders are of mode {mode!r}",
+    Hypothesis.PADDING_PART: "the padding of mode {mode!r} is {function} at the {place}{in_spatial_axis}",
     Hypothesis.WRAP_AROUND: "the borders wrap around (circular){in_spatial_axis}, where zeros must be",
     Hypothesis.NEGATIVE_INDICES: "positions before the first wrap around to the end{in_spatial_axis}, as negative indices of "
     "Python do, where zeros must be",
@@ -232,6 +233,7 @@ def diagnosis(d: Diagnosis) -> str:
             d.parameter or "", ""
         ),
         "mode": d.mode,
+        "place": "corners, where two sides of it meet" if d.parameter == "corners" else d.parameter,
         "empty_slice": ": a slice such as p:-p is empty for p = 0" if d.mode == "slice" else "",
         "other_size": f", as many as the other spatial axis has ({d.size})" if d.size else "",
         "convention": "the other operand" if d.conjugates else "nothing",

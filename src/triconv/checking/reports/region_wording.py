@@ -10,6 +10,7 @@ CONTENTS = {
     Content.ZERO: "nothing is written there (zero)",
     Content.TWICE: "each element is twice what it must be",
     Content.NEGATIVE: "each element has the other sign",
+    Content.NOT_FINITE: "nothing may be written there, or what is beyond the end is read",
     Content.OTHER: "other numbers are there",
 }
 

@@ -65,6 +65,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.PARAMETER_OF_OTHER_AXIS: "use the first number for the first spatial axis (height), the second for the second",
     Hypothesis.PARAMETER_FOR_ALL_AXES: "use one number per spatial axis, each for its own axis",
     Hypothesis.PADDING_MODE: "pad with the mode that is asked for",
+    Hypothesis.PADDING_PART: "compare the indices that the padding copies with those that its adjoint adds to",
     Hypothesis.WRAP_AROUND: "replace np.roll or an index modulo the size by zeros beyond the borders",
     Hypothesis.NEGATIVE_INDICES: "skip positions below 0, or pad first: an index of -1 reads the last element",
     Hypothesis.EMPTY: "slice by p : p + size, which works for p = 0 too",

@@ -160,13 +160,14 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return diagnosis(why_wrong) + (f"; {_element(evidence)}" if evidence is not None else "")
         case OnlyLater(kind, cause, inner):
             return f"{ONLY_LATER[kind]}{f' ({cause})' if cause else ''}: {detail(inner, evidence)}"
-        case NotFinite(elements, narrow):
+        case NotFinite(elements, narrow, where):
+            in_region = f"{diagnosis(where)}; " if where is not None else ""
             of = "of finite data"
             if narrow is not None:
                 of += f": it overflows as {narrow.dtype} does, whose largest number is {narrow.largest:.6g}"
             if evidence is None:
-                return f"{elements} elements are not finite, {of}"
-            return f"{_element(evidence)}, {of}"
+                return f"{in_region}{elements} elements are not finite, {of}"
+            return f"{in_region}{_element(evidence)}, {of}"
         case DoesNotReach(missing, total):
             if total is None:
                 return f"what is not finite in the arrays does not reach {missing} elements that it meets"

@@ -47,6 +47,11 @@ def overflowed(answer: Answer, expectations: Expectations, dtype: str, found: np
     return None
 
 
+def of_bits(narrow: NarrowRange, bits: int) -> NarrowRange:
+    """Return the range of a dtype that has so many bits too: the data may hold no number between the largest of two dtypes."""
+    return next((r for r in RANGES if r.largest >= narrow.largest and r.bits >= bits), narrow)
+
+
 def _reached(answer: Answer, expectations: Expectations, largest: float) -> Iterator[np.ndarray]:
     """Yield numbers that are not zero where a result reads a number beyond `largest`: of each array, and of any."""
     arrays = expectations.arrays

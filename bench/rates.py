@@ -1,7 +1,7 @@
 """``python -m bench --fit --write PATH``: measure the rates of the planner here, and write a file for ``TRICONV_TARGET``.
 
 Each rate is measured by itself: `measured` has one short program per field of `Rates`, with arrays as large as those that a
-kernel gives it. The field `margin` is no rate and keeps its value.
+kernel gives it. The fields `margin` and `least_gain` are no rates and keep their values.
 """
 
 from __future__ import annotations

@@ -343,7 +343,12 @@ def problem(contraction, x, w, itemsize=4, **params):
     [
         ("conv", (8, 64, 56, 56), (64, 64, 1, 1), {}, "gemm"),
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
-        ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (8, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_input_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv", (16, 24, 56, 56), (32, 24, 7, 7), {"padding": 3, "stride": 2}, "vendor"),
+        ("conv", (4, 3, 224, 224), (64, 3, 7, 7), {"padding": 3, "stride": 2}, "vendor"),
+        ("conv_weight_vjp", (16, 4, 96, 96), (16, 4, 11, 11), {"padding": 5, "stride": 4}, "vendor"),
+        ("conv_weight_vjp", (2, 40, 13, 13), (128, 40, 3, 3), {"padding": 2, "dilation": 2}, "vendor"),
         ("conv", (8, 512, 256), (512, 512, 5), {"padding": 2}, "vendor"),
         ("conv_weight_vjp", (4, 3, 112, 112), (64, 3, 3, 3), {"padding": 1}, "gemm"),
         ("conv_weight_vjp", (2, 16, 160, 160), (16, 16, 3, 3), {"padding": 1}, "gemm"),
@@ -401,6 +406,22 @@ def test_a_transposed_convolution_of_channels_last_is_one_call_of_xla(jax, kerne
     asked = Problem("conv", geometry, 1, 4, 64, 64, orders=("last",) * 3)
     plan = planner.plan(asked, target_of(BACKENDS["jax"].load()), "vendor")
     assert (plan.schedule.form == vendor.DILATED) is is_one_call
+
+
+@pytest.mark.parametrize(
+    ("contraction", "x", "w", "expected", "form"),
+    [
+        ("conv_weight_vjp", (8, 512, 1000), (512, 1, 5), "vendor", vendor.BY_PHASES),
+        ("conv", (4, 160, 40, 40), (160, 1, 13, 13), "vendor", vendor.BY_PHASES),
+        ("conv", (4, 160, 40, 40), (160, 1, 21, 7), "vendor", vendor.BY_PHASES),
+        ("conv", (4, 160, 40, 40), (160, 1, 7, 21), "vendor", vendor.TRANSPOSED),
+    ],
+)
+def test_choices_of_torch_for_depthwise_layers(torch, contraction, x, w, expected, form):
+    """oneDNN is slow where the last axis of the kernel is long, but not its transposed convolution."""
+    params = {"padding": [size // 2 for size in w[2:]], "groups": x[1]}
+    plan = planner.plan(problem(contraction, x, w, **params), target_of(BACKENDS["torch"].load()))
+    assert (plan.algorithm, plan.schedule.form) == (expected, form)
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ def test_a_recorded_backward_pass_goes_by_the_rules(torch):
         assert torch.equal(ours, truth)
 
 
-@pytest.mark.parametrize(("shape", "size"), [((2, 5, 13, 12), (11, 12)), ((1, 3, 6, 5, 7), (3, 5, 2))])
+@pytest.mark.parametrize(("shape", "size"), [((2, 5, 5, 18), (3, 15)), ((1, 3, 6, 5, 7), (3, 5, 2))])
 def test_a_depthwise_layer_is_computed_by_whichever_of_torchs_two_is_fast(torch, shape, size):
     """A plain convolution by the transposed one and the reverse: the numbers are those of the definition."""
     x, w = (torch.tensor(a) for a in operands(shape, (shape[1], 1, *size)))

@@ -36,6 +36,7 @@ class Rates(NamedTuple):
         1.0  # how many times as long the library's own convolution may take before another kernel is preferred
     )
     row: float = 0.0  # multiply-adds per second in `row_products`; 0 where they are no faster
+    least_gain: float = 0.0  # seconds that another kernel must save
     half: float = (
         1.0  # how many times as fast matrix products and the library's own convolution are of half-width operands
     )
@@ -57,6 +58,11 @@ class VendorModel(NamedTuple):
     last_weight_vjp_bytes: int = 0
     volume: float = 1.0  # three axes
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
+    # convolutions of two axes: with channels first, without a stride, of 16 and more input channels and fewer outputs than
+    # `Target.many_outputs`; with a stride, and more taps than `strided_taps`, which stand in a row with the channels
+    plain: float = 1.0
+    strided_conv: float = 1.0
+    strided_taps: int = 20
     patches: float = 1.0  # kernels no longer than the stride, channels first
     # its transposed convolution with a stride: of windows that do not overlap, where the result has few channels (oneDNN
     # computes `vector` of them at once, however few there are); and of three axes, or with groups there
@@ -69,9 +75,10 @@ class VendorModel(NamedTuple):
     group_channels: tuple[float, ...] = ()
     group_factor: float = 1.0
     line_groups: float = 1.0  # groups along one axis
-    # channels first, two axes, more taps than `depthwise_taps`, one channel per group; not for its transposed convolution
+    # channels first, two axes, more taps along the last than `depthwise_width`, one channel per group: oneDNN has no kernel for
+    # them (13 are fast, 15 slow; 21x7 is fast, 7x21 slow); not for its transposed convolution
     long_depthwise: float = 1.0
-    depthwise_taps: int = 100
+    depthwise_width: int = 14
     narrow_groups: float = 0.0  # groups of few channels: ``1 + narrow_groups * min(1, 16 / min(c, k))``
     # weight VJPs of groups with one input channel: with channels first, and last, where oneDNN has a kernel for them; and of
     # groups with less than `narrow_channels` along two and more axes without a stride, channels first
@@ -84,9 +91,8 @@ class VendorModel(NamedTuple):
     double: float = 1.0  # elements of eight bytes
     # whether kernels of many taps sum over the taps too; their weight VJPs are slow, at as many places as there are taps
     long: bool = False
-    long_channels: int = (
-        64  # such a weight VJP takes ``(long_channels / k) ** 2`` times as long for fewer output channels
-    )
+    # such a weight VJP without a stride takes ``(long_channels / k) ** 2`` times as long for fewer output channels
+    long_channels: int = 64
     # one call that dilates the input of a transposed convolution of channels last: by ``1 + dilated_channels[0] / c``
     # and ``1 + dilated_channels[1] / k``; empty where that multiplies the zeros
     dilated_channels: tuple[float, ...] = ()
@@ -228,7 +234,8 @@ class Target:
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
-    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, plain=0.75, strided_conv=0.5,
+    patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
     dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(
@@ -251,7 +258,9 @@ FUSED_GPU: Any = {"last_sums": 1.0, "last_products": 1.0, "transpose_passes": 2.
 UNCACHED: Any = {"unfold_passes": 2.0, "row_passes": 2.0, "weight_vjp_passes": 2.0}
 
 TARGETS = {
-    ("jax", "cpu"): Target(Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6, 1.15), XLA_CPU, **FUSED),
+    ("jax", "cpu"): Target(
+        Rates(90e9, 30e9, 8e9, 3e9, 80e9, 1e9, 10e9, 10e-6, 1.15, least_gain=1e-4), XLA_CPU, **FUSED
+    ),
     # torch transposes an array at about half the speed at which it copies one
     ("torch", "cpu"): Target(Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25), ONEDNN, transpose_passes=3.0),
     # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are

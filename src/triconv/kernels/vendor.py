@@ -283,7 +283,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     amount = computed.padded_multiply_adds * (1 + per_input / view.c) * (1 + per_output / view.k)
     if model.long and view.taps > target.unrolled_taps and not patches.are_apart(view.geometry):
         amount /= 1 + model.channels / view.c  # its products sum over the taps too, and those are many
-        if is_weight_vjp:  # but the weight VJP's over the outputs, at as many places as there are taps
+        # but a weight VJP's over the outputs, at as many places as there are taps
+        if is_weight_vjp and all(axis.stride == 1 for axis in view.geometry.axes):
             amount *= max(1, (model.long_channels / view.k) ** 2)
     outputs = view.n * view.k * math.prod(view.geometry.output_size) / view.phases
     is_large = not is_weight_vjp and outputs >= target.many_outputs
@@ -295,6 +296,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
         amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
+        amount *= _conv_factor(view, model, is_large=is_large) if not is_weight_vjp and ndim == 2 else 1
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
     amount *= model.volume if ndim > 2 else 1
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
@@ -314,8 +316,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         elif is_weight_vjp and problem.c < model.narrow_channels and ndim > 1 and not (is_last or has_stride):
             few *= model.narrow_weight_vjp
         amount *= model.groups * few
-        amount *= model.line_groups if ndim == 1 else 1
-        is_long = ndim == 2 and view.taps > model.depthwise_taps and problem.c == 1 and not is_last
+        # a weight VJP of one channel is as slow along one axis as along two
+        amount *= model.line_groups if ndim == 1 and not (is_weight_vjp and problem.c == 1) else 1
+        is_long = ndim == 2 and view.geometry.kernel_size[-1] > model.depthwise_width and problem.c == 1 and not is_last
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
     if _has_image_kernel(schedule, view):
         amount *= model.image_kernel
@@ -373,6 +376,16 @@ def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:
     return any(
         axis.dilation > 1 or (axis.stride > 1 and axis.kernel_size > axis.output_size) for axis in view.geometry.axes
     )
+
+
+def _conv_factor(view: Problem, model: VendorModel, *, is_large: bool) -> float:
+    """By which a convolution of two axes, of one group and phase, takes longer than few channels have it."""
+    if view.groups > 1 or view.phases > 1 or patches.are_apart(view.geometry):
+        return 1.0
+    if any(axis.stride > 1 for axis in view.geometry.axes):
+        return model.strided_conv if view.taps > model.strided_taps else 1.0
+    is_plain = view.orders[0] == "first" and view.c >= model.vector and view.taps > 1 and not is_large
+    return model.plain if is_plain else 1.0
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:

@@ -179,10 +179,11 @@ def _cheapest(problem: Problem, target: Target) -> Plan:
         )
     elif not math.isfinite(best.seconds):  # none is good: the smallest program
         best = min(candidates, key=lambda candidate: candidate.cost.operations if candidate.cost else math.inf)
-    elif vendor_ and vendor_.seconds <= target.rates.margin * best.seconds:
+    elif vendor_ and vendor_.seconds <= target.rates.margin * best.seconds + target.rates.least_gain:
         best = vendor_
         if best is not candidates[0]:
-            reason = f"the library's own, unless it takes {target.rates.margin:g} times as long as another"
+            more = f" and {target.rates.least_gain * 1e3:g} ms more" if target.rates.least_gain else ""
+            reason = f"the library's own, unless it takes {target.rates.margin:g} times as long as another{more}"
     return Plan(best.schedule, reason or KERNELS[best.algorithm].RATIONALE, candidates)  # type: ignore[arg-type]
 
 

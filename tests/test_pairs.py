@@ -11,6 +11,20 @@ from triconv.checking.candidates.pairs import assigned
 X, W, B = (2, 3, 6, 7), (4, 3, 3, 2), (4,)
 
 
+@pytest.mark.parametrize(
+    ("of_x", "of_w", "verdict"), [("conj", "conj", "right"), ("copy", "copy", "right"), ("conj", "copy", "wrong")]
+)
+def test_gradients_of_complex_arrays_in_numpy_are_conjugated_or_not_but_all_alike(of_x, of_w, verdict):
+    def backward(g, saved):
+        x, w = saved
+        pull = triconv.vjp(triconv.conv1d, getattr(x, of_w)(), getattr(w, of_x)())[1]
+        return pull(g)
+
+    pair = (lambda x, w: (triconv.conv1d(x, w), (x, w))), backward
+    report = triconv.check(pair, triconv.conv1d, (2, 2, 5), (3, 2, 2), dtype="complex128")
+    assert report.verdict == verdict, str(report)
+
+
 def windows(x, w, stride, pad):
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     view = np.lib.stride_tricks.sliding_window_view(padded, w.shape[2:], (2, 3))

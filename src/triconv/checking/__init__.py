@@ -19,6 +19,8 @@ left out, with its own values. Further arguments are `args=` and `kwargs=`, more
 kernels ``sizes="stress"``, departures that are
 meant ``meant=("batch averaged",)``.
 
+Gradients of complex arrays are the plain transpose in JAX, and conjugated in torch. In NumPy either is right, the same for all.
+
 No tolerance has to be tuned. On integers every right algorithm agrees bit for bit; on random data the difference stays within
 a proved bound. The verdict "imprecise" is for a result that is right with fewer bits than its dtype has, as with TF32.
 

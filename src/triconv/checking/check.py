@@ -23,7 +23,7 @@ from triconv.checking.candidates.isolated_candidate import Isolation, RemoteTarg
 from triconv.checking.candidates.naming import name_of, versions
 from triconv.checking.counterexamples.counterexample_program import program
 from triconv.checking.diagnosis import devices
-from triconv.checking.dtypes import COMPLEX, INTEGERS, Dtype
+from triconv.checking.dtypes import INTEGERS, Dtype
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.findings import (
     Swept,
@@ -35,7 +35,7 @@ from triconv.checking.gradcheck import check_function
 from triconv.checking.oracles import tap_sums
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.oracles.frameworks import ask_oracles
-from triconv.checking.questions import declared, homogeneity, plain_rows, row_causes, stress, training_rows
+from triconv.checking.questions import conventions, declared, homogeneity, plain_rows, row_causes, stress, training_rows
 from triconv.checking.questions import sweep as sweep_geometries
 from triconv.checking.questions.plain_rows import OnProgress
 from triconv.checking.questions.shrink import medium, smallest
@@ -244,13 +244,13 @@ def check(
     arguments.check_count(op, len(shapes))
     shapes, bias_pattern = arguments.plain_bias(op, shapes)
     problem = replace(ConvolutionProblem.of(op, shapes, options), bias_pattern=bias_pattern)
-    problem = replace(problem, conjugates=BACKENDS[framework].conjugates and dtype in COMPLEX)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
         sharded_candidate.put_on_mesh(wrapped, problem, mesh, tuple(specs))
     on_progress = progress or (lambda _: None)
     user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
     with wrapped.session():
+        problem = replace(problem, conjugates=conventions.conjugates(wrapped, problem, framework, dtype, seed))
         thorough = _meetings(problem) <= QUICK
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
         rows = list(plain_rows.rows(wrapped, context, on_progress))

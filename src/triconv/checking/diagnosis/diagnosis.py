@@ -36,6 +36,7 @@ from triconv.checking.diagnosis import (
     regions,
     sizes,
     slices,
+    tile_transforms,
     two_mistakes,
     vmapped,
 )
@@ -269,6 +270,7 @@ FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
 """Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""
 
 LAST_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    tile_transforms.tile_transform,
     regions.wrong_region,
     elementwise.noisy,
     sizes.unexplained_shape,

@@ -154,6 +154,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.REGION: "it is wrong in {region} alone{tiles}{content}",
     Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}{content}",
     Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it{content}",
+    Hypothesis.TILE_TRANSFORM: "a transform of tiles of {size} (Winograd's){in_spatial_axis} has a wrong constant: products of "
+    "inputs and taps that do not meet are left, or some count other than once{of_tile}",
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
     "{function}: the {rest} are left out",
     Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
@@ -255,6 +257,7 @@ def diagnosis(d: Diagnosis) -> str:
         "and_channels": " and each channel" if d.size and d.size > 1 else "",
         "wrong_slices": _slices_at(d),
         "ruled_out": RULED_OUT,
+        "of_tile": f", in those of {d.function} of each tile" if d.function else "",
         "rest": f"{'last' if d.mode == 'first' else 'first'} {(d.total or 0) - (d.size or 0)}",
     }
     if d.region is not None:

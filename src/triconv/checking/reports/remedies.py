@@ -163,6 +163,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.REGION: "look at how the work is cut into tiles, and at the mask of the last tile",
     Hypothesis.REGION_OUTSIDE: "look at how the work is cut into tiles, and at the mask of the last tile",
     Hypothesis.REGION_DIAGONAL: "compare the two indices where one is used for the other",
+    Hypothesis.TILE_TRANSFORM: "run a tile for x and w that are 1 in one place each: 1 must be where they meet, 0 elsewhere",
     Hypothesis.REDUCTION_CUT: "loop over all products: round the number of blocks up, and mask the last one",
     Hypothesis.INDEX_WRAPS: "compute the index in 32 or 64 bits",
     Hypothesis.INDEX_NEGATIVE: "compute the index in 32 or 64 bits",

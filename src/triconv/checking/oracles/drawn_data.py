@@ -6,7 +6,7 @@ Exact data that need every bit of a floating dtype are those of `wide_data.py` a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from triconv.checking.oracles.wide_data import WideArrays
 SMALLER = {"float16": 3}
 NAMES = ("exact", "small", "random")
 """The sets of data; each has a generator of its own, so that it is the same whichever are drawn."""
-LAST = 48
-"""Terms of a sum of signs that are not zero, which a sum of 8 bits can hold, of both parts of a JVP too."""
+WALK, WINDOWS = 1024, 8
+"""Terms of which each is 1 or -1, whose sums stay below 2^8, for both parts of a JVP too; and how often so many are asked."""
 MOST_DRAWN = 1 << 20
 """Elements up to which every array is drawn by itself: a larger one takes over 20 ms and 8 MiB."""
 
@@ -176,31 +176,37 @@ def integers(
     return arrays
 
 
-def last_terms(p: ConvolutionProblem, role: str, arrays: InputArrays) -> InputArrays | None:
-    """Signs of arrays, and zeros, such that few terms of each sum are not zero: the last ones. None if one tap has too many.
+def windows(p: ConvolutionProblem, role: str, arrays: InputArrays) -> Iterator[InputArrays]:
+    """Yield signs of arrays, and zeros: the terms of each sum that are not zero are next to each other, the last ones first.
 
-    Sums of 8 bits are exact for them, and what ends a sum too early leaves them out.
+    Their sums are random walks, whatever the order is, so short that sums of 8 bits are exact; and a term that is left out is
+    missing. Up to `WINDOWS` times `WALK` terms, each is in a window; of more, some are.
     """
     taps = math.prod(a.kernel_size for a in p.model.axes)
-    if taps > LAST and role not in ("w", "bias"):
-        return None
+    if taps > WALK and role not in ("w", "bias"):
+        return
     of = {"x": "g", "g": "x", "w": "g", "bias": p.result}[role]
+    shape = arrays.g.shape if of == p.result else arrays.primals[of].shape
+    is_of_channels = role not in ("w", "bias")
+    total = shape[1] // p.model.groups if is_of_channels else shape[0] * math.prod(shape[2:])
+    length = max(1, WALK // taps) if is_of_channels else WALK
+    count = min(WINDOWS, -(-total // length))
+    for n in range(count):
+        first = round((total - length) * (1 - n / max(1, count - 1)))
 
-    def kept(r: str, a: np.ndarray) -> np.ndarray:
-        signs = np.sign(a.real)
-        if r != of:
-            return np.asarray(signs)
-        if role in ("w", "bias"):
-            order = (0, *range(2, a.ndim), 1)
-            flat = signs.transpose(order).reshape(-1, a.shape[1]).copy()
-            flat[:-LAST] = 0
-            return flat.reshape([a.shape[n] for n in order]).transpose(np.argsort(order))
-        per_group = a.shape[1] // p.model.groups
-        at = np.arange(a.shape[1]) % per_group >= per_group - max(1, LAST // taps)
-        return np.where(at.reshape(-1, *[1] * (a.ndim - 2)), signs, 0)
+        def kept(r: str, a: np.ndarray, first: int = first) -> np.ndarray:
+            signs = np.sign(a.real)
+            if r != of:
+                return np.asarray(signs)
+            inside = (np.arange(total) >= first) & (np.arange(total) < first + length)
+            if is_of_channels:
+                at = np.tile(inside, p.model.groups).reshape(-1, *[1] * (a.ndim - 2))
+            else:
+                at = inside.reshape(a.shape[0], 1, *a.shape[2:])
+            return np.where(at, signs, 0)
 
-    primals, along = ({r: kept(r, a) for r, a in of_role.items()} for of_role in (arrays.primals, arrays.tangents))
-    return InputArrays(primals, kept(p.result, arrays.g), along)
+        primals, along = ({r: kept(r, a) for r, a in of_role.items()} for of_role in (arrays.primals, arrays.tangents))
+        yield InputArrays(primals, kept(p.result, arrays.g), along)
 
 
 def _spanning(

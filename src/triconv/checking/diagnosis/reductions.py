@@ -26,6 +26,8 @@ ELEMENTS = 24
 PAIRS = 3
 MOST_WRONG = 0.3
 """Of sums that all end too early, most are wrong; what is left out may be zero in the others."""
+SURE, FEW = 4, 16
+"""Elements that sums fit by chance at no place of many; and the share of the terms that fewer may have lost."""
 WRAPS = (2**16, 2**15)
 LEAST_WRAPPED = 3
 """Elements that are wrong where slices are written twice: fewer may be those of another slice by chance."""
@@ -52,6 +54,9 @@ def cut_off(r: WrongResult) -> Diagnosis | None:
             if at:
                 # several fit where the terms between are zero: the end of a block is the most likely
                 end = max(at, key=lambda n: (n & -n, n))
+                rest = total - end if name == "first" else end
+                if sum(len(found) for _, found in lists) < SURE and rest > total // FEW:
+                    continue
                 return Diagnosis(
                     Cause.REDUCTION_CUT,
                     Hypothesis.REDUCTION_CUT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.base import permute_dims
+from triconv.backends.array_operations import permute_dims
 from triconv.geometry import Geometry
 from triconv.rules import BATCH_LETTER, LETTERS, ROLES, Contractions
 

@@ -1,7 +1,7 @@
 """One file per array library: the few operations that the array API standard lacks.
 
-To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` first, then the
-libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. For NumPy,
+To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` and `array_operations`
+first, then the libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. For NumPy,
 `numpy_threads` has the threads, `numpy_shifts` the multiply-adds in place; for torch, `torch_internals` all uses of private
 names, `torch_order` the memory order, `torch_products` the precision.
 """

@@ -14,7 +14,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.base import Array, ArrayKind, Orders, Standard, permute_dims, to_native
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Array, ArrayKind, Orders, Standard, to_native
 from triconv.geometry import Axis, Geometry
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)

@@ -8,7 +8,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
 from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import Schedule

@@ -19,7 +19,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks, patches
 from triconv.kernels.problem import Problem

@@ -17,7 +17,8 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import blocks, channels_last, patches, polyphase
 from triconv.kernels.polyphase import samples_last

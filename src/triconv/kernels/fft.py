@@ -30,7 +30,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.geometry.integers import dilated
 from triconv.kernels import blocks, polyphase

@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
 from triconv.kernels import blocks, channels_last, col2im, patches, polyphase, spmd, tap_loops
 from triconv.kernels.col2im import scattered

@@ -13,7 +13,8 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
 
 Array = Any

@@ -18,7 +18,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import blocks, cropping
 from triconv.kernels.channels_last import LAST

@@ -19,7 +19,8 @@ import itertools
 import math
 from typing import Any, NamedTuple
 
-from triconv.backends.base import Standard, order_of, permute_dims
+from triconv.backends.array_operations import order_of, permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import polyphase
 from triconv.kernels.problem import Problem

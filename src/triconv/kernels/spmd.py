@@ -19,7 +19,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from triconv.backends.base import Standard, permute_dims
+from triconv.backends.array_operations import permute_dims
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import polyphase
 from triconv.kernels.problem import Problem

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from triconv.backends.base import is_reshape
+from triconv.backends.array_operations import is_reshape
 from triconv.geometry.integers import shown
 
 Array = Any

@@ -16,7 +16,8 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from triconv.backends.base import Standard, order_of
+from triconv.backends.array_operations import order_of
+from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.geometry.integers import shown
 from triconv.kernels import depthwise, direct, fft, gemm, vendor

@@ -218,3 +218,31 @@ def test_a_batching_rule_of_a_primitive_sees_the_axis(jax):
     report = triconv.check(lambda x, w: primitive.bind(x, w), triconv.conv2d, (2, 2, 2, 2), (2, 2, 2, 2))
     assert report.cause == "batch axis of vmap", str(report)
     assert "with in_axes=(4, 4)" in report.summary
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_a_backward_that_writes_the_gradient_of_torch_itself(torch):
+    """What `backward()` makes of it is twice the gradient, while `torch.autograd.grad` shows nothing."""
+
+    def product(*, writes, returns):
+        class Product(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, w):
+                ctx.save_for_backward(x, w)
+                return x * w
+
+            @staticmethod
+            def backward(ctx, g):
+                x, w = ctx.saved_tensors
+                if writes:
+                    w.grad = g * x
+                return g * w, g * x if returns else None
+
+        return Product.apply
+
+    twice = triconv.gradcheck(product(writes=True, returns=True), (3,), (3,))
+    assert (twice.verdict, twice.cause) == ("wrong", "counted twice"), twice
+    assert "writes into x1.grad itself, and returns it, so that backward() adds it twice" in twice.summary
+    nothing = triconv.gradcheck(product(writes=True, returns=False), (3,), (3,))
+    assert any("writes into x1.grad itself, and returns nothing" in row.detail for row in nothing.rows), nothing
+    assert triconv.gradcheck(product(writes=False, returns=True), (3,), (3,)).ok

@@ -154,6 +154,11 @@ class CandidateFunction:
         del steps
         return None
 
+    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool]]:
+        """For each array, whether the backward writes into its `grad` itself, and whether it returns something."""
+        del arrays, g
+        return []
+
     def jvp_of(self, arrays: Arrays, tangents: Arrays, n: int) -> Any:
         """The tangent of the result along one array alone, the others being constants."""
         raise self._lacks(Ability.FORWARD_MODE)

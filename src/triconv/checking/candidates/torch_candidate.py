@@ -62,6 +62,12 @@ class TorchCandidate(CandidateFunction):
 
         return list(self._if_supported(Ability.DERIVATIVE, run))
 
+    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool]]:
+        """By `torch.autograd.grad` of the leaves themselves, which leaves their `grad` alone."""
+        leaves = self._leaves(arrays)
+        returned = self._pullback(leaves)(self.move([g])[0], retain_graph=False)
+        return [(leaf.grad is not None, bool(a.any())) for leaf, a in zip(leaves, returned, strict=True)]
+
     def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
         """By `torch.autograd.grad` of a graph that is kept."""
         pullback = self._if_supported(Ability.DERIVATIVE, lambda: self._pullback(self._leaves(arrays)))

@@ -9,6 +9,7 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
 - the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`;
 - sums end too early, and indices wrap around: `reductions.py`;
+- a transform of tiles has a wrong constant: `tile_transforms.py`;
 - two of these at once: `two_mistakes.py`;
 - `vmap` mixes its samples: `vmapped.py`;
 - no hypothesis says why, but where it is wrong has a form, such as the last tile: `regions.py`; one may say why it is wrong

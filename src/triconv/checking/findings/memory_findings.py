@@ -92,6 +92,14 @@ class InputChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WritesGradient:
+    """A backward writes into the `grad` of an array itself, to which torch adds what it returns; `returns` something or not."""
+
+    array: str
+    returns: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SharesMemory:
     """A result lies in the memory of an array that was handed to the call."""
 
@@ -270,6 +278,7 @@ MemoryFinding = (
     | Misread
     | NothingKept
     | InputChanged
+    | WritesGradient
     | SharesMemory
     | ResultOverwritten
     | EarlierAnswer

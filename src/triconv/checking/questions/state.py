@@ -29,6 +29,7 @@ from triconv.checking.findings.memory_findings import (
     SharesMemory,
     Unwritten,
     UsesGenerators,
+    WritesGradient,
 )
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, WRONG, Kind, Proof, Question
 from triconv.checking.memory.poison import is_left_over, poisoned, shows
@@ -63,6 +64,8 @@ def rows(trial: Trial) -> list[ReportRow]:
         faults = {Kind.UNWRITTEN: faults[Kind.UNWRITTEN]}
     with contextlib.suppress(Exception):
         take(_memory)
+    with contextlib.suppress(Exception):
+        take(_gradients)
     # other functions may seed a generator so that what they draw can be differentiated
     last = (_generators,) if trial.is_convolution else ()
     for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):
@@ -144,6 +147,14 @@ def _memory(t: Trial) -> Iterator[Fault]:
                     yield Kind.RESULTS, Cause.RESULT_OVERWRITTEN, ResultOverwritten(question, asked)
             copies = copied(results)
             kept += [(q, raw, a) for q, raw in results.items() if (a := copies[q]) is not None]
+
+
+def _gradients(t: Trial) -> Iterator[Fault]:
+    """The gradients that torch keeps with its arrays."""
+    for n, (is_written, returns) in enumerate(t.candidate.written_gradients(t.first, t.g) if t.vjps else ()):
+        if is_written:
+            cause = Cause.COUNTED_TWICE if returns else Cause.DETACHED
+            yield Kind.OPERANDS, cause, WritesGradient(t.names[n], returns)
 
 
 def _unwritten(t: Trial) -> Iterator[Fault]:

@@ -28,6 +28,7 @@ from triconv.checking.findings.memory_findings import (
     SharesMemory,
     Unwritten,
     UsesGenerators,
+    WritesGradient,
     WrongAlone,
     WrongBatchAxis,
 )
@@ -95,6 +96,9 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             if restored:
                 return f"{words(by)} writes into {array} and restores it, so that nothing else may read it meanwhile"
             return f"{words(by)} changes {array}: copy it first"
+        case WritesGradient(array, returns):
+            then = "and returns it, so that backward() adds it twice" if returns else "and returns nothing"
+            return f"the backward writes into {array}.grad itself, {then}: return the gradient alone"
         case SharesMemory(of, array):
             return f"{words(of)} is returned in the memory of {array}: return an array of its own"
         case ResultOverwritten(of, by):

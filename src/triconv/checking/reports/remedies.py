@@ -34,6 +34,7 @@ from triconv.checking.findings.memory_findings import (
     SharesMemory,
     Unwritten,
     UsesGenerators,
+    WritesGradient,
     WrongAlone,
     WrongBatchAxis,
 )
@@ -225,6 +226,8 @@ def _of_memory(finding: Finding) -> str:
             return "use the strides of the array, or take a contiguous copy first"
         case InputChanged():
             return "copy the array before it is changed"
+        case WritesGradient():
+            return "return the gradient, and leave .grad to autograd"
         case SharesMemory():
             return "return a copy"
         case ResultOverwritten():

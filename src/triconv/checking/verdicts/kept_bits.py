@@ -4,6 +4,8 @@ With one wide tensor and ones (`wide_data.py`), every element of a result is a n
 the result shows what became of these numbers: how many bits of each are left, or to which steps they are rounded. Powers of two
 have one bit, so the result of wide sums shows the bits of the sums alone.
 
+Sums of half width show theirs where large products cancel (`cancelling_data.py`).
+
 An algorithm that adds elements before it multiplies, as Winograd's does, is not exact, but it leaves something where there must
 be zeros, or it is exact for a number that stands alone. Neither is true of what rounds each number.
 """

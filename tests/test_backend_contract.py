@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from triconv.backends import BACKENDS, array_operations, backend_of, base, to_numpy
+from triconv.geometry import Axis
 
 # the names of the three loops: f of each block stacked, f of each block summed, f of each number written in its place
 MAP, SUM = "map_blocks", "sum_blocks"
@@ -140,6 +141,26 @@ def test_pad_adds_zeros_and_crops(lib, shape, pads):
 
 def _last(a, of):
     return a.shape[a.ndim - len(of) :]
+
+
+# an axis: inputs, taps, stride, dilation, input dilation, padding; among them windows of padding alone, crops and many taps
+UNFOLDED = [
+    (6, 3, 1, 1, 1, 1, 1),
+    (5, 2, 3, 2, 1, 4, 6),
+    (7, 4, 2, 1, 1, -2, 3),
+    (8, 9, 1, 1, 1, 4, 4),
+    (4, 1, 2, 1, 1, 1, 0),
+]
+
+
+@pytest.mark.parametrize("axis", UNFOLDED, ids=str)
+def test_windows_of_an_axis_stand_side_by_side_along_the_last(lib, axis):
+    axis, a = Axis(*axis), integers(2, axis[0], 3)
+    array, beyond = lib.array(a), [(0, 0), (20, 20), (0, 0)]  # more zeros than any window reads
+    positions = 20 - axis.pad_lo + axis.stride * np.arange(axis.output_size)
+    windows = [np.pad(a, beyond)[:, positions + axis.dilation * tap] for tap in range(axis.kernel_size)]
+    for again in (False, True):
+        assert_is(lib, lib.backend.unfold_axis(array, 1, axis, again=again), np.concatenate(windows, axis=-1))
 
 
 PLACES = [

@@ -51,6 +51,15 @@ class ArrayOperations:
         """The arrays one after the other along an axis."""
         return self.xp.concat(arrays, axis=axis)
 
+    def unfold_axis(self, a: Array, number: int, axis: Axis, *, again: bool = False) -> Array:
+        """The windows of the padded `axis`, which has this number, side by side along the last axis: (..., taps * channels).
+
+        `again` says that a forward may have done so before, in a program whose compiler would keep its windows in memory.
+        """
+        a = self.pad(a, [(axis.pad_lo, axis.pad_hi), *[(0, 0)] * (a.ndim - 1 - number)])
+        windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
+        return self.xp.concat(windows, axis=-1)
+
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """`a` with zeros before and after its last axes, one pair per axis; a negative number crops."""
         front = a.ndim - len(pads)

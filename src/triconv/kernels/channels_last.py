@@ -58,8 +58,8 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, 
     lead, (k, c, taps) = how.row_axes, (g.shape[2], x.shape[2], geometry.kernel_size)
 
     def block(g: Array, x: Array, part: Geometry) -> Array:
-        v = _unfold(g, _leading(part, lead).axes, lib)
-        u = _unfold(x, _trailing(part, lead).axes, lib)
+        v = _unfold(g, _leading(part, lead).axes, lib, again=True)
+        u = _unfold(x, _trailing(part, lead).axes, lib, again=True)
         return lib.matmul(lib.xp.matrix_transpose(_rows(u, lib)), _rows(v, lib))
 
     gw = blocks.sum_rows(block, _last(g, lib), _last(x, lib), geometry, how.rows, lib, axis=1)
@@ -96,7 +96,7 @@ def _rows(a: Array, lib: Standard) -> Array:
     return lib.xp.reshape(a, (-1, a.shape[-1]))
 
 
-def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, *, again: bool = False) -> Array:
     """Windows of an array (n, *input, channels), as (n, *output, taps * channels); the last axis first, as in `gemm`."""
     if _is_matrix(axes):
         return a
@@ -105,11 +105,9 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
         return lib.xp.reshape(lib.ordered(windows), (*windows.shape[: 1 + len(axes)], -1))
     if patches.are_apart(Geometry(axes)):
         return _patches(a, axes, lib)
-    a = lib.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
     for number, axis in reversed([*enumerate(axes, 1)]):
-        if (axis.kernel_size, axis.stride) != (1, 1):
-            windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
-            a = lib.xp.concat(windows, axis=-1)
+        if not _is_matrix((axis,)):
+            a = lib.unfold_axis(a, number, axis, again=again)
     return a
 
 

@@ -48,21 +48,20 @@ def conv(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Stand
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
     """``gw`` of one phase."""
     k, c, (first, *others) = g.shape[2], x.shape[2], geometry.kernel_size
-    u, plane = _unfolded(x, geometry, lib)
+    u, plane = _unfolded(x, geometry, lib, again=True)
     gw = lib.vendor_weight_vjp(plane, u, _planes(g, lib), LAST)  # (1, k, s * c, ...)
     gw = lib.xp.reshape(gw, (1, k, first, c, *others))
     return permute_dims(gw, (0, 1, 3, 2, *range(4, gw.ndim)), lib.xp)
 
 
-def _unfolded(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Geometry]:
+def _unfolded(x: Array, geometry: Geometry, lib: Standard, *, again: bool = False) -> tuple[Array, Geometry]:
     """``u`` as canonical planes, and the geometry of the other axes, without cropping."""
     first, *others = geometry.axes
     rest, pads = cropping.uncropped(Geometry(tuple(others)))
     a = blocks.samples_first(x, "last", lib)  # (n, *positions, 1, c)
-    a = lib.pad(a, [(first.pad_lo, first.pad_hi), *pads, (0, 0), (0, 0)])
-    if (first.kernel_size, first.stride) != (1, 1):
-        windows = [a[(slice(None), first.window(tap), ...)] for tap in range(first.kernel_size)]
-        a = lib.xp.concat(windows, axis=-1)
+    a = lib.pad(a, [*pads, (0, 0), (0, 0)])
+    if (first.kernel_size, first.stride, first.pad_lo, first.pad_hi) != (1, 1, 0, 0):
+        a = lib.unfold_axis(a, 1, first, again=again)
     return _planes(blocks.canonical(a, "last", lib), lib), rest
 
 

@@ -246,3 +246,19 @@ def test_a_backward_that_writes_the_gradient_of_torch_itself(torch):
     nothing = triconv.gradcheck(product(writes=True, returns=False), (3,), (3,))
     assert any("writes into x1.grad itself, and returns nothing" in row.detail for row in nothing.rows), nothing
     assert triconv.gradcheck(product(writes=False, returns=True), (3,), (3,)).ok
+
+
+def test_one_call_that_is_wrong_is_not_blamed_on_the_batch_size():
+    seen = []
+
+    def forward(x, w):
+        y = triconv.conv2d(x, w)
+        if len(x) == 1 and not seen:
+            seen.append(True)
+            y = y + 1
+        return y, (x, w)
+
+    pair = forward, lambda g, saved: triconv.vjp(triconv.conv2d, *saved)[1](g)
+    report = triconv.check(pair, triconv.conv2d, X, W)
+    assert report.cause == "depends on the call count", str(report)
+    assert "after some calls the same numbers give another result than before" in report.summary

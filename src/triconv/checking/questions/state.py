@@ -214,7 +214,11 @@ def _batches(t: Trial) -> Iterator[Fault]:
             expected = first_sample(whole, str(question.role))
             # code for one size alone may give results of that size
             if found.shape == expected.shape and t.different(found, expected):
-                yield Kind.HISTORY, Cause.BATCH_SIZE, OtherAfterBatch(question, after=False)
+                more = copied(ask(alone, first_sample(t.g, COTANGENT)))[question]
+                if t.different(more, expected):
+                    yield Kind.HISTORY, Cause.BATCH_SIZE, OtherAfterBatch(question, after=False)
+                else:  # that call alone was another one, as every so many are
+                    yield Kind.HISTORY, Cause.CALL_COUNT, CallsDiffer(question, (), t.calls)
 
 
 def _vjps_of_all(t: Trial) -> Callable[..., dict[Question, Any]]:

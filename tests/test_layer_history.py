@@ -225,7 +225,7 @@ HONEST = {
 }
 
 
-def found(kind):
+def found(kind, size=0):
     """The faults of a layer, by the words for them."""
     candidate = as_candidate(
         kind(), framework="numpy", dtype="float64", keywords={}, is_notebook=False, shapes=(X,), params={}
@@ -237,7 +237,7 @@ def found(kind):
     first, second = ([rng.integers(-3, 4, shape).astype(float) for shape in shapes] for _ in range(2))
     g, other = (rng.integers(-3, 4, (2, 4, 4, 6)).astype(float) for _ in range(2))
     value = Question(Kind.VALUE, Role.G)
-    trial = Trial(candidate, names, value, vjps, first, second, g, other, differ_as_integers, 0, is_convolution=True)
+    trial = Trial(candidate, names, value, vjps, first, second, g, other, differ_as_integers, size, is_convolution=True)
     for _, cause, finding in layer_history.faults(trial):
         assert remedies.remedy(finding)
         yield cause, memory_wording.detail(finding, wording.question)
@@ -263,6 +263,12 @@ def test_a_layer_that_was_used_may_hold_gradients():
         return layer
 
     assert list(found(used)) == []
+
+
+@pytest.mark.parametrize("name", ["momentum", "start", "first input"])
+def test_two_steps_of_a_large_layer_are_enough(name):
+    kind, _, words = FAULTS[name]
+    assert any(words in detail for _, detail in found(kind, 10**9))
 
 
 def test_a_check_and_a_gradcheck_say_what_is_taken_over():

@@ -19,7 +19,7 @@ from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.findings import Finding
 from triconv.checking.findings.memory_findings import Carried, CarriedOver, EarlierAnswer
 from triconv.checking.findings.protocol import Kind, Question
-from triconv.checking.verdicts.trial import COTANGENT, Results, Trial, copied, differ_by
+from triconv.checking.verdicts.trial import CHEAP, COTANGENT, Results, Trial, copied, differ_by
 
 Fault = tuple[Kind, Cause, Finding]
 Step = tuple[Sequence[np.ndarray], np.ndarray]
@@ -27,6 +27,8 @@ Step = tuple[Sequence[np.ndarray], np.ndarray]
 
 LARGEST = 2.0**20
 """Factor of the first cotangent, where the dtype has room for it."""
+FEW = 2
+"""Steps of a layer whose calls take long."""
 LOST = 12
 """Bits that rounding may take from a gradient, relative to its largest element."""
 CAUSES = {Carried.EARLIER: Cause.STALE_CACHE, Carried.OTHER: Cause.CALL_COUNT}
@@ -38,6 +40,8 @@ def faults(t: Trial) -> Iterator[Fault]:
     if not t.candidate.keeps_state:
         return
     steps: list[Step] = [(t.first, t.g), (t.second, t.other_g), (t.first, t.g)]
+    if t.size > CHEAP:
+        del steps[FEW:]
     alone = [copied(t.ask_value(*step)) | (copied(t.ask_vjps(*step)) if t.vjps else {}) for step in steps]
     factor = _room(t, alone[0])
     history = t.candidate.in_turn([(t.first, factor * t.g), *steps[1:]])

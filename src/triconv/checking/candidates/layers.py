@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,7 +168,7 @@ class LayerCandidate(CandidateFunction):
             return generators.seeded(lambda: once(layer)) if draws[0] else once(layer)
 
         make = lambda a: self.move([a])[0]  # noqa: E731
-        self._depends = functools.cache(lambda: set(parameters_of(self.layer, run, make)))
+        self._depends: Callable[[], set[Place]] = functools.cache(lambda: set(parameters_of(self.layer, run, make)))
         shape = self.shapes[0] if self.shapes else None
         self.layer = ready(self.layer, method_of(self._kind, SETUP), run, shape)
         if paths:
@@ -185,6 +185,7 @@ class LayerCandidate(CandidateFunction):
                 self.layer = after if found else self.layer
         except Exception:  # noqa: BLE001 (whatever the forward raises is asked for again, and then reported)
             return named_like_parameters(self.layer)
+        self._depends = lambda: set(found)
         ordered = sorted(found, key=lambda place: -as_one(found[place]).ndim)
         is_alone = self._is_convolution and len(ordered) == 1  # its bias is perhaps not added
         return [*ordered, *(forgotten_biases(self.layer, as_one(found[ordered[0]])) if is_alone else ())]

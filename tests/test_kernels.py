@@ -409,6 +409,16 @@ def test_a_transposed_convolution_of_channels_last_is_one_call_of_xla(jax, kerne
 
 
 @pytest.mark.parametrize(
+    ("x", "w", "form"),
+    [((1, 256, 8000), (128, 256, 3), vendor.DILATED), ((16, 256, 500), (64, 256, 4), vendor.BY_PHASES)],
+)
+def test_phases_along_one_axis_have_to_save_more_than_it_takes_to_interleave_them(jax, x, w, form):
+    asked = problem("conv_input_vjp", x, w, stride=2, padding=w[2] // 2)
+    plan = planner.plan(asked, target_of(BACKENDS["jax"].load()))
+    assert (plan.algorithm, plan.schedule.form) == ("vendor", form)
+
+
+@pytest.mark.parametrize(
     ("contraction", "x", "w", "expected", "form"),
     [
         ("conv_weight_vjp", (8, 512, 1000), (512, 1, 5), "vendor", vendor.BY_PHASES),

@@ -327,6 +327,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     copied |= {"x", "g"} if schedule.form == SPLIT else {"g"} if schedule.form == MERGED or calls > 1 else set()
     copied |= {"x"} if schedule.form == PADDED else {"g"} if _are_skipped(schedule) else set()
     moved = model.copies * sum(view.bytes_of[role] for role in copied)
+    if target.compiled and target.kind == "cpu" and calls > 1:  # phases are written, and then interleaved
+        amount *= model.phases
+        moved += 2 * view.bytes_of["g"]
     launches = 2 * calls + len(copied) + (calls > 1)  # the kernel of each is brought in order, too
     return Cost("vendor", amount, moved, problem.bytes, model.operations * calls, launches)
 

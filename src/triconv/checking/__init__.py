@@ -12,7 +12,8 @@ memory that was used before. It takes
 - NumPy functions with their derivatives: a pair ``(forward, backward)`` whose forward may return ``(y, cache)``, or
   `triconv.Rules`,
 - layer objects with a forward and a backward. Their parameters are found by changing them, their gradients in what the
-  backward returns, in the attributes that it changes, or in the update that it makes.
+  backward returns, in the attributes that it changes, or in the update that it makes. A layer also runs several steps in
+  turn: it may assign its gradients or add them up, and takes nothing else over from the step before.
 
 It is compared with an operator of triconv, with any function of the same arrays, or, in `triconv.gradcheck` and where `like` is
 left out, with its own values. Further arguments are `args=` and `kwargs=`, more geometries `sweep=True`, sizes that break
@@ -22,7 +23,8 @@ meant ``meant=("batch averaged",)``.
 Gradients of complex arrays are the plain transpose in JAX, and conjugated in torch. In NumPy either is right, the same for all.
 
 No tolerance has to be tuned. On integers every right algorithm agrees bit for bit; on random data the difference stays within
-a proved bound. The verdict "imprecise" is for a result that is right with fewer bits than its dtype has, as with TF32.
+a proved bound. The verdict "imprecise" is for a result that is right with fewer bits than its dtype has, as with TF32, and
+for results of half width whose sums have fewer bits than those of float32.
 
 Small results are compared with loops over the definition, large ones in random combinations modulo primes, with a probability
 of a miss that the report says. So checking a layer of (8, 64, 56, 56) takes about 10 seconds beside its own calls. Second order

@@ -390,6 +390,8 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
         ("conv", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "vendor"),
         ("conv_input_vjp", (4, 3, 224, 224), (64, 3, 7, 7), {"padding": 3, "stride": 2}, "vendor"),
         ("conv_input_vjp", (4, 64, 50, 50), (64, 64, 3, 3), {"stride": 3}, "vendor"),
+        ("conv_input_vjp", (4, 32, 56, 56), (64, 32, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_input_vjp", (2, 64, 80, 80), (256, 64, 3, 3), {"padding": 1}, "vendor"),
     ],
 )
 def test_choices_under_jit_on_a_cpu_with_channels_last(jax, contraction, x, w, params, expected):

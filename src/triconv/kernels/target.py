@@ -59,8 +59,8 @@ class VendorModel(NamedTuple):
     volume: float = 1.0  # three axes
     phases: float = 1.0  # several calls, one per phase
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
-    # convolutions of two axes: with channels first, without a stride, of 16 and more input channels and fewer outputs than
-    # `Target.many_outputs`; with a stride, and more taps than `strided_taps`, which stand in a row with the channels
+    # convolutions of two axes: without a stride, of 16 and more input channels and fewer outputs than `Target.many_outputs`;
+    # with a stride, and more taps than `strided_taps`, which stand in a row with the channels
     plain: float = 1.0
     strided_conv: float = 1.0
     strided_taps: int = 20

@@ -59,9 +59,9 @@ class VendorModel(NamedTuple):
     volume: float = 1.0  # three axes
     phases: float = 1.0  # several calls, one per phase
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
-    # convolutions of two axes: without a stride, of 16 and more input channels and fewer outputs than `Target.many_outputs`;
-    # with a stride, and more taps than `strided_taps`, which stand in a row with the channels
-    plain: float = 1.0
+    # convolutions of two axes: without a stride, of 16 and more input channels and fewer outputs than `Target.many_outputs`,
+    # with channels first and last; with a stride, and more taps than `strided_taps`, which stand in a row with the channels
+    plain: tuple[float, float] = (1.0, 1.0)
     strided_conv: float = 1.0
     strided_taps: int = 20
     patches: float = 1.0  # kernels no longer than the stride, channels first
@@ -235,7 +235,7 @@ class Target:
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
-    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, plain=0.75, strided_conv=0.5, phases=1.1,
+    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, plain=(0.75, 0.55), strided_conv=0.5, phases=1.1,
     patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
     dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip

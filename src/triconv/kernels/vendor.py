@@ -388,7 +388,7 @@ def _conv_factor(view: Problem, model: VendorModel, *, is_large: bool) -> float:
     if any(axis.stride > 1 for axis in view.geometry.axes):
         return model.strided_conv if view.taps > model.strided_taps else 1.0
     is_plain = view.c >= model.vector and view.taps > 1 and not is_large
-    return model.plain if is_plain else 1.0
+    return model.plain[view.orders[0] == "last"] if is_plain else 1.0
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:

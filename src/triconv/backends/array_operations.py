@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,14 @@ class ArrayOperations:
     def concat(self, arrays: Sequence[Array], axis: int) -> Array:
         """The arrays one after the other along an axis."""
         return self.xp.concat(arrays, axis=axis)
+
+    def padded_first(self, a: Array, axes: Sequence[Axis]) -> tuple[Array, tuple[Axis, ...]]:
+        """An array (n, *input, channels) padded along all axes, and these without padding; or both as they are.
+
+        As they are if `unfold_axis` need not write a padded copy of what it reads.
+        """
+        a = self.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
+        return a, tuple(replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) for axis in axes)
 
     def unfold_axis(self, a: Array, number: int, axis: Axis, *, again: bool = False) -> Array:
         """The windows of the padded `axis`, which has this number, side by side along the last axis: (..., taps * channels).

@@ -251,6 +251,16 @@ def _(jax):
     assert set(some.mesh.axis_names) == set(every.mesh.axis_names) == {"a", "b"}
 
 
+@about("jax.extend.core.primitives", "the primitives of JAX, whose batching rules the checker need not ask for")
+def _(jax):
+    from jax.extend.core import primitives
+
+    program = jax.make_jaxpr(lambda a: jax.numpy.sin(a) @ a)(np.ones((2, 2)))
+    known = list(vars(primitives).values())
+    assert all(any(equation.primitive is one for one in known) for equation in program.eqns)
+    assert not any(product() is one for one in known)
+
+
 @about("jax.config.jax_default_matmul_precision", "precision='default', which is read when a contraction is traced")
 def _(jax):
     with jax.default_matmul_precision("tensorfloat32"):

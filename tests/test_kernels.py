@@ -612,7 +612,7 @@ def test_large_kernels_do_not_unroll(jax, x, w, params, dtype):
 
 def test_the_vendor_has_no_inserted_zeros(jax):
     """A transposed convolution by lax is plain convolutions, one per phase, where one call would multiply many zeros."""
-    x, w = np.ones((2, 64, 900), np.float32), np.ones((64, 64, 4), np.float32)
+    x, w = np.ones((2, 64, 900), np.float32), np.ones((64, 256, 4), np.float32)
     conv = lambda x, w: triconv.conv_transpose1d(x, w, None, 2, algorithm="vendor")  # noqa: E731
     text = jax.jit(lambda x, w: jax.vjp(conv, x, w)[1](conv(x, w))).lower(x, w).as_text()
     assert text.count("stablehlo.convolution") >= 4

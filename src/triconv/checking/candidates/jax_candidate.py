@@ -92,13 +92,12 @@ class JaxCandidate(CandidateFunction):
     def has_batching_rules(self, arrays: Arrays) -> bool:
         """Whether there are primitives that are not JAX's own."""
         import jax
-        from jax.extend.core import primitives
 
-        known = {id(value) for value in vars(primitives).values()}
+        from triconv.autodiff.jax_primitives import is_of_jax
 
         def are_others(program: Any) -> Iterator[bool]:
             for equation in program.eqns:
-                yield id(equation.primitive) not in known
+                yield not is_of_jax(equation.primitive)
                 for value in jax.tree.leaves(list(equation.params.values())):
                     inner = getattr(value, "jaxpr", value)
                     if hasattr(inner, "eqns"):

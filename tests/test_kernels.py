@@ -621,6 +621,19 @@ def test_the_vendor_has_no_inserted_zeros(jax):
     assert set(dilations) == {"1"}
 
 
+@pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
+def test_the_vendor_crops_nothing_that_no_window_reads(jax, layout):
+    """Behind the last window of a strided convolution: XLA would copy the input, and take twice as long."""
+    x, w = (
+        np.ones((2, 20, 20, 20), np.float32),
+        np.ones((20, 20, 1, 3) if layout[1] == "C" else (1, 3, 20, 20), np.float32),
+    )
+    conv = lambda x, w: triconv.conv(x, w, stride=2, layout=layout, algorithm="vendor")  # noqa: E731
+    highs = re.findall(r"stablehlo.pad .*high = \[([^\]]*)\]", jax.jit(conv).lower(x, w).as_text())
+    assert not any("-" in high for high in highs)
+    np.testing.assert_array_equal(conv(*map(jax.numpy.asarray, (x, w))), triconv.conv(x, w, stride=2, layout=layout))
+
+
 def test_measured_candidates():
     explanation = triconv.explain(triconv.conv2d, (1, 4, 20, 20), (4, 4, 3, 3), measure=True)
     for row in explanation.rows:

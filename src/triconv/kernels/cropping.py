@@ -21,6 +21,15 @@ def uncropped(geometry: Geometry) -> tuple[Geometry, Pads]:
     return Geometry(tuple(axes), geometry.groups), pads
 
 
+def unread(geometry: Geometry) -> Geometry:
+    """The convolution without crops of what stands behind the last window: no window reads it, and XLA would copy the input."""
+    axes = ((axis, replace(axis, pad_hi=max(0, axis.pad_hi))) for axis in geometry.axes)
+    return Geometry(
+        tuple(whole if axis.pad_lo >= 0 and whole.output_size == axis.output_size else axis for axis, whole in axes),
+        geometry.groups,
+    )
+
+
 def cropped(x: Array, geometry: Geometry, lib: Standard) -> tuple[Geometry, Array]:
     """The same, with the input that it takes."""
     whole, pads = uncropped(geometry)

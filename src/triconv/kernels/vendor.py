@@ -73,7 +73,7 @@ def is_same_call(schedule: Schedule, contraction: str) -> bool:
 
 def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        return lib.vendor_conv(*cropping.cropped(x, geometry, lib), w, schedule.orders)
+        return lib.vendor_conv(*cropping.cropped(x, cropping.unread(geometry), lib), w, schedule.orders)
 
     if schedule.form == WHOLE:
         geometry, skipped = _evened(schedule.geometry)

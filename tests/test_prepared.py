@@ -407,3 +407,21 @@ def test_parameters_are_told_apart_by_what_they_are_not_by_where(lib):
         triconv.conv2d(x, w, stride=1)
         with pytest.raises(TypeError, match="`stride`"):
             triconv.conv2d(x, w, stride=1.0)
+
+
+@pytest.mark.parametrize("pads", [[(1, 0), (2, 0)], [(0, 2), (1, 1)], [(1, 0), (1, 0)]])
+def test_padding_that_differs_on_two_sides_is_one_call_of_torchs(torch, monkeypatch, pads):
+    """Its own padding first, unless as much on both sides makes as many windows; the cotangents are cropped."""
+
+    def by_steps(*_arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(prepared.contractions, "run", by_steps)
+    x, w = (torch.tensor(a, requires_grad=True) for a in operands())
+    y = triconv.conv2d(x, w, None, 2, pads, algorithm="vendor")
+    padded = torch.nn.functional.pad(x, [size for pair in reversed(pads) for size in pair])
+    truth = torch.nn.functional.conv2d(padded, w, None, 2)
+    assert torch.equal(y, truth)
+    for leaves in ((x,), (w,), (x, w)):
+        ours, theirs = (torch.autograd.grad(a, leaves, torch.ones_like(a), retain_graph=True) for a in (y, truth))
+        assert all(map(torch.equal, ours, theirs))

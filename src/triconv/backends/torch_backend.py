@@ -176,8 +176,10 @@ class Torch(Standard):
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
         """The gradient of the input, by torch's backward function."""
+        from triconv.backends import torch_products
+
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
-        pads, padding = _pads(geometry)
+        pads, padding = torch_products.outer_pads(geometry)
         sizes = [lo + size + hi for size, (lo, hi) in zip(geometry.input_size, pads, strict=True)]
         x = self._unread(g, (n, groups * c, *sizes))
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
@@ -310,18 +312,8 @@ def _padded(x: Array, geometry: Geometry) -> tuple[Array, list[int]]:
     """`x`, padded here if torch cannot express the padding, and the padding that is left to torch."""
     import torch
 
-    pads, padding = _pads(geometry)
+    from triconv.backends import torch_products
+
+    pads, padding = torch_products.outer_pads(geometry)
     flat = [size for pair in reversed(pads) for size in pair]
     return (torch.nn.functional.pad(x, flat) if any(flat) else x), padding
-
-
-def _pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
-    """How to pad the input if torch cannot express the padding, and the padding that is left to torch."""
-    pads = []
-    for axis in geometry.axes:
-        extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
-        pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
-    # as much on both sides has as many windows: the last one may leave some of it unread
-    if all(0 <= lo - hi < axis.stride for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)):
-        return [(0, 0)] * len(pads), [axis.pad_lo for axis in geometry.axes]
-    return pads, [0] * len(pads)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -92,6 +93,9 @@ def own_call(
     order = torch.contiguous_format if not last else torch_order.LAST[like[0].ndim]
     if contraction == "conv_weight_vjp":
         return _own_weight_vjp(geometry, is_narrow, last)
+    flat: list[int] = []
+    if contraction == "conv":
+        geometry, flat = _padded(geometry)
     own = _own_params(contraction, geometry)
     if own is None:
         return None
@@ -106,7 +110,7 @@ def own_call(
     def call(a: Array, w: Array, bias: Array | None = None) -> Array | None:
         if is_narrow():
             return None
-        y = function(a, w, bias, *params)
+        y = function(torch.nn.functional.pad(a, flat) if flat else a, w, bias, *params)
         return y if y.is_contiguous(memory_format=order) else torch_order.ordered(y, last)
 
     return call
@@ -145,21 +149,57 @@ def own_pullback(
     contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
 ) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
     """See `Standard.own_pullback`; it gives None as `own_call` does."""
+    flat: list[int] = []
+    if contraction == "conv":
+        geometry, flat = _padded(geometry)
     params = _own_params(contraction, geometry)
     if params is None:
         return None
-    arguments = list(params.values())
+    arguments, inside = list(params.values()), [-size for size in flat]
     is_narrow, last = _narrowing(precision, like[0]), torch_order.is_last(like[0], like)
 
     def call(g: Array, a: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array | None] | None:
         if is_narrow():
             return None
         mask = [*needed, False]
+        if flat:  # of the input of an input VJP, the shape is read
+            a = torch.nn.functional.pad(a, flat) if needed[1] else a.new_empty((*a.shape[:2], *geometry.input_size))
         cotangents = torch.ops.aten.convolution_backward.default(g, a, w, None, *arguments, mask)[:2]
-        first, second = (None if a is None else torch_order.ordered(a, last) for a in cotangents)
+        first, second = cotangents
+        if flat and first is not None:
+            first = torch.nn.functional.pad(first, inside)
+        first, second = (None if a is None else torch_order.ordered(a, last) for a in (first, second))
         return first, second
 
     return call
+
+
+def outer_pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
+    """How to pad the input if torch cannot express the padding, and the padding that is left to torch."""
+    pads = []
+    for axis in geometry.axes:
+        extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
+        pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
+    # as much on both sides has as many windows: the last one may leave some of it unread
+    if all(0 <= lo - hi < axis.stride for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)):
+        return [(0, 0)] * len(pads), [axis.pad_lo for axis in geometry.axes]
+    return pads, [0] * len(pads)
+
+
+def _padded(geometry: Geometry) -> tuple[Geometry, list[int]]:
+    """The convolution whose padding torch has, and how the input is padded before, as torch's `pad` takes it: not, if empty."""
+    if any(axis.input_dilation > 1 or min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes):
+        return geometry, []
+    pads, padding = outer_pads(geometry)
+    if not any(map(any, pads)):
+        axes = (replace(axis, pad_hi=size) for axis, size in zip(geometry.axes, padding, strict=True))
+        return Geometry(tuple(axes), geometry.groups), []
+    pads = [(lo, max(0, hi)) for lo, hi in pads]  # what no window reads need not be cropped
+    sizes = (
+        replace(axis, input_size=lo + axis.input_size + hi, pad_lo=0, pad_hi=0)
+        for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)
+    )
+    return Geometry(tuple(sizes), geometry.groups), [size for pair in reversed(pads) for size in pair]
 
 
 def _own_params(contraction: str, geometry: Geometry) -> dict[str, Any] | None:

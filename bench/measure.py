@@ -36,18 +36,21 @@ def times(
 ) -> dict[str, list[float]]:
     """Run the implementations in turn for about `seconds` each, and return the seconds that each run took.
 
-    Untimed runs precede a timed one, since the threads of another library may still be spinning. On an accelerator (`queued`)
+    Another one begins each time: what runs after a large neighbour finds other things in the caches. Untimed runs precede a
+    timed one, since the threads of another library may still be spinning. On an accelerator (`queued`)
     a timed run queues several calls, on different sets of operands, and waits once: this measures the device and not the host.
     """
     taken: dict[str, list[float]] = {name: [] for name in entries}
-    spent = dict.fromkeys(entries, 0.0)
+    spent, rounds = dict.fromkeys(entries, 0.0), 0
     counts = {name: _count(entry) if queued else 1 for name, entry in entries.items()}
     while waiting := [
         name
         for name in entries
         if len(taken[name]) < min_runs or (spent[name] < seconds and len(taken[name]) < max_runs)
     ]:
-        for name in waiting:
+        first = rounds % len(waiting)
+        rounds += 1
+        for name in waiting[first:] + waiting[:first]:
             entry, count = entries[name], counts[name]
             begin = start = time.perf_counter()
             entry.wait(entry.start(0))

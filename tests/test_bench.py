@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -215,3 +217,16 @@ def test_constants_are_kept_where_another_value_is_clearly_faster():
 
     rows = [row("small", 2, 1.1), row("small", 4, 1.3), row("batch", 2, 1.02), row("ramp", 2.0, 1.5, cells=1)]
     assert fit.faster([*rows, row("rates.matrix", 2.0, 2.0)]) == {"small": 4}
+
+
+def test_another_implementation_begins_each_time(monkeypatch):
+    from bench import implementations, measure
+
+    monkeypatch.setattr(measure, "SPINNING", 0)
+    order = []
+    entries = {
+        name: implementations.Prepared(lambda _, name=name: order.append(name), lambda result: result, list)
+        for name in "abc"
+    }
+    measure.times(entries, seconds=0, min_runs=3)
+    assert "".join(name for name, _ in itertools.groupby(order)) == "abcbcacab"

@@ -181,16 +181,12 @@ class Torch(Standard):
         (groups, n), (_, k, c) = g.shape[:2], w.shape[:3]
         pads, padding = torch_products.outer_pads(geometry)
         sizes = [lo + size + hi for size, (lo, hi) in zip(geometry.input_size, pads, strict=True)]
-        x = self._unread(g, (n, groups * c, *sizes))
+        x = torch_products.unread(g, (n, groups * c, *sizes))
         g = g.transpose(0, 1).reshape(n, groups * k, *geometry.output_size)
         w = w.reshape(groups * k, c, *geometry.kernel_size)
         gx = self._backward(g, x, w, _params(geometry, padding, groups), 0)
         gx = self.pad(gx, [(-lo, -hi) for lo, hi in pads])
         return gx.reshape(n, groups, c, *geometry.input_size).transpose(0, 1)
-
-    def _unread(self, like: Array, shape: tuple[int, ...]) -> Array:
-        """An array of which torch reads only the shape; on a CPU it would copy an expanded one."""
-        return like.new_empty(shape) if like.device.type == "cpu" else like.new_empty(()).expand(shape)
 
     def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
         """The gradient of the weight, by torch's backward function."""

@@ -93,9 +93,7 @@ def own_call(
     order = torch.contiguous_format if not last else torch_order.LAST[like[0].ndim]
     if contraction == "conv_weight_vjp":
         return _own_weight_vjp(geometry, is_narrow, last)
-    flat: list[int] = []
-    if contraction == "conv":
-        geometry, flat = _padded(geometry)
+    geometry, flat = _padded(contraction, geometry)
     own = _own_params(contraction, geometry)
     if own is None:
         return None
@@ -149,9 +147,7 @@ def own_pullback(
     contraction: str, geometry: Geometry, precision: str, like: Sequence[Array]
 ) -> Callable[..., tuple[Array | None, Array | None] | None] | None:
     """See `Standard.own_pullback`; it gives None as `own_call` does."""
-    flat: list[int] = []
-    if contraction == "conv":
-        geometry, flat = _padded(geometry)
+    geometry, flat = _padded(contraction, geometry)
     params = _own_params(contraction, geometry)
     if params is None:
         return None
@@ -162,8 +158,8 @@ def own_pullback(
         if is_narrow():
             return None
         mask = [*needed, False]
-        if flat:  # of the input of an input VJP, the shape is read
-            a = torch.nn.functional.pad(a, flat) if needed[1] else a.new_empty((*a.shape[:2], *geometry.input_size))
+        if flat:
+            a = torch.nn.functional.pad(a, flat) if needed[1] else unread(a, (*a.shape[:2], *geometry.input_size))
         cotangents = torch.ops.aten.convolution_backward.default(g, a, w, None, *arguments, mask)[:2]
         first, second = cotangents
         if flat and first is not None:
@@ -172,6 +168,11 @@ def own_pullback(
         return first, second
 
     return call
+
+
+def unread(like: Array, shape: tuple[int, ...]) -> Array:
+    """An array of which torch reads only the shape, as of the input in an input VJP; on a CPU it would copy an expanded one."""
+    return like.new_empty(shape) if like.device.type == "cpu" else like.new_empty(()).expand(shape)
 
 
 def outer_pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
@@ -186,9 +187,10 @@ def outer_pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
     return pads, [0] * len(pads)
 
 
-def _padded(geometry: Geometry) -> tuple[Geometry, list[int]]:
+def _padded(contraction: str, geometry: Geometry) -> tuple[Geometry, list[int]]:
     """The convolution whose padding torch has, and how the input is padded before, as torch's `pad` takes it: not, if empty."""
-    if any(axis.input_dilation > 1 or min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes):
+    is_cropped = any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in geometry.axes)
+    if contraction != "conv" or is_cropped or any(axis.input_dilation > 1 for axis in geometry.axes):
         return geometry, []
     pads, padding = outer_pads(geometry)
     if not any(map(any, pads)):

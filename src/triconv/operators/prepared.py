@@ -34,9 +34,9 @@ Prepared = Callable[..., Array]
 # signatures that are kept, those that were used last
 KEPT = 1024
 
-
 # the parameters of a call by the identities of their values, which are kept with them: a loop passes the same objects again
-_SEEN: dict[tuple[Any, ...], tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+Seen = tuple[tuple[Any, ...], tuple[Any, ...]]
+_SEEN: dict[tuple[Any, ...], Seen] = {}
 
 
 class UnusualError(Exception):
@@ -69,8 +69,9 @@ def signed(
     """
     count = len(names)
     given, values = args[:count], (*args[count:], *kwargs.values())
-    seen = _SEEN.get((len(args), *kwargs, *map(id, values)))
-    parts: list[Any] = [operator, target.changes(), _parameters(names, args, kwargs) if seen is None else seen[0]]
+    key = (len(args), *kwargs, *map(id, values))
+    seen = _SEEN.get(key) or _parameters(key, values, names, kwargs)
+    parts: list[Any] = [operator, target.changes(), seen[0]]
     if kwargs and not kwargs.keys().isdisjoint(names):
         given = (*given, *(kwargs[name] for name in names[len(given) :] if name in kwargs))
     arrays: list[Array] = []
@@ -86,18 +87,17 @@ def signed(
     return tuple(parts), arrays
 
 
-def _parameters(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The part of a signature that consists of the parameters; kept by their identity if none of them can change."""
-    positional = args[len(names) :]
-    parts = [len(args), *map(_plain, positional)]
+def _parameters(key: tuple[Any, ...], values: tuple[Any, ...], names: tuple[str, ...], kwargs: dict[str, Any]) -> Seen:
+    """The parameters as a part of a signature, with their values; kept by the `key` if none of them can change."""
+    parts = [key[0], *map(_plain, values[: len(values) - len(kwargs)])]
     for name, value in kwargs.items():
         parts += (name, None if name in names else _plain(value))
-    values = (*positional, *kwargs.values())
+    seen = tuple(parts), values
     if all(map(_is_constant, values)):
         if len(_SEEN) >= KEPT:
             _SEEN.clear()
-        _SEEN[len(args), *kwargs, *map(id, values)] = tuple(parts), values
-    return tuple(parts)
+        _SEEN[key] = seen
+    return seen
 
 
 def _is_constant(value: Any) -> bool:

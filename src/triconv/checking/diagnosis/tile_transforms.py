@@ -17,7 +17,7 @@ from triconv.checking.diagnosis.incidences import IncidenceModel
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
-from triconv.checking.oracles.definition import AxisParameters
+from triconv.checking.oracles.definition import AxisParameters, output_size
 
 TILES = (2, 4)
 LARGEST_KERNEL = 7
@@ -97,7 +97,7 @@ def _incidence(weights: np.ndarray, axis: AxisParameters, size: int, *, of_input
     first = at // tile * tile
     # an input and an output meet where their difference is the tap, but for the padding: taps count backwards in a gradient
     other = first + d + (axis.pad_lo - (taps - 1) if of_input else -axis.pad_lo)
-    others = _outputs(axis) if of_input else axis.input_size
+    others = output_size(axis) if of_input else axis.input_size
     inside = (other >= 0) & (other < others)
     values = weights[d, at % tile, taps - 1 - t if of_input else t]
     shape = (size, others, taps) if of_input else (others, size, taps)
@@ -105,10 +105,6 @@ def _incidence(weights: np.ndarray, axis: AxisParameters, size: int, *, of_input
     index = (at, other, t) if of_input else (other, at, t)
     out[tuple(a[inside] for a in index)] = values[inside]
     return out
-
-
-def _outputs(axis: AxisParameters) -> int:
-    return axis.input_size + axis.pad_lo + axis.pad_hi - axis.kernel_size + 1
 
 
 def _diagnosis(r: WrongResult, tile: int, weights: list[np.ndarray]) -> Diagnosis | None:

@@ -124,9 +124,8 @@ def _choices(t: Trial) -> list[tuple[int | None, ...]]:
     mixed: tuple[int | None, ...] = tuple(min(1, ndim) if n % 2 == 0 else 0 for n, ndim in enumerate(ndims))
     if len(ndims) < 2:
         alone, mixed = [], last
-    if (
-        t.candidate.backend.name == "jax"
-    ):  # which takes a compilation for each, and hands its own rules the axis as it is
+    # JAX takes a compilation for each, and hands rules of a candidate's own the axis as it is
+    if t.candidate.backend.name == "jax":
         return [*alone, last] if t.candidate.has_batching_rules(t.first) else alone
     return list(dict.fromkeys([*alone, mixed, last]))
 

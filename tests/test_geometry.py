@@ -72,6 +72,22 @@ def test_the_phases_have_the_same_meetings_without_input_dilation(drawn):
     assert sorted(found) == meetings_of(axis)
 
 
+@given(axes(most_taps=6))
+@settings(max_examples=300)
+def test_the_even_padding_is_the_nearest_with_as_many_windows(drawn):
+    axis = Axis(*numbers(drawn))
+    if not axis.output_size:
+        return
+    far = axis.dilated_kernel + axis.padded_size + abs(axis.pad_lo) + axis.stride
+    as_many = []
+    for pad_hi in range(-axis.dilated_input - axis.pad_lo, far):
+        other = dataclasses.replace(axis, pad_hi=pad_hi)
+        if other.output_size == axis.output_size:
+            as_many.append(pad_hi)
+    assert axis.read_pad_hi == min(as_many)
+    assert axis.even_pad_hi == min(as_many, key=lambda pad_hi: abs(pad_hi - axis.pad_lo))
+
+
 def test_a_window_is_what_the_padded_input_has_for_a_tap():
     axis = Axis(9, 3, stride=2, dilation=3, pad_lo=2, pad_hi=1)
     for t in range(3):

@@ -177,13 +177,9 @@ def unread(like: Array, shape: tuple[int, ...]) -> Array:
 
 def outer_pads(geometry: Geometry) -> tuple[list[tuple[int, int]], list[int]]:
     """How to pad the input if torch cannot express the padding, and the padding that is left to torch."""
-    pads = []
-    for axis in geometry.axes:
-        extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
-        pads.append((axis.pad_lo, extent - axis.input_size - axis.pad_lo))
-    # as much on both sides has as many windows: the last one may leave some of it unread
-    if all(0 <= lo - hi < axis.stride for axis, (lo, hi) in zip(geometry.axes, pads, strict=True)):
-        return [(0, 0)] * len(pads), [axis.pad_lo for axis in geometry.axes]
+    if all(axis.even_pad_hi == axis.pad_lo for axis in geometry.axes):
+        return [(0, 0)] * len(geometry.axes), [axis.pad_lo for axis in geometry.axes]
+    pads = [(axis.pad_lo, axis.read_pad_hi) for axis in geometry.axes]
     return pads, [0] * len(pads)
 
 

@@ -96,6 +96,18 @@ class Axis:
         """Number of windows that fit, zero if none does."""
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
 
+    @property
+    def read_pad_hi(self) -> int:
+        """Padding after the input up to where the last window ends; negative if it ends before the input does."""
+        extent = self.stride * (self.output_size - 1) + self.dilated_kernel
+        return extent - self.dilated_input - self.pad_lo
+
+    @property
+    def even_pad_hi(self) -> int:
+        """Of the `pad_hi` with as many windows, the nearest to `pad_lo`: the last window may leave some of it unread."""
+        least = self.read_pad_hi
+        return min(max(self.pad_lo, least), least + self.stride - 1)
+
     @classmethod
     def for_output_size(
         cls,

@@ -207,14 +207,10 @@ def _whole(view: Problem) -> Geometry | None:
     """
     if any(axis.input_dilation > 1 for axis in view.geometry.axes):
         return None
-    axes = []
-    for axis in view.geometry.axes:
-        least = axis.stride * (axis.output_size - 1) + axis.dilated_kernel - axis.input_size - axis.pad_lo
-        pad_hi = min(max(axis.pad_lo, least), least + axis.stride - 1)
-        if min(axis.pad_lo, pad_hi) < 0:
-            return None
-        axes.append(replace(axis, pad_hi=pad_hi))
-    return Geometry(tuple(axes), view.geometry.groups)
+    axes = tuple(replace(axis, pad_hi=axis.even_pad_hi) for axis in view.geometry.axes)
+    if any(min(axis.pad_lo, axis.pad_hi) < 0 for axis in axes):
+        return None
+    return Geometry(axes, view.geometry.groups)
 
 
 def _is_padded_before(view: Problem, geometry: Geometry) -> bool:

@@ -214,6 +214,40 @@ def _(jax):
     assert "stablehlo.multiply" in text
 
 
+@about("jax.interpreters.mlir.ModuleContext.lowering_parameters", "whether a program is exported, which has no layouts")
+def _(jax):
+    import jax.export
+
+    def run(f):
+        jax.jit(f).lower(np.ones(8))
+        jax.export.export(jax.jit(f))(np.ones(8))
+
+    contexts = contexts_of_lowering(jax, run)
+    assert [context.module_context.lowering_parameters.for_export for context in contexts] == [False, True]
+
+
+@about("jax._src.lib.mlir.ir.DictAttr.get", "the mark on a kernel's call that XLA is not to merge with what is around")
+@about("jax._src.lib.mlir.ir.StringAttr.get", "the same")
+def _(jax):
+    from jax._src.lib.mlir import ir
+    from jax.interpreters import mlir
+
+    primitive, inner = product(), jax.jit(lambda a, b: a * b)
+    lower = mlir.lower_fun(lambda a, b: inner(a, b).T, multiple_results=False)
+
+    def lowering(context, *operands):
+        results = lower(context, *operands)
+        call = results[0].owner.operands[0].owner
+        assert call.name == "func.call"
+        call.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get({"inlineable": ir.StringAttr.get("false")})
+        return results
+
+    mlir.register_lowering(primitive, lowering)
+    program = jax.jit(lambda a, b: primitive.bind(a + 1, b)).lower(np.ones((3, 3)), np.ones((3, 3))).compile().as_text()
+    if jax.default_backend() == "cpu":
+        assert " call(" in program
+
+
 @about("jax.interpreters.mlir.LoweringRuleContext", "the module that is compiled, which the lowering rule is told")
 @about("jax.interpreters.mlir.ModuleContext", "the kind of device that a contraction is planned for")
 def _(jax):

@@ -850,3 +850,25 @@ def test_a_problem_has_the_memory_order_of_each_array(lib, contraction):
         orders = dict(zip("xwg", asked.orders, strict=True))
         expected = ["last" if operand is last else "first" for operand in (a, b, a)]
         assert [orders[role] for role in (*roles.operands, roles.result)] == expected
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("last", [True, False], ids=["last", "first"])
+def test_a_kernel_is_compiled_apart_from_what_stands_around_it(jax, last):
+    if jax.default_backend() != "cpu":
+        pytest.skip("programs for a CPU")
+    layout, shapes = (
+        ("NHWC,HWIO->NHWC", [(1, 9, 8, 4), (3, 3, 1, 4)]) if last else ("NCHW,OIHW->NCHW", [(1, 4, 9, 8), (4, 1, 3, 3)])
+    )
+    call = functools.partial(triconv.conv, padding=1, groups=4, layout=layout, algorithm="depthwise")
+    x, w = (jax.numpy.ones(shape) for shape in shapes)
+
+    def loss(x, w):
+        return jax.numpy.sin(call(jax.numpy.sin(call(jax.numpy.sin(x), w)), w)).sum()
+
+    program = jax.jit(jax.grad(loss, (0, 1))).lower(x, w).compile().as_text()
+    calls = [line for line in program.splitlines() if " call(" in line]
+    assert len(calls) == 6
+    assert all("copy" not in line.split("call(")[1].split(")")[0] for line in calls)  # of operands as they are
+    kernels = [body for body in program.split("\n\n") if "sine(" in body or "cosine(" in body]
+    assert not any("pad(" in body or "concatenate(" in body for body in kernels)

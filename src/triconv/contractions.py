@@ -10,6 +10,7 @@ with JAX and with torch.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
@@ -90,6 +91,14 @@ class Planned(NamedTuple):
     plan: planner.Plan
     operands: Any  # dtype that the operands are brought to
     result: Any  # dtype of the result
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether a compiler had better keep its program apart: a kernel that reads each element at several taps.
+
+        What stands around it in the user's program, merged into it, would be computed once per tap.
+        """
+        return self.plan.algorithm != "vendor" and math.prod(self.plan.schedule.geometry.kernel_size) > 1
 
 
 def planned(

@@ -10,6 +10,8 @@ There are three bilinear primitives, closed under transposition, and two linear 
 JVPs and the rule of `jet` follow from linearity. `checkify` looks for NaNs in the results. Called eagerly, a primitive is
 compiled once per geometry and shape, as JAX's own are.
 
+On a CPU a kernel with several taps is compiled as a function of its own (`Planned.is_apart`).
+
 Inside of `jax.shard_map` one operand may vary over the devices of a mesh axis while the other is the same on all of them. The
 other one is then cast to "varying" first. The transpose of this cast is a sum over the devices: the gradient of a replicated
 weight.
@@ -26,16 +28,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src import checkify
+from jax._src.lib.mlir import ir
 from jax.core import ShapedArray
 from jax.experimental import jet
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive, primitives
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
-from triconv.backends import backend_of
-from triconv.backends.jax_backend import target
+from triconv.backends.jax_backend import JAX, target
+from triconv.kernels.problem import FIRST
 
 Array = Any
 
@@ -54,6 +58,7 @@ STATIC = (
     "sent",
 )
 THIS = sys.modules[__name__]
+LIB = JAX(jnp)
 
 
 def conv(x: Array, w: Array, **params: Any) -> Array:
@@ -113,11 +118,11 @@ def _of(primal: Any) -> dict[str, Any]:
 
 
 def _sums(dtype: Any) -> Any:
-    return np.dtype(backend_of(jnp).accumulator(dtype))
+    return np.dtype(LIB.accumulator(dtype))
 
 
 def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..., tuple[int, ...]]) -> Primitive:
-    """A primitive that runs and lowers as the function `plain`; its result has the shape ``result_shape(name, *avals)``."""
+    """A primitive that runs as the function `plain`; its result has the shape ``result_shape(name, *avals)``."""
     primitive = Primitive(f"triconv_{name}")  # the library's name is in it: profilers and jaxprs show it
     compiled = jax.jit(primitive.bind, static_argnames=STATIC)
 
@@ -140,15 +145,80 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
         )
 
     primitive.def_abstract_eval(abstract)
-    lower = mlir.lower_fun(plain, multiple_results=False)
+    inside, apart = (mlir.lower_fun(f, multiple_results=False) for f in (plain, functools.partial(_apart, name)))
 
     def lowering(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
         with target(*_target(context.module_context)):
-            return lower(context, *operands, **params)
+            if name not in rules.ROLES or not _is_kept(name, context, params):
+                return inside(context, *operands, **params)
+            results = apart(context, *operands, **params)
+            _keep_call(results[0])
+            return results
 
     mlir.register_lowering(primitive, lowering)
     checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
     return primitive
+
+
+def _is_kept(name: str, context: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
+    """Whether the program of a contraction is to be kept apart (`Planned.is_apart`): on one CPU, where shapes are known.
+
+    XLA then also compiles it once where layers are alike. An exported program must not prescribe how arrays are laid out.
+    """
+    module, sizes = context.module_context, [size for aval in context.avals_in for size in aval.shape]
+    devices, manual = (getattr(module.axis_context, key, None) for key in ("num_devices", "manual_axes"))
+    if module.platforms != ("cpu",) or manual or (devices or 1) > 1 or module.lowering_parameters.for_export:
+        return False
+    return all(isinstance(size, int) for size in sizes) and _planned(name, *context.avals_in, **params)[0].is_apart
+
+
+def _planned(
+    name: str, a: Any, b: Any, *, precision: str, orders: tuple[str, ...] = FIRST, **params: Any
+) -> tuple[contractions.Planned, str, tuple[str, ...]]:
+    planned = contractions.planned(name, a, b, lib=LIB, orders=orders, **params)
+    return planned._replace(plan=planned.plan._replace(candidates=())), precision, orders
+
+
+def _apart(name: str, a: Array, b: Array, **params: Any) -> Array:
+    """A contraction by a function of arrays as they stand in memory: a call has nothing to copy."""
+    roles = rules.ROLES[name]
+    planned, precision, orders = _planned(name, a, b, **params)
+    order = dict(zip("xwg", orders, strict=True))
+    given = [LIB.in_memory(o, role, order[role]) for role, o in zip(roles.operands, (a, b), strict=True)]
+    result = triconv_kernel(*given, shapes=(a.shape, b.shape), planned=planned, precision=precision, orders=orders)
+    shape = contractions.result_shape(name, a, b, **params)
+    return LIB.from_memory(result, shape, roles.result, order[roles.result])
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "planned", "precision", "orders"))
+def triconv_kernel(
+    *given: Array,
+    shapes: tuple[tuple[int, ...], ...],
+    planned: contractions.Planned,
+    precision: str,
+    orders: tuple[str, ...],
+) -> Array:
+    """The kernel of `planned`, for operands as they stand in memory: what profilers show by this name."""
+    roles, order = rules.ROLES[planned.contraction], dict(zip("xwg", orders, strict=True))
+    a, b = (
+        LIB.from_memory(_in_layout(o), shape, role, order[role])
+        for o, shape, role in zip(given, shapes, roles.operands, strict=True)
+    )
+    result = contractions.run(planned, a, b, LIB, precision)
+    return _in_layout(LIB.in_memory(result, roles.result, order[roles.result]))
+
+
+def _keep_call(value: Any) -> None:
+    """Mark the call that a value comes of, by reshapes and transposes alone, as one that XLA is not to inline."""
+    call = value.owner
+    while call.name != "func.call":
+        call = call.operands[0].owner
+    call.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get({"inlineable": ir.StringAttr.get("false")})
+
+
+def _in_layout(a: Array) -> Array:
+    """An array that XLA is to lay out in memory as its axes stand, which it need not where it keeps a function apart."""
+    return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 
 def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:

@@ -366,11 +366,15 @@ class JAX(Standard):
             dimension_numbers=jax.lax.ConvDimensionNumbers(x_spec, g_spec, w_spec),
             batch_group_count=groups,
         )
-        taps = geometry.kernel_size
-        if orders[1] == "last":
-            gw = gw.reshape(*taps, c, groups, k)
-            gw = permute_dims(gw, (gw.ndim - 2, gw.ndim - 1, gw.ndim - 3, *range(len(taps))), self.xp)
-        return self.whole_positions(gw.reshape(groups, k, c, *taps))
+        return self._split_kernel(gw, (groups, k, c, *geometry.kernel_size), orders[1])
+
+    def in_memory(self, a: Array, role: str, order: str) -> Array:
+        """A canonical x, w or g as it stands in memory."""
+        return (self._merged_kernel if role == "w" else self._merged)(a, order)
+
+    def from_memory(self, a: Array, shape: tuple[int, ...], role: str, order: str) -> Array:
+        """Undo `in_memory`, of an array that then has this shape."""
+        return (self._split_kernel if role == "w" else self._split)(a, shape, order)
 
     def _merged(self, a: Array, order: str) -> Array:
         """A canonical x or g as lax takes it, its groups side by side in the channels, in its memory order."""
@@ -398,6 +402,14 @@ class JAX(Standard):
         if order == "last":
             return permute_dims(w, (*range(3, w.ndim), 2, 0, 1), self.xp).reshape(*taps, c, groups * k)
         return w.reshape(groups * k, c, *taps)
+
+    def _split_kernel(self, w: Array, shape: tuple[int, ...], order: str) -> Array:
+        """Undo `_merged_kernel`."""
+        groups, k, c, *taps = shape
+        if order == "last":
+            w = w.reshape(*taps, c, groups, k)
+            w = permute_dims(w, (w.ndim - 2, w.ndim - 1, w.ndim - 3, *range(len(taps))), self.xp)
+        return self.whole_positions(w.reshape(shape))
 
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""
@@ -456,9 +468,7 @@ def _conv(geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -
 
 def _even_pads(axis: Axis) -> tuple[int, int]:
     """The padding, the same on both sides if that makes as many windows: for cuDNN, XLA would write an uneven one as a copy."""
-    extent = axis.stride * (axis.output_size - 1) + axis.dilated_kernel
-    least = extent - axis.dilated_input - axis.pad_lo  # windows that a step would add take `stride` more
-    is_as_many = axis.output_size > 0 and 0 <= least <= axis.pad_lo < least + axis.stride
+    is_as_many = axis.output_size > 0 and axis.read_pad_hi >= 0 and axis.even_pad_hi == axis.pad_lo
     return (axis.pad_lo, axis.pad_lo if is_as_many else axis.pad_hi)
 
 

@@ -259,3 +259,21 @@ def test_the_program_of_an_autograd_functions_class_applies_it(torch):
     assert ".apply" in report.counterexample
     with pytest.raises(AssertionError):
         exec(report.counterexample, {"__name__": "program"})
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_a_module_that_is_computed_again_in_the_backward_has_its_parameters_there(torch, reentrant):
+    from torch.utils.checkpoint import checkpoint
+
+    class Again(torch.nn.Conv2d):
+        factor = 1
+
+        def forward(self, x):
+            y = checkpoint(super().forward, x, use_reentrant=reentrant)
+            return y + (self.factor - 1) * (y - y.detach())
+
+    conv = Again(2, 3, 3)
+    assert triconv.check(conv, triconv.conv2d, (2, 2, 5, 5)).verdict == "right"
+    conv.factor = 3
+    assert triconv.check(conv, triconv.conv2d, (2, 2, 5, 5)).cause == "constant factor"

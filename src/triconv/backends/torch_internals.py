@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ __all__ = [
     "is_watched",
     "nonstrict_trace",
     "precision_flag",
+    "set_parameters",
     "signature",
     "statically_known_true",
     "takes_autograd_functions",
@@ -119,6 +120,13 @@ def _is_executed(node: Any) -> bool:
         return torch._C._will_engine_execute_node(node)
     except RuntimeError:
         return True
+
+
+def set_parameters(module: Any, parameters: Mapping[str, Array]) -> None:
+    """Give a module other parameters, which may be results of autograd: torch's own way takes leaves alone."""
+    for name, parameter in parameters.items():
+        part, _, own = name.rpartition(".")
+        module.get_submodule(part)._parameters[own] = parameter
 
 
 def precision_flag(flags: Any) -> Callable[[], str]:

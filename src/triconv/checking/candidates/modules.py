@@ -122,7 +122,9 @@ def _function(call: Callable[[Sequence[Any], list[Any]], Any], values: list[Any]
 def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
     import torch
 
+    given = module
     module, call_alone = _own_copy(module)
+    is_copy = module is not given
     named = _by_axes(list(module.named_parameters()))
     names = [name for name, _ in named]
     inputs = _inputs(shapes, [tuple(p.shape) for _, p in named])
@@ -138,12 +140,32 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
             for name, b in module.named_buffers()
         }
         with call_alone:
-            return torch.func.functional_call(module, {**own, **buffers}, (*x, *args), keywords)
+            y = torch.func.functional_call(module, {**own, **buffers}, (*x, *args), keywords)
+        if is_copy:
+            _put_back_before_backward(module, own, y)
+        return y
 
     own = tuple(OwnArray(name, to_numpy(p.detach())) for name, p in named)
     return ModuleFunction(
         _function(call, [p.detach() for _, p in named], inputs), own, inputs, _torch_parameters(module)
     )
+
+
+def _put_back_before_backward(module: Any, parameters: dict[str, Any], y: Any) -> None:
+    """Let a module have the parameters of a call again when the result of that call is differentiated.
+
+    `functional_call` takes them out where the call ends. What is computed again in the backward, as checkpoints are, needs them.
+    They stay in the module, which is a copy, until its next call.
+    """
+    import torch
+
+    from triconv.backends.torch_internals import is_transformed, set_parameters
+
+    if is_transformed():  # where torch computes nothing again
+        return
+    for part in y if isinstance(y, (tuple, list)) else (y,):
+        if torch.is_tensor(part) and part.requires_grad:
+            part.register_hook(lambda _: set_parameters(module, parameters))
 
 
 def _own_copy(module: Any) -> tuple[Any, AbstractContextManager[Any]]:

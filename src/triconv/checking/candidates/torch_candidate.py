@@ -15,6 +15,8 @@ from triconv.checking.findings.findings import Ability, NotSupported, Reason
 
 _FORWARD_MODE = threading.RLock()
 """Held while torch differentiates in forward mode: its levels are those of the process, not of a thread."""
+WITH_BACKWARD_ALONE = "torch.utils.checkpoint is incompatible with .grad()"
+"""What torch says of reentrant checkpoints, which have gradients by `backward` alone."""
 
 
 class TorchCandidate(CandidateFunction):
@@ -114,7 +116,14 @@ class TorchCandidate(CandidateFunction):
         if not y.requires_grad:
             self._refuse_numpy(Ability.DERIVATIVE)
             return y, [torch.zeros_like(a) for a in leaves]
-        gradients = torch.autograd.grad(y, leaves, g.to(y.dtype), create_graph=create_graph, allow_unused=True)
+        try:
+            gradients = torch.autograd.grad(y, leaves, g.to(y.dtype), create_graph=create_graph, allow_unused=True)
+        except RuntimeError as problem:
+            if create_graph or WITH_BACKWARD_ALONE not in str(problem):
+                raise
+            y = self._tensor(*(a.clone() for a in leaves))
+            y.backward(g.to(y.dtype))
+            gradients = tuple(a.grad for a in leaves)
         return y.detach(), [torch.zeros_like(a) if f is None else f for f, a in zip(gradients, leaves, strict=True)]
 
     def _refuse_numpy(self, ability: Ability) -> None:

@@ -43,6 +43,7 @@ TORCH: tuple[tuple[type[Exception], str], ...] = (
     (RuntimeError, r"^vmap: "),
     (RuntimeError, r"Can't call numpy\(\) on Tensor that requires grad"),
     (RuntimeError, r"Cannot access data pointer of Tensor|doesn't have storage"),
+    (RuntimeError, r"torch\.utils\.checkpoint is incompatible with \.grad\(\)"),
     (RuntimeError, r"don't yet support saved tensor hooks"),
     (RuntimeError, r"^During a grad \(vjp, jvp, grad, etc\) transform"),
     (RuntimeError, r"must be wrapped within a torch\.compile|is also wrapped within a torch\.compile"),

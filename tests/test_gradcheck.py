@@ -155,6 +155,61 @@ def test_a_broken_pair_is_wrong(name):
     assert report.cause == CAUSES.get(name, report.cause)
 
 
+def scaled(x):
+    size = np.sqrt((x**2).sum())
+    return x / size, size
+
+
+def centered(x):
+    return x - x.mean(1, keepdims=True), None
+
+
+def changed(a, at, factor):
+    a = a.copy()
+    a[at] *= factor
+    return a
+
+
+SQUARES = [(4, 4), (4, 4)]
+SAID = {
+    "another operand transposed": (matmul, lambda g, c: (g @ c[1], c[0].T @ g), SQUARES, "axes 0, 1 of w exchanged"),
+    "another in reverse": (
+        matmul,
+        lambda g, c: (g @ c[1][:, ::-1].T, c[0].T @ g),
+        SQUARES,
+        "w in reverse along axis 1",
+    ),
+    "another left out": (
+        lambda x, w: (x * w + x, (x, w)),
+        lambda g, c: (g, g * c[0]),
+        SQUARES,
+        "it is the derivative where w is zero: w is left out of it",
+    ),
+    "one row": (
+        matmul,
+        lambda g, c: (g @ c[1].T, changed(c[0].T @ g, 1, 2)),
+        [(3, 4), (4, 5)],
+        "it is wrong in slice 1 in axis 0 alone; there, every element is twice what it must be",
+    ),
+    "rows exchanged": (
+        matmul,
+        lambda g, c: (g @ c[1].T, (c[0].T @ g)[[1, 0, 2, 3]]),
+        [(3, 4), (4, 5)],
+        "its slices in axis 0 are in another order: 1, 0, 2, 3",
+    ),
+    "norm": (scaled, lambda g, size: g / size, [(3, 4)], "when all of the array is multiplied by a number"),
+    "mean": (centered, lambda g, _: g, [(3, 4)], "when a number is added to each slice along axis 0 of the array"),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_why_a_derivative_of_any_function_is_wrong(name):
+    forward, backward, shapes, words = SAID[name]
+    report = triconv.gradcheck((forward, backward), *shapes)
+    assert report.verdict == "wrong"
+    assert words in report.summary
+
+
 def test_an_element_of_a_large_array_is_found_by_bisection(monkeypatch):
     from triconv.checking.functions import function_location
 

@@ -262,3 +262,19 @@ def test_one_call_that_is_wrong_is_not_blamed_on_the_batch_size():
     report = triconv.check(pair, triconv.conv2d, X, W)
     assert report.cause == "depends on the call count", str(report)
     assert "after some calls the same numbers give another result than before" in report.summary
+
+
+def test_what_is_kept_of_the_call_before_is_no_chance(torch):
+    class Stream(torch.nn.Conv1d):
+        """It takes the end of the call before for the padding."""
+
+        last = None
+
+        def forward(self, x):
+            before = torch.zeros_like(x[..., :2]) if self.last is None else self.last
+            self.last = x[..., -2:].detach()
+            return super().forward(torch.cat([before, x], 2))
+
+    report = triconv.check(Stream(2, 3, 3), triconv.conv1d, (2, 2, 9), padding=((2, 0),))
+    assert report.cause == "stale cache"
+    assert "it depends on the numbers of the call before" in report.summary

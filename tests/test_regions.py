@@ -75,7 +75,36 @@ def wraps(_, x, w):
     return triconv.conv2d(x.ravel()[np.arange(x.size) % 2**16].reshape(x.shape), w)
 
 
+def tiles(y, *_):
+    """Every second tile of 8 columns."""
+    y = y.copy()
+    y[..., np.arange(y.shape[-1]) // 8 % 2 == 1] *= np.arange(1, y.shape[-2] + 1)[:, None]
+    return y
+
+
+def corner(y, *_):
+    """The last row and the last column."""
+    y = y.copy()
+    y[..., -1, :] += 1 + np.arange(y.shape[-1]) % 3
+    y[..., :-1, -1] += 1 + np.arange(y.shape[-2] - 1) % 3
+    return y
+
+
+def copied(y, *_):
+    y = y.copy()
+    y[:, 5] = y[:, 4]
+    return y
+
+
+def added(y, *_):
+    y = y.copy()
+    y[:, :, 1::2] += 3
+    return y
+
+
 ALL = slice(None)
+SMALL = (2, 3, 8, 9), (6, 3, 3, 3)
+WIDE = (1, 2, 3, 100), (2, 2, 1, 3)
 LONG = (2, 1, 182, 182), (1, 1, 3, 3)
 MISTAKES = {
     "last columns": (zero(..., slice(16, None)), BIG, "tile edge", "positions from 16 on in spatial axis 1"),
@@ -84,11 +113,26 @@ MISTAKES = {
     "samples": (garbage(slice(2, None)), ((4, 3, 22, 23), BIG[1]), "from a batch index on", "samples from 2 on alone"),
     "middle channels": (garbage(ALL, slice(3, 6)), BIG, "channel range", "channels 3 to 5 alone: other numbers"),
     "edges": (edges, ((2, 3, 40, 40), (4, 3, 3, 3)), "tile edge", "every 16th position from 15 on"),
-    "positions as one": (flat, BIG, "tile edge", "elements from 384 on of axes 2, 3, counted as one"),
+    "positions as one": (
+        flat,
+        BIG,
+        "tile edge",
+        "elements from 384 on of spatial axis 0 and spatial axis 1, counted as one",
+    ),
     "whole tiles": (whole_tiles, BIG, "tile edge", "and right elsewhere, which is the last tile of 16"),
     "every second": (garbage(..., slice(0, None, 2)), BIG, "every second element", "every second position from 0 on"),
     "channels, then taps": (blocks(16, (1, 2, 3)), BIG, "reduction cut", "first 16 of the 27 products"),
     "taps, then channels": (blocks(16, (2, 3, 1)), BIG, "reduction cut", "in the order of taps and input channels"),
+    "every 27th": (garbage(..., slice(26, None, 27)), WIDE, "every n-th element", "every 27th position from 26 on"),
+    "every second tile": (
+        tiles,
+        ((2, 3, 22, 32), BIG[1]),
+        "tile edge",
+        "positions 8 to 15 of every 16 in spatial axis 1",
+    ),
+    "last row and column": (corner, BIG, "tile edge", "position 19 in spatial axis 0 or position 20 in spatial axis 1"),
+    "a channel of another": (copied, SMALL, "channels permuted", "channel 5 is what 4 must be"),
+    "a number in a part": (added, SMALL, "every second element", "there, 3 is added to every element"),
     "large batch": (garbage(slice(65535, None)), ((65540, 1, 2, 2), (1, 1, 2, 2)), "large indices", "from 65535 on"),
     "16 bits": (wraps, LONG, "large indices", "an index of 16 bits is too small"),
 }
@@ -242,3 +286,22 @@ def test_windows_have_each_term_once_at_least_and_few_at_a_time(role):
         )
         assert 0 < of_sum <= drawn_data.WALK
     assert all(np.any([(a.g if of == "g" else a.primals["x"]) for a in every], axis=0).ravel())
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (np.s_[1:], "it is wrong in output channels from 1 on alone; there, the kernel is flipped in spatial axis 0"),
+        (np.s_[:, :, 1, 1:2], "it is wrong in tap 1 in spatial axis 0 and tap 1 in spatial axis 1 alone"),
+    ],
+)
+def test_part_of_a_weight_gradient(part, words):
+    """A flip leaves the tap in the middle as it is, and a tap is no tile of a kernel's elements."""
+
+    def weight_vjp(g, x):
+        gw = triconv.conv_weight_vjp(g, x, kernel_size=3)
+        gw[part] = gw[part][:, :, ::-1] if gw[part].ndim > 3 else gw[part] ** 2 + 1
+        return gw
+
+    rules = triconv.Rules(triconv.conv2d, weight_vjp=weight_vjp)
+    assert words in triconv.check(rules, triconv.conv2d, (2, 3, 6, 7), (4, 3, 3, 3)).summary

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from triconv.checking.candidates import target_names
 from triconv.checking.candidates.candidate_process import name_of_signal
 from triconv.checking.findings.exception_text import one_line
 from triconv.checking.findings.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UNCHECKED, WRONG, Verdict
@@ -75,6 +76,9 @@ class Batch:
         """Check one problem, whatever becomes of it."""
         if problem.refused:
             return Outcome(problem, UNCHECKED, problem.refused)
+        file = target_names.file_of(problem.target)
+        if file is not None and not (self.folder / file).is_file():  # known without a process
+            return Outcome(problem, UNCHECKED, target_names.no_file(str(file)))
         try:
             return self._checked(problem)
         except Exception as error:  # noqa: BLE001 (no process can be started, such as: the others are checked)

@@ -154,8 +154,8 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
 def _put_back_before_backward(module: Any, parameters: dict[str, Any], y: Any) -> None:
     """Let a module have the parameters of a call again when the result of that call is differentiated.
 
-    `functional_call` takes them out where the call ends. What is computed again in the backward, as checkpoints are, needs them.
-    They stay in the module, which is a copy, until its next call.
+    `functional_call` takes them out where the call ends. What is computed again in the backward, as checkpoints are, needs
+    them. They stay in the module, which is a copy, until its next call.
     """
     import torch
 

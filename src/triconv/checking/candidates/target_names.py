@@ -67,6 +67,11 @@ def file_of(target: str) -> Path | None:
     return Path(place) if place.endswith(".py") else None
 
 
+def no_file(where: str) -> str:
+    """Return the message for a file that is not there."""
+    return f"`target`: there is no file {where}"
+
+
 def load(where: str) -> ModuleType:
     """Import a file or a module.
 
@@ -78,8 +83,7 @@ def load(where: str) -> ModuleType:
     path = Path(where)
     is_file = where.endswith(".py") or "/" in where
     if is_file and not path.is_file():
-        msg = f"`target`: there is no file {where}"
-        raise ValueError(msg)
+        raise ValueError(no_file(where))
     try:
         if not is_file:
             sys.path.insert(0, str(Path.cwd()))

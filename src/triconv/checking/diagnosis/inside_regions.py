@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking.diagnosis import contributions, geometry_mistakes
+from triconv.checking.diagnosis import contributions, geometry_mistakes, regions
 from triconv.checking.diagnosis.elementwise import functions_of
 from triconv.checking.diagnosis.misunderstandings import changed_operands, other_geometries
 from triconv.checking.diagnosis.size_factors import factor_of
@@ -24,12 +24,17 @@ LEAST_VALUES = 4
 """Different numbers that must be among them."""
 MOST_PARTS = 64
 """Samples, channels, rows or taps of which few may be left out."""
+PLACES = (Hypothesis.BORDER_WRONG, Hypothesis.UNEXPLAINED_AT)
+"""Diagnoses that say in which slices a result is wrong, and not in which region."""
 MOST_FITTED = 2**18
 """Elements of a result for which parts of the sums are fitted."""
 
 
 def with_mistake_inside(r: WrongResult, d: Diagnosis) -> Diagnosis:
-    """Return the diagnosis of a region with the mistake that is made inside, if one explains what is wrong there."""
+    """Return the diagnosis of a place with the mistake that is made inside, if one explains what is wrong there."""
+    if d.hypothesis in PLACES and r.has_shape and r.role != "bias":
+        inside = _mistake(r, r.differs())
+        return d if inside is None else replace(regions.loose_region(r) or d, also=inside)
     if d.region is None or d.region.content != Content.OTHER or r.role == "bias":
         return d
     wrong = r.differs()
@@ -56,6 +61,9 @@ def _mistake(r: WrongResult, inside: np.ndarray) -> Diagnosis | None:
         return None
     if (c := factor(found, expected)) is not None:
         return Diagnosis(Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=factor_of(c, r))
+    added = found - expected
+    if abs(added.mean()) > 0 and same(expected + added.mean(), found) and not np.iscomplexobj(found):
+        return Diagnosis(Cause.CONSTANT_ADDED, Hypothesis.CONSTANT_ADDED, amount=float(added.mean()))
     if not np.iscomplexobj(r.found) and not np.iscomplexobj(r.expected):
         for name, predicted in functions_of(expected):
             if name != "exp" and same(predicted, found):

@@ -36,10 +36,28 @@ def wrong_region(r: WrongResult) -> Diagnosis | None:
     wrong = r.differs()
     if not wrong.any() or wrong.mean() > 1 - BY_CHANCE / 2:
         return None
-    box = _box(r, wrong)
+    box, size = _box(r, wrong) or (None, wrong.size)
     if box is not None and box.cause != Cause.BLOCK:
         return box
-    return _flat(r, wrong) or box or _outside(r, wrong) or _diagonal(r, wrong)
+    if box is None:
+        box, size = _outside(r, wrong) or (None, wrong.size)
+    return _flat(r, wrong, size) or box or _diagonal(r, wrong)
+
+
+def loose_region(r: WrongResult) -> Diagnosis | None:
+    """Describe where a result is wrong, of which any part may be right: a flip leaves the tap in the middle as it is."""
+    wrong = r.differs()
+    stretches = [
+        stretch_of((axis,), at)
+        for axis in range(wrong.ndim)
+        if not (at := np.asarray(wrong.any(axis=_others(wrong, axis)))).all() and at.any()
+    ]
+    known = tuple(s for s in stretches if s is not None)
+    return (
+        Diagnosis(_cause(r, known), Hypothesis.REGION, role=Role(r.role), region=Region(known, Content.OTHER))
+        if known
+        else None
+    )
 
 
 def not_finite(r: WrongResult) -> Diagnosis | None:
@@ -54,26 +72,26 @@ def not_finite(r: WrongResult) -> Diagnosis | None:
     return replace(found, region=replace(found.region, content=Content.NOT_FINITE, offset=None))
 
 
-def _box(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
-    """Describe a region that is the product of positions along each axis."""
+def _box(r: WrongResult, wrong: np.ndarray) -> tuple[Diagnosis, int] | None:
+    """Describe a region that is the product of positions along each axis, and count its elements."""
     stretches: list[Stretch] = []
     inside = np.ones_like(wrong)
     for axis, size in enumerate(wrong.shape):
         at = np.asarray(wrong.any(axis=_others(wrong, axis)))
         if at.all():
             continue
-        stretch = _stretch((axis,), at)
+        stretch = stretch_of((axis,), at)
         if stretch is None:
             return None
         stretches.append(stretch)
         inside &= at.reshape([size if other == axis else 1 for other in range(wrong.ndim)])
     if not stretches or not _fills(r, wrong, inside):
         return None
-    return _diagnosis(r, Hypothesis.REGION, tuple(stretches), inside)
+    return _diagnosis(r, Hypothesis.REGION, tuple(stretches), inside), int(inside.sum())
 
 
-def _flat(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
-    """Describe a region that is a stretch of several axes, counted as one."""
+def _flat(r: WrongResult, wrong: np.ndarray, size: int) -> Diagnosis | None:
+    """Describe a region of fewer elements than `size` that is a stretch of several axes, counted as one."""
     for axes in _groups(r, wrong.ndim):
         others = tuple(axis for axis in range(wrong.ndim) if axis not in axes)
         moved = wrong.transpose(*axes, *others).reshape(math.prod(wrong.shape[axis] for axis in axes), -1)
@@ -81,12 +99,14 @@ def _flat(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
         if at.all():
             continue
         at = _without_holes(at)
-        stretch = _stretch(axes, at)
-        if stretch is None or (stretch.period is None and stretch.tile is None and stretch.first % 2**15):
+        stretch = stretch_of(axes, at)
+        if stretch is None or (
+            stretch.period is None and stretch.tile is None and (stretch.first or stretch.end) % 2**15
+        ):
             continue
         shape = [wrong.shape[axis] for axis in axes] + [1] * len(others)
         inside = np.broadcast_to(at.reshape(shape).transpose(np.argsort((*axes, *others))), wrong.shape)
-        if _fills(r, wrong, inside):
+        if inside.sum() < size and _fills(r, wrong, inside):
             return _diagnosis(r, Hypothesis.REGION, (stretch,), inside)
     return None
 
@@ -103,8 +123,8 @@ def _without_holes(at: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _outside(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
-    """Describe a result that is right in a box alone, such as the whole tiles."""
+def _outside(r: WrongResult, wrong: np.ndarray) -> tuple[Diagnosis, int] | None:
+    """Describe a result that is right in a box alone, such as the whole tiles, and count what is outside of it."""
     stretches: list[Stretch] = []
     inside = np.zeros_like(wrong)
     for axis, size in enumerate(wrong.shape):
@@ -112,14 +132,14 @@ def _outside(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
         if np.ptp(share) < BY_CHANCE:
             continue
         at = share > (share.max() + share.min()) / 2
-        stretch = _stretch((axis,), at)
+        stretch = stretch_of((axis,), at)
         if stretch is None:
             continue
         stretches.append(stretch)
         inside |= at.reshape([size if other == axis else 1 for other in range(wrong.ndim)])
     if len(stretches) < 2 or inside.all() or not _fills(r, wrong, inside):
         return None
-    return _diagnosis(r, Hypothesis.REGION_OUTSIDE, tuple(stretches), inside)
+    return _diagnosis(r, Hypothesis.REGION_OUTSIDE, tuple(stretches), inside), int(inside.sum())
 
 
 def _diagonal(r: WrongResult, wrong: np.ndarray) -> Diagnosis | None:
@@ -165,7 +185,7 @@ def _fills(r: WrongResult, wrong: np.ndarray, inside: np.ndarray) -> bool:
     return bool(right.sum() <= BY_CHANCE * inside.sum())
 
 
-def _stretch(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
+def stretch_of(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
     """Describe positions: a range, or some of every so many; None if they are neither."""
     size, positions = len(at), np.flatnonzero(at)
     first, end = int(positions[0]), int(positions[-1]) + 1
@@ -185,6 +205,8 @@ def _stretch(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
         whole = np.resize(rest, size)
         if np.array_equal(whole, at) or np.array_equal(whole[period:-period], at[period:-period]):
             return Stretch(axes, first, end, size, period, residues, period if period >= TILES[-1] else None)
+    if (repeated := _repeated(axes, at)) is not None:
+        return repeated
     # next to every multiple of the tile but the first, or only up to the last whole tile
     best: Stretch | None = None
     for tile in TILES:  # of tiles of 8, the edges are those of tiles of 16, and others
@@ -195,6 +217,23 @@ def _stretch(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
             if is_every and (best is None or len(residues) < len(best.residues)):
                 best = Stretch(axes, first, end, size, tile, residues, tile)
     return best
+
+
+def _repeated(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
+    """Describe ranges of equal length that come at equal distances, whatever that is, and every second tile."""
+    edges = np.diff(np.concatenate([[False], at, [False]]).astype(int))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    lengths, size = ends - starts, len(at)
+    period, length = int(starts[1] - starts[0]), int(lengths[0])
+    is_even = np.all(np.diff(starts) == period) and np.all(lengths[:-1] == length) and lengths[-1] <= length
+    is_whole = starts[0] < period and starts[-1] + period >= size and (lengths[-1] == length or ends[-1] == size)
+    is_tile = length in TILES and period == 2 * length and starts[0] % length == 0
+    if not (is_even and is_whole and (len(starts) > 2 or is_tile)):
+        return None
+    residues = tuple(int(starts[0] + n) for n in range(length))
+    if residues[-1] >= period:
+        return None
+    return Stretch(axes, int(starts[0]), int(ends[-1]), size, period, residues, length if is_tile else None)
 
 
 def _diagnosis(r: WrongResult, hypothesis: Hypothesis, stretches: tuple[Stretch, ...], inside: np.ndarray) -> Diagnosis:

@@ -10,6 +10,8 @@ from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 
+LEAST_VALUES = 4
+"""Different numbers in slices that are those of other places, not equal to them by chance."""
 MOST_SLICES = 4096
 """Slices along one axis that are compared with each other."""
 
@@ -40,6 +42,10 @@ def rearranged(r: WrongResult) -> Diagnosis | None:
             return _with(base, copied, Hypothesis.SLICES_COPIED)
         if len(set(sources)) == size:
             return base
+        moved = [n for n, source in enumerate(sources) if n != source]
+        if len(moved) <= size / 2 and len(np.unique(np.take(r.found, moved, axis))) >= LEAST_VALUES:
+            place = Cause.BLOCK if axis >= 2 else cause
+            return _with(base, place, Hypothesis.SLICES_REPLACED)
     return _rolled(r)
 
 

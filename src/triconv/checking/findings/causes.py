@@ -99,6 +99,7 @@ class Cause(PlainEnum):
     SIZE_OF_OTHER_AXIS = "size of the other axis"
     SMALL_NUMBERS = "small numbers"
     SPATIAL_AXES_SWAPPED = "spatial axes swapped"
+    SPECTRUM = "wrong in a Fourier transform"
     STALE_CACHE = "stale cache"
     STRAIGHT_THROUGH = "straight-through"
     STRIDE_AND_DILATION_EXCHANGED = "stride and dilation exchanged"
@@ -166,6 +167,7 @@ class Hypothesis(PlainEnum):
     SLICES_ROLLED = "slices of the result rolled"
     SLICES_REVERSED = "slices of the result reversed"
     SLICES_PERMUTED = "slices of the result permuted"
+    SLICES_REPLACED = "some slices are those of other places"
     SLICES_COPIED = "one slice of the result for all"
     RESULT_ROLLED = "result rolled in several axes"
     ALL_CHANNELS_CONNECTED = "all channels connected"
@@ -208,6 +210,17 @@ class Hypothesis(PlainEnum):
     STANDARDISED = "mean subtracted and divided by the standard deviation"
     CENTERED = "mean subtracted"
     NOISE = "noise"
+    # Fourier transforms
+    FOURIER_CONJUGATE = "conjugate of a spectrum"
+    FOURIER_ORDER = "halves of a transform exchanged"
+    FOURIER_HALF = "half of a spectrum counted once"
+    FOURIER_LENGTH = "length of an inverse transform"
+    # a derivative of any function
+    AT_ZERO = "right where another array is zero"
+    AT_TRANSPOSED = "right where another array is transposed"
+    AT_FLIPPED = "right where another array is in reverse"
+    NORM_HELD = "norm held constant"
+    MEAN_HELD = "mean held constant"
     # a function of each element, or another tensor
     FUNCTION_OF_RESULT = "function of each element"
     FUNCTION_OF_TENSOR = "function of each element of a tensor"

@@ -124,6 +124,13 @@ class EarlierAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherAfterOtherNumbers:
+    """A result is another one, the same each time, after a call with other numbers: it has something of that call."""
+
+    of: Question
+
+
+@dataclass(frozen=True, slots=True)
 class OtherAfterBatch:
     """A result is another one in a batch of another size, or after such a batch; `after` tells which."""
 
@@ -283,6 +290,7 @@ MemoryFinding = (
     | ResultOverwritten
     | EarlierAnswer
     | OtherAfterBatch
+    | OtherAfterOtherNumbers
     | CallsDiffer
     | LaterForward
     | CarriedOver

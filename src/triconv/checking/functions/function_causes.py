@@ -6,11 +6,23 @@ import itertools
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
+from triconv.checking.diagnosis.regions import stretch_of
+from triconv.checking.findings.causes import Cause, Content, Diagnosis, Factor, Hypothesis, Region
+
+INVARIANT = 1e-4
+"""Sum over the sum of magnitudes that is zero: a variance has a small number added."""
+BY_CHANCE = 0.3
+"""The share of a region that may be right."""
 
 
 def explain(
-    found: np.ndarray, right: np.ndarray, wrong: np.ndarray, *, is_value: bool, is_whole: bool = True
+    found: np.ndarray,
+    right: np.ndarray,
+    wrong: np.ndarray,
+    *,
+    is_value: bool,
+    is_whole: bool = True,
+    of: np.ndarray | None = None,
 ) -> Diagnosis:
     """Return the first hypothesis that predicts every element of a result.
 
@@ -24,6 +36,8 @@ def explain(
         Whether the result is a value, not a derivative.
     is_whole : bool
         Whether `right` is known everywhere.
+    of : numpy.ndarray, optional
+        The array by which a VJP was asked.
 
     Returns
     -------
@@ -38,9 +52,11 @@ def explain(
         if is_whole:
             return Diagnosis(Cause.STRAIGHT_THROUGH, Hypothesis.GRADIENT_OF_CONSTANT)
     if is_whole:
-        for hypothesis in (_factor, _transposed, _flipped, _rolled, _constant, _one_element, _border):
+        for hypothesis in (_factor, _transposed, _flipped, _rolled, _permuted, _constant, _one_element, _region):
             if (diagnosis := hypothesis(found, right, wrong)) is not None:
                 return diagnosis
+        if of is not None and (held := _held_constant(found, right, of)) is not None:
+            return held
     return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED_OF_FUNCTION)
 
 
@@ -104,10 +120,60 @@ def _one_element(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Dia
     return Diagnosis(Cause.ONE_ELEMENT, hypothesis, index=index)
 
 
-def _border(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:  # noqa: ARG001
-    where = np.argwhere(wrong)
+def _permuted(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:  # noqa: ARG001
     for axis, size in enumerate(right.shape):
-        at = set(where[:, axis].tolist())
-        if size > 2 and (at <= {0} or at <= {size - 1} or at == {0, size - 1}):
-            return Diagnosis(Cause.BORDER_DROPPED, Hypothesis.BORDER_WRONG, axis=axis, positions=tuple(sorted(at)))
+        given, expected = (np.moveaxis(a, axis, 0).reshape(size, -1) for a in (found, right))
+        if size < 2 or size > 64 or expected.shape[1] < 2:
+            continue
+        sources = [next((n for n in range(size) if _same(expected[n], row)), -1) for row in given]
+        if sorted(sources) == list(range(size)):
+            positions = tuple(sources)
+            return Diagnosis(Cause.CHANNELS_PERMUTED, Hypothesis.SLICES_PERMUTED, axis=axis, positions=positions)
+    return None
+
+
+def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:
+    """Where it is wrong, if that is a box or a period along some axes."""
+    stretches, inside = [], np.ones_like(wrong)
+    for axis, size in enumerate(wrong.shape):
+        at = np.asarray(wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis)))
+        stretch = None if at.all() else stretch_of((axis,), at)
+        if stretch is not None:
+            stretches.append(stretch)
+            inside &= at.reshape([size if other == axis else 1 for other in range(wrong.ndim)])
+    some, expected = found[wrong], right[wrong]
+    weight = np.vdot(expected, expected).real
+    c = float(np.vdot(expected, some).real / weight) if weight else 0.0
+    has_factor = len(some) > 3 and bool(c) and _same(some, c * expected)
+    is_full = (inside & ~wrong & (right != 0)).sum() <= BY_CHANCE * inside.sum()
+    if not stretches or not (is_full or has_factor):
+        return None
+    content = Content.OTHER if some.any() else Content.ZERO
+    also = None
+    if has_factor:
+        size = next((round(v) for v in (c, 1 / c) if round(v) > 1 and np.isclose(v, round(v), rtol=1e-6)), None)
+        sign = Diagnosis(Cause.SIGN, Hypothesis.SIGN)
+        scaled = Diagnosis(
+            Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=Factor(c, size, size is not None and abs(c) < 1)
+        )
+        also = sign if np.isclose(c, -1) else scaled
+    ends = stretches[0].first == 0 or stretches[0].end == stretches[0].size
+    is_border = len(stretches) == 1 and ends and stretches[0].end - stretches[0].first == 1
+    cause = Cause.BORDER_DROPPED if is_border else Cause.BLOCK
+    return Diagnosis(cause, Hypothesis.REGION, region=Region(tuple(stretches), content), also=also)
+
+
+def _held_constant(found: np.ndarray, right: np.ndarray, of: np.ndarray) -> Diagnosis | None:
+    """A norm or a mean that is no constant, but was taken for one: the values do not change along some direction."""
+    if right.shape != of.shape or right.size < 2 or np.iscomplexobj(right):
+        return None
+    for hypothesis, direction in ((Hypothesis.MEAN_HELD, np.ones_like(of)), (Hypothesis.NORM_HELD, of)):
+        for axis in (*range(min(2, of.ndim)), None):
+            others = tuple(other for other in range(of.ndim) if other != axis)
+            if axis is not None and of.size == of.shape[axis]:
+                continue
+            size = np.abs(right * direction).sum(axis=others)
+            is_right = bool(np.all(np.abs((right * direction).sum(axis=others)) <= INVARIANT * size))
+            if is_right and np.any(np.abs((found * direction).sum(axis=others)) > 100 * INVARIANT * size):
+                return Diagnosis(Cause.DETACHED, hypothesis, axis=axis)
     return None

@@ -9,17 +9,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from triconv.checking.dtypes import BITS, COMPLEX
+from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.evidence import Asked
 from triconv.checking.findings.findings import (
     DerivativeOfValues,
     FewerBits,
     Level,
     Undecided,
+    WrongElements,
 )
 from triconv.checking.findings.protocol import (
     IMPRECISE,
@@ -33,7 +36,7 @@ from triconv.checking.findings.protocol import (
     Question,
     Transform,
 )
-from triconv.checking.functions import directional, function_precision
+from triconv.checking.functions import directional, function_precision, other_points
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_location import locate, real_sum
 from triconv.checking.functions.function_points import ROUNDS, WORTH, Point
@@ -261,19 +264,26 @@ class FunctionCheck(FunctionValues):
     ) -> ReportRow:
         """Return the row for a wrong cotangent, with every element that it must have, or with one that is wrong."""
 
-        def derivative(mask: np.ndarray) -> float:
+        def derivative(arrays: Arrays, g: np.ndarray, mask: np.ndarray) -> float:
             along = [mask * 1.0 if k == n else np.zeros(shape) for k, shape in enumerate(self.shapes)]
-            values, weights = truth(point, g, along)
-            line = self._derivative(point, values)
+            at = point._replace(arrays=list(arrays))
+            values, weights = truth(at, g, along)
+            line = self._derivative(at, values)
             known = np.where(np.isfinite(line.error), line.value, 0)
             return real_sum(g.ravel() if question.order == 1 else weights, known)
 
-        expected, looked = locate(found, derivative, self.seed)
+        expected, looked = locate(found, lambda mask: derivative(point.arrays, g, mask), self.seed)
         scale = float(np.abs(expected).max(initial=0) + np.abs(found).max(initial=0))
         wrong = np.abs(found - expected) > (min(1e-7, 16 * self._tolerance) if point.is_exact else 1e-7) * scale
         if not wrong.any():
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
-        return self._wrong(question, found, expected, wrong, looked, asked=Asked(point.arrays, g, ()))
+        of = point.arrays[n] if question.order == 1 else None
+        row = self._wrong(question, found, expected, wrong, looked, asked=Asked(point.arrays, g, ()), of=of)
+        if row.cause == Cause.NONE and question.order == 1 and self.dtype not in COMPLEX:
+            other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed)
+            if other is not None:
+                return replace(row, finding=WrongElements(other), cause=other.cause)
+        return row
 
     def _is_exact(self, point: Point, found: np.ndarray) -> bool:
         """Whether a cotangent at an exact point consists of numbers that an exact algorithm gives: none was rounded."""

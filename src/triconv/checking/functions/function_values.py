@@ -203,13 +203,14 @@ class FunctionValues:
         looked: int | None = None,
         *,
         asked: Asked,
+        of: np.ndarray | None = None,
     ) -> ReportRow:
         where = np.argwhere(wrong)
         index = tuple(map(int, where[0]))
         looked = found.size if looked is None else looked
         evidence = Evidence(index, right[index], found[index], len(where), looked, (), right, found, False, asked)
         diagnosis = function_causes.explain(
-            found, right, wrong, is_value=question.is_value, is_whole=looked == found.size
+            found, right, wrong, is_value=question.is_value, is_whole=looked == found.size, of=of
         )
         proof = Proof.EXACT if self.points.part == 1 else Proof.NUMERICAL
         return ReportRow(question, WRONG, proof, WrongElements(diagnosis), None, diagnosis.cause, evidence)

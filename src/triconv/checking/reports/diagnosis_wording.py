@@ -72,7 +72,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.SLICES_ROLLED: "its {slices} are rolled by {before}, the last ones to the front or the other way round",
     Hypothesis.SLICES_REVERSED: "its {slices} are in reverse",
     Hypothesis.SLICES_PERMUTED: "its {slices} are in another order: {positions}",
-    Hypothesis.SLICES_COPIED: "each of its {slices} is {slice} {first_position}",
+    Hypothesis.SLICES_COPIED: "each of its {slices} is {first_slice}",
+    Hypothesis.SLICES_REPLACED: "{replaced}",
     Hypothesis.RESULT_ROLLED: "it is rolled by {before} in axes {axes}",
     Hypothesis.TENSOR_RESHAPED: "{tensor} is reshaped where it must be transposed",
     Hypothesis.RESULT_RESHAPED: "the result is reshaped where it must be transposed",
@@ -94,7 +95,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.FIRST_SAMPLE_COMPUTED: "only the first sample of the batch is computed",
     Hypothesis.ELEMENT_DROPPED: "one element is dropped: {index}",
     Hypothesis.ELEMENT_WRONG: "one element is wrong: {index}",
-    Hypothesis.BORDER_WRONG: "only index {positions_and} of axis {axis} is wrong: a border row is dropped or wrong",
+    Hypothesis.BORDER_WRONG: "it is wrong in {wrong_slices} alone: a border row is dropped or wrong",
     Hypothesis.ZERO: "it is zero everywhere: the argument was detached, or its gradient was stopped",
     Hypothesis.SKIPPED: "it is zero for sparse numbers, and right for others: work is skipped by a test of the numbers, such "
     "as of their sum",
@@ -153,7 +154,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.HALO_POSITIONS: "only positions at the boundaries between devices are wrong, in {sharded}: {positions}",
     Hypothesis.REGION: "it is wrong in {region} alone{tiles}{content}",
     Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}{content}",
-    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of axes {axes}, or on one side of it{content}",
+    Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of {axis_names}, or on one side of it{content}",
     Hypothesis.TILE_TRANSFORM: "a transform of tiles of {size} (Winograd's){in_spatial_axis} has a wrong constant: products of "
     "inputs and taps that do not meet are left, or some count other than once{of_tile}",
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
@@ -161,6 +162,20 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
     Hypothesis.INDEX_NEGATIVE: "{tensor} is read at an index of {function} bits with a sign: from {half} on it is negative, "
     "and counts from the end",
+    Hypothesis.FOURIER_CONJUGATE: "it is a product of Fourier transforms in which a conjugate is missing, or one too many: a "
+    "convolution where a correlation must be, or the other way round, which wraps around",
+    Hypothesis.FOURIER_ORDER: "it comes from Fourier transforms, and the halves are exchanged, as fftshift does",
+    Hypothesis.FOURIER_HALF: "it is a sum over half a spectrum, as that of rfft, in which frequencies that stand for two are "
+    "counted once",
+    Hypothesis.FOURIER_LENGTH: "it comes from an inverse Fourier transform of length {size}, one too short: irfft needs its n "
+    "where that is odd",
+    Hypothesis.AT_ZERO: "it is the derivative where {parameter} is zero: {parameter} is left out of it",
+    Hypothesis.AT_TRANSPOSED: "it is the derivative with axes {axes} of {parameter} exchanged",
+    Hypothesis.AT_FLIPPED: "it is the derivative with {parameter} in reverse along axis {axes}",
+    Hypothesis.NORM_HELD: "the values do not change when {per_slice} of the array is multiplied by a number, but this is not "
+    "orthogonal to it: the norm or deviation by which it is divided was held constant",
+    Hypothesis.MEAN_HELD: "the values do not change when a number is added to {per_slice} of the array, but this has another "
+    "sum than zero: the mean that is subtracted, or the sum by which a softmax divides, was held constant",
     Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
     Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
     Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
@@ -208,11 +223,12 @@ def diagnosis(d: Diagnosis) -> str:
         "tensor": TENSORS[d.role] if d.role else "",
         "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
         "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
-        "slice": _slice(d),
-        "slices": _plural(_slice(d)),
+        "slice": part_wording.slice_of(d),
+        "slices": part_wording.slices_of(d),
         "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
         "axis": d.axis,
         "axes": _list(d.axes),
+        "axis_names": part_wording.axes_of(d),
         "spatial_axes": _list(d.spatial_axes),
         "in_spatial_axis": f" in spatial axis {axes[0]}" if len(axes) == 1 else "",
         "first": axes[0] if axes else None,
@@ -220,7 +236,9 @@ def diagnosis(d: Diagnosis) -> str:
         "index": d.index,
         "positions": _list(d.positions),
         "positions_and": " and ".join(map(str, d.positions or ())),
-        "first_position": (d.positions or (0,))[0],
+        "first_slice": part_wording.slice_at(d, (d.positions or (0,))[0]),
+        "per_slice": "all" if d.axis is None else f"each slice along axis {d.axis}",
+        "replaced": part_wording.replaced(d),
         "before": (d.offset or (0,))[0],
         "off": _off(d),
         "is_or_are_off": "is" if abs(next((n for n in d.offset or () if n), 1)) == 1 else "are",
@@ -255,7 +273,7 @@ def diagnosis(d: Diagnosis) -> str:
         "function": CROPS.get(d.function or "", d.function or ""),
         "per": _per(d),
         "and_channels": " and each channel" if d.size and d.size > 1 else "",
-        "wrong_slices": _slices_at(d),
+        "wrong_slices": part_wording.slices_at(d),
         "ruled_out": RULED_OUT,
         "of_tile": f", in those of {d.function} of each tile" if d.function else "",
         "rest": f"{'last' if d.mode == 'first' else 'first'} {(d.total or 0) - (d.size or 0)}",
@@ -280,7 +298,7 @@ def _region(d: Diagnosis, region: Region) -> dict[str, str]:
     """Return the words for where a result is wrong."""
 
     def name(axis: int) -> str:
-        return _slice(replace(d, axis=axis))
+        return part_wording.slice_of(replace(d, axis=axis))
 
     content = "" if d.also is not None else f": {region_wording.content(region)}"
     return {
@@ -324,32 +342,6 @@ def axis_of(role: Role, axis: int) -> str:
     return LETTERS.get((role, axis), f"spatial axis {axis - 2}")
 
 
-def _slice(d: Diagnosis) -> str:
-    """Return what one slice along the axis of a result is called."""
-    if d.axis is None or d.role is None:
-        return ""
-    if d.role == Role.BIAS:
-        return "channel"
-    if d.axis >= 2:
-        return f"position in spatial axis {d.axis - 2}" if d.role != Role.W else f"tap in spatial axis {d.axis - 2}"
-    if d.role == Role.W:
-        return "output channel" if d.axis == 0 else "input channel"
-    return "sample" if d.axis == 0 else "channel"
-
-
-def _plural(name: str) -> str:
-    """Return "positions in spatial axis 0" for "position in spatial axis 0"."""
-    unit, in_, where = name.partition(" in ")
-    return f"{unit}s{in_}{where}"
-
-
-def _slices_at(d: Diagnosis) -> str:
-    """Return some slices in words: "samples 1 and 2", "position 3 in spatial axis 0"."""
-    unit, _, where = _slice(d).partition(" in ")
-    at = d.positions or ()
-    return f"{unit}{'' if len(at) == 1 else 's'} {part_wording.some(at)}{f' in {where}' if where else ''}"
-
-
 def _per(d: Diagnosis) -> str:
     names = ("tap", "channel", "tap and channel")
     found = [names[n] for (n,) in d.parts or ()] if d.hypothesis == Hypothesis.BIAS_REPEATED else []
@@ -379,7 +371,7 @@ def _sides(d: Diagnosis, *, is_padding: bool) -> tuple[str, tuple[str, ...]]:
     """Return what is counted, and the words for both sides and for either."""
     padding = "padding " if is_padding else ""
     if not is_padding and (d.axis or 0) < 2:
-        return _slice(d), ("at the start", "at the end", "at either end")
+        return part_wording.slice_of(d), ("at the start", "at the end", "at either end")
     axes = d.spatial_axes if is_padding else (d.axis - 2,) if d.axis is not None else None
     if d.ndim == 2 and axes is None:
         return f"{padding}row and column", ("at the top and left", "at the bottom and right", "on every side")

@@ -21,6 +21,7 @@ from triconv.checking.findings.memory_findings import (
     Misread,
     NothingKept,
     OtherAfterBatch,
+    OtherAfterOtherNumbers,
     Reading,
     ResultOverwritten,
     SameInThreads,
@@ -108,6 +109,8 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
         case OtherAfterBatch(of, after):
             when = "after a call with one sample" if after else "for one sample alone"
             return f"{words(of)}: it is another one {when}"
+        case OtherAfterOtherNumbers(of):
+            return f"{words(of)}: it depends on the numbers of the call before: something is kept from call to call"
         case CallsDiffer(of, (), _):
             return f"{words(of)}: after some calls the same numbers give another result than before"
         case CallsDiffer(of, calls, total):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from triconv.checking.diagnosis.contributions import frame_of, rows_of
 from triconv.checking.findings.causes import Diagnosis, Part
+from triconv.checking.findings.protocol import Role
 
 SHOWN = 6
 """Parts or positions that are listed."""
@@ -80,3 +82,49 @@ def pairs(numbers: tuple[float, ...] | None) -> str:
     """Return what becomes of some numbers: "-1 becomes -0.15, 0 becomes 0"."""
     every = numbers or ()
     return ", ".join(f"{a:.4g} becomes {b:.4g}" for a, b in zip(every[::2], every[1::2], strict=True))
+
+
+def slice_of(d: Diagnosis) -> str:
+    """Return what one slice along the axis of a result is called."""
+    if d.axis is None:
+        return ""
+    if d.role is None:
+        return f"slice in axis {d.axis}"
+    if d.role == Role.BIAS:
+        return "channel"
+    if d.axis >= 2:
+        return f"position in spatial axis {d.axis - 2}" if d.role != Role.W else f"tap in spatial axis {d.axis - 2}"
+    if d.role == Role.W:
+        return "output channel" if d.axis == 0 else "input channel"
+    return "sample" if d.axis == 0 else "channel"
+
+
+def slices_of(d: Diagnosis) -> str:
+    """Return what slices are called: "positions in spatial axis 0" for "position in spatial axis 0"."""
+    unit, in_, where = slice_of(d).partition(" in ")
+    return f"{unit}s{in_}{where}"
+
+
+def slices_at(d: Diagnosis) -> str:
+    """Return some slices in words: "samples 1 and 2", "position 3 in spatial axis 0"."""
+    unit, _, where = slice_of(d).partition(" in ")
+    at = d.positions or ()
+    return f"{unit}{'' if len(at) == 1 else 's'} {some(at)}{f' in {where}' if where else ''}"
+
+
+def slice_at(d: Diagnosis, position: int) -> str:
+    """Return one slice in words."""
+    return slices_at(replace(d, positions=(position,)))
+
+
+def axes_of(d: Diagnosis) -> str:
+    """Return some axes of a result in words: "samples and channels"."""
+    names = (slices_of(replace(d, axis=axis)) for axis in d.axes or ())
+    return " and ".join(name.partition(" in ")[2] or name for name in names)
+
+
+def replaced(d: Diagnosis) -> str:
+    """Return which slices are those of other places, of which `positions` has all: "sample 2 is what sample 0 must be"."""
+    moved = [(n, source) for n, source in enumerate(d.positions or ()) if n != source]
+    more = f", ... ({len(moved)} in all)" if len(moved) > SHOWN else ""
+    return ", ".join(f"{slice_at(d, n)} is what {source} must be" for n, source in moved[:SHOWN]) + more

@@ -46,6 +46,8 @@ def tiles(r: Region) -> str:
     if not found:
         return ""
     s = found[0]
+    if s.period == 2 * (s.tile or 0):
+        return f", every second tile of {s.tile}"
     if s.period is not None:
         return f", next to the edges of tiles of {s.tile}"
     if s.end == s.size and s.size - s.first < (s.tile or 0):
@@ -55,11 +57,15 @@ def tiles(r: Region) -> str:
 
 def _stretch(s: Stretch, name: Callable[[int], str]) -> str:
     if len(s.axes) > 1:
-        unit, end = "element", f" of axes {', '.join(map(str, s.axes))}, counted as one"
+        names = [in_axis or f"{unit}s" for unit, _, in_axis in (name(axis).partition(" in ") for axis in s.axes)]
+        unit, end = "element", f" of {', '.join(names[:-1])} and {names[-1]}, counted as one"
     else:
         unit, _, where = name(s.axes[0]).partition(" in ")
         end = f" in {where}" if where else ""
     if s.period is not None:
+        first, last = s.residues[0], s.residues[-1]
+        if len(s.residues) > 2 and last - first == len(s.residues) - 1:
+            return f"{unit}s {first} to {last} of every {s.period}{end}"
         which = ", ".join(map(str, s.residues[:6])) + (", ..." if len(s.residues) > 6 else "")
         nth = {2: "second", 3: "third"}.get(s.period, f"{s.period}th")
         return f"every {nth} {unit} from {which} on{end}"

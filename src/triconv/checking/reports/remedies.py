@@ -29,6 +29,7 @@ from triconv.checking.findings.memory_findings import (
     LaterForward,
     Misread,
     OtherAfterBatch,
+    OtherAfterOtherNumbers,
     ResultOverwritten,
     SecondPullback,
     SharesMemory,
@@ -232,7 +233,7 @@ def _of_memory(finding: Finding) -> str:
             return "return a copy"
         case ResultOverwritten():
             return "allocate a new result in each call"
-        case EarlierAnswer() | LaterForward() | OtherAfterBatch():
+        case EarlierAnswer() | LaterForward() | OtherAfterBatch() | OtherAfterOtherNumbers():
             return "keep what the backward needs in the cache of its own call, not in an attribute or a global"
         case CallsDiffer(of) if of.kind == Kind.VALUE:
             return "make the result depend on the arguments alone: no counter, no running mean"

@@ -19,6 +19,7 @@ from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import (
     EqualOnIntegers,
     FewerBits,
+    Finding,
     NotFinite,
     NotRepeatable,
     Raised,
@@ -27,6 +28,7 @@ from triconv.checking.findings.findings import (
     WrongElements,
     WrongShape,
 )
+from triconv.checking.findings.memory_findings import OtherAfterOtherNumbers
 from triconv.checking.findings.protocol import (
     RIGHT,
     UNCHECKED,
@@ -230,8 +232,8 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
         return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
     if not exact:
         return _not_exact(context, probe, found, test, near=near)
-    if not _is_asked_wide(context, question):
-        # what an earlier question shows with fewer bits may show it in some samples alone here
+    if not _is_asked_wide(context, question) or question.kind == Kind.JVP or question.order == 2:
+        # what an earlier question shows with fewer bits may show it in some samples alone here, and in a part of a JVP
         row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
         if row is not None and isinstance(row.finding, FewerBits):
             return row
@@ -260,7 +262,8 @@ def _not_exact(
     context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: rounding.RoundingTest, *, near: bool
 ) -> ReportRow:
     """Return the row for a result that differs for integers, by the data that say most of it."""
-    if near and not rounding.resembles(test):  # integers were rounded, as in a Fourier transform: others are wrong
+    # integers were rounded, as in a Fourier transform: others are wrong
+    if near and (not rounding.resembles(test) or _is_of_transform(context, probe, found["exact"])):
         return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
     row = _differs(context, probe, "exact", found["exact"], test.ratio)
     if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
@@ -269,6 +272,13 @@ def _not_exact(
             name, diagnosis = stepped
             return _wrong(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
     return row
+
+
+def _is_of_transform(context: CheckContext, probe: Probe, found: np.ndarray) -> bool:
+    """Whether a result for integers is as near to the right one as a Fourier transform comes."""
+    role, right = probe.question.tensor, context.right("exact")
+    test = rounding.RoundingTest.of(context.problem, context.dtype, role, probe.answer, right, found)
+    return rounding.is_within_transform(test)
 
 
 def _is_asked_wide(context: CheckContext, question: Question) -> bool:
@@ -398,7 +408,15 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
         )
         if spread <= 2 * float(test.allowed.max(initial=0)):
             return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
-    return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(spread), cause=Cause.NONDETERMINISTIC)
+    finding, cause = _not_repeatable(context, probe, spread)
+    return ReportRow(question, WRONG, Proof.RANDOM, finding, cause=cause)
+
+
+def _not_repeatable(context: CheckContext, probe: Probe, spread: float) -> tuple[Finding, Cause]:
+    """Say why the same numbers do not give the same result."""
+    if stale.is_of_call_before(lambda name: _ask_again(probe, context.arrays[name])):
+        return OtherAfterOtherNumbers(probe.question), Cause.STALE_CACHE
+    return NotRepeatable(spread), Cause.NONDETERMINISTIC
 
 
 def _wrong(
@@ -414,6 +432,12 @@ def _wrong(
     """Return the row for a wrong result for the arrays of this name: where, and why, if that is not known."""
     question, bad = probe.question, ~np.isfinite(found)
     mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
+    if (
+        out_of_bound is None
+        and not bad.any()
+        and (large := _result(context, probe, name, found, expected).differs()).any()
+    ):
+        mask = large  # others may be off by the rounding of a transform
     wrong = int(np.count_nonzero(mask))
     index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
     taps = taps_at(context.problem, question.tensor, index)
@@ -443,8 +467,8 @@ def _wrong(
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
             spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))
             if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
-                finding_ = NotRepeatable(spread)
-                return ReportRow(question, WRONG, Proof.RANDOM, finding_, ratio, Cause.NONDETERMINISTIC, evidence)
+                why, cause = _not_repeatable(context, probe, spread)
+                return ReportRow(question, WRONG, Proof.RANDOM, why, ratio, cause, evidence)
     return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
 
 

@@ -1,8 +1,9 @@
-"""Whether a wrong result is the right one for numbers that were handed over earlier."""
+"""Whether a wrong result is the right one for numbers that were handed over earlier, or has something of the call before."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,3 +62,22 @@ def explain(
 def ones_of(arrays: InputArrays) -> InputArrays:
     """Arrays of ones, with which a candidate's library is found out."""
     return arrays.map(np.ones_like)
+
+
+def is_of_call_before(ask: Callable[[str], np.ndarray | None]) -> bool:
+    """Whether a result is always the same after a call with the same numbers, and another one after other numbers.
+
+    Parameters
+    ----------
+    ask : callable
+        Gives the result for the numbers of a name, "exact" or "random".
+    """
+    results: dict[str, list[np.ndarray]] = {"exact": [], "random": []}
+    # in no such order are every so many calls wrong
+    for before in ("exact", "exact", "random", "exact", "random", "random"):
+        ask(before)
+        if (found := ask("random")) is not None:
+            results[before].append(found)
+    after, after_itself = results.values()
+    is_same = all(np.array_equal(a, some[0], equal_nan=True) for some in (after, after_itself) for a in some)
+    return is_same and bool(after) and not np.array_equal(after[0], after_itself[0], equal_nan=True)

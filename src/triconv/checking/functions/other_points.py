@@ -1,0 +1,72 @@
+"""A derivative that is right for other arrays than those given: one that is transposed, reversed, or zero."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.functions.function_location import real_sum
+
+SECONDS = 1.0
+"""Time for other arrays: each takes a few values of the function."""
+SUMS = 3
+"""Random sums that must be those of the derivative for other arrays."""
+COTANGENT = "the cotangent"
+
+
+def explain(
+    found: np.ndarray,
+    arrays: Sequence[np.ndarray],
+    g: np.ndarray,
+    names: Sequence[str],
+    derivative: Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray], float],
+    seed: int,
+) -> Diagnosis | None:
+    """Return which array was another one, if that explains a cotangent.
+
+    Parameters
+    ----------
+    found : numpy.ndarray
+        The cotangent.
+    arrays, g : sequence of numpy.ndarray, numpy.ndarray
+        For which it was asked.
+    names : sequence of str
+        Of the arrays.
+    derivative : callable
+        Gives the right sum of the elements of a cotangent, for arrays, a cotangent of the result, and the weights.
+    seed : int
+        Of the weights.
+    """
+    started, rng = time.perf_counter(), np.random.default_rng(seed)
+    weights = [rng.integers(1, 64, found.shape) * rng.choice([-1.0, 1.0], found.shape) for _ in range(SUMS)]
+    sums = [real_sum(found, w) for w in weights]
+    near = [1e-6 * float(np.abs(found * w).sum()) for w in weights]
+    for number, name in enumerate((*names, COTANGENT)):
+        a = g if number == len(arrays) else arrays[number]
+        for diagnosis, changed in _changes(a, name):
+            if time.perf_counter() - started > SECONDS:
+                return None
+            given = [changed if n == number else b for n, b in enumerate(arrays)]
+            of_result = changed if number == len(arrays) else g
+            if all(
+                abs(derivative(given, of_result, w) - s) <= allowed
+                for w, s, allowed in zip(weights, sums, near, strict=True)
+            ):
+                return diagnosis
+    return None
+
+
+def _changes(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]:
+    long = [axis for axis, size in enumerate(a.shape) if size > 1]
+    if name != COTANGENT:
+        yield Diagnosis(Cause.DETACHED, Hypothesis.AT_ZERO, parameter=name), np.zeros_like(a)
+    for one, two in itertools.combinations(long, 2):
+        if a.shape[one] == a.shape[two]:
+            swapped = Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.AT_TRANSPOSED, parameter=name, axes=(one, two))
+            yield swapped, a.swapaxes(one, two)
+    for axes in (*((axis,) for axis in long), *([tuple(long[-2:])] if len(long) > 1 else [])):
+        yield Diagnosis(Cause.KERNEL_FLIP, Hypothesis.AT_FLIPPED, parameter=name, axes=axes), np.flip(a, axes)

@@ -58,6 +58,16 @@ def test_the_transposed_axis_has_the_same_meetings(drawn):
 
 
 @given(axes(most_taps=6))
+@settings(max_examples=300)
+def test_the_exchanged_axis_has_the_same_meetings(drawn):
+    axis = Axis(*numbers(drawn))
+    if not (axis.input_size and axis.kernel_size and axis.output_size):
+        return
+    exchanged = axis.exchanged()
+    assert sorted((i, t, o) for i, o, t in meetings_of(exchanged)) == meetings_of(axis)
+
+
+@given(axes(most_taps=6))
 @settings(max_examples=1000)
 def test_the_phases_have_the_same_meetings_without_input_dilation(drawn):
     axis = Axis(*numbers(drawn))

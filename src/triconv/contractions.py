@@ -98,7 +98,9 @@ class Planned(NamedTuple):
 
         What stands around it in the user's program, merged into it, would be computed once per tap.
         """
-        return self.plan.algorithm != "vendor" and math.prod(self.plan.schedule.geometry.kernel_size) > 1
+        schedule = self.plan.schedule
+        is_apart = getattr(self.plan.kernel, "is_apart", lambda _: True)
+        return math.prod(schedule.geometry.kernel_size) > 1 and is_apart(schedule)
 
 
 def planned(

@@ -60,11 +60,8 @@ class ArrayOperations:
         a = self.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
         return a, tuple(replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) for axis in axes)
 
-    def unfold_axis(self, a: Array, number: int, axis: Axis, *, again: bool = False) -> Array:
-        """The windows of the padded `axis`, which has this number, side by side along the last axis: (..., taps * channels).
-
-        `again` says that a forward may have done so before, in a program whose compiler would keep its windows in memory.
-        """
+    def unfold_axis(self, a: Array, number: int, axis: Axis) -> Array:
+        """The windows of the padded `axis`, which has this number, side by side along the last axis: (..., taps * channels)."""
         a = self.pad(a, [(axis.pad_lo, axis.pad_hi), *[(0, 0)] * (a.ndim - 1 - number)])
         windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
         return self.xp.concat(windows, axis=-1)

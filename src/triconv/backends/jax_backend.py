@@ -150,25 +150,22 @@ class JAX(Standard):
         """On a GPU, where a padded copy is one launch more."""
         return (a, tuple(axes)) if self.device_kind(a) == "cpu" else super().padded_first(a, axes)
 
-    def unfold_axis(self, a: Array, number: int, axis: Axis, *, again: bool = False) -> Array:
-        """Few windows are padded one by one, to be added in their places: XLA fuses that into one loop.
-
-        If `again`, they stand one after the other: XLA would take what is padded alike once, and write it all down, for both.
-        """
+    def unfold_axis(self, a: Array, number: int, axis: Axis) -> Array:
+        """Few windows are padded one by one, to be added in their places: XLA fuses that into one loop."""
         import jax
 
         taps, channels = axis.kernel_size, a.shape[-1]
         if self.device_kind(a) != "cpu" or not 1 < taps <= PADDED_WINDOWS:
-            return super().unfold_axis(a, number, axis, again=again)
+            return super().unfold_axis(a, number, axis)
         parts, zero, front = [], self.xp.zeros((), a.dtype), (slice(None),) * number
         for tap in range(taps):
             start = axis.dilation * tap - axis.pad_lo
             end = start + axis.stride * (axis.output_size - 1) + 1
             config = [(0, 0, 0)] * a.ndim
             config[number] = (-start, end - a.shape[number], 0)
-            config[-1] = (0, 0, 0) if again else (tap * channels, (taps - 1 - tap) * channels, 0)
+            config[-1] = (tap * channels, (taps - 1 - tap) * channels, 0)
             parts.append(jax.lax.pad(a, zero, config)[(*front, slice(None, None, axis.stride), ...)])
-        return self.xp.concat(parts, axis=-1) if again else functools.reduce(operator.add, parts)
+        return functools.reduce(operator.add, parts)
 
     def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
         """By stacking, but of very many parts: a sum of padded parts would look at every part for every element."""
@@ -351,18 +348,15 @@ class JAX(Standard):
         import jax
 
         groups, _, k = g.shape[:3]
-        c, axes = x.shape[2], geometry.axes
-        # the padding after the input with which there are as many results as taps
-        extents = [axis.dilation * (axis.kernel_size - 1) + axis.stride * (axis.output_size - 1) + 1 for axis in axes]
-        ends = [size - axis.dilated_input - axis.pad_lo for axis, size in zip(axes, extents, strict=True)]
+        c, axes = x.shape[2], [axis.exchanged() for axis in geometry.axes]
         x_spec, w_spec, g_spec = ((spec[1], spec[0], *spec[2:]) for spec in _dimension_numbers(len(axes), orders))
         gw = jax.lax.conv_general_dilated(
             self._merged(x, orders[0]),
             self._merged(g, orders[2]),
-            [axis.dilation for axis in axes],
-            [(axis.pad_lo, end) for axis, end in zip(axes, ends, strict=True)],
+            [axis.stride for axis in axes],
+            [(axis.pad_lo, axis.pad_hi) for axis in axes],
             lhs_dilation=[axis.input_dilation for axis in axes],
-            rhs_dilation=[axis.stride for axis in axes],
+            rhs_dilation=[axis.dilation for axis in axes],
             dimension_numbers=jax.lax.ConvDimensionNumbers(x_spec, g_spec, w_spec),
             batch_group_count=groups,
         )

@@ -173,6 +173,21 @@ class Axis:
             pad_lo=self.dilated_kernel - 1 - self.pad_lo,
         )
 
+    def exchanged(self) -> Axis:
+        """The axis with output and taps exchanged: its `conv` of the input, by g as the kernel, is this one's weight VJP.
+
+        The incidence equation stays as it is. Requires at least one input, tap and output.
+        """
+        return Axis.for_output_size(
+            self.kernel_size,
+            self.input_size,
+            self.output_size,
+            stride=self.dilation,
+            dilation=self.stride,
+            input_dilation=self.input_dilation,
+            pad_lo=self.pad_lo,
+        )
+
     def block_of_taps(self, first: int, last: int) -> Axis:
         """The axis of the taps from `first` up to `last` alone; requires at least one input, tap and output."""
         return Axis.for_output_size(

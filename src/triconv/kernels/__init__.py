@@ -15,6 +15,7 @@ arrays' library: its namespace ``lib.xp`` and the few things that the standard l
 * ``RATIONALE``: why one would take it, in a few words;
 * ``NARROW_FACTORS``, if operands of a narrower dtype may stay as they are, since ``lib.matmul`` and its like sum products in
   the dtype to accumulate in;
+* ``is_apart(schedule)``, if a compiler had better not always keep its program apart from what stands around it;
 * if it cannot compute everything, ``obstacle(problem, target)``: why not; if it is to be asked for by name,
   ``caution(problem, target)``: why.
 

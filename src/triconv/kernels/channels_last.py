@@ -58,8 +58,8 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, 
     lead, (k, c, taps) = how.row_axes, (g.shape[2], x.shape[2], geometry.kernel_size)
 
     def block(g: Array, x: Array, part: Geometry) -> Array:
-        v = _unfold(g, _leading(part, lead).axes, lib, again=True)
-        u = _unfold(x, _trailing(part, lead).axes, lib, again=True)
+        v = _unfold(g, _leading(part, lead).axes, lib)
+        u = _unfold(x, _trailing(part, lead).axes, lib)
         return lib.matmul(lib.xp.matrix_transpose(_rows(u, lib)), _rows(v, lib))
 
     gw = blocks.sum_rows(block, _last(g, lib), _last(x, lib), geometry, how.rows, lib, axis=1)
@@ -96,7 +96,7 @@ def _rows(a: Array, lib: Standard) -> Array:
     return lib.xp.reshape(a, (-1, a.shape[-1]))
 
 
-def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, *, again: bool = False) -> Array:
+def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """Windows of an array (n, *input, channels), as (n, *output, taps * channels); the last axis first, as in `gemm`."""
     if _is_matrix(axes):
         return a
@@ -108,7 +108,7 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard, *, again: bool = Fa
     a, axes = lib.padded_first(a, axes)
     for number, axis in reversed([*enumerate(axes, 1)]):
         if not _is_matrix((axis,)):
-            a = lib.unfold_axis(a, number, axis, again=again)
+            a = lib.unfold_axis(a, number, axis)
     return a
 
 
@@ -248,7 +248,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
         unfolded = max(1, sum(axis.kernel_size > 1 for axis in axes))
-        operations += count * (target.last_operations * unfolded if written or view.phases > 1 else 1)
+        loops = 2 if how.rows or schedule.samples else 1  # what a loop's body reads and writes is more to compile
+        operations += count * (loops * target.last_operations * unfolded if written or view.phases > 1 else 1)
     least = 3 if view.contraction == "conv_weight_vjp" else 1  # a long sum is split
     launches = view.phases * (least if not moved else least + 3)
     if any(axis.input_dilation > 1 for axis in view.geometry.axes):  # phases are written, and then interleaved

@@ -39,8 +39,9 @@ def conv(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Stand
     """``y`` of one phase."""
     (n, sizes), k, first = (x.shape[1], geometry.output_size), w.shape[1], geometry.axes[0]
     u, plane = _unfolded(x, geometry, lib)
-    w = permute_dims(w, (0, 1, 3, 2, *range(4, w.ndim)), lib.xp)
-    w = lib.xp.reshape(w, (1, k, first.kernel_size * x.shape[2], *geometry.kernel_size[1:]))
+    w = permute_dims(w, (0, *range(4, w.ndim), 3, 2, 1), lib.xp)  # in the order that is computed with: one copy
+    w = lib.xp.reshape(w, (1, *geometry.kernel_size[1:], first.kernel_size * x.shape[2], k))
+    w = permute_dims(w, (0, w.ndim - 1, w.ndim - 2, *range(1, w.ndim - 2)), lib.xp)
     y = lib.vendor_conv(plane, u, w, LAST)  # (1, n * o, k, ...)
     return _volumes(y, (n, *sizes), lib)
 
@@ -48,20 +49,26 @@ def conv(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Stand
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
     """``gw`` of one phase."""
     k, c, (first, *others) = g.shape[2], x.shape[2], geometry.kernel_size
-    u, plane = _unfolded(x, geometry, lib, again=True)
-    gw = lib.vendor_weight_vjp(plane, u, _planes(g, lib), LAST)  # (1, k, s * c, ...)
+    u, plane = _unfolded(x, geometry, lib)
+    exchanged = Geometry(tuple(axis.exchanged() for axis in plane.axes))
+    gw = _exchange(lib.vendor_conv(exchanged, _exchange(u, lib), _exchange(_planes(g, lib), lib), LAST), lib)
     gw = lib.xp.reshape(gw, (1, k, first, c, *others))
     return permute_dims(gw, (0, 1, 3, 2, *range(4, gw.ndim)), lib.xp)
 
 
-def _unfolded(x: Array, geometry: Geometry, lib: Standard, *, again: bool = False) -> tuple[Array, Geometry]:
+def _exchange(a: Array, lib: Standard) -> Array:
+    """A canonical array with samples and channels exchanged, or an x as a kernel."""
+    return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
+
+
+def _unfolded(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Geometry]:
     """``u`` as canonical planes, and the geometry of the other axes, without cropping."""
     first, *others = geometry.axes
     rest, pads = cropping.uncropped(Geometry(tuple(others)))
     a = blocks.samples_first(x, "last", lib)  # (n, *positions, 1, c)
     a = lib.pad(a, [*pads, (0, 0), (0, 0)])
     if (first.kernel_size, first.stride, first.pad_lo, first.pad_hi) != (1, 1, 0, 0):
-        a = lib.unfold_axis(a, 1, first, again=again)
+        a = lib.unfold_axis(a, 1, first)
     return _planes(blocks.canonical(a, "last", lib), lib), rest
 
 

@@ -189,6 +189,11 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield from (windows, transposed) if problem.contraction == "conv" else (transposed, windows)
 
 
+def is_apart(schedule: Schedule) -> bool:
+    """Whether XLA may keep the program apart: a convolution that stands there as XLA calls it; others it changes first."""
+    return schedule.form == planes.FORM
+
+
 def _dilates_well(view: Problem, target: Target) -> bool:
     """Whether one call that dilates the input multiplies few of the zeros: so XLA's does along one or two axes.
 

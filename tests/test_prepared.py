@@ -425,3 +425,17 @@ def test_padding_that_differs_on_two_sides_is_one_call_of_torchs(torch, monkeypa
     for leaves in ((x,), (w,), (x, w)):
         ours, theirs = (torch.autograd.grad(a, leaves, torch.ones_like(a), retain_graph=True) for a in (y, truth))
         assert all(map(torch.equal, ours, theirs))
+
+
+def test_what_is_padded_for_a_forward_is_not_padded_again_for_the_weights(torch):
+    from torch.profiler import profile
+
+    x, w = (torch.tensor(a, requires_grad=True) for a in operands())
+    y = triconv.conv2d(x, w, None, 1, [(2, 0), (1, 0)], algorithm="vendor")
+    with profile() as events:
+        torch.autograd.grad(y, w, torch.ones_like(y), retain_graph=True)
+    assert not any("pad" in event.name.lower() for event in events.events())
+    truth = torch.nn.functional.conv2d(torch.nn.functional.pad(x, (1, 0, 2, 0)), w)
+    twice = [torch.autograd.grad(a.square().sum(), x, create_graph=True)[0].square().sum() for a in (y, truth)]
+    for leaf in (x, w):
+        assert torch.equal(*(torch.autograd.grad(a, leaf, retain_graph=True)[0] for a in twice))

@@ -168,6 +168,13 @@ class Standard(ArrayOperations):
         """
         return None
 
+    def own_padding(self, contraction: str, geometry: Geometry) -> tuple[Callable[[Array], Array], Geometry] | None:
+        """Padding of the input that its own convolution does not have, as a function that its autograd records.
+
+        With the geometry of what is left, which has no padding.
+        """
+        return None
+
     def varies(self, sizes: Iterable[Any]) -> bool:
         """Whether a size is symbolic, to be known when a traced program runs, and its own convolution takes such sizes."""
         return False

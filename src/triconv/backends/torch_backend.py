@@ -69,6 +69,12 @@ class Torch(Standard):
 
         return torch_products.own_pullback(contraction, geometry, precision, like)
 
+    def own_padding(self, contraction: str, geometry: Geometry) -> tuple[Callable[[Array], Array], Geometry] | None:
+        """`torch.nn.functional.pad`, where it differs on two sides."""
+        from triconv.backends import torch_products
+
+        return torch_products.own_padding(contraction, geometry)
+
     def devices(self) -> list[str]:
         """The CPU and every accelerator of this process."""
         import torch

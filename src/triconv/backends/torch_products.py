@@ -114,6 +114,12 @@ def own_call(
     return call
 
 
+def own_padding(contraction: str, geometry: Geometry) -> tuple[Callable[[Array], Array], Geometry] | None:
+    """See `Standard.own_padding`."""
+    padded, flat = _padded(contraction, geometry)
+    return (functools.partial(torch.nn.functional.pad, pad=flat), padded) if flat else None
+
+
 def _narrowing(precision: str, like: Array) -> Callable[[], bool]:
     """Whether the user's flags, as they are at the time, narrow products of such arrays that are to be in full precision."""
     if precision != "highest" or like.dtype not in WIDE:

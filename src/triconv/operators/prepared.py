@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -22,6 +22,7 @@ from array_api_compat import array_namespace
 from triconv import contractions
 from triconv.autodiff import binding
 from triconv.backends import BACKENDS, ArrayKind, Standard, backend_of
+from triconv.geometry import Geometry
 from triconv.kernels import target, vendor
 from triconv.operators import prepared_pullback
 from triconv.operators.layout import View
@@ -152,6 +153,10 @@ class PreparedCall:
         Whether the layout is torch's.
     own : callable, optional
         The whole call by one function of the library.
+    padding : callable, optional
+        The library's own padding, where `own` begins with that: autograd then keeps the padded array, which the backward reads.
+    padded : list of callable
+        The call of what it has padded, once there is one.
     pullbacks : dict
         Its pullbacks, by the signature of the cotangent.
     """
@@ -170,13 +175,21 @@ class PreparedCall:
     bias: tuple[int, ...] | None
     channels_first: bool
     own: Callable[..., Array | None] | None
+    padding: tuple[Callable[[Array], Array], Geometry] | None
+    padded: list[Prepared]
     pullbacks: dict[Any, PreparedPullback | None]
 
     def __call__(self, *arrays: Array) -> Array:
         """Run, as one function of the library's autograd if that records."""
-        if self.is_recorded(arrays):
+        if not self.is_recorded(arrays):
+            return self.run(*arrays)
+        if self.padding is None:
             return binding(self.library.name).whole(self, *arrays)
-        return self.run(*arrays)
+        pad, geometry = self.padding
+        arrays = (pad(arrays[0]), *arrays[1:])
+        if not self.padded:
+            self.padded.append(prepare(replace(self.call, geometry=geometry), arrays))
+        return self.padded[0](*arrays)
 
     def run(self, *arrays: Array) -> Array:
         """Run; nothing is recorded."""
@@ -238,7 +251,7 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         orders=layout.orders,
     )
     shape = contractions.result_shape(call.contraction, *operands, geometry=call.geometry)
-    kind = _array_kind(type(arrays[0]))  # type: ignore[arg-type]
+    kind, own = _array_kind(type(arrays[0])), _own(call, arrays, planned, lib)  # type: ignore[arg-type]
     return PreparedCall(
         call,
         type(lib),
@@ -253,7 +266,9 @@ def prepare(call: Call, arrays: tuple[Array, ...]) -> Prepared:
         layout.view_of_canonical(call.result, shape),
         call.bias_shape(by_role["bias"]) if "bias" in by_role else None,
         layout.is_channels_first,
-        _own(call, arrays, planned, lib),
+        own,
+        lib.own_padding(call.contraction, call.geometry) if own and layout.is_channels_first else None,
+        [],
         {},
     )
 

@@ -191,6 +191,12 @@ SAID = {
         [(3, 4), (4, 5)],
         "it is wrong in slice 1 in axis 0 alone; there, every element is twice what it must be",
     ),
+    "some rows reversed": (
+        matmul,
+        lambda g, c: (g @ c[1].T, np.concatenate([(c[0].T @ g)[:1], (c[0].T @ g)[1:, ::-1]])),
+        [(3, 4), (4, 5)],
+        "it is wrong in slices from 1 on in axis 0 alone; there, the result is reversed in axis 1",
+    ),
     "rows exchanged": (
         matmul,
         lambda g, c: (g @ c[1].T, (c[0].T @ g)[[1, 0, 2, 3]]),

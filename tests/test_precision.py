@@ -235,3 +235,31 @@ def test_a_range_is_of_a_dtype_with_the_bits_that_are_kept():
     e4m3, e5m2, half, single = RANGES
     assert [narrow_range.of_bits(e5m2, bits) for bits in (3, 4, 11, 24)] == [e5m2, half, half, single]
     assert [narrow_range.of_bits(e4m3, bits) for bits in (4, 53)] == [e4m3, e4m3]
+
+
+def test_few_bits_in_one_part_of_a_jvp_are_no_mistake(torch):
+    conv2d = torch.nn.functional.conv2d
+
+    class Conv(torch.autograd.Function):
+        @staticmethod
+        def forward(x, w):
+            return conv2d(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            return torch.nn.grad.conv2d_input(x.shape, w, g), torch.nn.grad.conv2d_weight(x, w.shape, g)
+
+        @staticmethod
+        def jvp(ctx, x_tangent, w_tangent):
+            x, w = ctx.saved_tensors
+            return conv2d(x_tangent, w) + conv2d(x.bfloat16().to(x.dtype), w_tangent)
+
+    report = triconv.check(Conv, triconv.conv2d, (2, 3, 8, 8), (4, 3, 3, 3))
+    assert report.verdict == "imprecise"
+    assert {row.what for row in report.rows if row.verdict == "imprecise"} >= {"JVP"}

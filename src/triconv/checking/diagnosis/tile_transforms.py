@@ -23,7 +23,7 @@ TILES = (2, 4)
 LARGEST_KERNEL = 7
 MOST_WORK = 2**19
 """Products of a result that is fitted."""
-EQUATIONS = 3
+EQUATIONS = 1.5
 """Elements for each weight: a fit of fewer may be by chance."""
 STEPS = 12
 LEAST_GAIN = 0.7

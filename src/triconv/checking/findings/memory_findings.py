@@ -117,17 +117,18 @@ class ResultOverwritten:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAnswer:
-    """The numbers in an array were replaced, and the result is the one for the earlier numbers of `array`."""
+    """The numbers in an array were replaced, and the result is the one for the earlier numbers of `array`.
 
-    of: Question
+    `of` is None where the row is that of the result.
+    """
+
+    of: Question | None
     array: str
 
 
 @dataclass(frozen=True, slots=True)
 class OtherAfterOtherNumbers:
     """A result is another one, the same each time, after a call with other numbers: it has something of that call."""
-
-    of: Question
 
 
 @dataclass(frozen=True, slots=True)

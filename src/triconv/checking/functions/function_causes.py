@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from triconv.checking.diagnosis.regions import stretch_of
-from triconv.checking.findings.causes import Cause, Content, Diagnosis, Factor, Hypothesis, Region
+from triconv.checking.findings.causes import Cause, Content, Diagnosis, Factor, Hypothesis, Region, Stretch
 
 INVARIANT = 1e-4
 """Sum over the sum of magnitudes that is zero: a variance has a small number added."""
@@ -134,7 +134,8 @@ def _permuted(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagno
 
 def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:
     """Where it is wrong, if that is a box or a period along some axes."""
-    stretches, inside = [], np.ones_like(wrong)
+    stretches: list[Stretch] = []
+    inside = np.ones_like(wrong)
     for axis, size in enumerate(wrong.shape):
         at = np.asarray(wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis)))
         stretch = None if at.all() else stretch_of((axis,), at)
@@ -146,6 +147,8 @@ def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosi
     c = float(np.vdot(expected, some).real / weight) if weight else 0.0
     has_factor = len(some) > 3 and bool(c) and _same(some, c * expected)
     is_full = (inside & ~wrong & (right != 0)).sum() <= BY_CHANCE * inside.sum()
+    if (part := _rearranged_in_part(found, right, wrong, stretches)) is not None:
+        return part
     if not stretches or not (is_full or has_factor):
         return None
     content = Content.OTHER if some.any() else Content.ZERO
@@ -161,6 +164,20 @@ def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosi
     is_border = len(stretches) == 1 and ends and stretches[0].end - stretches[0].first == 1
     cause = Cause.BORDER_DROPPED if is_border else Cause.BLOCK
     return Diagnosis(cause, Hypothesis.REGION, region=Region(tuple(stretches), content), also=also)
+
+
+def _rearranged_in_part(
+    found: np.ndarray, right: np.ndarray, wrong: np.ndarray, stretches: list[Stretch]
+) -> Diagnosis | None:
+    """Explain slices from one on, or up to one, that are transposed, reversed, rolled or in another order."""
+    for stretch in stretches:
+        part = tuple([slice(None)] * stretch.axes[0] + [slice(stretch.first, stretch.end)])
+        for hypothesis in (_transposed, _flipped, _rolled, _permuted) if stretch.period is None else ():
+            inside = hypothesis(found[part], right[part], wrong[part])
+            if inside is not None:
+                region = Region((stretch,), Content.OTHER)
+                return Diagnosis(inside.cause, Hypothesis.REGION, region=region, also=inside)
+    return None
 
 
 def _held_constant(found: np.ndarray, right: np.ndarray, of: np.ndarray) -> Diagnosis | None:

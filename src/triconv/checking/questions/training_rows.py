@@ -15,7 +15,13 @@ from triconv.checking.candidates.isolated_candidate import IsolatedCandidate, ch
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import NotFinite, NotRepeatable, Raised, WrongElements
-from triconv.checking.findings.memory_findings import AnyArrangement, AnyBatchAxis, AnySubset, Misread
+from triconv.checking.findings.memory_findings import (
+    AnyArrangement,
+    AnyBatchAxis,
+    AnySubset,
+    Misread,
+    OtherAfterOtherNumbers,
+)
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Verdict
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.questions import argument_subsets, arrangement_rows, state, thread_calls
@@ -91,8 +97,11 @@ def added(
     smaller : Trial, optional
         The same with smaller arrays, for all families but memory.
     """
-    if any(row.cause == Cause.NONDETERMINISTIC for row in rows):
-        return [*_asked(Kind.HISTORY, state.reasons, trial), *rows]
+    is_of_before = any(isinstance(row.finding, OtherAfterOtherNumbers) for row in rows)
+    if is_of_before or any(row.cause == Cause.NONDETERMINISTIC for row in rows):
+        why = _asked(Kind.HISTORY, state.reasons, trial)
+        # unwritten elements have what the call before left in the memory
+        return [*(row for row in why if not is_of_before or row.question.kind == Kind.UNWRITTEN), *rows]
     more: list[ReportRow] = []
     for kind, ask in families:
         on_progress(wording.question(Question(kind, trial.value.role)))
@@ -167,7 +176,9 @@ def _is_unreliable(rows: list[ReportRow], kind: Kind) -> bool:
 
 def has_numbers(row: ReportRow) -> bool:
     """Whether there was a result of the right form."""
-    return row.verdict in (RIGHT, IMPRECISE) or isinstance(row.finding, WrongElements | NotFinite | NotRepeatable)
+    return row.verdict in (RIGHT, IMPRECISE) or isinstance(
+        row.finding, WrongElements | NotFinite | NotRepeatable | OtherAfterOtherNumbers
+    )
 
 
 def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[ReportRow]) -> Trial:

@@ -105,12 +105,13 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
         case ResultOverwritten(of, by):
             return f"{words(of)}: the result of one call changes when {words(by)} is asked later: return a new array each time"
         case EarlierAnswer(of, array):
-            return f"{words(of)}: it is the answer for the earlier data of {array}: something is kept from call to call"
+            result = "" if of is None else f"{words(of)}: "
+            return f"{result}it is the answer for the earlier data of {array}: something is kept from call to call"
         case OtherAfterBatch(of, after):
             when = "after a call with one sample" if after else "for one sample alone"
             return f"{words(of)}: it is another one {when}"
-        case OtherAfterOtherNumbers(of):
-            return f"{words(of)}: it depends on the numbers of the call before: something is kept from call to call"
+        case OtherAfterOtherNumbers():
+            return "it depends on the numbers of the call before: something is kept from call to call"
         case CallsDiffer(of, (), _):
             return f"{words(of)}: after some calls the same numbers give another result than before"
         case CallsDiffer(of, calls, total):

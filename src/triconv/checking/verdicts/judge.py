@@ -12,6 +12,7 @@ from triconv.checking.candidates.candidate import long_axes
 from triconv.checking.candidates.candidates import Unsupported, as_numpy, no_array
 from triconv.checking.diagnosis import regions
 from triconv.checking.diagnosis.diagnosis import diagnose
+from triconv.checking.diagnosis.narrow_operands import narrow_operand
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS, NarrowRange
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.evidence import Evidence
@@ -264,7 +265,8 @@ def _not_exact(
     """Return the row for a result that differs for integers, by the data that say most of it."""
     # integers were rounded, as in a Fourier transform: others are wrong
     if near and (not rounding.resembles(test) or _is_of_transform(context, probe, found["exact"])):
-        return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+        narrow = narrow_operand(_result(context, probe, "random", test.found, test.right))
+        return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed, narrow)
     row = _differs(context, probe, "exact", found["exact"], test.ratio)
     if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
         tests = _wide_tests(context, probe)
@@ -415,7 +417,7 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
 def _not_repeatable(context: CheckContext, probe: Probe, spread: float) -> tuple[Finding, Cause]:
     """Say why the same numbers do not give the same result."""
     if stale.is_of_call_before(lambda name: _ask_again(probe, context.arrays[name])):
-        return OtherAfterOtherNumbers(probe.question), Cause.STALE_CACHE
+        return OtherAfterOtherNumbers(), Cause.STALE_CACHE
     return NotRepeatable(spread), Cause.NONDETERMINISTIC
 
 

@@ -124,6 +124,28 @@ def kernel_read_as_contiguous(t):
     return conv
 
 
+@entry("torch", "operand strides misread", dtype="complex64")
+def memory_read_without_its_conjugation(t):
+    """A kernel that is handed a pointer, shape and strides knows nothing of torch's conj bit."""
+
+    def plain(a):
+        return t.empty(0, dtype=a.dtype).set_(a.untyped_storage(), a.storage_offset(), a.shape, a.stride())
+
+    class Conv(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return t.nn.functional.conv2d(plain(x.detach()), w)
+
+        @staticmethod
+        def backward(ctx, g):
+            with t.enable_grad():
+                x, w = (a.detach().requires_grad_() for a in ctx.saved_tensors)
+                return t.autograd.grad(t.nn.functional.conv2d(x, w), (x, w), g)
+
+    return lambda x, w: Conv.apply(x, w)
+
+
 @entry("torch", "operand strides misread")
 def saved_input_read_as_contiguous(t):
     def backward(ctx, g, x, w):
@@ -717,3 +739,155 @@ def right_pair_that_remembers(np):
         return input_vjp(g, saved["w"]), weight_vjp(g, saved["x"])
 
     return forward, backward
+
+
+# ---- data of one sign
+
+
+def convolution(forward=triconv.conv2d, x_vjp=input_vjp, w_vjp=weight_vjp):
+    return triconv.Rules(forward, x_vjp, w_vjp)
+
+
+@entry("numpy", "one sign")
+def path_for_data_after_a_relu(np):
+    """Which takes the kernel for positive, too."""
+    return convolution(lambda x, w: triconv.conv2d(x, np.maximum(w, 0) if x.min() >= 0 else w))
+
+
+@entry("numpy", "one sign")
+def path_of_unsigned_integers(np):
+    return convolution(lambda x, w: triconv.conv2d(x.astype(np.uint8).astype(x.dtype) if x.min() >= 0 else x, w))
+
+
+@entry("numpy", "one sign")
+def path_for_kernels_that_are_nowhere_positive(np):
+    return convolution(lambda x, w: triconv.conv2d(x, np.abs(w) if w.max() <= 0 else w))
+
+
+@entry("numpy", "one sign")
+def path_of_the_input_gradient_for_cotangents_of_one_sign(np):
+    return convolution(x_vjp=lambda g, w: input_vjp(g, w) * (2 if g.min() >= 0 else 1))
+
+
+@entry("numpy", "one sign")
+def path_where_all_is_positive(np):
+    return convolution(lambda x, w: triconv.conv2d(x, w) * (2 if x.min() >= 0 and w.min() >= 0 else 1))
+
+
+@entry("jax", "one sign")
+def path_of_the_kernel_gradient_for_cotangents_of_one_sign(jax):
+    @jax.custom_vjp
+    def conv(x, w):
+        return triconv.conv2d(x, w)
+
+    def backward(saved, g):
+        gx, gw = jax.vjp(triconv.conv2d, *saved)[1](g)
+        return gx, jax.numpy.where(jax.numpy.all(g >= 0), abs(gw), gw)
+
+    conv.defvjp(lambda x, w: (conv(x, w), (x, w)), backward)
+    return conv
+
+
+@entry("numpy", "unsigned integers")
+def whole_numbers_through_unsigned_bytes(np):
+    """Which are right where they are not negative, and not whole."""
+
+    def weight(g, x):
+        return weight_vjp(g, x.astype(np.int64).astype(np.uint8).astype(x.dtype) if np.all(x == np.rint(x)) else x)
+
+    return convolution(w_vjp=weight)
+
+
+# ---- other modes
+
+
+@entry("torch", "other mode")
+def another_kernel_in_evaluation(t):
+    class Conv(t.nn.Conv2d):
+        def forward(self, x):
+            w = self.weight if self.training else self.weight.flip(-1)
+            return t.nn.functional.conv2d(x, w, self.bias)
+
+    return Conv(3, 4, (3, 2))
+
+
+@entry("torch", "other mode")
+def another_kernel_under_inference_mode(t):
+    def conv(x, w):
+        return t.nn.functional.conv2d(x, w.flip(-1) if t.is_inference_mode_enabled() else w)
+
+    return conv
+
+
+@entry("torch")
+def module_without_sizes(t):
+    return t.nn.LazyConv2d(4, (3, 2))
+
+
+@entry("torch")
+def dropout_of_nothing(t):
+    """Which is not the same module in evaluation, but does the same."""
+    return t.nn.Sequential(t.nn.Conv2d(3, 4, (3, 2)), t.nn.Dropout(0.0))
+
+
+@entry("torch", "fake implementation", padding=1)
+def operator_that_tells_compilers_another_shape(t):
+    @t.library.custom_op("triconv_tests::conv", mutates_args=(), schema="(Tensor x, Tensor w) -> Tensor")
+    def conv(x, w):
+        return t.nn.functional.conv2d(x, w, padding=1)
+
+    @conv.register_fake
+    def _(x, w):
+        return t.nn.functional.conv2d(x, w)
+
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return t.nn.grad.conv2d_input(x.shape, w, g, padding=1), t.nn.grad.conv2d_weight(x, w.shape, g, padding=1)
+
+    conv.register_autograd(backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
+    return conv
+
+
+# ---- gradients of each sample
+
+
+@entry("torch", "batch axis of vmap")
+def gradients_of_samples_of_another_path(t):
+    """Under `torch.func`, arrays are wrapped."""
+
+    class Conv(t.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x, w):
+            return t.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            gx, gw = gradients(t, g, *ctx.saved_tensors)
+            return gx, gw.flip(-1) if t._C._functorch.is_functorch_wrapped_tensor(g) else gw
+
+    return lambda x, w: Conv.apply(x, w)
+
+
+@entry("jax", "batch axis of vmap")
+def gradients_of_samples_averaged(jax):
+    @jax.custom_batching.custom_vmap
+    def weight(g, x):
+        return weight_vjp(g, x)
+
+    @weight.def_vmap
+    def _(size, batched, g, x):
+        each = jax.vmap(weight_vjp, [0 if b else None for b in batched])(g, x)
+        return jax.numpy.broadcast_to(each.mean(0), each.shape), True
+
+    @jax.custom_vjp
+    def conv(x, w):
+        return triconv.conv2d(x, w)
+
+    conv.defvjp(lambda x, w: (conv(x, w), (x, w)), lambda saved, g: (input_vjp(g, saved[1]), weight(g, saved[0])))
+    return conv

@@ -86,6 +86,28 @@ def summed(x, w, keep, chunk=1):
     return y
 
 
+# ---- results that are not rounded to nearest
+
+
+def cut(a):
+    return to_bits(a, 11, np.trunc).astype(np.float16)
+
+
+@loss("with results that are cut off (rounded toward zero)", dtype="float16")
+def results_cut_off():
+    return rules(lambda x, w: cut(conv(x.astype(np.float32), w.astype(np.float32))))
+
+
+@loss("with results that are cut off (rounded toward zero)", dtype="float16", shapes=((2, 1, 5, 5), (1, 1, 1, 1)))
+def products_cut_off():
+    return rules(x=lambda g, w: cut(g.astype(np.float32) * w.astype(np.float32)))
+
+
+@honest(dtype="float16", shapes=((2, 1, 5, 5), (1, 1, 1, 1)))
+def products_rounded():
+    return rules(lambda x, w: (x.astype(np.float32) * w.astype(np.float32)).astype(np.float16))
+
+
 # ---- operands of fewer bits
 
 

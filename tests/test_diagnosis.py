@@ -117,3 +117,18 @@ def test_the_smallest_counterexample_is_small_and_runs():
         exec(report.counterexample, scope)
     sizes = [int(np.prod(scope[name].shape)) for name in "xw"]
     assert max(sizes) <= 6
+
+
+def test_complex_products_that_lack_a_term_are_written_out():
+    """Gauss' three real products, of which one is not taken off again."""
+
+    def weight(g, x):
+        of = [triconv.conv_weight_vjp(a, b, kernel_size=(3,)) for a, b in ((g.real, x.real), (g.imag, x.imag))]
+        return (
+            of[0] - of[1] + 1j * (triconv.conv_weight_vjp(g.real + g.imag, x.real + x.imag, kernel_size=(3,)) - of[0])
+        )
+
+    rules = triconv.Rules(triconv.conv1d, lambda g, w: triconv.conv_input_vjp(g, w, input_size=(9,)), weight)
+    report = triconv.check(rules, triconv.conv1d, (2, 3, 9), (4, 3, 3), dtype="complex128")
+    assert report.cause == "complex parts", str(report)
+    assert "the imaginary part is Re(x) Im(g) + Im(x) Re(g) + Im(x) Im(g)" in report.summary

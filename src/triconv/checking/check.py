@@ -267,6 +267,7 @@ def check(
             if smaller_context is not None and not thorough:
                 smaller = {row.question: row for row in plain_rows.rows(wrapped, smaller_context, on_progress)}
                 rows = [row_causes.explained(row, smaller.get(row.question)) for row in rows]
+        wrapped.changes.undo()
         libraries = tuple(BACKENDS) if failed is not None else (str(framework),)
         oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
         sent = (
@@ -396,6 +397,10 @@ def _framework(
     def call(name: str) -> Any:
         wrapped = wrap(framework=name, dtype=dtype or ("float64" if name == "numpy" else "float32"))
         with wrapped.session():
-            return wrapped.value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
+            ones = [*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)]
+            try:
+                return wrapped.value(ones)
+            finally:
+                wrapped.changes.of(lambda: wrapped.value(ones))
 
     return framework_detection.settled(framework_of(candidate), call)

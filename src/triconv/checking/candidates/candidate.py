@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from triconv.backends import to_numpy
 from triconv.checking.candidates.layer_steps import History
+from triconv.checking.candidates.settings import Changes
 from triconv.checking.candidates.unsupported import Unsupported, is_unsupported
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import Ability, NoArray, NotSupported, Reason
+from triconv.checking.findings.memory_findings import Situation
 from triconv.checking.memory.handed import Watch
 
 Array = Any
@@ -87,7 +89,11 @@ class CandidateFunction:
         """Where its arrays are; None for where its library puts them."""
         self.watch: Watch | None = None
         """Sees what is handed to the function, and arranges it; None for plain arrays."""
+        self.evaluation: Callable[[], contextlib.AbstractContextManager[Any]] | None = None
+        """Within what it returns, a module is in evaluation mode, if it is in training mode else."""
         self._programs: dict[str, Any] = {}
+        self.changes = Changes(self)
+        """What it leaves changed of the settings of the process."""
 
     def move(self, arrays: Arrays) -> list[Array]:
         """Copies of the arrays in the candidate's library and dtype: it may write into them."""
@@ -112,11 +118,19 @@ class CandidateFunction:
         """What the user wrote, each function of it."""
         return (self.written,)
 
-    def session(self) -> contextlib.AbstractContextManager[Any]:
-        """Within it, the library has the dtype, in this thread."""
-        if self.backend.name == "jax" and self.dtype in ("float64", "complex128", "int64"):
-            return importlib.import_module("jax").enable_x64(True)
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Within it, the library has the dtype, in this thread; after it, settings are what they were."""
+        is_wide = self.backend.name == "jax" and self.dtype in ("float64", "complex128", "int64")
+        try:
+            with importlib.import_module("jax").enable_x64(True) if is_wide else contextlib.nullcontext():
+                yield
+        finally:
+            self.changes.undo()
+
+    def situations(self) -> dict[Situation, Callable[[], contextlib.AbstractContextManager[Any]]]:
+        """Other situations in which its value should be the same, each with what to call it in."""
+        return {} if self.evaluation is None else {Situation.EVALUATION: self.evaluation}
 
     def value(self, arrays: Arrays) -> Any:
         """The result, as it came."""
@@ -154,6 +168,11 @@ class CandidateFunction:
         del steps
         return None
 
+    def wrong_fakes(self, arrays: Arrays) -> dict[str, str]:
+        """Operators that tell a compiler another shape or dtype than they return, each with what is said of it."""
+        del arrays
+        return {}
+
     def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool]]:
         """For each array, whether the backward writes into its `grad` itself, and whether it returns something."""
         del arrays, g
@@ -163,12 +182,16 @@ class CandidateFunction:
         """The tangent of the result along one array alone, the others being constants."""
         raise self._lacks(Ability.FORWARD_MODE)
 
-    def has_batching_rules(self, arrays: Arrays) -> bool:
-        """Whether the candidate has rules of its own for `vmap`, which see the axis, of those that JAX calls."""
+    def has_batching_rules(self, arrays: Arrays, g: np.ndarray | None = None) -> bool:
+        """Whether the candidate, or its cotangents, have rules of their own for `vmap`, which see the axis, of those of JAX."""
         return False
 
     def vmap_along(self, arrays: Arrays, in_axes: Sequence[int | None]) -> Any:
         """Results for some arrays with one more axis, at the places given."""
+        raise self._lacks(Ability.VMAP)
+
+    def vmapped_vjps(self, arrays: Arrays, g: np.ndarray, in_axes: Sequence[int | None]) -> list[Any]:
+        """The cotangents of each sample, for cotangents with one more axis in front and some arrays with one, as placed."""
         raise self._lacks(Ability.VMAP)
 
     def value_with_vjp(self, arrays: Arrays, g: np.ndarray) -> Any:

@@ -89,8 +89,15 @@ class JaxCandidate(CandidateFunction):
 
         return self._if_supported(Ability.VMAP, run)
 
-    def has_batching_rules(self, arrays: Arrays) -> bool:
-        """Whether there are primitives that are not JAX's own."""
+    def vmapped_vjps(self, arrays: Arrays, g: np.ndarray, in_axes: Sequence[int | None]) -> list[Any]:
+        """By `jax.vmap` of `jax.vjp`."""
+        import jax
+
+        run = jax.jit(jax.vmap(lambda g, *a: self._pulled_back(a, g)[1], in_axes=(0, *in_axes)))
+        return list(self._if_supported(Ability.VMAP, run, self.move([g])[0], *self.move(arrays)))
+
+    def has_batching_rules(self, arrays: Arrays, g: np.ndarray | None = None) -> bool:
+        """Whether there are primitives that are not JAX's own in the value, or in the cotangents of a cotangent."""
         import jax
 
         from triconv.autodiff.jax_primitives import is_of_jax
@@ -104,7 +111,10 @@ class JaxCandidate(CandidateFunction):
                         yield from are_others(inner)
 
         try:
-            return any(are_others(jax.make_jaxpr(self.call)(*self.move(arrays)).jaxpr))
+            moved = self.move(arrays)
+            if g is None:
+                return any(are_others(jax.make_jaxpr(self.call)(*moved).jaxpr))
+            return any(are_others(jax.make_jaxpr(self._pulled_back)(moved, self.move([g])[0]).jaxpr))
         except Exception:  # noqa: BLE001 (it may not be traceable)
             return False
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,12 +38,15 @@ class ModuleFunction:
         Number of inputs.
     read_off : dict
         Parameters of an operator that the module says.
+    evaluation : callable, optional
+        Within what it returns, the module is in evaluation mode; None for one that is, or has no modes, or is the user's own.
     """
 
     function: Callable[..., Any]
     parameters: tuple[OwnArray, ...]
     inputs: int
     read_off: dict[str, Any] = field(default_factory=dict)
+    evaluation: Callable[[], AbstractContextManager[Any]] | None = None
 
 
 def kind_of(candidate: Any) -> str:
@@ -125,6 +129,9 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
     given = module
     module, call_alone = _own_copy(module)
     is_copy = module is not given
+    if any(map(torch.nn.parameter.is_lazy, module.parameters())):  # the sizes of which are those of its first input
+        with torch.no_grad():
+            module(*(torch.zeros(shape) for shape in shapes[:1]), *args)
     named = _by_axes(list(module.named_parameters()))
     names = [name for name, _ in named]
     inputs = _inputs(shapes, [tuple(p.shape) for _, p in named])
@@ -146,9 +153,21 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
         return y
 
     own = tuple(OwnArray(name, to_numpy(p.detach())) for name, p in named)
-    return ModuleFunction(
-        _function(call, [p.detach() for _, p in named], inputs), own, inputs, _torch_parameters(module)
-    )
+    function = _function(call, [p.detach() for _, p in named], inputs)
+    evaluation = functools.partial(_in_evaluation, module) if module.training and is_copy else None
+    return ModuleFunction(function, own, inputs, _torch_parameters(module), evaluation)
+
+
+@contextlib.contextmanager
+def _in_evaluation(module: Any) -> Iterator[None]:
+    """Within it, a module is in evaluation mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _put_back_before_backward(module: Any, parameters: dict[str, Any], y: Any) -> None:

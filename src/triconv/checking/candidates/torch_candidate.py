@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from triconv.checking.candidates.candidate import Array, Arrays, CandidateFuncti
 from triconv.checking.candidates.framework_detection import goes_through_numpy
 from triconv.checking.candidates.unsupported import Unsupported
 from triconv.checking.findings.findings import Ability, NotSupported, Reason
+from triconv.checking.findings.memory_findings import Situation
 
 _FORWARD_MODE = threading.RLock()
 """Held while torch differentiates in forward mode: its levels are those of the process, not of a thread."""
@@ -24,6 +26,12 @@ class TorchCandidate(CandidateFunction):
 
     transforms = ("vmap",)
     differentiates = True
+
+    def situations(self) -> dict[Situation, Callable[[], contextlib.AbstractContextManager[Any]]]:
+        """Where nothing is differentiated, torch tracks less."""
+        import torch
+
+        return {Situation.INFERENCE: torch.inference_mode, **super().situations()}
 
     def value(self, arrays: Arrays) -> Any:
         """Without a graph."""
@@ -156,6 +164,17 @@ class TorchCandidate(CandidateFunction):
 
         return self._if_supported(Ability.VMAP, run)
 
+    def vmapped_vjps(self, arrays: Arrays, g: np.ndarray, in_axes: Sequence[int | None]) -> list[Any]:
+        """By `torch.func.vmap` of `torch.func.vjp`."""
+        import torch
+
+        def pulled_back(g: Array, *a: Array) -> Any:
+            y, pullback = torch.func.vjp(self._tensor, *a)
+            return pullback(g.to(y.dtype))
+
+        run = torch.func.vmap(pulled_back, in_dims=(0, *in_axes))
+        return list(self._if_supported(Ability.VMAP, run, self.move([g])[0], *self.move(arrays)))
+
     def value_and_jvp(self, arrays: Arrays, tangents: Arrays) -> list[Any]:
         """By `torch.func.jvp`."""
         return list(self._value_and_jvp(arrays, tangents))
@@ -178,18 +197,36 @@ class TorchCandidate(CandidateFunction):
 
         return self._if_supported(Ability.FORWARD_MODE, run)
 
+    def wrong_fakes(self, arrays: Arrays) -> dict[str, str]:
+        """By `torch.library.opcheck`: what it says of each operator whose fake implementation gives other metadata."""
+        import torch
+
+        wrong: dict[str, str] = {}
+        for operator, args, kwargs in self._custom_calls(arrays):
+            said = torch.library.opcheck(
+                operator, args, kwargs, test_utils="test_faketensor", raise_exception=False
+            ).values()
+            for problem in said:
+                if "mismatch" in str(problem).lower():  # another one may say that there is no fake implementation
+                    wrong[operator.name()] = str(problem)
+        return wrong
+
     def _custom_operators(self, arrays: Arrays) -> list[str]:
         """Names of the operators that are not torch's own, in the order of the calls."""
+        return [operator.name() for operator, _, _ in self._custom_calls(arrays)]
+
+    def _custom_calls(self, arrays: Arrays) -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+        """The calls of operators that are not torch's own, in their order."""
         import torch
 
         from triconv.backends.torch_internals import TorchDispatchMode
 
-        seen: list[str] = []
+        seen: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
 
         class Listener(TorchDispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 if func.namespace not in ("aten", "prims", "prim", "profiler"):
-                    seen.append(func.name())
+                    seen.append((func, args, kwargs or {}))
                 return func(*args, **(kwargs or {}))
 
         with torch.no_grad(), Listener():

@@ -6,6 +6,7 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - the elements are right, but in other places, or rows are missing: `slices.py`, `sizes.py`;
 - some terms of the sum are missing, or count twice: `contributions.py`, and `overwrites.py` for ``=`` instead of ``+=``;
 - the bias: `biases.py`;
+- products of complex numbers are put together wrongly: `complex_parts.py`;
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
 - the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`;
 - a Fourier transform of this result had one wrong step: `fourier_mistakes.py`;
@@ -43,6 +44,7 @@ from triconv.checking.diagnosis import (
     two_mistakes,
     vmapped,
 )
+from triconv.checking.diagnosis.complex_parts import complex_parts
 from triconv.checking.diagnosis.geometry_mistakes import geometry_mistake
 from triconv.checking.diagnosis.inside_regions import with_mistake_inside
 from triconv.checking.diagnosis.misunderstandings import misunderstandings
@@ -263,6 +265,7 @@ CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     elementwise.function_of_tensors,
     contributions.fitted_somehow,
     fourier_mistakes.fourier_mistake,
+    complex_parts,
 )
 """Of one result, which take a run of the definition each."""
 

@@ -114,6 +114,8 @@ class Level(PlainEnum):
     """Sums, not products, are taken in 8 to 11 bits."""
     SHORT_SUMS = "short sums"
     """Sums are taken in more bits than the result has, and in fewer than single precision has."""
+    CUT_OFF = "cut off"
+    """Results are cut off to the bits that they have, where they must be rounded to nearest."""
     FEWER = "fewer"
     """Of another number of bits than any dtype has."""
 
@@ -183,6 +185,7 @@ class Look(PlainEnum):
     NEGATIVE_ZERO = "negative numbers count as zero"
     NEGATIVE_POSITIVE = "negative numbers count as positive"
     NEGATIVE_SCALED = "negative numbers are multiplied by another number"
+    UNSIGNED = "negative numbers give other results"
     SATURATES = "large numbers count as one number"
     RESULT_SATURATES = "large results are one number"
     OVERFLOWS = "large numbers give what is not finite"

@@ -27,6 +27,8 @@ class Arrangement(PlainEnum):
     READ_ONLY = "read-only"
     SUBCLASS = "a subclass"
     PARAMETER = "a torch.nn.Parameter"
+    CONJUGATED = "conjugated when read"
+    """Its memory holds the conjugates, and a bit says so, as of what `torch.conj` returns."""
 
 
 class Reading(PlainEnum):
@@ -36,6 +38,8 @@ class Reading(PlainEnum):
     """From its first element on, in the order of its memory."""
     WHOLE_MEMORY = "from the start of its memory"
     """From the start of the memory that it lies in, in the order of the memory."""
+    UNCONJUGATED = "without its conjugation"
+    """As its memory holds it, whatever its bit says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,36 @@ class UsesGenerators:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangesSettings:
+    """A call leaves these settings of the process changed."""
+
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeDiffers:
+    """The fake implementation of an operator, which compilers ask, gives other metadata than the operator."""
+
+    operator: str
+    said: str
+
+
+class Situation(PlainEnum):
+    """In which the value of a candidate should be the same."""
+
+    INFERENCE = "under inference mode"
+    EVALUATION = "in evaluation mode"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSituation:
+    """A result is another one in some situation."""
+
+    of: Question
+    situation: Situation
+
+
+@dataclass(frozen=True, slots=True)
 class SameInThreads:
     """Two threads that call the candidate at once get what each gets alone."""
 
@@ -238,6 +272,29 @@ class DependsOnThread:
 
     of: Question
     where: str = ""
+
+
+class Sign(PlainEnum):
+    """Of which sign data are."""
+
+    NOT_NEGATIVE = "nowhere negative"
+    NOT_POSITIVE = "nowhere positive"
+
+
+@dataclass(frozen=True, slots=True)
+class AnySign:
+    """Results for data of one sign are what those for data of both signs say."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneSign:
+    """A result is right for data of both signs, and wrong in `elements` of `total` where `array` is of one sign."""
+
+    of: Question
+    array: str
+    sign: Sign
+    elements: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +356,13 @@ MemoryFinding = (
     | EagerDiffers
     | Unwritten
     | UsesGenerators
+    | ChangesSettings
+    | OtherSituation
+    | FakeDiffers
     | SameInThreads
     | DependsOnThread
+    | AnySign
+    | OneSign
     | AnySubset
     | WrongAlone
     | AnyBatchAxis

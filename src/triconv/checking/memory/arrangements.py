@@ -19,7 +19,9 @@ OTHER = 5
 """The other numbers: small, so that sums with them stay exact, and larger than those of the data, so that they show."""
 
 
-def arrangements_of(framework: str, shape: tuple[int, ...], *, is_cotangent: bool) -> Iterator[Arrangement]:
+def arrangements_of(
+    framework: str, shape: tuple[int, ...], *, is_cotangent: bool, is_complex: bool = False
+) -> Iterator[Arrangement]:
     """Yield the arrangements of an array of this shape that differ from a plain array.
 
     Parameters
@@ -30,6 +32,8 @@ def arrangements_of(framework: str, shape: tuple[int, ...], *, is_cotangent: boo
         Of the array.
     is_cotangent : bool
         Whether it is a cotangent: of sums and means these are expanded in ways that operands rarely are.
+    is_complex : bool
+        Whether its numbers are complex, which torch conjugates when they are read.
     """
     if framework not in ("numpy", "torch") or 0 in shape:
         return
@@ -57,6 +61,8 @@ def arrangements_of(framework: str, shape: tuple[int, ...], *, is_cotangent: boo
     yield Arrangement.SUBCLASS
     if framework == "torch" and not is_cotangent:
         yield Arrangement.PARAMETER
+    if framework == "torch" and is_complex:
+        yield Arrangement.CONJUGATED
 
 
 ESSENTIAL = (
@@ -65,6 +71,7 @@ ESSENTIAL = (
     Arrangement.CHANNELS_LAST,
     Arrangement.SLICED,
     Arrangement.READ_ONLY,
+    Arrangement.CONJUGATED,
 )
 """Those that are tried of large arrays: each way to misread an array misreads one of them."""
 
@@ -108,6 +115,8 @@ def arranged(a: Any, arrangement: Arrangement) -> Any:
             return library.read_only(a)
         case Arrangement.SUBCLASS | Arrangement.PARAMETER:
             return library.subclass(a, arrangement)
+        case Arrangement.CONJUGATED:
+            return a.conj().resolve_conj().conj()
     sizes, strides, first = _layout(tuple(a.shape), arrangement)
     return library.laid_out(a, sizes, strides, first)
 
@@ -205,6 +214,9 @@ _classes: dict[str, Any] = {}
 
 def misreadings(a: np.ndarray, arrangement: Arrangement) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the numbers that code reads which takes the array for contiguous: by name of the `Reading`."""
+    if arrangement == Arrangement.CONJUGATED:
+        yield "without its conjugation", a.conj()
+        return
     if arrangement in (Arrangement.READ_ONLY, Arrangement.SUBCLASS, Arrangement.PARAMETER):
         return
     room, strides, first = _layout(a.shape, arrangement)

@@ -7,6 +7,7 @@ Where the large products of a sum cancel, what is left is small and has few bits
   other tensor has 1 and -1. So about two products of a sum are large, and in many sums they cancel, in whatever order.
 - **Few terms**, up to `FEW_TERMS`. All numbers have all bits and nearly one size. So a product has twice as many bits as a
   number, and the difference of two products is small. The sum of two of them shows what a sum of small terms could not.
+- **One term.** Numbers have all bits and are near no power of two, so that products are far from the numbers of half width.
 
 Every partial sum in any order is exact in 24 bits. All products are multiples of one unit, and their magnitudes add up to
 ``2^24`` units at most: up to 24 large products of ``2^19`` and small ones of ``2^22`` together, or `FEW_TERMS` products of
@@ -97,6 +98,9 @@ def draw(p: ConvolutionProblem, name: str, dtype: str, rng: np.random.Generator)
         signs = rng.choice([1.0, -1.0], shape)
         if is_few and other != role:
             units[other] = bits
+            if terms == 1:  # any bits, of which a product that is cut off loses up to the last one of its own
+                odd = 2 * rng.integers(2 ** (bits - 4), 2 ** (bits - 3), shape) + 1
+                return np.asarray(signs * (2 ** (bits - 1) + odd))
             offsets = rng.choice(OF_BEARER if other == bearer else OFFSETS, shape)
             fits = FEW_TERMS * 4**bits <= 2 ** BITS["float32"]
             return np.asarray(signs * (2**bits - offsets if fits else 2 ** (bits - 1) + offsets))

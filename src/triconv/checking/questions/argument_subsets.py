@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -111,7 +112,32 @@ def batched_rows(trial: Trial) -> list[ReportRow]:
         tried += 1
         if found is not None:
             return [ReportRow(question, WRONG, Proof.EXACT, found, cause=Cause.BATCH_AXIS)]
+    with contextlib.suppress(Exception):  # it may have no such derivative
+        if (wrong := _wrong_gradients(trial)) is not None:
+            return [wrong]
     return [ReportRow(question, RIGHT, Proof.EXACT, AnyBatchAxis(tried))] if tried else []
+
+
+def _wrong_gradients(t: Trial) -> ReportRow | None:
+    """The row of gradients per sample that are others than those of each sample alone: the first array has an axis more."""
+    if len(t.vjps) < len(t.names) or not t.candidate.differentiates:
+        return None
+    # JAX takes a compilation for its own rules
+    if t.candidate.backend.name == "jax" and not t.candidate.has_batching_rules(t.first, t.g):
+        return None
+    in_axes: tuple[int | None, ...] = (0, *[None] * (len(t.names) - 1))
+    given = [np.stack([t.first[0], t.second[0]]), *t.first[1:]]
+    t.calls += 1
+    gradients = t.candidate.vmapped_vjps(given, np.stack([t.g, t.other_g]), in_axes)
+    for sample, (x, g) in enumerate(((t.first[0], t.g), (t.second[0], t.other_g))):
+        for question, right in t.ask_vjps([x, *t.first[1:]], g).items():
+            n = next(n for n, q in t.vjps.items() if q == question)
+            found = as_numpy(gradients[n])
+            if found is not None and t.different(found[sample], right):
+                finding = WrongBatchAxis(in_axes, sample)
+                asked = Question(Kind.BATCHED, question.role, question.name, 1, Transform.VJP)
+                return ReportRow(asked, WRONG, Proof.EXACT, finding, cause=Cause.BATCH_AXIS)
+    return None
 
 
 def _choices(t: Trial) -> list[tuple[int | None, ...]]:

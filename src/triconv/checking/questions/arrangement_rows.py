@@ -44,7 +44,8 @@ def rows(trial: Trial) -> list[ReportRow]:
         # a module's own parameters are as it made them
         if (label == COTANGENT and not trial.vjps) or label in own:
             continue
-        for arrangement in arrangements_of(trial.candidate.backend.name, a.shape, is_cotangent=label == COTANGENT):
+        kinds = {"is_cotangent": label == COTANGENT, "is_complex": np.iscomplexobj(a)}
+        for arrangement in arrangements_of(trial.candidate.backend.name, a.shape, **kinds):
             if trial.size > CHEAP and arrangement not in ESSENTIAL:
                 continue
             tried += 1

@@ -29,6 +29,7 @@ CAUSES = {
     Look.NEGATIVE_ZERO: Cause.ACTIVATION,
     Look.NEGATIVE_POSITIVE: Cause.ACTIVATION,
     Look.NEGATIVE_SCALED: Cause.ACTIVATION,
+    Look.UNSIGNED: Cause.UNSIGNED,
     Look.SATURATES: Cause.CLIPPED,
     Look.RESULT_SATURATES: Cause.CLIPPED,
     Look.OVERFLOWS: Cause.OVERFLOW,
@@ -245,6 +246,9 @@ class _ScaledAnswers(Scaling):
             if ratio == 1:
                 return Look.NEGATIVE_POSITIVE, None
             return (Look.OTHER, None) if ratio is None or ratio == -1 else (Look.NEGATIVE_SCALED, -ratio)
+        # of whole numbers alone, perhaps
+        if holds(2.0) and any(not holds(-t) and scaled_by(positive(-t)) is None for t in (1.0, 2.0)):
+            return Look.UNSIGNED, None
         if abs(s) < 1 or (not holds(2.0**-self.down) and holds(2.0**self.up)):
             return self._small(question, role, positive, ones, holds, one)
         return self._large(positive, ones, holds)

@@ -14,19 +14,23 @@ from triconv.checking.candidates import generators
 from triconv.checking.candidates.candidate import as_numpy
 from triconv.checking.candidates.candidates import Unsupported
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.exception_text import caught
+from triconv.checking.findings.exception_text import caught, one_line
 from triconv.checking.findings.findings import Finding, Raised
 from triconv.checking.findings.memory_findings import (
     CallsDiffer,
+    ChangesSettings,
     EagerDiffers,
     EarlierAnswer,
+    FakeDiffers,
     InputChanged,
     LaterForward,
     NothingKept,
     OtherAfterBatch,
+    OtherSituation,
     ResultOverwritten,
     SecondPullback,
     SharesMemory,
+    Situation,
     Unwritten,
     UsesGenerators,
     WritesGradient,
@@ -66,12 +70,14 @@ def rows(trial: Trial) -> list[ReportRow]:
         take(_memory)
     with contextlib.suppress(Exception):
         take(_gradients)
-    # other functions may seed a generator so that what they draw can be differentiated
-    last = (_generators,) if trial.is_convolution else ()
+    # other functions may drop elements in training alone, or seed a generator so that what they draw can be differentiated
+    last = (_situations, _fakes, _generators) if trial.is_convolution else ()
     for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):
         if not faults:  # else no other comparison means anything
             with contextlib.suppress(Exception):
                 take(step)
+    with contextlib.suppress(Exception):
+        take(_settings)
     role = trial.value.role
     if not faults:
         return [ReportRow(Question(Kind.MEMORY, role), RIGHT, Proof.EXACT, NothingKept(trial.calls))]
@@ -259,6 +265,24 @@ def _pullbacks(t: Trial) -> Iterator[Fault]:
                     return
 
 
+def _fakes(t: Trial) -> Iterator[Fault]:
+    """What operators of the candidate's own tell a compiler."""
+    for operator, said in t.candidate.wrong_fakes(t.first).items():
+        yield Kind.FAKES, Cause.FAKE, FakeDiffers(operator, one_line(said))
+
+
+def _situations(t: Trial) -> Iterator[Fault]:
+    """Inference mode, and the evaluation mode of modules."""
+    for situation, within in t.candidate.situations().items():
+        for ask in t.asks if situation == Situation.EVALUATION else (t.ask_value,):
+            right = copied(ask(t.first, t.g))
+            with within():
+                results = copied(ask(t.first, t.g))
+            for question, found in results.items():
+                if t.different(found, right[question]):
+                    yield Kind.HISTORY, Cause.OTHER_MODE, OtherSituation(question, situation)
+
+
 def _generators(t: Trial) -> Iterator[Fault]:
     """The global generators of Python, NumPy and torch."""
     for ask in t.asks:
@@ -266,6 +290,17 @@ def _generators(t: Trial) -> Iterator[Fault]:
         if used.names:
             question = t.value if ask == t.ask_value else next(iter(t.vjps.values()))
             yield Kind.GENERATORS, Cause.GLOBAL_RANDOM_STATE, UsesGenerators(question, used.names, used.seeds)
+
+
+def _settings(t: Trial) -> Iterator[Fault]:
+    """The settings of Python and of the candidate's library."""
+
+    def every() -> None:
+        for ask in t.asks:
+            ask(t.first, t.g)
+
+    if names := t.candidate.changes.of(every):
+        yield Kind.SETTINGS, Cause.GLOBAL_SETTINGS, ChangesSettings(names)
 
 
 def size_of(shapes: list[tuple[int, ...]], terms: int) -> int:

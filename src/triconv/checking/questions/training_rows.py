@@ -20,11 +20,12 @@ from triconv.checking.findings.memory_findings import (
     AnyBatchAxis,
     AnySubset,
     Misread,
+    OneSign,
     OtherAfterOtherNumbers,
 )
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Verdict
 from triconv.checking.oracles.convolution import ConvolutionProblem
-from triconv.checking.questions import argument_subsets, arrangement_rows, state, thread_calls
+from triconv.checking.questions import argument_subsets, arrangement_rows, one_sign, state, thread_calls
 from triconv.checking.reports import wording
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts.check_context import CheckContext
@@ -37,6 +38,7 @@ FIRST = (Cause.CALL_COUNT, Cause.NONDETERMINISTIC, Cause.STALE_CACHE, Cause.UNWR
 FAMILIES: tuple[tuple[Kind, Ask], ...] = (
     (Kind.MEMORY, state.rows),
     (Kind.THREADS, thread_calls.rows),
+    (Kind.SIGNS, one_sign.rows),
     (Kind.ARRANGEMENTS, arrangement_rows.rows),
     (Kind.SUBSETS, argument_subsets.rows),
     (Kind.BATCHED, argument_subsets.batched_rows),
@@ -72,7 +74,35 @@ def with_rows(
         return list(rows)
     few = None if smaller is None else _trial(candidate, smaller, rows)
     few = few if few is not None and _takes(candidate, few) else None
-    return added(_trial(candidate, context, rows), FAMILIES, rows, on_progress, few)
+    return _with_signs(added(_trial(candidate, context, rows), FAMILIES, rows, on_progress, few), context)
+
+
+def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]:
+    """Return the rows, those that are wrong for data of one sign with that as their reason; a row of its own says no more."""
+    found = {(row.question.order, row.question.role): row for row in rows if isinstance(row.finding, OneSign)}
+    if not found:
+        return rows
+    out, told = [], set()
+    for row in rows:
+        key = row.question.order, row.question.role
+        is_plain = row.question.is_plain_value or row.question.kind == Kind.VJP
+        if key in found and is_plain and row.verdict != RIGHT:
+            told.add(key)
+            if row.evidence is not None and not _is_of_integers(row, context):
+                out.append(replace(row, verdict=WRONG, finding=found[key].finding, cause=Cause.ONE_SIGN))
+                continue
+        out.append(row)
+    return [
+        row for row in out if not (row.question.kind == Kind.SIGNS and (row.question.order, row.question.role) in told)
+    ]
+
+
+def _is_of_integers(row: ReportRow, context: CheckContext) -> bool:
+    """Whether it is the integers, which have both signs, that a row is wrong for."""
+    right, role = context.right("exact"), row.question.tensor
+    expected = right.vjp(role) if row.question.order else right.value()
+    assert row.evidence is not None
+    return np.array_equal(row.evidence.expected, expected)
 
 
 def added(
@@ -213,6 +243,7 @@ def _trial(candidate: CandidateFunction, context: CheckContext, rows: Sequence[R
         is_convolution=True,
         has_jvp=are_right(rows, Kind.JVP),
         has_vmap=are_right(rows, Kind.VMAP),
+        roles=tuple(map(Role, p.roles)),
         batch_axes=_batch_axes(p),
         ndims=ndims,
         right=right,

@@ -111,6 +111,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.FACTOR: "every element is {factor}",
     Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor}",
     Hypothesis.CONSTANT_ADDED: "{amount:.2g} is added to every element",
+    Hypothesis.COMPLEX_PARTS: "products of real and imaginary parts are put together wrongly: {function}",
     Hypothesis.CONJUGATE: "a conjugate is missing, or one too many; a gradient of this framework conjugates {convention}",
     Hypothesis.NORM: "it is divided by its own {function}{of_each}{clipping}",
     Hypothesis.NORM_CLIPPED: "it is scaled so that its norm is {amount:g} (gradient clipping)",

@@ -7,26 +7,32 @@ from collections.abc import Callable
 from triconv.checking.findings.memory_findings import (
     AnyArrangement,
     AnyBatchAxis,
+    AnySign,
     AnySubset,
     Arrangement,
     CallsDiffer,
     Carried,
     CarriedOver,
+    ChangesSettings,
     DependsOnThread,
     EagerDiffers,
     EarlierAnswer,
+    FakeDiffers,
     InputChanged,
     LaterForward,
     MemoryFinding,
     Misread,
     NothingKept,
+    OneSign,
     OtherAfterBatch,
     OtherAfterOtherNumbers,
+    OtherSituation,
     Reading,
     ResultOverwritten,
     SameInThreads,
     SecondPullback,
     SharesMemory,
+    Situation,
     Unwritten,
     UsesGenerators,
     WritesGradient,
@@ -42,6 +48,8 @@ QUESTIONS = {
     Kind.HISTORY: "results after earlier calls",
     Kind.UNWRITTEN: "results in used memory",
     Kind.GENERATORS: "global random generators",
+    Kind.FAKES: "operators as a compiler sees them",
+    Kind.SETTINGS: "global settings",
     Kind.THREADS: "two threads at once",
 }
 ARRANGEMENTS = {
@@ -58,10 +66,16 @@ ARRANGEMENTS = {
     Arrangement.READ_ONLY: "read-only",
     Arrangement.SUBCLASS: "of a subclass",
     Arrangement.PARAMETER: "a torch.nn.Parameter",
+    Arrangement.CONJUGATED: "conjugated lazily (torch's conj bit)",
 }
 READINGS = {
     Reading.CONTIGUOUS: "it is read as if it were contiguous; use its strides, or take .contiguous() first",
     Reading.WHOLE_MEMORY: "it is read from the start of its memory; use its strides and offset, or take .contiguous() first",
+    Reading.UNCONJUGATED: "its memory is read without the conjugation that its bit asks for: take .resolve_conj() first",
+}
+SITUATIONS = {
+    Situation.INFERENCE: "under torch.inference_mode()",
+    Situation.EVALUATION: "in evaluation mode, after .eval()",
 }
 SHOWN = 3
 
@@ -71,12 +85,14 @@ def question(q: Question) -> str:
     match q.kind:
         case Kind.ARRANGEMENTS:
             return f"VJP of {q.name}, other strides" if q.order else "other strides and classes of arrays"
+        case Kind.SIGNS:
+            return f"VJP of {q.name}, data of one sign" if q.order else "data of one sign"
         case Kind.SUBSETS:
             if q.name is None:
                 return "derivatives by some arrays alone"
             return f"{'JVP along' if q.transform == Transform.JVP else 'VJP of'} {q.name} alone"
         case Kind.BATCHED:
-            return "vmap, other axes"
+            return f"VJP of {q.name}, vmap" if q.order else "vmap, other axes"
     return QUESTIONS[q.kind]
 
 
@@ -126,6 +142,13 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             return f"{words(of)}: without jit it is another one than with it"
         case Unwritten(of, elements, total):
             return f"{words(of)}: {elements} of {total} elements are what the memory held before: write every element"
+        case FakeDiffers(operator, said):
+            return f"the fake implementation of {operator}, which torch.compile asks, does not give what it returns: {said}"
+        case OtherSituation(of, situation):
+            return f"{words(of)}: it is another one {SITUATIONS[situation]}: compute the same in both"
+        case ChangesSettings(settings):
+            which = ", ".join(settings)
+            return f"a call leaves changed, for everybody else in the process: {which}; put it back after the call"
         case UsesGenerators(by, generators, seeds):
             which = " and ".join(generators)
             what = f"seeds {which}" if seeds else f"draws from {which}"
@@ -136,6 +159,13 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             return (
                 f"{words(of)}: results depend on another thread's call (shared scratch memory)"
                 f"{f', which came at {where}' if where else ''}: make the memory in each call, or hold a lock"
+            )
+        case AnySign():
+            return "those of data that are nowhere negative, and nowhere positive, add up to those of both"
+        case OneSign(_, array, sign, elements, total):
+            return (
+                f"right for data of both signs, wrong where {array} is {sign}: {elements} of {total} elements: "
+                "another path is taken there, or sums are clamped"
             )
         case AnySubset(tried, smaller):
             return f"those by some arrays alone are those by all at once, {_tried(tried, smaller)}"

@@ -22,14 +22,18 @@ from triconv.checking.findings.memory_findings import (
     CallsDiffer,
     Carried,
     CarriedOver,
+    ChangesSettings,
     DependsOnThread,
     EagerDiffers,
     EarlierAnswer,
+    FakeDiffers,
     InputChanged,
     LaterForward,
     Misread,
+    OneSign,
     OtherAfterBatch,
     OtherAfterOtherNumbers,
+    OtherSituation,
     ResultOverwritten,
     SecondPullback,
     SharesMemory,
@@ -127,6 +131,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.FACTOR: "look for a mean where a sum must be, a factor of the loss, or a term that is counted twice",
     Hypothesis.FACTOR_NEAR_ONE: "look for an epsilon, a momentum or a rounded constant that multiplies the result",
     Hypothesis.CONSTANT_ADDED: "look for an epsilon, or an array that does not begin as zeros",
+    Hypothesis.COMPLEX_PARTS: "(a + ib)(c + id) is ac - bd + i(ad + bc): correct the terms of the part that is named",
     Hypothesis.CONJUGATE: "add a conjugate, or remove one: JAX and NumPy conjugate nothing, torch the other operand",
     Hypothesis.NORM: "remove the normalisation from the backward; it belongs to the optimiser",
     Hypothesis.NORM_CLIPPED: "remove the clipping from the backward; it belongs to the optimiser",
@@ -189,6 +194,7 @@ BITS = {
     "if it is meant, check with precision='tf32'",
     Level.BFLOAT16: "in JAX set precision='highest', in torch leave autocast; if it is meant, check with precision='bfloat16'",
     Level.SHORT_SUMS: "take the sums in float32, and round once, at the end",
+    Level.CUT_OFF: "convert with rounding to nearest, as an ordinary cast does, not by masking or shifting bits",
     Level.NARROW_SUMS: "take the sums in float32, and round once, at the end",
 }
 
@@ -253,8 +259,18 @@ def _of_memory(finding: Finding) -> str:
             return "keep arrays that calls share out of attributes and globals, or hold a lock"
         case Unwritten():
             return "allocate with zeros, or write every element"
+        case FakeDiffers():
+            return "register a fake implementation that gives the shape, dtype and strides of the result"
+        case OtherSituation():
+            return (
+                "branch neither on the mode nor on whether gradients are wanted, unless both branches compute the same"
+            )
+        case ChangesSettings():
+            return "change settings with a context manager, or put them back in `finally`"
         case UsesGenerators():
             return "use a generator or key of your own"
+        case OneSign():
+            return "take the path for data of one sign out, or keep the sums and casts of it signed and wide"
         case WrongAlone():
             return "do not skip work by what is asked (needs_input_grad, symbolic zeros), or do it per array"
         case WrongBatchAxis():

@@ -63,6 +63,7 @@ LEVELS = {
     Level.SHORT_SUMS: "with sums in fewer bits than float32 has, which lose small products beside large ones; take the sums "
     "in float32",
     Level.NARROW_SUMS: "with sums in 8 to 11 bits (accumulated in bfloat16 or float16); take the sums in float32",
+    Level.CUT_OFF: "with results that are cut off (rounded toward zero): round them to nearest",
     Level.FEWER: "with fewer bits",
 }
 FORMATS = {
@@ -351,6 +352,7 @@ LOOKS = {
     Look.NEGATIVE_ZERO: "negative numbers of {names} count as zero, or negative results do, as in a ReLU",
     Look.NEGATIVE_POSITIVE: "negative numbers of {names} count as positive: absolute values",
     Look.NEGATIVE_SCALED: "negative numbers of {names} count {amount:.4g} times, as in a leaky ReLU",
+    Look.UNSIGNED: "negative numbers of {names} are taken for others, as unsigned integers take them: keep the cast signed",
     Look.SATURATES: "numbers of {names} are clipped at about {amount:.6g}",
     Look.RESULT_SATURATES: "the result is clipped at {amount:.6g}",
     Look.OVERFLOWS: "it is not finite where {names} is beyond about {amount:.2g}, far inside the range of the dtype",

@@ -45,6 +45,8 @@ NOISE = 6
 NARROW = 2.0**-22
 # and that by which sums of 8 to 11 bits are off in some element, and longer ones are not
 CLEARLY_NARROW = 2.0**-13
+# results that must be cut off, and none rounded up
+SOME = 8
 # between the errors of samples, each over its scale: a step that is fixed makes 1,000 of it
 ALIKE = 32
 
@@ -230,10 +232,23 @@ def with_few_bits_of_sums(row: ReportRow, test: RoundingTest, precision: str | N
 
 def _level_of_sums(test: RoundingTest) -> Level:
     """Return how few bits sums have: as few as a dtype of half width, if errors are as large; of wider arrays, they are."""
+    if _is_cut_off(test):
+        return Level.CUT_OFF
     excess = np.maximum(0, test.error - test.rounding_of_results())
     is_half = test.arithmetic.unit > test.arithmetic.sums
     is_short = is_half and bool(np.all(excess <= CLEARLY_NARROW * test.absolute))
     return Level.SHORT_SUMS if is_short else Level.NARROW_SUMS
+
+
+def _is_cut_off(test: RoundingTest) -> bool:
+    """Whether every result of half width is the right one without its last bits; a sum of few bits is off both ways."""
+    u = test.arithmetic.unit
+    if u == test.arithmetic.sums or np.iscomplexobj(test.found):
+        return False
+    lost = (test.right - test.found) * np.sign(test.right)
+    slack = test.allowed - test.rounding_of_results()
+    is_cut = (lost >= -slack) & (lost <= 2 * u * np.abs(test.right) + slack + test.arithmetic.step)
+    return bool(is_cut.all() and np.count_nonzero(lost > slack) >= SOME)
 
 
 def _imprecise(question: Question, level: Level, test: RoundingTest, precision: str | None) -> ReportRow:

@@ -16,7 +16,7 @@ import numpy as np
 
 from triconv.checking.candidates.candidate import Arrays, CandidateFunction, as_array, as_numpy
 from triconv.checking.findings.memory_findings import Arrangement
-from triconv.checking.findings.protocol import Question
+from triconv.checking.findings.protocol import Question, Role
 from triconv.checking.memory.handed import Watch, marked
 
 COTANGENT = "the cotangent"
@@ -55,6 +55,8 @@ class Trial:
         Whether its JVP and its `vmap` were right.
     may_write : bool
         Whether it is said to write into its arrays, as `torch.nn.ReLU(inplace=True)` is.
+    roles : tuple of Role
+        Those of its arrays in a convolution.
     batch_axes : dict of str to int
         The axis of the samples of each array that has one, by its name, and of the results, by the words of their roles.
     ndims : dict of Question to int
@@ -77,6 +79,7 @@ class Trial:
     has_jvp: bool = False
     has_vmap: bool = False
     may_write: bool = False
+    roles: tuple[Role, ...] = ()
     batch_axes: dict[str, int] = field(default_factory=dict)
     ndims: dict[Question, int] = field(default_factory=dict)
     right: dict[Question, np.ndarray] = field(default_factory=dict)

@@ -754,6 +754,11 @@ def path_for_data_after_a_relu(np):
     return convolution(lambda x, w: triconv.conv2d(x, np.maximum(w, 0) if x.min() >= 0 else w))
 
 
+@entry("torch", "one sign")
+def path_for_data_after_a_relu_with_its_derivatives(t):
+    return lambda x, w: t.nn.functional.conv2d(x, w.relu() if (x >= 0).all() else w)
+
+
 @entry("numpy", "one sign")
 def path_of_unsigned_integers(np):
     return convolution(lambda x, w: triconv.conv2d(x.astype(np.uint8).astype(x.dtype) if x.min() >= 0 else x, w))

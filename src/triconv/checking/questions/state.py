@@ -275,9 +275,9 @@ def _situations(t: Trial) -> Iterator[Fault]:
     """Inference mode, and the evaluation mode of modules."""
     for situation, within in t.candidate.situations().items():
         for ask in t.asks if situation == Situation.EVALUATION else (t.ask_value,):
-            right = copied(ask(t.first, t.g))
             with within():
                 results = copied(ask(t.first, t.g))
+            right = t.right if results.keys() <= t.right.keys() else copied(ask(t.first, t.g))
             for question, found in results.items():
                 if t.different(found, right[question]):
                     yield Kind.HISTORY, Cause.OTHER_MODE, OtherSituation(question, situation)

@@ -79,18 +79,21 @@ def with_rows(
 
 def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]:
     """Return the rows, those that are wrong for data of one sign with that as their reason; a row of its own says no more."""
-    found = {(row.question.order, row.question.role): row for row in rows if isinstance(row.finding, OneSign)}
+    found = {(row.question.order, row.question.role): row.finding for row in rows if isinstance(row.finding, OneSign)}
     if not found:
         return rows
+    of_value = next((finding for (order, _), finding in found.items() if order == 0), None)
     out, told = [], set()
     for row in rows:
         key = row.question.order, row.question.role
         is_plain = row.question.is_plain_value or row.question.kind == Kind.VJP
-        if key in found and is_plain and row.verdict != RIGHT:
+        # what autograd makes of a value that is wrong there is wrong there too
+        finding = found.get(key, of_value)
+        if is_plain and row.verdict != RIGHT and finding is not None:
             told.add(key)
             if row.evidence is not None and not _is_of_integers(row, context):
-                out.append(replace(row, verdict=WRONG, finding=found[key].finding, cause=Cause.ONE_SIGN))
-                continue
+                of_row = replace(finding, elements=row.evidence.wrong_elements, total=row.evidence.elements)
+                row = replace(row, verdict=WRONG, finding=of_row, cause=Cause.ONE_SIGN)  # noqa: PLW2901
         out.append(row)
     return [
         row for row in out if not (row.question.kind == Kind.SIGNS and (row.question.order, row.question.role) in told)

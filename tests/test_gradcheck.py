@@ -155,6 +155,15 @@ def test_a_broken_pair_is_wrong(name):
     assert report.cause == CAUSES.get(name, report.cause)
 
 
+@pytest.mark.parametrize("seed", [10, 19])
+def test_a_kink_near_the_point_is_no_wrong_tangent(torch, seed):
+    rng = np.random.default_rng(seed)
+    kinks = torch.from_numpy(rng.uniform(-1, 1, 96))
+    x = kinks.numpy() + rng.choice([-1, 1], 96) * 2.0 ** -rng.uniform(2, 12, 96)
+    report = triconv.gradcheck(lambda x: torch.exp(x) * (x - kinks).abs(), x, seed=seed)
+    assert report.verdict != "wrong", report
+
+
 def scaled(x):
     size = np.sqrt((x**2).sum())
     return x / size, size

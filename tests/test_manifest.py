@@ -415,6 +415,7 @@ def test_a_check_that_ends_is_told():
 def test_no_process_is_started_for_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
     entries = "\n".join(f'[[problem]]\ntarget = "missing{n}.py:f"' for n in range(1000))
     (tmp_path / "problems.toml").write_text(f'like = "conv1d"\nshape = [[2, 2, 6], [3, 2, 3]]\n{entries}')
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(batch.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     assert main.main(["check", "--manifest", str(tmp_path / "problems.toml")]) == 2
     printed = capsys.readouterr().out

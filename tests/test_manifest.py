@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
@@ -159,11 +158,11 @@ def test_nothing_is_lost_beside_what_prints_forks_and_raises_anything(folder, ca
     (folder / "corrupt.py").write_bytes(b"\x00\xff\xfe" * 100)
     out, xml = folder / "out.json", folder / "out.xml"
     path = write(folder, OTHERS)
-    assert main.main(["check", "--manifest", path, "--jobs", "2", "--json", str(out), "--junit", str(xml)]) == 2
+    assert main.main(["check", "--manifest", path, "--jobs", "2", "--json", str(out), "--junit", str(xml)]) == 1
     printed = capsys.readouterr()
     said = json.loads(out.read_text())["problems"]
-    assert [problem["verdict"] for problem in said] == ["unchecked"] * 4
-    assert "right: value only" in said[0]["summary"]
+    assert [problem["verdict"] for problem in said] == ["wrong", *["unchecked"] * 3]
+    assert "for everybody else in the process: sys.stderr" in " ".join(said[0]["summary"].split())
     assert said[1]["summary"].endswith("the candidate's process ended with exit status 0")
     assert "the candidate raised ValueError: \x1b]0;title\x07 ]]> \ud800" in said[2]["summary"]
     assert "`target`: corrupt.py could not be imported: " in said[3]["summary"]
@@ -206,13 +205,14 @@ def test_junit_has_the_attributes_of_the_common_schema(tmp_path):
     ]
 
 
-def test_a_check_that_cannot_be_started_is_a_row(monkeypatch):
+def test_a_check_that_cannot_be_started_is_a_row(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     problem = manifest.Problem("one", "a.py:f", None, ((2,),), {}, 1.0, None)
-    (found,) = batch.Batch([problem], Path(), 1).run(lambda _: None)
+    (tmp_path / "a.py").touch()
+    (found,) = batch.Batch([problem], tmp_path, 1).run(lambda _: None)
     assert found.verdict == "unchecked"
     assert found.summary == ("the check could not be run: BlockingIOError: [Errno 11] Resource temporarily unavailable")
 
@@ -390,7 +390,8 @@ class Waiting:
         return b'{"error": "none"}', b""
 
 
-def test_after_an_interrupt_the_finished_ones_are_there(monkeypatch):
+def test_after_an_interrupt_the_finished_ones_are_there(tmp_path, monkeypatch):
+    (tmp_path / "a.py").touch()
     monkeypatch.setattr(subprocess, "Popen", Waiting)
     monkeypatch.setattr(batch, "_end", lambda process: process.over.set())
     names = ["quick", "slow", "never started"]
@@ -399,7 +400,7 @@ def test_after_an_interrupt_the_finished_ones_are_there(monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    outcomes = batch.Batch(problems, Path(), 1).run(interrupt)
+    outcomes = batch.Batch(problems, tmp_path, 1).run(interrupt)
     assert [o.summary for o in outcomes] == ["none", batch.INTERRUPTED, batch.INTERRUPTED]
     assert {o.verdict for o in outcomes} == {"unchecked"}
 

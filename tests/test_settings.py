@@ -18,6 +18,19 @@ from triconv.checking.candidates import settings
 X, W = (1, 2, 5), (2, 2, 3)
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, request):
+    """The threads of a test runner change nothing."""
+    if "thread" not in request.node.name:
+        monkeypatch.setattr(settings, "_has_company", lambda: False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_check_sets_itself_is_no_change(jax, dtype):
+    report = triconv.check(lambda x, w: jax.lax.conv(x, w, (1,), "VALID"), triconv.conv1d, X, W, dtype=dtype)
+    assert report.ok, str(report)
+
+
 def pair(leave=lambda: None, leave_in_backward=lambda: None):
     """A right convolution that leaves something changed."""
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triconv.backends import to_numpy
+from triconv.checking.candidates import settings
 from triconv.checking.candidates.layer_steps import History
-from triconv.checking.candidates.settings import Changes
 from triconv.checking.candidates.unsupported import Unsupported, is_unsupported
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.exception_text import caught
@@ -92,8 +92,14 @@ class CandidateFunction:
         self.evaluation: Callable[[], contextlib.AbstractContextManager[Any]] | None = None
         """Within what it returns, a module is in evaluation mode, if it is in training mode else."""
         self._programs: dict[str, Any] = {}
-        self.changes = Changes(self)
+        self.changes = settings.Changes(self)
         """What it leaves changed of the settings of the process."""
+
+    def __copy__(self) -> CandidateFunction:
+        """The same, with functions that may be exchanged: it is not watched for what it leaves changed."""
+        new = object.__new__(type(self))
+        vars(new).update({name: value for name, value in vars(self).items() if name not in settings.ASKED})
+        return new
 
     def move(self, arrays: Arrays) -> list[Array]:
         """Copies of the arrays in the candidate's library and dtype: it may write into them."""

@@ -87,6 +87,11 @@ class Setting(NamedTuple):
     by_identity: bool = False
 
 
+OF_JAX = "{} of jax.config"
+"""The name of each setting of JAX."""
+OF_CHECK = "jax_enable_x64"
+"""The one that a check sets itself, for this thread, while it asks in float64."""
+
 Settings = dict[str, Setting]
 
 
@@ -130,17 +135,17 @@ class Changes:
         """
         if _has_company():
             return tuple(self.names)
-        now = read(self._library)
-        before = changes(self._start, now)
+        start, now = (_but_of_check(found) for found in (self._start, read(self._library)))
+        before = changes(start, now)
         if not before:
             return tuple(self.names)
         put_back(before)
         imported = len(sys.modules) != self._modules
         call()
-        again = changes(self._start, read(self._library))
+        again = changes(start, _but_of_check(read(self._library)))
         put_back(again)
         if imported:
-            put_back({name: s for name, s in changes(now, self._start).items() if name in before and name not in again})
+            put_back({name: s for name, s in changes(now, start).items() if name in before and name not in again})
         self.names.update(again if imported else {**before, **again})
         return tuple(self.names)
 
@@ -152,6 +157,13 @@ class Changes:
 
 def _has_company() -> bool:
     return threading.active_count() > 1
+
+
+def _but_of_check(found: Settings) -> Settings:
+    """Leave out what differs where a check has set it."""
+    if (setting := found.get(OF_JAX)) is None:
+        return found
+    return {**found, OF_JAX: setting._replace(value={key: v for key, v in setting.value.items() if key != OF_CHECK})}
 
 
 def read(library: str, *, disturbing: bool = False) -> Settings:
@@ -254,7 +266,7 @@ def _of_jax(*, disturbing: bool) -> Iterator[Setting]:
         for name, value in old.items():
             config.update(name, value)
 
-    yield Setting("{} of jax.config", dict(config.values), restore, is_many=True)
+    yield Setting(OF_JAX, dict(config.values), restore, is_many=True)
 
 
 def _set_deterministic(old: tuple[bool, bool]) -> None:

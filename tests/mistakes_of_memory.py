@@ -57,6 +57,29 @@ def function_of(t, backward, forward=None):
     return lambda x, w: Conv.apply(x, w)
 
 
+def function_for_vmap(t, backward, vmap=None):
+    """The same in the form that `torch.func` takes, with this rule for `vmap`, or with the one that torch makes."""
+
+    class Conv(t.autograd.Function):
+        generate_vmap_rule = vmap is None
+
+        @staticmethod
+        def forward(x, w):
+            return t.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            return backward(ctx, g, *ctx.saved_tensors)
+
+    if vmap is not None:
+        Conv.vmap = staticmethod(vmap)
+    return lambda x, w: Conv.apply(x, w)
+
+
 def gradients(t, g, x, w):
     return t.nn.grad.conv2d_input(x.shape, w, g), t.nn.grad.conv2d_weight(x, w.shape, g)
 
@@ -616,27 +639,13 @@ def tangent_of_the_kernel_alone_doubled(jax):
 
 @entry("torch", "batch axis of vmap")
 def samples_of_the_input_taken_for_the_batch(t):
-    class Conv(t.autograd.Function):
-        @staticmethod
-        def forward(x, w):
-            return t.nn.functional.conv2d(x, w)
+    def vmap(info, in_dims, x, w):
+        size = info.batch_size
+        xs = x if in_dims[0] is not None else x.expand(size, *x.shape)  # whatever axis it is
+        ws = w.movedim(in_dims[1], 0) if in_dims[1] is not None else w.expand(size, *w.shape)
+        return t.stack([t.nn.functional.conv2d(x, w) for x, w in zip(xs, ws, strict=True)]), 0
 
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            ctx.save_for_backward(*inputs)
-
-        @staticmethod
-        def backward(ctx, g):
-            return gradients(t, g, *ctx.saved_tensors)
-
-        @staticmethod
-        def vmap(info, in_dims, x, w):
-            size = info.batch_size
-            xs = x if in_dims[0] is not None else x.expand(size, *x.shape)  # whatever axis it is
-            ws = w.movedim(in_dims[1], 0) if in_dims[1] is not None else w.expand(size, *w.shape)
-            return t.stack([t.nn.functional.conv2d(x, w) for x, w in zip(xs, ws, strict=True)]), 0
-
-    return lambda x, w: Conv.apply(x, w)
+    return function_for_vmap(t, lambda ctx, g, x, w: gradients(t, g, x, w), vmap)
 
 
 # ---- right
@@ -860,23 +869,11 @@ def operator_that_tells_compilers_another_shape(t):
 def gradients_of_samples_of_another_path(t):
     """Under `torch.func`, arrays are wrapped."""
 
-    class Conv(t.autograd.Function):
-        generate_vmap_rule = True
+    def backward(ctx, g, x, w):
+        gx, gw = gradients(t, g, x, w)
+        return gx, gw.flip(-1) if t._C._functorch.is_functorch_wrapped_tensor(g) else gw
 
-        @staticmethod
-        def forward(x, w):
-            return t.nn.functional.conv2d(x, w)
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            ctx.save_for_backward(*inputs)
-
-        @staticmethod
-        def backward(ctx, g):
-            gx, gw = gradients(t, g, *ctx.saved_tensors)
-            return gx, gw.flip(-1) if t._C._functorch.is_functorch_wrapped_tensor(g) else gw
-
-    return lambda x, w: Conv.apply(x, w)
+    return function_for_vmap(t, backward)
 
 
 @entry("jax", "batch axis of vmap")

@@ -145,13 +145,16 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
         )
 
     primitive.def_abstract_eval(abstract)
-    inside, apart = (mlir.lower_fun(f, multiple_results=False) for f in (plain, functools.partial(_apart, name)))
+    inside, apart = (mlir.lower_fun(f, multiple_results=False) for f in (plain, _apart))
 
     def lowering(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
         with target(*_target(context.module_context)):
-            if name not in rules.ROLES or not _is_kept(name, context, params):
+            planned = _to_keep(name, context, **params) if name in rules.ROLES else None
+            if planned is None:
                 return inside(context, *operands, **params)
-            results = apart(context, *operands, **params)
+            (result,) = context.avals_out
+            orders, precision = params.get("orders", FIRST), params["precision"]
+            results = apart(context, *operands, shape=result.shape, planned=planned, precision=precision, orders=orders)
             _keep_call(results[0])
             return results
 
@@ -160,33 +163,41 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
     return primitive
 
 
-def _is_kept(name: str, context: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
-    """Whether the program of a contraction is to be kept apart (`Planned.is_apart`): on one CPU, where shapes are known.
+def _to_keep(
+    name: str,
+    context: mlir.LoweringRuleContext,
+    *,
+    precision: str,  # noqa: ARG001 (nothing is planned by it)
+    **params: Any,
+) -> contractions.Planned | None:
+    """The plan of a contraction whose program is to be kept apart (`Planned.is_apart`): on one CPU, where shapes are known.
 
     XLA then also compiles it once where layers are alike. An exported program must not prescribe how arrays are laid out.
     """
     module, sizes = context.module_context, [size for aval in context.avals_in for size in aval.shape]
     devices, manual = (getattr(module.axis_context, key, None) for key in ("num_devices", "manual_axes"))
     if module.platforms != ("cpu",) or manual or (devices or 1) > 1 or module.lowering_parameters.for_export:
-        return False
-    return all(isinstance(size, int) for size in sizes) and _planned(name, *context.avals_in, **params)[0].is_apart
+        return None
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    a, b = context.avals_in
+    planned = contractions.planned(name, a, b, lib=LIB, **params)
+    return planned._replace(plan=planned.plan._replace(candidates=())) if planned.is_apart else None
 
 
-def _planned(
-    name: str, a: Any, b: Any, *, precision: str, orders: tuple[str, ...] = FIRST, **params: Any
-) -> tuple[contractions.Planned, str, tuple[str, ...]]:
-    planned = contractions.planned(name, a, b, lib=LIB, orders=orders, **params)
-    return planned._replace(plan=planned.plan._replace(candidates=())), precision, orders
-
-
-def _apart(name: str, a: Array, b: Array, **params: Any) -> Array:
+def _apart(
+    a: Array,
+    b: Array,
+    *,
+    shape: tuple[int, ...],
+    planned: contractions.Planned,
+    precision: str,
+    orders: tuple[str, ...],
+) -> Array:
     """A contraction by a function of arrays as they stand in memory: a call has nothing to copy."""
-    roles = rules.ROLES[name]
-    planned, precision, orders = _planned(name, a, b, **params)
-    order = dict(zip("xwg", orders, strict=True))
+    roles, order = rules.ROLES[planned.contraction], dict(zip("xwg", orders, strict=True))
     given = [LIB.in_memory(o, role, order[role]) for role, o in zip(roles.operands, (a, b), strict=True)]
     result = triconv_kernel(*given, shapes=(a.shape, b.shape), planned=planned, precision=precision, orders=orders)
-    shape = contractions.result_shape(name, a, b, **params)
     return LIB.from_memory(result, shape, roles.result, order[roles.result])
 
 

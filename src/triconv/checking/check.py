@@ -397,10 +397,6 @@ def _framework(
     def call(name: str) -> Any:
         wrapped = wrap(framework=name, dtype=dtype or ("float64" if name == "numpy" else "float32"))
         with wrapped.session():
-            ones = [*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)]
-            try:
-                return wrapped.value(ones)
-            finally:
-                wrapped.changes.of(lambda: wrapped.value(ones))
+            return wrapped.first_value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
 
     return framework_detection.settled(framework_of(candidate), call)

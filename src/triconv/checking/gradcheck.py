@@ -306,11 +306,7 @@ def _working(
             wrapped = wrap(name, dtype)
             with wrapped.session(), np.errstate(all="ignore"):  # it may be undefined there
                 own = [np.asarray(a.array) for a in wrapped.own]
-                ones = [*(np.ones(shape) for shape in shapes), *own]
-                try:
-                    return wrapped.value(ones)
-                finally:
-                    wrapped.changes.of(lambda: wrapped.value(ones))
+                return wrapped.first_value([*(np.ones(shape) for shape in shapes), *own])
 
         name = framework or framework_detection.settled(framework_of(f), value)
         wrapped = wrap(name, dtype)

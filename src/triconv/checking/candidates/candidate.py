@@ -128,11 +128,19 @@ class CandidateFunction:
     def session(self) -> Iterator[None]:
         """Within it, the library has the dtype, in this thread; after it, settings are what they were."""
         is_wide = self.backend.name == "jax" and self.dtype in ("float64", "complex128", "int64")
-        try:
-            with importlib.import_module("jax").enable_x64(True) if is_wide else contextlib.nullcontext():
+        with importlib.import_module("jax").enable_x64(True) if is_wide else contextlib.nullcontext():
+            self.changes.begin()
+            try:
                 yield
+            finally:
+                self.changes.undo()
+
+    def first_value(self, arrays: Arrays) -> Any:
+        """The result of a call before any question: the settings that it leaves changed are put back."""
+        try:
+            return self.value(arrays)
         finally:
-            self.changes.undo()
+            self.changes.of(lambda: self.value(arrays))
 
     def situations(self) -> dict[Situation, Callable[[], contextlib.AbstractContextManager[Any]]]:
         """Other situations in which its value should be the same, each with what to call it in."""

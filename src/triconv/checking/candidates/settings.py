@@ -87,16 +87,11 @@ class Setting(NamedTuple):
     by_identity: bool = False
 
 
-OF_JAX = "{} of jax.config"
-"""The name of each setting of JAX."""
-OF_CHECK = "jax_enable_x64"
-"""The one that a check sets itself, for this thread, while it asks in float64."""
-
 Settings = dict[str, Setting]
 
 
 class Changes:
-    """What a candidate leaves changed of the settings, from now on.
+    """What a candidate leaves changed of the settings, from its first session on.
 
     Parameters
     ----------
@@ -107,11 +102,17 @@ class Changes:
     def __init__(self, candidate: Any) -> None:
         self.names: dict[str, Setting] = {}
         self._library = candidate.backend.name
-        self._start, self._modules = read(self._library), len(sys.modules)
+        self._start: Settings | None = None
+        self._modules = 0
         self._clean: dict[str, int] = {}
         self._is_inside = False
         for name in ASKED:
             setattr(candidate, name, functools.partial(self._run, name, getattr(candidate, name)))
+
+    def begin(self) -> None:
+        """Take the settings as they are for what they are to be; what a check sets for its sessions is among them."""
+        if self._start is None:
+            self._start, self._modules = read(self._library), len(sys.modules)
 
     def _run(self, name: str, ask: Callable[..., Any], *args: Any) -> Any:
         if self._is_inside or self._clean.get(name, 0) >= CLEAN or _has_company():
@@ -133,37 +134,30 @@ class Changes:
 
         Where modules were imported meanwhile, that is what `call` changes again.
         """
-        if _has_company():
+        if self._start is None or _has_company():
             return tuple(self.names)
-        start, now = (_but_of_check(found) for found in (self._start, read(self._library)))
-        before = changes(start, now)
+        now = read(self._library)
+        before = changes(self._start, now)
         if not before:
             return tuple(self.names)
         put_back(before)
         imported = len(sys.modules) != self._modules
         call()
-        again = changes(start, _but_of_check(read(self._library)))
+        again = changes(self._start, read(self._library))
         put_back(again)
         if imported:
-            put_back({name: s for name, s in changes(now, start).items() if name in before and name not in again})
+            put_back({name: s for name, s in changes(now, self._start).items() if name in before and name not in again})
         self.names.update(again if imported else {**before, **again})
         return tuple(self.names)
 
     def undo(self) -> None:
         """Put back what the candidate is known to change."""
-        if self.names and not _has_company():
+        if self._start is not None and self.names and not _has_company():
             put_back({name: s for name, s in changes(self._start, read(self._library)).items() if name in self.names})
 
 
 def _has_company() -> bool:
     return threading.active_count() > 1
-
-
-def _but_of_check(found: Settings) -> Settings:
-    """Leave out what differs where a check has set it."""
-    if (setting := found.get(OF_JAX)) is None:
-        return found
-    return {**found, OF_JAX: setting._replace(value={key: v for key, v in setting.value.items() if key != OF_CHECK})}
 
 
 def read(library: str, *, disturbing: bool = False) -> Settings:
@@ -266,7 +260,7 @@ def _of_jax(*, disturbing: bool) -> Iterator[Setting]:
         for name, value in old.items():
             config.update(name, value)
 
-    yield Setting(OF_JAX, dict(config.values), restore, is_many=True)
+    yield Setting("{} of jax.config", dict(config.values), restore, is_many=True)
 
 
 def _set_deterministic(old: tuple[bool, bool]) -> None:

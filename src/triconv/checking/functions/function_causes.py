@@ -143,27 +143,17 @@ def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosi
             stretches.append(stretch)
             inside &= at.reshape([size if other == axis else 1 for other in range(wrong.ndim)])
     some, expected = found[wrong], right[wrong]
-    weight = np.vdot(expected, expected).real
-    c = float(np.vdot(expected, some).real / weight) if weight else 0.0
-    has_factor = len(some) > 3 and bool(c) and _same(some, c * expected)
+    scaled = _factor(some, expected, wrong) if len(some) > 3 else None
     is_full = (inside & ~wrong & (right != 0)).sum() <= BY_CHANCE * inside.sum()
     if (part := _rearranged_in_part(found, right, wrong, stretches)) is not None:
         return part
-    if not stretches or not (is_full or has_factor):
+    if not stretches or not (is_full or scaled is not None):
         return None
     content = Content.OTHER if some.any() else Content.ZERO
-    also = None
-    if has_factor:
-        size = next((round(v) for v in (c, 1 / c) if round(v) > 1 and np.isclose(v, round(v), rtol=1e-6)), None)
-        sign = Diagnosis(Cause.SIGN, Hypothesis.SIGN)
-        scaled = Diagnosis(
-            Cause.CONSTANT_FACTOR, Hypothesis.FACTOR, factor=Factor(c, size, size is not None and abs(c) < 1)
-        )
-        also = sign if np.isclose(c, -1) else scaled
     ends = stretches[0].first == 0 or stretches[0].end == stretches[0].size
     is_border = len(stretches) == 1 and ends and stretches[0].end - stretches[0].first == 1
     cause = Cause.BORDER_DROPPED if is_border else Cause.BLOCK
-    return Diagnosis(cause, Hypothesis.REGION, region=Region(tuple(stretches), content), also=also)
+    return Diagnosis(cause, Hypothesis.REGION, region=Region(tuple(stretches), content), also=scaled)
 
 
 def _rearranged_in_part(

@@ -1,8 +1,8 @@
 """Whether data of one sign give what they must: with ``p = max(x, 0)`` and ``n = min(x, 0)``, ``f(x) = f(p) + f(n)``.
 
 A convolution and its derivatives are linear in each array, or do not depend on it. On integers, and on halves of them, this
-holds exactly. Code that takes another path where data are nowhere
-negative, as after a ReLU, or whose sums saturate, clamp or lose their sign, is right for data of both signs.
+holds exactly. Code that takes another path where data are nowhere negative, as after a ReLU, or whose sums saturate, clamp or
+lose their sign, is right for data of both signs.
 """
 
 from __future__ import annotations

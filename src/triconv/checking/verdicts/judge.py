@@ -433,13 +433,13 @@ def _wrong(
 ) -> ReportRow:
     """Return the row for a wrong result for the arrays of this name: where, and why, if that is not known."""
     question, bad = probe.question, ~np.isfinite(found)
-    mask = bad if bad.any() else found != expected if out_of_bound is None else out_of_bound
-    if (
-        out_of_bound is None
-        and not bad.any()
-        and (large := _result(context, probe, name, found, expected).differs()).any()
-    ):
-        mask = large  # others may be off by the rounding of a transform
+    if bad.any():
+        mask = bad
+    elif out_of_bound is not None:
+        mask = out_of_bound
+    else:  # small ones may be the rounding of a transform
+        large = _result(context, probe, name, found, expected).differs()
+        mask = large if large.any() else found != expected
     wrong = int(np.count_nonzero(mask))
     index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
     taps = taps_at(context.problem, question.tensor, index)

@@ -21,6 +21,8 @@ CASES = {
     "strides and dilated taps": ((3, 2, 1, 17, 16), (3, 4), {"stride": (4, 2), "dilation": (3, 2), "padding": 2}),
     "windows of padding alone": ((3, 2, 1, 4, 4), (4, 4), {"stride": 9, "padding": [(3, 7), (3, 9)]}),
     "phases": ((70, 2, 1, 5, 6), (4, 3), {"input_dilation": (2, 3), "padding": 3}),
+    "one channel": ((1, 5, 1, 6, 7), (3, 2), {"padding": 1}),
+    "more channels than transposed at once": ((40, 2, 1, 6, 7), (3, 2), {"stride": (1, 2)}),
     "three axes": ((3, 2, 1, 5, 6, 7), (2, 3, 2), {"stride": (2, 1, 2), "padding": [(1, 0), (0, 2), (1, 1)]}),
 }
 
@@ -41,7 +43,7 @@ def results(x, w, g, geometry, *, last=False):
         asked = planner.problem_of(name, *given, geometry, NUMPY, x.dtype)
         schedules = depthwise.schedules(asked, target_of(NUMPY))
         schedule = next(schedule for schedule in schedules if schedule.form == shifted.FORM)
-        assert ("last" in schedule.orders) == last
+        assert ("last" in schedule.orders) == last or x.shape[0] == 1
         found.append(getattr(depthwise, name)(*given, schedule, NUMPY))
     return found
 
@@ -86,6 +88,12 @@ def test_what_is_not_finite_stays_where_the_equation_puts_it(case, last):
                 np.testing.assert_array_equal(found, truth)
             else:  # the padding times what is not finite is a NaN
                 assert np.array_equal(found[np.isfinite(found)], truth[np.isfinite(found)])
+    x, w, g, geometry = operands(case)
+    x[..., 1, 0], g[...] = np.nan, 1
+    with np.errstate(all="ignore"):  # an input that is not finite reaches the taps that it meets, and no other
+        truth = contractions.conv_weight_vjp(g, x, geometry=geometry, algorithm="direct")
+        np.testing.assert_array_equal(results(x, w, g, geometry, last=last)[2], truth)
+    assert len(np.unique(np.isnan(truth))) == 2  # of some taps
 
 
 def test_a_layer_of_channels_last_is_not_transposed():

@@ -1,12 +1,15 @@
 """Shifted multiply-adds of NumPy in place, in tiles that stay in a core's cache, on threads.
 
-A tile of the padded input is written once, with the residues of strided axes apart. Then the inputs that meet a tap are a slice
-of what stands side by side in memory, whatever the tap and the number of axes: with pitches ``p``, output ``o`` and tap ``t``
+A tile of the padded input is written once, with the residues of strided axes apart. Then the taps that read one array of
+residues are axes of one view of it, and `numpy.einsum` adds up their products, each in one pass without an array of products.
+Its innermost loop is along a line of positions with all their channels, for which the kernel is repeated.
+
+A weight VJP is dot products of lines that have all positions of a channel. With pitches ``p``, output ``o`` and tap ``t``
 
     offset(o + t) = sum over axes of  p * o  +  sum over axes of  p * t
 
-so one tap is one product and one sum over a long line. Between the ends of two rows such a line has elements that are no
-outputs, and they are not copied from it.
+so the inputs that meet a tap are one slice of what stands side by side in memory. Between the ends of two rows it has inputs
+that meet no output; the cotangent has zeros there. If memory has the other order, a tile is transposed as it is written.
 """
 
 from __future__ import annotations
@@ -14,52 +17,60 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from triconv.backends import numpy_threads
 from triconv.geometry import Axis
 
 Array = Any
 
-# of the input of a tile, which is in the second-level cache together with as many products and sums; a smaller one takes less
-# time than to call what it needs
+# of the input of a tile, which is in the second-level cache together with its outputs; a smaller one takes less time than to
+# call what it needs
 TILE_BYTES = 2**19
-# elements of a line that a kernel with its channels side by side is repeated for: it stays in the first-level cache
-LINE = 4096
-LINE_BYTES = 64
+# of a tile that is transposed: runs of memory of a line of the cache, in loops that are not short
+CHANNELS = 16
+# elements of a line of several positions with their channels: the kernel, repeated for it, stays in the first-level cache
+LINE = 1024
+# names of axes in `numpy.einsum`: of the taps, and of the outputs
+TAPS = "abcdefgh"
+OUTPUTS = "ABCDEFGH"
 
 
-class Tap(NamedTuple):
-    """A tap: its place in the kernel, the array of residues that it reads, and how far from its output."""
+class Pass(NamedTuple):
+    """The taps that read one array of residues, evenly spaced along each axis."""
 
-    place: tuple[int, ...]
-    residue: int
-    shift: tuple[int, ...]
+    residues: tuple[int, ...]
+    taps: tuple[slice, ...]
+    shifts: tuple[int, ...]  # how far from its output the first one reads
+    steps: tuple[int, ...]  # and the next ones from there
 
 
 class Shifts(NamedTuple):
-    """The taps of a geometry, and the arrays that they read."""
+    """The taps of a geometry."""
 
     axes: tuple[Axis, ...]
-    residues: tuple[tuple[int, ...], ...]  # of each array, one per axis
-    taps: tuple[Tap, ...]
+    passes: tuple[Pass, ...]
     halo: tuple[int, ...]  # inputs of an array beyond the outputs, one per axis
 
 
 @functools.lru_cache(256)
 def shifts_of(axes: tuple[Axis, ...]) -> Shifts:
     """Of axes without input dilation."""
-    steps = [[divmod(axis.dilation * t, axis.stride) for t in range(axis.kernel_size)] for axis in axes]
-    used = list(itertools.product(*(sorted({residue for _, residue in each}) for each in steps)))
-    number = {residues: i for i, residues in enumerate(used)}
-    taps = []
-    for index in itertools.product(*(range(axis.kernel_size) for axis in axes)):
-        pairs = [each[t] for each, t in zip(steps, index, strict=True)]
-        taps.append(Tap(index, number[tuple(r for _, r in pairs)], tuple(shift for shift, _ in pairs)))
-    return Shifts(axes, tuple(used), tuple(taps), tuple(each[-1][0] for each in steps))
+    lines = []
+    for axis in axes:
+        step = axis.stride // math.gcd(axis.stride, axis.dilation)  # from a tap to the next of the same residue
+        firsts = range(min(step, axis.kernel_size))
+        starts = [(t, *divmod(axis.dilation * t, axis.stride)) for t in firsts]
+        lines.append(
+            sorted((r, slice(t, None, step), shift, axis.dilation * step // axis.stride) for t, shift, r in starts)
+        )
+    passes = (Pass(*zip(*each, strict=True)) for each in itertools.product(*lines))
+    halo = (axis.dilation * (axis.kernel_size - 1) // axis.stride for axis in axes)
+    return Shifts(axes, tuple(passes), tuple(halo))
 
 
 class Tile(NamedTuple):
@@ -75,13 +86,17 @@ class Tile(NamedTuple):
         return tuple(part.stop - part.start for part in self.outputs)
 
 
-def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool) -> list[Tile]:
-    """Tiles of about `TILE_BYTES`: of samples, channels, or positions, whatever stands first in memory."""
+def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool, fewest: int = 1) -> list[Tile]:
+    """Tiles of about `TILE_BYTES`: of samples, channels, or positions, whatever stands first in memory.
+
+    With channels first, a tile has no less than `fewest` of them, if there are.
+    """
     most, sizes = TILE_BYTES // itemsize, [axis.output_size for axis in shifts.axes]
+    together = channels if last else min(channels, fewest)
 
     def elements() -> int:
         inputs = math.prod(size + halo for size, halo in zip(sizes, shifts.halo, strict=True))
-        return inputs * len(shifts.residues) * (channels if last else 1)
+        return inputs * len(shifts.passes) * together
 
     while elements() > most:  # what two tiles read is written twice, so they have as many outputs
         room = [size / max(1, halo) for size, halo in zip(sizes, shifts.halo, strict=True)]
@@ -90,15 +105,12 @@ def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool) -
             break
         sizes[axis] = -(-sizes[axis] // 2)
     rest = max(1, most // elements())
-    samples = width = 1
     if last:
-        samples, width = (
-            min(n, rest),
-            channels if elements() <= 4 * most else max(64, 4 * most * channels // elements()),
-        )
+        samples = min(n, rest)
+        width = channels if elements() <= 4 * most else max(64, 4 * most * channels // elements())
     else:
-        width = min(channels, rest)
-        samples = min(n, max(1, rest // width))
+        width = min(channels, rest * together)
+        samples = min(n, max(1, rest * together // width))
     outputs = (_parts(axis.output_size, size) for axis, size in zip(shifts.axes, sizes, strict=True))
     parts = (_parts(n, samples), _parts(channels, min(width, channels)), *outputs)
     return [Tile(a, b, tuple(spans)) for a, b, *spans in itertools.product(*parts)]
@@ -116,9 +128,9 @@ def _split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
     x = x[tile.samples, ..., tile.channels] if last else x[tile.samples, tile.channels]
     first = 1 if last else 2
     lengths = [size + halo for size, halo in zip(tile.sizes, shifts.halo, strict=True)]
-    shape = (len(shifts.residues), *x.shape[:first], *lengths, *x.shape[first + len(lengths) :])
+    shape = (len(shifts.passes), *x.shape[:first], *lengths, *x.shape[first + len(lengths) :])
     out = np.empty(shape, x.dtype)
-    for part, residues in zip(out, shifts.residues, strict=True):
+    for part, (residues, *_) in zip(out, shifts.passes, strict=True):
         source: list[slice] = [slice(None)] * first
         for number, (axis, residue, span, length) in enumerate(
             zip(shifts.axes, residues, tile.outputs, lengths, strict=True), first
@@ -136,7 +148,7 @@ def _split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
             if hi <= lo:
                 source[-1] = slice(0, 0)
             part = part[(*[slice(None)] * number, slice(lo, hi))]  # noqa: PLW2901
-        part[...] = x[tuple(source)]
+        _assign(part, x[tuple(source)])
     return out
 
 
@@ -145,66 +157,56 @@ def conv(x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
 
     Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *output); with `last`, channels stand last in both.
     """
-    shifts, dtype = shifts_of(axes), np.result_type(x, w)
-    outputs = tuple(axis.output_size for axis in axes)
-    n, channels = x.shape[0], x.shape[-1 if last else 1]
-    y = np.empty((n, *outputs, channels) if last else (n, channels, *outputs), dtype)
-
-    work = tiles(shifts, n, channels, dtype.itemsize, last=last)
-    factors = {tile.channels.start: _factors(w[..., tile.channels], last=last) for tile in work}
+    shifts, dtype, channels = shifts_of(axes), np.result_type(x, w), w.shape[-1]
+    if channels == 1 < len(x):  # the samples stand side by side instead
+        y = conv(np.moveaxis(x, -1 if last else 1, 0), np.repeat(w, len(x), axis=-1), axes, last=False)
+        return np.moveaxis(y, 0, -1 if last else 1)
+    outputs = [axis.output_size for axis in axes]
+    y = np.empty((len(x), *outputs, channels) if last else (len(x), channels, *outputs), dtype)
+    source, target = (x, y) if last else (np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1))  # transposed, tile by tile
 
     def job(tile: Tile) -> None:
-        parts, kernel = _split(x, shifts, tile, last=last), factors[tile.channels.start]
-        lengths, first = (parts.shape[2:-1], 2) if last else (parts.shape[3:], 3)
-        unit = parts.shape[-1] if last else 1
-        pitches = [math.prod(lengths[number + 1 :]) * unit for number in range(len(lengths))]
-        size = sum((size - 1) * pitch for size, pitch in zip(tile.sizes, pitches, strict=True)) + unit
-        lines = parts.reshape(*parts.shape[:first], -1)
-        total, product = (_empty((*parts.shape[1:first], size), dtype) for _ in range(2))
-        for number, tap in enumerate(shifts.taps):
-            start = sum(shift * pitch for shift, pitch in zip(tap.shift, pitches, strict=True))
-            _multiply(lines[tap.residue, ..., start : start + size], kernel[tap.place], product if number else total)
-            if number:
-                np.add(total, product, out=total)
-        front = (tile.samples,) if last else (tile.samples, tile.channels)
-        back = (tile.channels,) if last else ()
-        shape = (*total.shape[:-1], *tile.sizes, *([unit] if last else []))
-        strides = [
-            *total.strides[:-1],
-            *(pitch * total.itemsize for pitch in pitches),
-            *([total.itemsize] if last else []),
-        ]
-        y[(*front, *tile.outputs, *back)] = as_strided(total, shape, strides)
+        parts = _split(source, shifts, tile, last=True)
+        out = target[(tile.samples, *tile.outputs, tile.channels)]
+        is_dense = out.strides[-2:] == (out.shape[-1] * out.itemsize, out.itemsize)
+        found = out if is_dense else np.empty(out.shape, dtype)
+        _conv_tile(parts, w[..., tile.channels], found, shifts.passes)
+        if not is_dense:
+            _assign(out, found)
 
-    numpy_threads.run(job, work)
+    numpy_threads.run(job, tiles(shifts, len(x), channels, dtype.itemsize, last=last, fewest=CHANNELS))
     return y
 
 
-def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array that begins at a line of the cache: a product that is written across lines takes half as long again."""
-    size = math.prod(shape)
-    memory = np.empty(size + LINE_BYTES // dtype.itemsize, dtype)
-    skipped = -memory.__array_interface__["data"][0] % LINE_BYTES // dtype.itemsize
-    return memory[skipped : skipped + size].reshape(shape)
+def _conv_tile(parts: Array, w: Array, y: Array, passes: tuple[Pass, ...]) -> None:
+    """`conv` of a tile (passes, n, *positions, c), into one (n, *positions, c): a line has some positions with their channels.
 
-
-def _factors(w: Array, *, last: bool) -> Array:
-    """A kernel (*taps, c) as lines are multiplied by it: where channels stand side by side, for several positions at once."""
-    return np.tile(w, max(1, LINE // w.shape[-1])) if last else w[..., None]
-
-
-def _multiply(lines: Array, factors: Array, out: Array) -> None:
-    """``lines * factors``, the factors over and over."""
-    length, step = lines.shape[-1], factors.shape[-1]
-    whole = length // step * step
-    shape = (*lines.shape[:-1], -1, step)
-    if step == 1:
-        np.multiply(lines, factors, out=out)
-        return
-    if whole:
-        np.multiply(lines[..., :whole].reshape(shape), factors, out=out[..., :whole].reshape(shape))
-    if whole < length:
-        np.multiply(lines[..., whole:], factors[: length - whole], out=out[..., whole:])
+    The kernel is repeated for them. So all three arrays have steps of one element along a line: this is the innermost loop.
+    """
+    (n, *rows, width, channels), pitches = y.shape, _pitches(parts.shape[2:])
+    count = -(-width // max(1, LINE // channels))
+    most = -(-width // count)  # positions of a line
+    spans = [(0, width // most, most), (width // most * most, 1, width % most)]
+    taps, outer = TAPS[: len(rows) + 1], OUTPUTS[: len(rows)]
+    subscripts = f"N{outer}Q{taps}L,{taps}L->N{outer}QL"
+    for number, part in enumerate(passes):
+        kernel = np.ascontiguousarray(np.tile(w[part.taps], most))  # a tile that is none keeps its order
+        shift, steps = sum(map(operator.mul, part.shifts, pitches)), tuple(map(operator.mul, part.steps, pitches))
+        for start, lines, positions in spans:
+            if not positions:
+                continue
+            length = positions * channels
+            read = _view(
+                parts[number],
+                shift + start * channels,
+                (n, *rows, lines, *kernel.shape[:-1], length),
+                (parts[number].size // n, *pitches[:-2], length, *steps, 1),
+            )
+            out = y[..., start : start + lines * positions, :].reshape(n, *rows, lines, length)
+            if number:
+                out += np.einsum(subscripts, read, kernel[..., :length])
+            else:
+                np.einsum(subscripts, read, kernel[..., :length], out=out)
 
 
 def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
@@ -213,31 +215,71 @@ def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -
     Of g (n, c, *output) and x (n, c, *input), the kernel's cotangent (*taps, c); with `last`, channels stand last in both.
     Each tile is summed by itself, then tiles are added one after the other, on whatever threads they were.
     """
+    if last:  # transposed as tiles are written, so that a line has the positions of one channel
+        g, x = np.moveaxis(g, -1, 1), np.moveaxis(x, -1, 1)
     shifts, dtype = shifts_of(axes), np.result_type(x, g)
-    n, channels = x.shape[0], x.shape[-1 if last else 1]
-    work = tiles(shifts, n, channels, dtype.itemsize, last=last)
+    n, channels = x.shape[:2]
+    work = tiles(shifts, n, channels, dtype.itemsize, last=False)
     sums: list[Any] = [None] * len(work)
 
     def job(number: int) -> None:
         tile = work[number]
-        parts = _split(x, shifts, tile, last=last)
-        front = (tile.samples,) if last else (tile.samples, tile.channels)
-        cotangent = g[(*front, *tile.outputs, *((tile.channels,) if last else ()))]
-        lead = (slice(None),) * (1 if last else 2)
-        product = _empty(cotangent.shape, dtype)
-        found = np.empty((len(shifts.taps), cotangent.shape[-1 if last else 1]), dtype)
-        for i, tap in enumerate(shifts.taps):
-            window = tuple(slice(shift, shift + size) for shift, size in zip(tap.shift, tile.sizes, strict=True))
-            np.multiply(cotangent, parts[(tap.residue, *lead, *window)], out=product)
-            if last:  # lines of several positions and all channels are added, then the positions of the last
-                lines = np.add.reduce(product.reshape(-1, product.shape[-2] * product.shape[-1]), axis=0)
-                np.add.reduce(lines.reshape(product.shape[-2:]), axis=0, out=found[i])
-            else:
-                np.add.reduce(np.add.reduce(product.reshape(*product.shape[:2], -1), axis=-1), axis=0, out=found[i])
+        parts = _split(x, shifts, tile, last=False)
+        cotangent = g[(tile.samples, tile.channels, *tile.outputs)]
+        (n, c, *sizes), pitches = cotangent.shape, _pitches(parts.shape[3:])
+        size = 1 + sum((size - 1) * pitch for size, pitch in zip(sizes, pitches, strict=True))
+        line = np.zeros((n, c, *(1,) * len(sizes), size), dtype)
+        np.conjugate(cotangent, out=_view(line, 0, cotangent.shape, (c * size, size, *pitches)))
+        found = np.empty((*(axis.kernel_size for axis in axes), c), dtype)
+        for part, memory in zip(shifts.passes, parts, strict=True):
+            gw = found[part.taps]
+            shape = (n, c, *gw.shape[:-1], size)
+            products = np.vecdot(line, _lines(memory, part, shape, pitches))
+            np.add.reduce(np.moveaxis(products, 1, -1), axis=0, out=gw)
+        if not np.isfinite(found).all():  # a zero between two rows times what is not finite is a NaN: row by row
+            for tap in np.ndindex(found.shape[:-1]):
+                found[tap] = _meeting(parts, tap, shifts, cotangent)
         sums[number] = found
 
     numpy_threads.run(job, range(len(work)))
-    gw = np.zeros((len(shifts.taps), channels), dtype)
+    gw = np.zeros((*(axis.kernel_size for axis in axes), channels), dtype)
     for tile, found in zip(work, sums, strict=True):
-        gw[:, tile.channels] += found
-    return gw.reshape(*(axis.kernel_size for axis in axes), channels)
+        gw[..., tile.channels] += found
+    return gw
+
+
+def _meeting(parts: Array, tap: tuple[int, ...], shifts: Shifts, cotangent: Array) -> Array:
+    """The sums of a tap, of those inputs alone that it meets."""
+    steps = [divmod(axis.dilation * t, axis.stride) for axis, t in zip(shifts.axes, tap, strict=True)]
+    residues = tuple(residue for _, residue in steps)
+    number = next(i for i, each in enumerate(shifts.passes) if each.residues == residues)
+    window = tuple(slice(shift, shift + size) for (shift, _), size in zip(steps, cotangent.shape[2:], strict=True))
+    axes = (0, *range(2, cotangent.ndim))
+    return np.sum(cotangent * parts[(number, slice(None), slice(None), *window)], axis=axes, dtype=cotangent.dtype)
+
+
+def _lines(memory: Array, part: Pass, shape: tuple[int, ...], pitches: list[int]) -> Array:
+    """What the outputs meet at the taps of a pass, (n, c, *taps, size)."""
+    start = sum(map(operator.mul, part.shifts, pitches))
+    steps = map(operator.mul, part.steps, pitches)
+    return _view(memory, start, shape, (*_pitches(memory.shape)[:2], *steps, 1))
+
+
+def _assign(out: Array, a: Array) -> None:
+    """``out[...] = a`` with the channels last in one of them; few channels, one by one: the loop along them would be short."""
+    if out.shape[-1] < CHANNELS and (out.strides[-1] > out.strides[-2]) != (a.strides[-1] > a.strides[-2]):
+        for c in range(out.shape[-1]):
+            out[..., c] = a[..., c]
+    else:
+        out[...] = a
+
+
+def _pitches(shape: Sequence[int]) -> list[int]:
+    """Elements from one index to the next along each axis, of an array in C order."""
+    return [math.prod(shape[number + 1 :]) for number in range(len(shape))]
+
+
+def _view(memory: Array, start: int, shape: tuple[int, ...], steps: Sequence[int]) -> Array:
+    """Elements of an array in C order, as a view."""
+    item = memory.itemsize
+    return np.ndarray(shape, memory.dtype, memory, start * item, [step * item for step in steps])

@@ -58,8 +58,8 @@ def _plain(a: Array, lib: Standard, *, last: bool) -> Array:
 
 
 def suits(view: Problem, target: Target) -> bool:
-    """Whether there is one channel per group, and the library has them."""
-    return bool(target.in_place and view.c == view.k == 1 and view.geometry.axes)
+    """Whether there is one channel per group, several lines side by side, and the library has them."""
+    return bool(target.in_place and view.c == view.k == 1 and view.geometry.axes and view.groups * view.n > 1)
 
 
 def in_tiles(schedule: Schedule, view: Problem) -> Schedule:
@@ -70,11 +70,14 @@ def in_tiles(schedule: Schedule, view: Problem) -> Schedule:
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
-    """Products and sums from a cache; the padded input of each phase is written, and the output, interleaved if need be."""
+    """Multiply-adds from a cache; the padded input of each phase is written, and the output, interleaved if need be.
+
+    What does not stand in memory as its lines need it is transposed: the channels last for outputs, the positions for sums.
+    """
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
-    if schedule.orders == FIRST:  # rows of positions are copied in shorter runs than those of all channels
-        moved += view.phases * view.bytes_of["x"]
+    if (schedule.orders == FIRST) == (kind == "vector"):
+        moved += 1.5 * (view.phases * view.bytes_of["x"] + view.bytes_of["g"])
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]
     return Cost(kind, view.padded_multiply_adds / target.in_place, moved, temporary, 16 + 2 * view.taps)

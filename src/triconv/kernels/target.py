@@ -270,7 +270,7 @@ TARGETS = {
         Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
         VendorModel(),
         window_views=True,
-        in_place=1.5,
+        in_place=10.0,
         transpose_passes=2.0,
         last_passes=0.4,
     ),

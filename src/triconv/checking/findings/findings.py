@@ -37,9 +37,13 @@ class EqualOnIntegers:
 
 @dataclass(frozen=True, slots=True)
 class WithinNormWiseBound:
-    """Within the bound of an FFT or of a Winograd algorithm, but not element by element; `truth` as of `EqualOnIntegers`."""
+    """Within the bound of an FFT or of a Winograd algorithm, but not element by element; `truth` as of `EqualOnIntegers`.
+
+    The norm is that of each sample; or, if `mixes_samples`, that of the largest one.
+    """
 
     truth: str = ""
+    mixes_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)

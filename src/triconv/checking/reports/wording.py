@@ -124,8 +124,13 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
     match finding:
         case EqualOnIntegers():
             return _equal(finding)
-        case WithinNormWiseBound(truth):
+        case WithinNormWiseBound(truth, mixes_samples):
             bound = f"the norm-wise bound{_truth(truth)}"
+            if mixes_samples:
+                return (
+                    f"random data within {bound}, of all samples together, as of Strassen's products: normwise stable only, a "
+                    "small sample beside large ones has fewer right digits"
+                )
             return f"random data within {bound}, as of an FFT or Winograd algorithm, not element by element"
         case Repeatable(spread):
             if spread == 0:

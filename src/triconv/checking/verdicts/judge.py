@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -36,18 +35,15 @@ from triconv.checking.findings.protocol import (
     UNSUPPORTED,
     WRONG,
     Kind,
-    Mode,
     Proof,
-    Question,
-    Transform,
 )
 from triconv.checking.oracles import cancelling_data, definition, drawn_data, wide_data
 from triconv.checking.oracles.comparison import WrongResult
-from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
+from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.reports.report_data import ReportRow
-from triconv.checking.verdicts import kept_bits, narrow_range, rounding, stale
+from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, stale, wide_tests
+from triconv.checking.verdicts.asking import RaisedAgainError, ask_again, in_torch_order, shape_of
 from triconv.checking.verdicts.check_context import CheckContext
-from triconv.checking.verdicts.kept_bits import WideTest
 from triconv.checking.verdicts.probes import Probe
 from triconv.checking.verdicts.trial import COTANGENT
 
@@ -90,9 +86,9 @@ def judge(context: CheckContext, probe: Probe) -> ReportRow:
         if result is None:
             return ReportRow(question, UNCHECKED, Proof.NO_ARRAY, no_array(raw))
         results[name] = result
-        if question.tensor == "bias" and _kept_axes(result.shape, _shape(context, probe)):
+        if question.tensor == "bias" and _kept_axes(result.shape, shape_of(context, probe)):
             other_shape = result.shape
-            result = results[name] = result.reshape(_shape(context, probe))
+            result = results[name] = result.reshape(shape_of(context, probe))
         if question.kind != Kind.REPEAT:
             row = _form(context, probe, result)
             if row is not None:
@@ -105,25 +101,10 @@ def judge(context: CheckContext, probe: Probe) -> ReportRow:
     try:
         if question.kind == Kind.REPEAT:
             return _repeated(context, probe, results)
-        arranged = {name: _in_torch_order(context, probe, a) for name, a in results.items()}
+        arranged = {name: in_torch_order(context, probe, a) for name, a in results.items()}
         return replace(_numbers(context, probe, arranged), other_dtype=other_dtype, other_shape=other_shape)
-    except _RaisedAgainError as again:
+    except RaisedAgainError as again:
         return ReportRow(question, UNCHECKED, Proof.RAISED, again.finding)
-
-
-class _RaisedAgainError(Exception):
-    """A candidate raised that had given a result before."""
-
-    def __init__(self, problem: Exception) -> None:
-        super().__init__(problem)
-        self.finding = Raised(caught(problem), again=True)
-
-
-def _ask_again(probe: Probe, arrays: InputArrays) -> np.ndarray | None:
-    try:
-        return as_numpy(probe.ask(arrays))
-    except Exception as problem:
-        raise _RaisedAgainError(problem) from problem
 
 
 def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -133,7 +114,7 @@ def _kept_axes(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _form(context: CheckContext, probe: Probe, result: np.ndarray) -> ReportRow | None:
     """Return the row for a result of a wrong shape."""
-    question, shape, found = probe.question, _shape(context, probe), result.shape
+    question, shape, found = probe.question, shape_of(context, probe), result.shape
     if found != shape:
         diagnosis = _explain_shape(context, probe, result)
         cause = diagnosis.cause if diagnosis is not None and diagnosis.cause else Cause.SHAPE
@@ -152,19 +133,10 @@ def _dtype_name(raw: Any, result: np.ndarray) -> str:
     return str(getattr(raw, "dtype", result.dtype)).split(".")[-1]
 
 
-def _shape(context: CheckContext, probe: Probe) -> tuple[int, ...]:
-    """Return the shape that the result should have, as the user has it."""
-    role = probe.question.tensor
-    problem = context.problem
-    if role == "bias":
-        return problem.user_bias(np.broadcast_to(np.float32(0), problem.shapes[-1])).shape
-    return problem.result_shape(role)
-
-
 def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> Diagnosis | None:
     """Explain a result of a wrong shape, if it has the right number of axes."""
     try:
-        arranged = _in_torch_order(context, probe, result)
+        arranged = in_torch_order(context, probe, result)
     except ValueError:
         return None
     context.prove(probe.question.tensor)
@@ -223,17 +195,19 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
                 (found["exact"] != probe.answer(right)) & (probe.answer(right.absolute) <= 2.0 ** BITS["bfloat16"])
             ):
                 return False
-        again = _in_torch_order(context, probe, _ask_again(probe, context.arrays["small"]))
-        return context.is_equal("small", probe, again) and (exact or _has_all_terms(context, probe))
+        again = in_torch_order(context, probe, ask_again(probe, context.arrays["small"]))
+        return context.is_equal("small", probe, again) and (exact or wide_tests.has_all_terms(context, probe))
 
     drawn = context.user_arrays is None
     row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=drawn)
+    is_few = row is not None and isinstance(row.finding, FewerBits)
+    if near and (row is None or is_few) and mixed_samples.leaks(context, probe, test):
+        row, is_few = rounding.of_mixed_samples(question, test), False
     if row is not None:
-        is_few = isinstance(row.finding, FewerBits)
         return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
     if not exact:
         return _not_exact(context, probe, found, test, near=near)
-    if not _is_asked_wide(context, question) or question.kind == Kind.JVP or question.order == 2:
+    if not wide_tests.is_asked(context, question) or question.kind == Kind.JVP or question.order == 2:
         # what an earlier question shows with fewer bits may show it in some samples alone here, and in a part of a JVP
         row = rounding.verdict(question, test, exact, near, is_exact_in_8_bits, context.precision, drawn=False)
         if row is not None and isinstance(row.finding, FewerBits):
@@ -249,16 +223,6 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
 
 
-def _has_all_terms(context: CheckContext, probe: Probe) -> bool:
-    """Whether no term of a sum is left out: where there are many, integers of 8 bits have few that are not zero."""
-    p = context.problem
-    for some in drawn_data.windows(p, probe.question.tensor, context.arrays["exact"]):
-        found = _in_torch_order(context, probe, _ask_again(probe, some))
-        if np.any(np.abs(found - probe.answer(Expectations(p, some))) >= 0.5):
-            return False
-    return True
-
-
 def _not_exact(
     context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: rounding.RoundingTest, *, near: bool
 ) -> ReportRow:
@@ -269,7 +233,7 @@ def _not_exact(
         return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed, narrow)
     row = _differs(context, probe, "exact", found["exact"], test.ratio)
     if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
-        tests = _wide_tests(context, probe)
+        tests = wide_tests.differing(context, probe)
         if stepped := kept_bits.steps(tests):
             name, diagnosis = stepped
             return _wrong(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
@@ -283,20 +247,9 @@ def _is_of_transform(context: CheckContext, probe: Probe, found: np.ndarray) -> 
     return rounding.is_within_transform(test)
 
 
-def _is_asked_wide(context: CheckContext, question: Question) -> bool:
-    """Whether data that need every bit are asked: other questions run the same code, or compile it, or take long."""
-    if question.is_plain_value or question.kind == Kind.VJP:
-        return True
-    if context.is_real_size:
-        return False
-    if question.is_value:
-        return question.transform == Transform.VJP
-    return question.kind == Kind.JVP or question.mode == Mode.REVERSE_OVER_REVERSE
-
-
 def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow:
     """Return the row of a result with what exact data that need every bit show of it."""
-    tests = _wide_tests(context, probe)
+    tests = wide_tests.differing(context, probe)
     narrow: NarrowRange | None = None
     for name, wide in list(tests.items()):
         if wide.test.excused.any():  # of finite data, what is not finite
@@ -307,7 +260,7 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow
             del tests[name]  # a dtype of fewer bits has fewer exponents as well
     problem = context.problem
     names = {**dict(zip(problem.roles, problem.names, strict=True)), problem.result: COTANGENT}
-    zeros = _zeros(context, probe, set(tests)) if any(name in cancelling_data.NAMES for name in tests) else 0
+    zeros = wide_tests.zeros(context, probe, set(tests)) if any(name in cancelling_data.NAMES for name in tests) else 0
     judged = kept_bits.judged(row, tests, names, context.precision, zeros) if tests else row
     if isinstance(judged, ReportRow):
         if narrow is not None and isinstance(judged.finding, FewerBits):
@@ -317,59 +270,6 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow
     name, diagnosis = judged
     test = tests[name].test
     return _wrong(context, probe, name, test.found, test.right, diagnosis=diagnosis)
-
-
-def _wide_tests(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
-    """Return the results for exact data that need every bit, as far as they are not right, by the name of the data."""
-    question, role, p = probe.question, probe.question.tensor, context.problem
-    is_asked = _is_asked_wide(context, question)
-
-    def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> rounding.RoundingTest | None:
-        try:
-            raw = _ask_again(probe, arrays)
-        except _RaisedAgainError as again:
-            if isinstance(again.__cause__, Unsupported):  # results for some arrays alone
-                return None
-            raise
-        shape = _shape(context, probe)
-        if raw is None or raw.size != math.prod(shape):
-            return None
-        found = _in_torch_order(context, probe, raw.reshape(shape))
-        is_rounded = wide_data.is_rounded_once(name, context.dtype)
-        if right is None and not is_rounded and context.is_equal(name, probe, found):
-            return None
-        right = right or context.right(name)
-        test = rounding.RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
-        if name in cancelling_data.NAMES:  # whatever is more than one rounding
-            return test if np.any(test.error > test.rounding_of_results()) and not test.excused.any() else None
-        return None if is_rounded and not test.excused.any() and rounding.is_rounded_once(test) else test
-
-    tests: dict[str, WideTest] = {}
-    is_cotangent = question.kind == Kind.VJP
-    names = [
-        name
-        for data in (wide_data, cancelling_data)
-        for name in data.names_of(role, order=question.order, is_cotangent=is_cotangent, dtype=context.dtype)
-    ]
-    for name in names if is_asked else ():
-        test = None if context.arrays.wide(name) is None else ask(name, context.arrays[name])
-        if test is not None:
-            has_products = name in (*wide_data.SUMS.values(), *cancelling_data.NAMES)
-            alone = None if has_products else kept_bits.worst_alone(test, name)
-            tests[name] = WideTest(test, None if alone is None else ask(name, alone, Expectations(p, alone)))
-    return tests
-
-
-def _zeros(context: CheckContext, probe: Probe, others: set[str]) -> int:
-    """Return the most zeros in a result for data with one wide tensor, of those that did not differ."""
-    asked = wide_data.names_of(
-        probe.question.tensor,
-        order=probe.question.order,
-        is_cotangent=probe.question.kind == Kind.VJP,
-        dtype=context.dtype,
-    )
-    names = [name for name in asked if wide_data.role_of(name) and name not in others and context.arrays.wide(name)]
-    return max((int(np.count_nonzero(probe.answer(context.right(name)) == 0)) for name in names), default=0)
 
 
 def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:
@@ -397,12 +297,12 @@ def _differs(
 def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
     """Return the row for the same question again: equal, different by rounding, or random."""
     question, role = probe.question, probe.question.tensor
-    again = [a for _ in range(2) if (a := _ask_again(probe, context.arrays["random"])) is not None]
+    again = [a for _ in range(2) if (a := ask_again(probe, context.arrays["random"])) is not None]
     if all(np.array_equal(a, first["random"], equal_nan=True) for a in again):
         return ReportRow(question, RIGHT, Proof.EXACT, Repeatable(0.0))
     if any(a.shape != first["random"].shape for a in again):
         return ReportRow(question, WRONG, Proof.RANDOM, NotRepeatable(None), cause=Cause.NONDETERMINISTIC)
-    arrays = [_in_torch_order(context, probe, a) for a in (first["random"], *again)]
+    arrays = [in_torch_order(context, probe, a) for a in (first["random"], *again)]
     spread = max(float(np.abs(np.nan_to_num(a - arrays[0])).max(initial=0)) for a in arrays[1:])
     if context.dtype not in INTEGERS:
         test = rounding.RoundingTest.of(
@@ -416,7 +316,7 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
 
 def _not_repeatable(context: CheckContext, probe: Probe, spread: float) -> tuple[Finding, Cause]:
     """Say why the same numbers do not give the same result."""
-    if stale.is_of_call_before(lambda name: _ask_again(probe, context.arrays[name])):
+    if stale.is_of_call_before(lambda name: ask_again(probe, context.arrays[name])):
         return OtherAfterOtherNumbers(), Cause.STALE_CACHE
     return NotRepeatable(spread), Cause.NONDETERMINISTIC
 
@@ -465,9 +365,9 @@ def _wrong(
     is_new = name != "exact" and question.kind != Kind.REPEAT and diagnosis.hypothesis in SHOWN_BY_INTEGERS
     is_unclear = diagnosis.cause in unclear or diagnosis.region is not None
     for _ in range(CALLS_AGAIN if is_new else int(is_unclear)):
-        again = _ask_again(probe, context.arrays[name])
+        again = ask_again(probe, context.arrays[name])
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
-            spread = float(np.abs(_in_torch_order(context, probe, again) - found).max(initial=0))
+            spread = float(np.abs(in_torch_order(context, probe, again) - found).max(initial=0))
             if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
                 why, cause = _not_repeatable(context, probe, spread)
                 return ReportRow(question, WRONG, Proof.RANDOM, why, ratio, cause, evidence)
@@ -484,12 +384,3 @@ def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> t
         meetings = definition.meetings_at(axis, which, position)
         combined = [(*before, m) for before in combined for m in meetings][:MOST_TAPS]
     return tuple(tuple(tuple(m[k] for m in at) for k in range(3)) for at in combined)
-
-
-def _in_torch_order(context: CheckContext, probe: Probe, a: Any) -> np.ndarray:
-    """Return a result in torch's order, in the dtype in which the definition is computed."""
-    role = probe.question.tensor
-    wide = drawn_data.widened(np.asarray(a), context.dtype)
-    if role == "bias":
-        return wide.ravel() if len(context.problem.bias_pattern) > 1 else wide
-    return context.problem.to_torch(role, wide)

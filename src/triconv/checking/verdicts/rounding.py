@@ -37,6 +37,8 @@ DECLARED: dict[str, tuple[Level, ...]] = {
 }
 # of the norm-wise bound, for Fourier transforms, and for Winograd's algorithms, which are for small kernels with stride 1
 TRANSFORM, WINOGRAD, SMALL_KERNEL = 2, 16, 7
+# and for products that mix samples, of up to seven levels of Strassen's
+MIXED = 4
 # share of its norm that a result with fewer bits may be off; with nothing right in it, it is off by all
 RESEMBLES = 0.5
 # standard deviations within which the mean of an honest rounding error is zero, and half of those of its largest element
@@ -290,7 +292,7 @@ def _is_norm_wise(test: RoundingTest, *, drawn: bool) -> bool:
     """
     if test.role == "bias":
         return False
-    norm, unit = _norm(test), _unit(test)
+    norm, unit = norms(test), _unit(test)
     excess = np.maximum(0, test.error - test.rounding_of_results())
     if np.all(excess <= TRANSFORM * unit * norm) and (not drawn or _is_noise(test, norm)):
         return True
@@ -298,6 +300,21 @@ def _is_norm_wise(test: RoundingTest, *, drawn: bool) -> bool:
     is_small = all(a.kernel_size <= SMALL_KERNEL and a.stride == a.dilation == a.input_dilation == 1 for a in axes)
     # the last outputs of a tile are sums with larger factors
     return is_small and bool(np.all(excess <= WINOGRAD * unit * norm)) and _is_noise(test, norm, 4 * NOISE)
+
+
+def of_mixed_samples(question: Question, test: RoundingTest) -> ReportRow:
+    """Return the row for a result that is right but for rounding that leaks from one sample into another."""
+    return ReportRow(question, RIGHT, Proof.NORM_WISE, WithinNormWiseBound(mixes_samples=True), test.ratio)
+
+
+def is_within_norm_of_all(test: RoundingTest) -> bool:
+    """Whether every error is within a multiple of ``log2(N) u`` times the norms of the largest sample, and none stands out.
+
+    Elements share sums with each other in an algorithm that mixes samples, and so they share errors: their mean is not zero.
+    """
+    excess = np.maximum(0, test.error - test.rounding_of_results())
+    limit = MIXED * _unit(test) * norms(test).max(initial=0)
+    return bool(np.all(excess <= limit)) and bool(excess.max(initial=0) <= 4 * NOISE * _spread(test.error, None))
 
 
 def is_within_transform(test: RoundingTest) -> bool:
@@ -320,7 +337,7 @@ def is_rounded_once(test: RoundingTest) -> bool:
     return bool(np.all(excess <= slack))
 
 
-def _norm(test: RoundingTest) -> np.ndarray:
+def norms(test: RoundingTest) -> np.ndarray:
     """Return the norms of what each sample is a sum of: by Cauchy and Schwarz, an element is at most their product."""
     data = test.expectations.arrays.map(lambda a: np.where(np.isfinite(a), np.abs(a), 0) ** 2)
     with np.errstate(all="ignore"):
@@ -346,7 +363,7 @@ def _norm_of_all(test: RoundingTest) -> np.ndarray:
         squares.append(test.answer(Expectations(test.problem, InputArrays(of_role, g, of_tangents))))
     samples = tuple(range(0 if test.role == "w" else 1, squares[0].ndim))
     one_norm, other = (np.sqrt(a.max(axis=samples, keepdims=True, initial=0)) for a in squares)
-    return np.asarray(np.maximum(one_norm * other, _norm(test)))
+    return np.asarray(np.maximum(one_norm * other, norms(test)))
 
 
 def _unit(test: RoundingTest) -> float:
@@ -377,7 +394,7 @@ def _is_noise(test: RoundingTest, scale: np.ndarray, most: float = 2 * NOISE) ->
     return bool(samples.max() <= ALIKE * samples.min())
 
 
-def _spread(e: np.ndarray, axes: tuple[int, ...]) -> Any:
+def _spread(e: np.ndarray, axes: tuple[int, ...] | None) -> Any:
     return np.sqrt(np.mean(np.abs(e) ** 2, axis=axes)) if e.size else 0.0
 
 

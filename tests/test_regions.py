@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -165,6 +166,11 @@ def test_samples_that_are_written_at_an_index_of_16_bits():
     assert reductions.index_wraps(replace(r, found=summed)) is not None
     found[3] += 1
     assert reductions.index_wraps(replace(r, found=found)) is None
+    of_g = Expectations(problem, InputArrays({"x": x, "w": w}, right, {"x": x, "w": w}))
+    vjp = functools.partial(Expectations.vjp, role="w")
+    gw = (np.einsum("ncij,nkij->kc", x, g)[..., None, None] for g in (right[np.arange(len(x)) % 2**16], right))
+    r = WrongResult(problem, of_g, vjp, "w", *gw, True)
+    assert "is read at its index along the batch modulo 65536" in diagnosis(reductions.index_wraps(r))
 
 
 @pytest.mark.parametrize(("weight", "words"), [(0, "are left out"), (2, "are counted twice")])

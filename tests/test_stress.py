@@ -23,8 +23,8 @@ def checked(forward, **params):
 
 def test_a_right_candidate_has_one_row():
     (row,) = stressed(checked(triconv.conv1d))
-    assert (row.what, row.verdict, row.finding) == ("stress sizes", "right", StressedSizes(42, 0))
-    assert row.detail == "42 sizes: right"
+    assert (row.what, row.verdict, row.finding) == ("stress sizes", "right", StressedSizes(54, 0))
+    assert row.detail == "54 sizes: right"
 
 
 def test_the_last_tile_of_channels():
@@ -37,7 +37,7 @@ def test_the_last_tile_of_channels():
     report = checked(conv)
     assert (report.verdict, report.cause) == ("wrong", "tile edge")
     names = [row.what.partition(" (")[0] for row in stressed(report) if row.verdict == "wrong"]
-    assert names == [f"sizes: output channels {size}" for size in (33, 63, 65, 127, 129, 37)]
+    assert set(names) == {f"sizes: output channels {size}" for size in (33, 63, 65, 127, 129, 37, 2**16 + 1)}
     assert "the last tile of 32, and not a whole one" in report.summary
     assert "w = " in report.counterexample
 
@@ -54,9 +54,40 @@ def test_a_batch_over_the_grid():
     assert row.what.startswith("sizes: batch 65537")
 
 
+@pytest.mark.parametrize(
+    ("fault", "size", "words"),
+    [
+        (
+            lambda y, w: y[16:, 16:],
+            "batch 129 and output channels 129",
+            "in samples from 16 on and channels from 16 on",
+        ),
+        (lambda y, w: y[:, 2**16 :], "output channels 65537", "in channel 65536 alone"),
+        (lambda y, w: y[..., :1] if w.shape[2] > 5 else y[:0], "kernel size 8", "in position 0"),
+    ],
+)
+def test_two_tiles_at_once_and_other_sizes(fault, size, words):
+    def conv(x, w):
+        y = triconv.conv1d(x, w)
+        fault(y, w)[...] = 0
+        return y
+
+    report = checked(conv)
+    (row, *_) = [row for row in stressed(report) if row.verdict == "wrong"]
+    assert row.what.startswith(f"sizes: {size}")
+    assert words in row.detail
+
+
+def test_a_small_size_is_explained_by_every_hypothesis():
+    def conv(x, w):
+        return triconv.conv1d(x, w[:, :, ::-1] if w.shape[2] > 5 else w)
+
+    assert "sizes: kernel size 8 (x (2, 2, 9), w (2, 2, 8)): value: the kernel is flipped" in checked(conv).summary
+
+
 def test_a_candidate_of_one_shape_is_no_fault():
     def conv(x, w):
-        if x.shape != SHAPES[0]:
+        if (x.shape, w.shape) != SHAPES:
             msg = "I take one shape alone"
             raise ValueError(msg)
         return triconv.conv1d(x, w)

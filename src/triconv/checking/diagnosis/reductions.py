@@ -101,10 +101,24 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
             ):
                 for is_user_order in (False, True):
                     changed = {**others, role: _read_at(r, role, a, read, is_user_order=is_user_order)}
-                    lists = list(_listed(r, changed, 0))
-                    if lists and all(same(terms.sum(0), found) for terms, found in lists):
+                    if _are_sums(r, changed):
                         return Diagnosis(Cause.LARGE_INDICES, hypothesis, role=Role(role), size=period, mode="read")
+            for axis in (n for n, size in enumerate(a.shape) if size > period and size < a.size):
+                changed = {**others, role: np.take(a, np.arange(a.shape[axis]) % period, axis)}
+                if _are_sums(r, changed):
+                    wraps = Hypothesis.INDEX_WRAPS
+                    return Diagnosis(Cause.LARGE_INDICES, wraps, role=Role(role), axis=axis, size=period, mode="read")
     return None
+
+
+def _are_sums(r: WrongResult, operands: dict[str, np.ndarray]) -> bool:
+    """Whether some elements are the sums of all products of these operands."""
+    any_listed = False
+    for terms, found in _listed(r, operands, 0):
+        any_listed = True
+        if not same(terms.sum(0), found):
+            return False
+    return any_listed
 
 
 def _is_written_modulo(r: WrongResult, period: int) -> bool:

@@ -42,6 +42,10 @@ def tile_transform(r: WrongResult) -> Diagnosis | None:
         return None
     if r.found.size * p.terms(r.role) > MOST_WORK or not np.isfinite(r.found).all():
         return None
+    if any(
+        a.input_size * output_size(a) * a.kernel_size > MOST_WORK for a in axes
+    ):  # the tensor of an axis has as many
+        return None
     for tile in TILES:
         shapes = [(tile + a.kernel_size - 1, tile, a.kernel_size) for a in axes]
         if EQUATIONS * sum(map(math.prod, shapes)) > r.found.size or all(size <= tile for size in r.found.shape[2:]):

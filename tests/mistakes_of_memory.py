@@ -812,6 +812,81 @@ def whole_numbers_through_unsigned_bytes(np):
     return convolution(w_vjp=weight)
 
 
+# ---- zeros, and one number everywhere
+
+
+@entry("numpy", "not a number")
+def cotangent_divided_by_its_largest_number(np):
+    """As where it is cast to few bits with a scale."""
+
+    def x_vjp(g, w):
+        scale = np.exp2(np.floor(np.log2(np.abs(g).max())))
+        return input_vjp(g / scale, w) * scale
+
+    def quiet(g, w):
+        with np.errstate(all="ignore"):
+            return x_vjp(g, w)
+
+    return convolution(x_vjp=quiet)
+
+
+@entry("torch", "not a number")
+def samples_divided_by_their_largest_number(t):
+    def conv(x, w):
+        scale = t.exp2(t.floor(t.log2(x.detach().abs().amax((1, 2, 3), keepdim=True))))
+        return t.nn.functional.conv2d(x / scale, w) * scale
+
+    return conv
+
+
+@entry("numpy", "constant added")
+def epsilon_on_the_cotangent(np):
+    return convolution(x_vjp=lambda g, w: input_vjp(g + 1e-7, w))
+
+
+@entry("numpy", "one number")
+def shortcut_for_the_cotangent_of_a_sum(np):
+    """Forgets that the samples differ."""
+
+    def weight(g, x):
+        return len(x) * weight_vjp(g[:1], x[:1]) if (g == g.flat[0]).all() else weight_vjp(g, x)
+
+    return convolution(w_vjp=weight)
+
+
+# ---- what is kept, and where arrays begin
+
+
+@entry("numpy", "stale cache")
+def kernel_kept_by_its_corners_and_its_sum(np):
+    kept = {}
+
+    def conv(x, w):
+        return triconv.conv2d(x, kept.setdefault((w.shape, w.flat[0], w.flat[-1], w.sum()), w.copy()))
+
+    return convolution(conv)
+
+
+@entry("numpy", "input changed")
+def kernel_rounded_in_place(np):
+    """To single precision, which integers survive."""
+
+    def conv(x, w):
+        w[...] = w.astype(np.float32)
+        return triconv.conv2d(x, w)
+
+    return convolution(conv)
+
+
+@entry("torch", "operand strides misread")
+def vectors_where_the_address_is_no_multiple_of_16(t):
+    def conv(x, w):
+        y = t.nn.functional.conv2d(x, w)
+        return y if x.data_ptr() % 16 == 0 else y * (t.arange(y.shape[-1]) > 0)
+
+    return conv
+
+
 # ---- other modes
 
 

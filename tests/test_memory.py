@@ -53,6 +53,20 @@ def test_a_batch_along_another_axis_is_compared(torch):
     assert "with in_axes=(1, 0), sample 0 is another one than called alone" in report.summary
 
 
+def test_the_first_call_of_all_is_compared():
+    """It says which library a candidate is of, before any question."""
+    calls = []
+
+    def conv(x, w):
+        calls.append(0)
+        return triconv.conv2d(x, w) * (1 if len(calls) > 1 else 2)
+
+    rules = triconv.Rules(conv, *(triconv.conv_input_vjp, triconv.conv_weight_vjp))
+    report = triconv.check(rules, triconv.conv2d, X, W)
+    assert report.cause == "depends on the call count"
+    assert "the same numbers give another result in call 1 of 2" in report.summary
+
+
 # ---- of any function
 
 

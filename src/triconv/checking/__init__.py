@@ -5,8 +5,8 @@ Oracles that know nothing of the kernels, bounds instead of tolerances, cases wi
 `triconv.check` compares a function with a convolution of triconv: its value, every VJP, the JVP, second order, `vmap`, `jit`,
 whether two runs give the same bits, whether arrays times powers of 2 give results times that, and how far a NaN or an infinity
 spreads. Then it asks as training does: with arrays of other strides, with the same arrays again, with other numbers in them, in
-memory that was used before, with data of one sign, in evaluation mode; and it looks which settings of the process a call leaves
-changed. It takes
+memory that was used before, with data of one sign, zeros or ones, in evaluation mode; and it looks which settings of the
+process a call leaves changed. It takes
 
 - JAX functions (`custom_vjp`, `custom_jvp`, Pallas kernels), and modules of flax and equinox,
 - torch functions, modules with their own weights, and autograd functions (the class, or its `apply`),

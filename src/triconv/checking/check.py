@@ -112,8 +112,8 @@ def check(
         Whether to check other geometries too: one sample, one channel, not square, an even kernel, a remainder of the stride, a
         kernel as large as the input. Parameters differ if the candidate takes them.
     sizes : {"stress"}, optional
-        Whether to check the value and the VJPs at sizes next to multiples of 16, 32, 64 and 128 too, with one sample, one
-        channel, a prime number of channels, and a batch over 2^16.
+        Whether to check the value and the VJPs at sizes next to multiples of 16, 32, 64 and 128 too, in one letter and in
+        two, with one sample, one channel, a prime number of channels, other kernels, and a batch and channels over 2^16.
     meant : sequence of str
         Causes that are no mistakes here, such as "batch averaged", "feedback alignment" or "int8 products".
     device : Any, optional
@@ -230,8 +230,10 @@ def check(
         gradients=gradients,
         params=options,
     )
-    found = framework_detection.of_arrays(arrays) if framework is None else framework
-    framework = cast("Library", found or _framework(candidate, wrap, shapes, dtype))
+    found, is_cold = (framework_detection.of_arrays(arrays) if framework is None else framework), False
+    if not found:
+        found, is_cold = _framework(candidate, wrap, shapes, dtype)
+    framework = cast("Library", found)
     dtype = dtype or ("float64" if framework == "numpy" else "float32")
     wrapped = wrap(framework=framework, dtype=dtype)
     wrapped.device = device
@@ -257,7 +259,7 @@ def check(
         quicker = None if thorough and not context.is_real_size else medium(problem, op, options)
         smaller_context = None if quicker is None else CheckContext(quicker, dtype, precision, seed)
         few = smaller_context if context.is_real_size else None
-        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, few))
+        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, few, is_cold=is_cold))
         failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
         counterexample = ""
         if failed is not None:
@@ -386,17 +388,21 @@ def _meetings(problem: ConvolutionProblem) -> int:
 
 def _framework(
     candidate: Any, wrap: Callable[..., CandidateFunction], shapes: tuple[tuple[int, ...], ...], dtype: str | None
-) -> str:
-    """Return the framework of the candidate's code, and of what it returns."""
+) -> tuple[str, bool]:
+    """Return the framework of the candidate's code, and of what it returns; and whether its first call was another one."""
     if isinstance(candidate, RemoteTarget):
         try:
-            return str(candidate.run(_framework, candidate, wrap, shapes, dtype))
+            name, is_cold = candidate.run(_framework, candidate, wrap, shapes, dtype)
+            return str(name), bool(is_cold)
         except ProcessEndedError:  # asked again for its value, it is heard
-            return framework_of(candidate)
+            return framework_of(candidate), False
+    cold = []
 
     def call(name: str) -> Any:
         wrapped = wrap(framework=name, dtype=dtype or ("float64" if name == "numpy" else "float32"))
         with wrapped.session():
-            return wrapped.first_value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
+            first = wrapped.first_value([*(np.ones(shape) for shape in shapes), *(a.array for a in wrapped.own)])
+        cold.append(wrapped.is_cold)
+        return first
 
-    return framework_detection.settled(framework_of(candidate), call)
+    return framework_detection.settled(framework_of(candidate), call), cold[:1] == [True]

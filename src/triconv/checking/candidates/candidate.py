@@ -67,6 +67,8 @@ class CandidateFunction:
 
     is_object = False
     """Whether it is a module or a layer, which keeps what it likes, and is called by one thread at a time."""
+    is_cold = False
+    """Whether the first call of all gave another result than the second with the same numbers."""
     keeps_state = False
     """Whether it is a layer by hand, of which each call gets a copy, unless it is asked `in_turn`."""
 
@@ -136,9 +138,18 @@ class CandidateFunction:
                 self.changes.undo()
 
     def first_value(self, arrays: Arrays) -> Any:
-        """The result of a call before any question: the settings that it leaves changed are put back."""
+        """The result of a call before any question: the settings that it leaves changed are put back.
+
+        It is called again, to see whether the first call of all gives what later ones do.
+        """
         try:
-            return self.value(arrays)
+            raw = self.value(arrays)
+            result = snapshot(raw)
+            first, again = as_numpy(result), as_numpy(self.value(arrays))
+            if first is not None and again is not None and first.shape == again.shape:
+                # not by rounding, which may depend on how memory is aligned
+                self.is_cold = not np.allclose(first, again, rtol=1e-2, atol=0.25, equal_nan=True)
+            return result
         finally:
             self.changes.of(lambda: self.value(arrays))
 

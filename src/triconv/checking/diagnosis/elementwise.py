@@ -178,6 +178,9 @@ def function_of_tensors(r: WrongResult) -> Diagnosis | None:
             own = arrays.primals.get(r.role)
             if own is not None and same(r.expected * derivative(own.astype(np.float64)), r.found):
                 return Diagnosis(Cause.ACTIVATION, Hypothesis.RESULT_MASKED, role=Role(r.role), function=name)
+    own = None if r.is_value else arrays.primals.get(r.role)
+    if own is not None and own.all() != own.any() and same(r.expected * (own != 0), r.found):
+        return Diagnosis(Cause.ACTIVATION, Hypothesis.RESULT_PRUNED, role=Role(r.role))
     return None
 
 

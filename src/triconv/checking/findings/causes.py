@@ -69,6 +69,7 @@ class Cause(PlainEnum):
     NOT_A_NUMBER = "not a number"
     NOT_LINEAR = "not linear"
     ONE_ELEMENT = "one element"
+    ONE_NUMBER = "one number"
     ONE_SIGN = "one sign"
     ONLY_THE_FIRST_GROUP = "only the first group"
     ONLY_THE_FIRST_SAMPLE = "only the first sample"
@@ -235,6 +236,7 @@ class Hypothesis(PlainEnum):
     LEAKY = "negative elements scaled"
     COTANGENT_MASKED = "cotangent times the derivative of a function of the value"
     RESULT_MASKED = "result times the derivative of a function of its tensor"
+    RESULT_PRUNED = "result zero where its tensor is"
     VALUES_CLIPPED = "elements clipped"
     TENSOR_ADDED = "another tensor added"
     # the bias

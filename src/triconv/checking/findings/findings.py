@@ -194,6 +194,7 @@ class Look(PlainEnum):
     RESULT_SATURATES = "large results are one number"
     OVERFLOWS = "large numbers give what is not finite"
     LARGE = "large numbers give other results"
+    PRODUCTS = "large products give other results"
     STEPS = "numbers are rounded to steps"
     FLUSHED = "small numbers count as zero"
     ADDED = "a constant is added"

@@ -38,6 +38,8 @@ class Reading(PlainEnum):
     """From its first element on, in the order of its memory."""
     WHOLE_MEMORY = "from the start of its memory"
     """From the start of the memory that it lies in, in the order of the memory."""
+    ADDRESS = "by its address"
+    """Another one where the first element is not at the start of the memory, which no such numbers predict."""
     UNCONJUGATED = "without its conjugation"
     """As its memory holds it, whatever its bit says."""
 
@@ -275,15 +277,27 @@ class DependsOnThread:
 
 
 class Sign(PlainEnum):
-    """Of which sign data are."""
+    """Of which sign data are, or that they are one number."""
 
     NOT_NEGATIVE = "nowhere negative"
     NOT_POSITIVE = "nowhere positive"
+    EQUAL = "one number everywhere"
 
 
 @dataclass(frozen=True, slots=True)
 class AnySign:
-    """Results for data of one sign are what those for data of both signs say."""
+    """Results for data of one sign, and of one number, are what those for other data say, and zeros give zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotZero:
+    """In `elements` of `total` a result is not zero where `array` is zero everywhere; `is_nan` if it is no number."""
+
+    of: Question
+    array: str
+    elements: int
+    total: int
+    is_nan: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +376,7 @@ MemoryFinding = (
     | SameInThreads
     | DependsOnThread
     | AnySign
+    | NotZero
     | OneSign
     | AnySubset
     | WrongAlone

@@ -48,7 +48,8 @@ def arrangements_of(
         yield Arrangement.TRANSPOSED
         if ndim > 2 and shape[-1] > 1 and shape[-2] > 1:
             yield Arrangement.LAST_AXES_TRANSPOSED
-        if ndim > 2 and shape[1] > 1 and any(n > 1 for n in shape[2:]):
+        # with one channel its memory is the same, and its strides are not, by which some code chooses
+        if ndim > 2 and any(n > 1 for n in shape[2:]):
             yield Arrangement.CHANNELS_LAST
     yield Arrangement.OFFSET
     if long:

@@ -164,6 +164,8 @@ def _row(asker: _Asker, failures: list[_Failure]) -> ReportRow:
     first = wrong[0]
     readings = (asker.reading(f) for f in wrong if f.arrangement not in CLASSES)
     reading = next((r for r in readings if r is not None), None)
+    if reading is None and any(f.arrangement == Arrangement.OFFSET for f in wrong):  # in which only the address differs
+        reading = Reading.ADDRESS
     finding = Misread(
         arrays[0],
         tuple(f.arrangement for f in of_array),

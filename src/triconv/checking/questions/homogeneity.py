@@ -34,6 +34,7 @@ CAUSES = {
     Look.RESULT_SATURATES: Cause.CLIPPED,
     Look.OVERFLOWS: Cause.OVERFLOW,
     Look.LARGE: Cause.LARGE_NUMBERS,
+    Look.PRODUCTS: Cause.LARGE_NUMBERS,
     Look.STEPS: Cause.FIXED_POINT,
     Look.FLUSHED: Cause.SMALL_NUMBERS,
     Look.ADDED: Cause.CONSTANT_ADDED,
@@ -171,7 +172,8 @@ class _ScaledAnswers(Scaling):
             index, is_narrow = tuple(map(int, np.argwhere(bad)[0])), False
             names = [self.name(role, question) for role in self.roles(question) if role in together]
             at = _real((base * factor)[index]), _real(answer[index])
-            first = NotHomogeneous(Look.OTHER, (), factor, None, index, *at)
+            is_product = len(together) > 1 and all(s > 1 for s in together.values())
+            first = NotHomogeneous(Look.PRODUCTS if is_product else Look.OTHER, (), factor, None, index, *at)
         finding = replace(first, names=tuple(dict.fromkeys(names)))
         if question.kind == Kind.JVP and finding.look == Look.OTHER and self.name(CT, question) in names:
             finding = replace(finding, look=Look.TANGENTS)
@@ -245,13 +247,34 @@ class _ScaledAnswers(Scaling):
                 return Look.NEGATIVE_ZERO, None
             if ratio == 1:
                 return Look.NEGATIVE_POSITIVE, None
-            return (Look.OTHER, None) if ratio is None or ratio == -1 else (Look.NEGATIVE_SCALED, -ratio)
+            if ratio == -1:
+                return self._large_negative(question, role, of)
+            return (Look.OTHER, None) if ratio is None else (Look.NEGATIVE_SCALED, -ratio)
         # of whole numbers alone, perhaps
         if holds(2.0) and any(not holds(-t) and scaled_by(positive(-t)) is None for t in (1.0, 2.0)):
             return Look.UNSIGNED, None
         if abs(s) < 1 or (not holds(2.0**-self.down) and holds(2.0**self.up)):
             return self._small(question, role, positive, ones, holds, one)
         return self._large(positive, ones, holds)
+
+    def _large_negative(
+        self,
+        question: Question,
+        role: str,
+        of: Callable[[Callable[[np.ndarray], np.ndarray]], Callable[[float], np.ndarray | None]],
+    ) -> tuple[Look, float | None]:
+        """What becomes of large negative numbers, where positive ones of any size are right."""
+        negative, minus_ones = of(lambda a: -np.abs(a)), of(lambda a: -np.ones_like(a))
+        one = negative(1.0)
+
+        def holds(t: float) -> bool:
+            answer = negative(t)
+            return one is not None and answer is not None and not self.differs(question, {role: t}, one, answer).any()
+
+        if holds(2.0**self.up):
+            return Look.OTHER, None
+        look, amount = self._large(negative, minus_ones, holds)
+        return look, None if amount is None else amount if look == Look.RESULT_SATURATES else -amount
 
     def _large(
         self,

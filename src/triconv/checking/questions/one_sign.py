@@ -1,8 +1,10 @@
-"""Whether data of one sign give what they must: with ``p = max(x, 0)`` and ``n = min(x, 0)``, ``f(x) = f(p) + f(n)``.
+"""Whether plain data give what they must: data of one sign, zeros, and one number everywhere.
 
 A convolution and its derivatives are linear in each array, or do not depend on it. On integers, and on halves of them, this
-holds exactly. Code that takes another path where data are nowhere negative, as after a ReLU, or whose sums saturate, clamp or
-lose their sign, is right for data of both signs.
+holds exactly: with ``p = max(x, 0)`` and ``n = min(x, 0)``, ``f(x) = f(p) + f(n)``. Code that takes another path where data are
+nowhere negative, as after a ReLU, or whose sums saturate, clamp or lose their sign, is right for data of both signs. Zeros give
+zeros, but not where code divides by the largest number of an array, or adds an epsilon to it. One number everywhere is the
+cotangent of a sum, or a kernel that averages: it gives what two parts of it do, each with zeros in place of the other.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import numpy as np
 
 from triconv.checking.candidates.candidate import as_numpy
 from triconv.checking.candidates.candidates import Unsupported
-from triconv.checking.dtypes import INTEGERS
+from triconv.checking.dtypes import BITS, INTEGERS
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.memory_findings import AnySign, OneSign, Sign
+from triconv.checking.findings.memory_findings import AnySign, NotZero, OneSign, Sign
 from triconv.checking.findings.protocol import RIGHT, WRONG, Kind, Proof, Question, Role
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts.trial import COTANGENT, Results, Trial
@@ -28,7 +30,7 @@ def rows(trial: Trial) -> list[ReportRow]:
     role = trial.value.role
     if not trial.is_convolution or trial.candidate.dtype.startswith("u"):
         return []
-    failed: dict[Question, OneSign] = {}
+    failed: dict[Question, OneSign | NotZero] = {}
     try:
         for question, finding in _Parts(trial).faults():
             failed.setdefault(question, finding)
@@ -45,10 +47,17 @@ def rows(trial: Trial) -> list[ReportRow]:
             WRONG,
             Proof.EXACT,
             finding,
-            cause=Cause.ONE_SIGN,
+            cause=cause_of(finding),
         )
         for q, finding in failed.items()
     ]
+
+
+def cause_of(finding: OneSign | NotZero) -> Cause:
+    """Return the cause that a finding has."""
+    if isinstance(finding, NotZero):
+        return Cause.NOT_A_NUMBER if finding.is_nan else Cause.CONSTANT_ADDED
+    return Cause.ONE_NUMBER if finding.sign == Sign.EQUAL else Cause.ONE_SIGN
 
 
 @dataclass
@@ -57,7 +66,7 @@ class _Parts:
 
     trial: Trial
 
-    def faults(self) -> Iterator[tuple[Question, OneSign]]:
+    def faults(self) -> Iterator[tuple[Question, OneSign | NotZero]]:
         """Yield what is wrong: of the value for one operand, and then for both; of VJPs for operands, and for the cotangent."""
         t = self.trial
         # not whole numbers, which a cast to integers would keep
@@ -71,12 +80,61 @@ class _Parts:
             given = data
             whole = _wide(ask(given[:-1], given[-1]))
             for which in steps:
+                yield from self._zeros(ask, given, which)
                 found: dict[Question, OneSign] = {}
                 of_positive = self._split(ask, given, which, whole, found)
                 yield from found.items()
+                if ask == t.ask_value or which[0] == len(t.names):
+                    yield from self._equal(ask, given, which[0], whole)
                 if ask == t.ask_value:
                     given = _with(given, which, lambda a: _part(a, np.maximum))
                     whole = {q: of_positive[q] for q in whole if q not in found}
+
+    def _named(self, which: Sequence[int]) -> str:
+        return " and ".join([*self.trial.names, COTANGENT][n] for n in which)
+
+    def _zeros(
+        self, ask: Callable[..., Results], data: list[np.ndarray], which: Sequence[int]
+    ) -> Iterator[tuple[Question, NotZero]]:
+        """Yield what some arrays of zeros, and a bias of zeros, do not make zero."""
+        t = self.trial
+        biases = [n for n, role in enumerate(t.roles) if role == Role.BIAS]
+        arrays = _with(data, (*which, *biases), np.zeros_like)
+        for question, raw in ask(arrays[:-1], arrays[-1]).items():
+            y = as_numpy(raw)
+            if y is None or (question.role == Role.BIAS and len(t.names) not in which):
+                continue
+            if elements := int(np.count_nonzero(y)):
+                yield question, NotZero(question, self._named(which), elements, y.size, is_nan=bool(np.isnan(y).any()))
+
+    def _equal(
+        self, ask: Callable[..., Results], data: list[np.ndarray], which: int, whole: Results
+    ) -> Iterator[tuple[Question, OneSign]]:
+        """Yield what is wrong where an array holds one number."""
+        t, a = self.trial, data[which]
+        number = np.asarray(np.ones_like(a) if t.candidate.dtype in INTEGERS else np.ones_like(a) / 2)
+        keep = np.arange(a.size).reshape(a.shape) % 3 == 0
+
+        def of(new: np.ndarray) -> Results:
+            arrays = _with(data, (which,), lambda _: new)
+            return _wide(ask(arrays[:-1], arrays[-1]))
+
+        equal = of(number)
+        if BITS[t.candidate.dtype] < BITS["float32"]:  # sums with other numbers may be rounded
+            whole, parts = equal, (of(number * keep), of(number * ~keep))
+        else:
+            parts = equal, of(a - number)
+        for question, y in whole.items():
+            one, other = (part[question] for part in parts)
+            if y is None or one is None or other is None:
+                continue
+            constant = np.zeros_like(y)
+            if question.order == 0 and Role.BIAS in t.roles:
+                constant = np.asarray(of(np.zeros_like(a))[question])
+            elif question.role == Role.BIAS and which < len(t.names):
+                constant = y
+            if elements := t.different(one + other, y + constant):
+                yield question, OneSign(question, self._named((which,)), Sign.EQUAL, elements, y.size)
 
     def _split(
         self,
@@ -107,8 +165,7 @@ class _Parts:
             # where numbers of both signs say what the part must give
             right = of(lambda a: a + _part(a, np.maximum))[question] - y + constant
             sign = Sign.NOT_NEGATIVE if self.trial.different(of_positive[question], right) else Sign.NOT_POSITIVE
-            names = " and ".join([*self.trial.names, COTANGENT][n] for n in which)
-            out[question] = OneSign(question, names, sign, elements, y.size)
+            out[question] = OneSign(question, self._named(which), sign, elements, y.size)
         return of_positive
 
 

@@ -26,6 +26,9 @@ precision too, which a candidate of double precision may compute in."""
 OTHERS = (60, 60)
 HALF = ARITHMETIC["float16"]
 
+ALL = 20
+"""By which power of 2 all arrays are multiplied at once: their products then need more than 32 bits as integers."""
+
 Scales = dict[str, float]
 """By what the array of each role is multiplied: the operands by their roles, the cotangent and the tangents as "ct"."""
 CT = "ct"
@@ -89,13 +92,15 @@ class Scaling:
         )
 
     def together(self) -> Iterator[Scales]:
-        """Yield numbers such that each array is negated and made large once, and made small once."""
+        """Yield numbers such that each array is negated and made large once, and made small once, and all are large once."""
         a, b = self.problem.operands
         if self.dtype in INTEGERS:
             yield from ({a: -1.0}, {b: -1.0})
             return
         up, down = -(2.0**self.up), 2.0**-self.down
         yield from ({a: up, b: down}, {b: up, CT: down}, {CT: up, a: down})
+        if self.up >= ALL * 3:
+            yield dict.fromkeys((a, b, CT), 2.0**ALL)
 
     def scaled(self, scales: Scales, arrays: InputArrays | None = None) -> InputArrays:
         """The arrays times these numbers; a bias and its tangent are scaled as the products are."""

@@ -19,7 +19,9 @@ from triconv.checking.findings.memory_findings import (
     AnyArrangement,
     AnyBatchAxis,
     AnySubset,
+    CallsDiffer,
     Misread,
+    NotZero,
     OneSign,
     OtherAfterOtherNumbers,
 )
@@ -53,6 +55,8 @@ def with_rows(
     rows: Sequence[ReportRow],
     on_progress: Callable[[str], Any],
     smaller: CheckContext | None = None,
+    *,
+    is_cold: bool = False,
 ) -> list[ReportRow]:
     """Return the rows of a check with those on arrays, memory and calls.
 
@@ -68,18 +72,30 @@ def with_rows(
         Called with the name of each question.
     smaller : CheckContext, optional
         The same with smaller arrays, for what takes many calls and does not depend on sizes: all but memory.
+    is_cold : bool
+        Whether the first call of all gave another result than the second.
     """
     value = next((row for row in rows if row.question.is_plain_value), None)
     if value is None or not has_numbers(value):
         return list(rows)
     few = None if smaller is None else _trial(candidate, smaller, rows)
     few = few if few is not None and _takes(candidate, few) else None
-    return _with_signs(added(_trial(candidate, context, rows), FAMILIES, rows, on_progress, few), context)
+    out = _with_signs(added(_trial(candidate, context, rows), FAMILIES, rows, on_progress, few), context)
+    if not is_cold or any(row.cause in FIRST for row in out):
+        return out
+    first = CallsDiffer(value.question, (1,), 2)
+    history = Question(Kind.HISTORY, value.question.role)
+    out = [row for row in out if row.question.kind != Kind.MEMORY]
+    return [ReportRow(history, WRONG, Proof.EXACT, first, cause=Cause.CALL_COUNT), *out]
 
 
 def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]:
-    """Return the rows, those that are wrong for data of one sign with that as their reason; a row of its own says no more."""
-    found = {(row.question.order, row.question.role): row.finding for row in rows if isinstance(row.finding, OneSign)}
+    """Return the rows, those that are wrong for data of one sign with that as their reason; a row of its own says no more.
+
+    So it is with zeros that do not give zeros, where no other reason is known.
+    """
+    kinds = OneSign | NotZero
+    found = {(row.question.order, row.question.role): row.finding for row in rows if isinstance(row.finding, kinds)}
     if not found:
         return rows
     of_value = next((finding for (order, _), finding in found.items() if order == 0), None)
@@ -91,9 +107,12 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
         finding = found.get(key, of_value)
         if is_plain and row.verdict != RIGHT and finding is not None:
             told.add(key)
-            if row.evidence is not None and not _is_of_integers(row, context):
+            if isinstance(finding, NotZero):
+                if row.cause == Cause.NONE:
+                    row = replace(row, verdict=WRONG, finding=finding, cause=one_sign.cause_of(finding))  # noqa: PLW2901
+            elif row.evidence is not None and not _is_of_integers(row, context):
                 of_row = replace(finding, elements=row.evidence.wrong_elements, total=row.evidence.elements)
-                row = replace(row, verdict=WRONG, finding=of_row, cause=Cause.ONE_SIGN)  # noqa: PLW2901
+                row = replace(row, verdict=WRONG, finding=of_row, cause=one_sign.cause_of(of_row))  # noqa: PLW2901
         out.append(row)
     return [
         row for row in out if not (row.question.kind == Kind.SIGNS and (row.question.order, row.question.role) in told)

@@ -127,6 +127,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "{function} at the value",
     Hypothesis.RESULT_MASKED: "the derivative of an activation is left in: the gradient is multiplied by the derivative of "
     "{function} at {tensor}",
+    Hypothesis.RESULT_PRUNED: "it is zero where {tensor} is: a mask is left in, as of pruning, or of what skips zeros",
     Hypothesis.VALUES_CLIPPED: "elements are clipped to the range {range}",
     Hypothesis.TENSOR_ADDED: "{amount:.4g} times {tensor} is added (weight decay, or a residual)",
     Hypothesis.BIAS_NOT_ADDED: "the bias is not added",

@@ -23,6 +23,7 @@ from triconv.checking.findings.memory_findings import (
     MemoryFinding,
     Misread,
     NothingKept,
+    NotZero,
     OneSign,
     OtherAfterBatch,
     OtherAfterOtherNumbers,
@@ -32,6 +33,7 @@ from triconv.checking.findings.memory_findings import (
     SameInThreads,
     SecondPullback,
     SharesMemory,
+    Sign,
     Situation,
     Unwritten,
     UsesGenerators,
@@ -71,6 +73,8 @@ ARRANGEMENTS = {
 READINGS = {
     Reading.CONTIGUOUS: "it is read as if it were contiguous; use its strides, or take .contiguous() first",
     Reading.WHOLE_MEMORY: "it is read from the start of its memory; use its strides and offset, or take .contiguous() first",
+    Reading.ADDRESS: "it depends on where in its memory an array begins: vectors are read as if the address were a multiple of "
+    "their size, or the offset is used wrongly",
     Reading.UNCONJUGATED: "its memory is read without the conjugation that its bit asks for: take .resolve_conj() first",
 }
 SITUATIONS = {
@@ -86,7 +90,7 @@ def question(q: Question) -> str:
         case Kind.ARRANGEMENTS:
             return f"VJP of {q.name}, other strides" if q.order else "other strides and classes of arrays"
         case Kind.SIGNS:
-            return f"VJP of {q.name}, data of one sign" if q.order else "data of one sign"
+            return f"VJP of {q.name}, data of one sign or number" if q.order else "data of one sign or number"
         case Kind.SUBSETS:
             if q.name is None:
                 return "derivatives by some arrays alone"
@@ -161,7 +165,17 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
                 f"{f', which came at {where}' if where else ''}: make the memory in each call, or hold a lock"
             )
         case AnySign():
-            return "those of data that are nowhere negative, and nowhere positive, add up to those of both"
+            return "those of data that are nowhere negative, and nowhere positive, add up to those of both; zeros give zeros"
+        case NotZero(_, array, elements, total, is_nan):
+            which = f"right for other data, wrong where {array} is zero everywhere: {elements} of {total} elements are"
+            if is_nan:
+                return f"{which} not zero but nan: guard what divides by its largest number, or by its norm"
+            return f"{which} not zero: look for an epsilon, or a constant, that is added to it"
+        case OneSign(_, array, Sign.EQUAL, elements, total):
+            return (
+                f"right for other data, wrong where {array} is one number everywhere: {elements} of {total} elements: "
+                "a shortcut is taken there"
+            )
         case OneSign(_, array, sign, elements, total):
             return (
                 f"right for data of both signs, wrong where {array} is {sign}: {elements} of {total} elements: "

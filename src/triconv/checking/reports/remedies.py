@@ -30,6 +30,7 @@ from triconv.checking.findings.memory_findings import (
     InputChanged,
     LaterForward,
     Misread,
+    NotZero,
     OneSign,
     OtherAfterBatch,
     OtherAfterOtherNumbers,
@@ -37,6 +38,7 @@ from triconv.checking.findings.memory_findings import (
     ResultOverwritten,
     SecondPullback,
     SharesMemory,
+    Sign,
     Unwritten,
     UsesGenerators,
     WritesGradient,
@@ -153,6 +155,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.SOME_FUNCTION: "remove the activation, or check the layer with `like` set to the same composition",
     Hypothesis.LEAKY: "remove the activation, or check the layer with `like` set to the same composition",
     Hypothesis.COTANGENT_MASKED: "remove the derivative of the activation, or add the activation to the forward",
+    Hypothesis.RESULT_PRUNED: "remove the mask: the derivative by a zero is not zero",
     Hypothesis.RESULT_MASKED: "remove the derivative of the activation, or add the activation to the forward",
     Hypothesis.VALUES_CLIPPED: "do not clip",
     Hypothesis.TENSOR_ADDED: "remove the weight decay or the residual from the backward",
@@ -279,6 +282,12 @@ def _of_memory(finding: Finding) -> str:
             return "change settings with a context manager, or put them back in `finally`"
         case UsesGenerators():
             return "use a generator or key of your own"
+        case NotZero(is_nan=True):
+            return "divide by np.maximum(size, tiny), or leave zeros as they are: a dead unit's gradient is zero"
+        case NotZero():
+            return "take out what is added: zeros must give zeros"
+        case OneSign(sign=Sign.EQUAL):
+            return "take the shortcut out: the cotangent of a sum is one number everywhere"
         case OneSign():
             return "take the path for data of one sign out, or keep the sums and casts of it signed and wide"
         case WrongAlone():

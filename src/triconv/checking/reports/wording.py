@@ -362,6 +362,7 @@ LOOKS = {
     Look.RESULT_SATURATES: "the result is clipped at {amount:.6g}",
     Look.OVERFLOWS: "it is not finite where {names} is beyond about {amount:.2g}, far inside the range of the dtype",
     Look.LARGE: "it is wrong where {names} is beyond about {amount:.2g}",
+    Look.PRODUCTS: "it is wrong where all of {names} are large, and right where one is: sums overflow, as those of int32",
     Look.STEPS: "{names} or the result is rounded to steps of {amount:.4g} (fixed point)",
     Look.FLUSHED: "numbers of {names} below about {amount:.2g} count as zero",
     Look.ADDED: "a constant of about {amount:.2g} is added",

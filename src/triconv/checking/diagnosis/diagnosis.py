@@ -5,6 +5,7 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - one number is wrong, or one function of each element: `factors.py`, `elementwise.py`;
 - the elements are right, but in other places, or rows are missing: `slices.py`, `sizes.py`;
 - some terms of the sum are missing, or count twice: `contributions.py`, and `overwrites.py` for ``=`` instead of ``+=``;
+- a function of each partial sum: `partial_sums.py`;
 - the bias: `biases.py`;
 - products of complex numbers are put together wrongly: `complex_parts.py`;
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
@@ -36,6 +37,7 @@ from triconv.checking.diagnosis import (
     factors,
     fourier_mistakes,
     overwrites,
+    partial_sums,
     reductions,
     regions,
     sizes,
@@ -263,6 +265,7 @@ CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     slices.rearranged,
     geometry_mistake,
     elementwise.function_of_tensors,
+    partial_sums.partial_sums,
     contributions.fitted_somehow,
     fourier_mistakes.fourier_mistake,
     complex_parts,

@@ -85,6 +85,7 @@ class Cause(PlainEnum):
     PADDING_NOT_CROPPED = "padding not cropped"
     PADDING_OFF_BY_ONE = "padding off by one"
     PADDING_WRONG = "wrong padding"
+    PARTIAL_SUMS = "function of partial sums"
     PARTS_WEIGHTED = "parts weighted"
     POSITIONS_LEFT_OUT = "positions left out"
     RAISED = "raised"
@@ -239,6 +240,7 @@ class Hypothesis(PlainEnum):
     RESULT_PRUNED = "result zero where its tensor is"
     VALUES_CLIPPED = "elements clipped"
     TENSOR_ADDED = "another tensor added"
+    PARTIAL_SUMS = "function of each partial sum"
     # the bias
     BIAS_NOT_ADDED = "bias not added"
     BIAS_REPEATED = "bias added several times"

@@ -107,10 +107,11 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
         finding = found.get(key, of_value)
         if is_plain and row.verdict != RIGHT and finding is not None:
             told.add(key)
+            is_named = row.cause in (Cause.FIXED_POINT, Cause.PARTIAL_SUMS)  # which data of both signs show
             if isinstance(finding, NotZero):
                 if row.cause == Cause.NONE:
                     row = replace(row, verdict=WRONG, finding=finding, cause=one_sign.cause_of(finding))  # noqa: PLW2901
-            elif row.evidence is not None and not _is_of_integers(row, context):
+            elif row.evidence is not None and not is_named and not _is_of_integers(row, context):
                 of_row = replace(finding, elements=row.evidence.wrong_elements, total=row.evidence.elements)
                 row = replace(row, verdict=WRONG, finding=of_row, cause=one_sign.cause_of(of_row))  # noqa: PLW2901
         out.append(row)

@@ -128,3 +128,33 @@ def replaced(d: Diagnosis) -> str:
     moved = [(n, source) for n, source in enumerate(d.positions or ()) if n != source]
     more = f", ... ({len(moved)} in all)" if len(moved) > SHOWN else ""
     return ", ".join(f"{slice_at(d, n)} is what {source} must be" for n, source in moved[:SHOWN]) + more
+
+
+FUNCTIONS = {
+    "relu": "a ReLU",
+    "abs": "an absolute value",
+    "relu of -": "min(a, 0)",
+    "relu6": "a ReLU6",
+    "square": "a square",
+    "tanh": "a tanh",
+    "sigmoid": "a sigmoid",
+    "round": "a rounding",
+    "floor": "a floor",
+    "trunc": "a cut",
+}
+
+
+def partial_sums(d: Diagnosis) -> str:
+    """Return which terms a partial sum is over, and the function that it goes through."""
+    function = FUNCTIONS.get(d.function or "", "")
+    if d.function == "clip":
+        function = "a clip to {:g} .. {:g}".format(*(d.weights or (0, 0)))
+    elif d.amount is not None:
+        function += f" to multiples of {d.amount:g}"
+    elif d.function == "round":
+        function += " to whole numbers"
+    if d.mode == "running":
+        unit, _, order = (d.parameter or "").partition(" (")
+        of_order = f" ({order}" if order else ""
+        return f"one {unit} after the other{of_order} goes through {function}: the running sum does, after each {unit}"
+    return f"one {d.parameter} goes through {function} before it is added to the others"

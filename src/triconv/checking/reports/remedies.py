@@ -158,6 +158,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.RESULT_PRUNED: "remove the mask: the derivative by a zero is not zero",
     Hypothesis.RESULT_MASKED: "remove the derivative of the activation, or add the activation to the forward",
     Hypothesis.VALUES_CLIPPED: "do not clip",
+    Hypothesis.PARTIAL_SUMS: "add all terms first, and apply it once to the whole sum, or not at all",
     Hypothesis.TENSOR_ADDED: "remove the weight decay or the residual from the backward",
     Hypothesis.BIAS_NOT_ADDED: OWN_BIAS,
     Hypothesis.BIAS_REPEATED: OWN_BIAS,

@@ -12,6 +12,7 @@ from triconv.checking.candidates.candidates import Unsupported, as_numpy, no_arr
 from triconv.checking.diagnosis import regions
 from triconv.checking.diagnosis.diagnosis import diagnose
 from triconv.checking.diagnosis.narrow_operands import narrow_operand
+from triconv.checking.diagnosis.partial_sums import rounded_partial_sums
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS, NarrowRange
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.evidence import Evidence
@@ -204,7 +205,7 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     if near and (row is None or is_few) and mixed_samples.leaks(context, probe, test):
         row, is_few = rounding.of_mixed_samples(question, test), False
     if row is not None:
-        return _with_proof(context, _with_wide(context, probe, row) if exact or is_few else row)
+        return _with_proof(context, _with_wide(context, probe, row, test) if exact or is_few else row)
     if not exact:
         return _not_exact(context, probe, found, test, near=near)
     if not wide_tests.is_asked(context, question) or question.kind == Kind.JVP or question.order == 2:
@@ -214,11 +215,11 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
             return row
     # with the errors of noise of fewer bits, but not in all samples, or of steps
     wide = _with_wide(
-        context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio)
+        context, probe, ReportRow(question, RIGHT, Proof.EXACT, EqualOnIntegers(random=False), test.ratio), test
     )
     if isinstance(wide.finding, FewerBits) and rounding.is_within_bits(test, wide.finding.bits, wide.finding.sums):
         return wide
-    if wide.cause in (Cause.FIXED_POINT, Cause.SMALL_NUMBERS):
+    if wide.cause in (Cause.FIXED_POINT, Cause.PARTIAL_SUMS, Cause.SMALL_NUMBERS):
         return wide
     return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
 
@@ -247,8 +248,8 @@ def _is_of_transform(context: CheckContext, probe: Probe, found: np.ndarray) -> 
     return rounding.is_within_transform(test)
 
 
-def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow:
-    """Return the row of a result with what exact data that need every bit show of it."""
+def _with_wide(context: CheckContext, probe: Probe, row: ReportRow, random: rounding.RoundingTest) -> ReportRow:
+    """Return the row of a result, and of that for random data, with what exact data that need every bit show of it."""
     tests = wide_tests.differing(context, probe)
     narrow: NarrowRange | None = None
     for name, wide in list(tests.items()):
@@ -268,6 +269,11 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow) -> ReportRow
             return replace(judged, finding=replace(judged.finding, overflows=fits))
         return judged
     name, diagnosis = judged
+    if diagnosis is not None and diagnosis.cause == Cause.FIXED_POINT and context.thorough:
+        of_parts = rounded_partial_sums(_result(context, probe, "random", random.found, random.right))
+        if of_parts is not None:
+            out = random.error > random.allowed
+            return _wrong(context, probe, "random", random.found, random.right, random.ratio, out, of_parts)
     test = tests[name].test
     return _wrong(context, probe, name, test.found, test.right, diagnosis=diagnosis)
 

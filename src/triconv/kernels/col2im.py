@@ -154,6 +154,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         launches = 5 + (0 if schedule.form == BY_PASSES else view.phases)
         return Cost("matrix", amount, 2 * products + ordered, products + ordered / 2, operations, launches)
     temporary = min(problem.groups * problem.n * sample, max(target.scatter_bytes, sample)) + 2 * problem.bytes_of["w"]
-    # products of rows have channels last: taps of them are read across memory
-    passes = 1 + target.transpose_passes if (schedule.form, schedule.orders[0]) == (BY_TAPS, "last") else 2
+    passes = 2.0
+    if schedule.form == BY_TAPS and schedule.orders[0] == "last":
+        passes = 1 + target.transpose_passes  # products of rows have channels last: taps of them are read across memory
+    elif target.compiled and _count_passes(schedule.geometry) == 1:
+        passes = 1.0  # nothing is added: a product is written where it belongs
     return Cost("matrix", amount, passes * products, temporary, operations)

@@ -96,7 +96,14 @@ def suits(view: Problem, target: Target) -> bool:
     as are not unrolled elsewhere.
     """
     axes = view.geometry.axes
-    if len(axes) != 3 or view.groups > 1 or target.kind != "cpu" or not target.compiled or target.partitioned:
+    if (
+        len(axes) != 3
+        or view.groups > 1
+        or view.taps == 1
+        or target.kind != "cpu"
+        or not target.compiled
+        or target.partitioned
+    ):
         return False
     are_known = all(isinstance(size, int) for size in (view.n, view.c, view.k))  # not symbols
     if target.vendor.volume <= 1 or not (are_known and view.geometry.count_meetings()):

@@ -64,7 +64,8 @@ class VendorModel(NamedTuple):
     plain: tuple[float, float] = (1.0, 1.0)
     strided_conv: float = 1.0
     strided_taps: int = 20
-    patches: float = 1.0  # kernels no longer than the stride, channels first
+    # kernels no longer than the stride, channels first: convolutions of several taps; and of one, and weight VJPs
+    patches: tuple[float, float] = (1.0, 1.0)
     # its transposed convolution with a stride: of windows that do not overlap, where the result has few channels (oneDNN
     # computes `vector` of them at once, however few there are); and of three axes, or with groups there
     transposed_patches: float = 1.0
@@ -236,7 +237,7 @@ class Target:
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
     last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, plain=(0.75, 0.55), strided_conv=0.5, phases=1.1,
-    patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+    patches=(0.6, 2.0), groups=50.0, double=2.5, long=True, copies=1.0,
     dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(

@@ -299,10 +299,11 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
         amount *= _conv_factor(view, model, is_large=is_large) if not is_weight_vjp and ndim == 2 else 1
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
-    amount *= model.volume if ndim > 2 else 1
+    amount *= model.volume if ndim > 2 and view.taps > 1 else 1  # of one tap XLA makes a product
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
     is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
-    amount *= model.patches if is_apart and is_slow_order else 1
+    if is_apart and is_slow_order:
+        amount *= model.patches[is_weight_vjp or view.taps == 1]
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
         in_patches = has_stride and patches.are_apart(schedule.geometry)

@@ -47,6 +47,7 @@ from triconv.checking.diagnosis import (
     vmapped,
 )
 from triconv.checking.diagnosis.complex_parts import complex_parts
+from triconv.checking.diagnosis.earlier import Earlier
 from triconv.checking.diagnosis.geometry_mistakes import geometry_mistake
 from triconv.checking.diagnosis.inside_regions import with_mistake_inside
 from triconv.checking.diagnosis.misunderstandings import misunderstandings
@@ -55,30 +56,61 @@ from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, factor, same
-from triconv.checking.oracles.convolution import Expectations
+from triconv.checking.oracles.convolution import ConvolutionModel, Expectations
 
 
-def diagnose(result: WrongResult, *, thorough: bool = True) -> Diagnosis:
-    """Return the first hypothesis that predicts the result, else one without a name."""
+def diagnose(result: WrongResult, *, thorough: bool = True, earlier: Earlier | None = None) -> Diagnosis:
+    """Return the first hypothesis that predicts the result, else one without a name.
+
+    Parameters
+    ----------
+    result : WrongResult
+        The result.
+    thorough : bool
+        Whether to try the hypotheses that take a run of the definition each.
+    earlier : Earlier, optional
+        The diagnoses of other results of the same candidate. Where one has no name, two mistakes at once are not looked for
+        in the others, which takes longest, nor a mistake of one part alone in what follows from them.
+    """
+    earlier = earlier or Earlier()
     with np.errstate(all="ignore"):  # what a hypothesis predicts may overflow
-        return _small(result) if same(result.found, result.expected) else _first(result, thorough=thorough)
-
-
-def _first(result: WrongResult, *, thorough: bool) -> Diagnosis:
-    if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
+        if same(result.found, result.expected):
+            return _small(result)
+        diagnosis = earlier.same_result(result)
+        if diagnosis is None:
+            diagnosis, model = _first(result, thorough=thorough, earlier=earlier)
+            earlier.add(result, diagnosis, model)
         return diagnosis
-    single = (RESULT_HYPOTHESES, SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)
-    quick = (RESULT_HYPOTHESES, FALLBACK_HYPOTHESES, LAST_HYPOTHESES)
-    tables = (*single, two_mistakes.two_mistakes, LAST_HYPOTHESES) if thorough else quick
-    for table in tables:
+
+
+def _first(result: WrongResult, *, thorough: bool, earlier: Earlier) -> tuple[Diagnosis, ConvolutionModel | None]:
+    if result.problem.sharded and (diagnosis := devices.diagnose(result)) is not None:
+        return diagnosis, None
+    for table in _tables(result, thorough=thorough, earlier=earlier):
         for hypothesis in table if isinstance(table, tuple) else (table,):
-            if (diagnosis := hypothesis(result)) is not None:
-                return with_mistake_inside(result, diagnosis) if thorough else diagnosis
+            found = hypothesis(result)
+            if found is not None:
+                diagnosis, model = found if isinstance(found, tuple) else (found, None)
+                return (with_mistake_inside(result, diagnosis) if thorough else diagnosis), model
     unexplained = _unexplained(result)
-    return with_mistake_inside(result, unexplained) if thorough else unexplained
+    return (with_mistake_inside(result, unexplained) if thorough else unexplained), None
 
 
-def _misunderstood(result: WrongResult) -> Diagnosis | None:
+def _tables(
+    r: WrongResult, *, thorough: bool, earlier: Earlier
+) -> tuple[ModelHypothesis | tuple[ModelHypothesis, ...], ...]:
+    """Return the hypotheses that are tried, in order."""
+    is_later = r.answer is Expectations.jvp or getattr(r.answer, "func", None) is Expectations.second
+    if not thorough:
+        return RESULT_HYPOTHESES, FALLBACK_HYPOTHESES, tile_transforms.tile_transform, LAST_HYPOTHESES
+    if earlier.is_unexplained and is_later:
+        return RESULT_HYPOTHESES, earlier.same_model, FALLBACK_HYPOTHESES, LAST_HYPOTHESES
+    single = (SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)
+    last = (tile_transforms.tile_transform, two_mistakes.two_mistakes, LAST_HYPOTHESES)
+    return (RESULT_HYPOTHESES, earlier.same_model, *single, *(last[::2] if earlier.is_unexplained else last))
+
+
+def _misunderstood(result: WrongResult) -> tuple[Diagnosis, ConvolutionModel] | Diagnosis | None:
     """Explain a result by a mistake that holds throughout, perhaps times a factor."""
     predictions: list[tuple[Diagnosis, np.ndarray]] = []
     for diagnosis, model in misunderstandings(result.problem):
@@ -87,7 +119,7 @@ def _misunderstood(result: WrongResult) -> Diagnosis | None:
         except (ValueError, IndexError):  # no such geometry
             continue
         if same(predicted, result.found):
-            return diagnosis
+            return diagnosis, model
         if predicted.shape == result.found.shape:
             predictions.append((diagnosis, predicted))
     if result.found.size > 2:
@@ -228,6 +260,8 @@ def _border(r: WrongResult) -> Diagnosis | None:
 
 ResultHypothesis = Callable[[WrongResult], Diagnosis | None]
 """A hypothesis on one result: its diagnosis, or None if it does not predict the result."""
+ModelHypothesis = Callable[[WrongResult], tuple[Diagnosis, ConvolutionModel] | Diagnosis | None]
+"""One that may say with which other model it predicts the result, so that it is tried on other results."""
 
 RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     sizes.empty,
@@ -285,7 +319,6 @@ FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
 """Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""
 
 LAST_HYPOTHESES: tuple[ResultHypothesis, ...] = (
-    tile_transforms.tile_transform,
     regions.wrong_region,
     elementwise.noisy,
     sizes.unexplained_shape,

@@ -10,16 +10,19 @@ weights of one ``d``, one of the kernel's those of one ``t``, and one of the out
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from triconv.checking.diagnosis.incidences import IncidenceModel
+from triconv.checking.diagnosis.winograd_constants import Predict, Weights, right_weights, wrong_constants
 from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
+from triconv.checking.oracles.convolution import ConvolutionModel
 from triconv.checking.oracles.definition import AxisParameters, output_size
 
-TILES = (2, 4)
+TILES = (2, 4, 3, 6)
 LARGEST_KERNEL = 7
 MOST_WORK = 2**19
 """Products of a result that is fitted."""
@@ -32,8 +35,8 @@ IS_OFF = 1e-4
 """Share of a weight by which another one is not the same."""
 
 
-def tile_transform(r: WrongResult) -> Diagnosis | None:
-    """Explain a result by the weights of tiles."""
+def tile_transform(r: WrongResult) -> tuple[Diagnosis, ConvolutionModel] | None:
+    """Explain a result by the weights of tiles; return the model of them, too."""
     p, axes = r.problem, r.problem.model.axes
     is_fit = r.has_shape and r.role in ("x", "g") and p.model.mode == "zeros" and not np.iscomplexobj(r.found)
     if not is_fit or not axes or any(not 1 < a.kernel_size <= LARGEST_KERNEL for a in axes):
@@ -46,28 +49,37 @@ def tile_transform(r: WrongResult) -> Diagnosis | None:
         a.input_size * output_size(a) * a.kernel_size > MOST_WORK for a in axes
     ):  # the tensor of an axis has as many
         return None
-    for tile in TILES:
-        shapes = [(tile + a.kernel_size - 1, tile, a.kernel_size) for a in axes]
-        if EQUATIONS * sum(map(math.prod, shapes)) > r.found.size or all(size <= tile for size in r.found.shape[2:]):
+    sizes = r.found.shape[2:]
+    taps = tuple(a.kernel_size for a in axes)
+
+    def model(weights: Weights) -> IncidenceModel:
+        of_axes = zip(weights, axes, sizes, strict=True)
+        tensors = tuple(_incidence(w, axis, size, of_input=r.role == "x") for w, axis, size in of_axes)
+        return IncidenceModel.of(r.expectations.model, tensors)
+
+    def predict(weights: Weights) -> np.ndarray:
+        return r.predicted(model(weights))
+
+    tiles = [tile for tile in TILES if any(size > tile for size in sizes)]
+    for tile in tiles:
+        if (constant := wrong_constants(r.found, r.expected, predict, tile, taps)) is not None:
+            diagnosis = _diagnosis(r, tile, constant.weights)
+            if diagnosis is not None:
+                return replace(diagnosis, parameter=constant.words), model(constant.weights)
+    for tile in tiles:
+        shapes = [(tile + count - 1, tile, count) for count in taps]
+        if EQUATIONS * sum(map(math.prod, shapes)) > r.found.size:
             continue
-        weights = _fitted(r, shapes)
-        if weights is not None:
-            return _diagnosis(r, tile, weights)
+        weights = _fitted(r, shapes, predict)
+        diagnosis = None if weights is None else _diagnosis(r, tile, weights)
+        if weights is not None and diagnosis is not None:
+            return diagnosis, model(weights)
     return None
 
 
-def _fitted(r: WrongResult, shapes: list[tuple[int, int, int]]) -> list[np.ndarray] | None:
+def _fitted(r: WrongResult, shapes: list[tuple[int, int, int]], predicted: Predict) -> Weights | None:
     """Return the weights of each axis that give the result; None if there are none near the right ones."""
-    axes, sizes = r.problem.model.axes, r.found.shape[2:]
-    weights = [_right(shape) for shape in shapes]
-
-    def predicted(of_axes: list[np.ndarray]) -> np.ndarray:
-        tensors = [
-            _incidence(w, axis, size, of_input=r.role == "x")
-            for w, axis, size in zip(of_axes, axes, sizes, strict=True)
-        ]
-        return r.predicted(IncidenceModel.of(r.expectations.model, tuple(tensors)))
-
+    weights = [right_weights(shape) for shape in shapes]
     nothing = predicted([np.zeros(shape) for shape in shapes])
     found, error = r.found, np.inf
     for _ in range(STEPS):
@@ -89,11 +101,6 @@ def _fitted(r: WrongResult, shapes: list[tuple[int, int, int]]) -> list[np.ndarr
     return None
 
 
-def _right(shape: tuple[int, int, int]) -> np.ndarray:
-    d, out, t = np.indices(shape)
-    return (d == out + t).astype(np.float64)
-
-
 def _incidence(weights: np.ndarray, axis: AxisParameters, size: int, *, of_input: bool) -> np.ndarray:
     """Return the incidence tensor along an axis whose results are computed in tiles; results are inputs in a gradient of x."""
     length, tile, taps = weights.shape
@@ -111,11 +118,11 @@ def _incidence(weights: np.ndarray, axis: AxisParameters, size: int, *, of_input
     return out
 
 
-def _diagnosis(r: WrongResult, tile: int, weights: list[np.ndarray]) -> Diagnosis | None:
+def _diagnosis(r: WrongResult, tile: int, weights: Weights) -> Diagnosis | None:
     """Say in which place of which transform the constant is; None if all outputs of a tile have the same weights."""
     off: list[np.ndarray] = []
     for w in weights:
-        right = _right(w.shape)
+        right = right_weights(w.shape)
         values = w[right == 1]  # but for a factor of each axis: that of most
         alike = np.abs(values[:, None] - values) <= IS_OFF * np.abs(values)
         scale = float(values[np.argmax(alike.sum(axis=0))])

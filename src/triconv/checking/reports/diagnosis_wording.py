@@ -159,7 +159,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.REGION_OUTSIDE: "it is wrong in {outside}, and right elsewhere{tiles}{content}",
     Hypothesis.REGION_DIAGONAL: "it is wrong on a diagonal of {axis_names}, or on one side of it{content}",
     Hypothesis.TILE_TRANSFORM: "a transform of tiles of {size} (Winograd's){in_spatial_axis} has a wrong constant: products of "
-    "inputs and taps that do not meet are left, or some count other than once{of_tile}",
+    "inputs and taps that do not meet are left, or some count other than once{of_tile}{constant}",
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
     "{function}: the {rest} are left out",
     Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
@@ -280,6 +280,7 @@ def diagnosis(d: Diagnosis) -> str:
         "wrong_slices": part_wording.slices_at(d),
         "ruled_out": RULED_OUT,
         "of_tile": f", in those of {d.function} of each tile" if d.function else "",
+        "constant": f": {d.parameter}" if d.parameter else "",
         "rest": f"{'last' if d.mode == 'first' else 'first'} {(d.total or 0) - (d.size or 0)}",
     }
     if d.region is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from triconv.checking.diagnosis.earlier import Earlier
 from triconv.checking.dtypes import BITS, INTEGERS
 from triconv.checking.oracles import drawn_data, real_size, wide_data
 from triconv.checking.oracles.convolution import ConvolutionModel, ConvolutionProblem, Expectations
@@ -51,6 +52,7 @@ class CheckContext:
         by_transforms = isinstance(self.problem.model, KernelModel) and self.problem.model.by_transforms
         bits = MOST_BITS if by_transforms else BITS["float64"]
         self.arrays = drawn_data.DrawnData(self.problem, self.dtype, self.seed, self.user_arrays, bits)
+        self.earlier = Earlier()
         self._expectations: dict[str, Expectations] = {}
         self._projections: dict[str, ProjectionTest] = {}
         self._proved: set[str] = set()

@@ -153,7 +153,8 @@ def _explain(
     wrong: np.ndarray | None = None,
 ) -> Diagnosis:
     """Explain a wrong result for the arrays of this name."""
-    return diagnose(_result(context, probe, name, found, expected, wrong), thorough=context.thorough)
+    result = _result(context, probe, name, found, expected, wrong)
+    return diagnose(result, thorough=context.thorough, earlier=context.earlier)
 
 
 def _result(

@@ -51,7 +51,7 @@ from triconv.checking.diagnosis.earlier import Earlier
 from triconv.checking.diagnosis.geometry_mistakes import geometry_mistake
 from triconv.checking.diagnosis.inside_regions import with_mistake_inside
 from triconv.checking.diagnosis.misunderstandings import misunderstandings
-from triconv.checking.diagnosis.narrow_operands import narrow_operand
+from triconv.checking.diagnosis.narrow_operands import narrow_operand, narrow_result
 from triconv.checking.diagnosis.size_factors import factor_of
 from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
 from triconv.checking.findings.protocol import Role
@@ -141,7 +141,7 @@ def _unexplained(r: WrongResult) -> Diagnosis:
 
 def _small(r: WrongResult) -> Diagnosis:
     """Explain a result that is nearly right, but off by more than rounding explains."""
-    if r.found.size > 2 and (narrow := narrow_operand(r)) is not None:
+    if (narrow := narrow_operand(r)) is not None:
         return narrow
     error, weight = (r.found - r.expected).ravel(), np.vdot(r.expected, r.expected).real
     c = np.vdot(r.expected, r.found).real / weight if weight else 1.0
@@ -277,6 +277,7 @@ RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     _one_element,
     _first_group,
     _first_sample,
+    narrow_result,
     elementwise.function_of_elements,
     elementwise.standardised,
     elementwise.some_function,
@@ -296,6 +297,7 @@ SUM_HYPOTHESES: tuple[ResultHypothesis, ...] = (
 """Of some terms of the sum that are missing or count twice; they take a run of the definition for each part."""
 
 CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    narrow_operand,
     slices.rearranged,
     geometry_mistake,
     elementwise.function_of_tensors,

@@ -186,7 +186,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.UNEXPLAINED: "no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
-    Hypothesis.NARROW_OPERAND: "{tensor_or_all} was rounded to {function} first, which has fewer bits than the dtype",
+    Hypothesis.NARROW_OPERAND: "{rounded} to {function}{before_all}, which has fewer bits than the dtype",
     Hypothesis.QUANTISED: "{tensor} is quantised: its numbers are multiples of a step, up to {size} of them, as integers times "
     "a scale are (127 for int8)",
     Hypothesis.SHARED_EXPONENT: "numbers of {tensor} lose bits beside larger ones, as those of one exponent or scale do: they "
@@ -225,6 +225,10 @@ def diagnosis(d: Diagnosis) -> str:
     words = {
         "tensor": TENSORS[d.role] if d.role else "",
         "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
+        "rounded": "the result is rounded"
+        if d.mode == "result"
+        else f"{TENSORS[d.role] if d.role else 'every operand'} was rounded",
+        "before_all": "" if d.mode == "result" else " first",
         "channels": CHANNELS.get((d.role, d.axis), "channels") if d.role and d.axis is not None else "",
         "slice": part_wording.slice_of(d),
         "slices": part_wording.slices_of(d),

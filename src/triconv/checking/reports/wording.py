@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from triconv.checking.dtypes import RANGES
 from triconv.checking.findings.evidence import Evidence
 from triconv.checking.findings.exception_text import CaughtException, EndedProcess
 from triconv.checking.findings.findings import (
@@ -376,6 +377,8 @@ LOOKS = {
 def _not_homogeneous(f: NotHomogeneous) -> str:
     names = " and ".join(f"the {name}" if name in ("cotangent", "tangents") else name for name in f.names)
     looks = LOOKS[f.look].format(names=names, amount=f.amount, factor=f.factor)
+    if f.look in (Look.SATURATES, Look.RESULT_SATURATES):
+        looks += next((f", the largest number of {r.dtype}" for r in RANGES if r.largest == f.amount), "")
     return f"{looks}; of {names} times {f.factor:.6g}, element {f.index} is {f.found:.9g}, must be {f.expected:.9g}"
 
 

@@ -26,6 +26,7 @@ from triconv.checking.oracles.wide_data import SUMS, TANGENTS, role_of
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import rounding
 from triconv.checking.verdicts.rounding import RoundingTest
+from triconv.checking.verdicts.significands import last_bits, length_of
 
 LEAST = 3
 """Bits of the narrowest float, float8 e5m2: a number that keeps fewer is another number."""
@@ -247,7 +248,7 @@ def _step(test: RoundingTest) -> float | None:
     of_small = error[(magnitude > 0) & (magnitude < SMALL * magnitude.max(initial=0))].max(initial=0)
     if not found.any() or of_small < error.max(initial=0) / 4:
         return None
-    step, last = (float(2.0 ** _last_bits(a).min()) for a in (found, right))
+    step, last = (float(2.0 ** last_bits(a).min()) for a in (found, right))
     return step if step > last and step / 4 <= error.max(initial=0) <= step else None
 
 
@@ -282,7 +283,7 @@ def _bits(test: RoundingTest) -> int | None:
     if found[magnitude == 0].any():
         return None
     if _is_of_length(test):
-        return _length(found)
+        return length_of(found)
     share = _share(test)
     # numbers that are cut off are off by less than the last bit, those that are rounded by half of it
     bits = int(-np.log2(share)) - (not _is_cut(test)) if share else BITS[test.dtype]
@@ -299,7 +300,7 @@ def _share(test: RoundingTest) -> float:
 
 def _is_of_length(test: RoundingTest) -> bool:
     """Whether each number is within one of the last bit that the longest of the results has."""
-    length = _length(_elements(test)[0])
+    length = length_of(_elements(test)[0])
     return LEAST <= length < BITS[test.dtype] and _share(test) * 2.0**length < 1
 
 
@@ -315,7 +316,7 @@ def _bits_of_sums(test: RoundingTest) -> int | None:
     terms = rounding.terms_of(test.problem, test.role, test.answer)
     if np.any(error > (terms + 1) * 2.0**-LEAST_OF_SUMS * magnitude):
         return None
-    length = _length(found)
+    length = length_of(found)
     share = float((error[some] / magnitude[some]).max(initial=0))
     return length if LEAST_OF_SUMS <= length < BITS[test.dtype] else max(LEAST_OF_SUMS, int(-np.log2(share)))
 
@@ -357,17 +358,3 @@ def _is_rounded_once(test: RoundingTest, bits: int) -> bool:
     found, right, _ = _elements(test)
     mantissa, exponent = np.frexp(right)
     return bool(np.array_equal(found, np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits)))
-
-
-def _last_bits(a: np.ndarray) -> np.ndarray:
-    """Return the exponent of the last bit of each number that is not zero."""
-    mantissa, exponent = np.frexp(a[a != 0])
-    whole = np.ldexp(np.abs(mantissa), BITS["float64"]).astype(np.int64)
-    last = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-    return np.asarray(exponent - BITS["float64"] + last)
-
-
-def _length(a: np.ndarray) -> int:
-    """Return the bits of the longest number."""
-    nonzero = a[a != 0]
-    return int((np.frexp(nonzero)[1] - _last_bits(a)).max(initial=0))

@@ -25,6 +25,7 @@ from triconv.checking.oracles.comparison import Answer
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import narrow_range
+from triconv.checking.verdicts.significands import length_of
 
 # arithmetic that products may be computed in instead of that of the dtype, the most bits first
 COARSER = (Level.FLOAT32, Level.TF32, Level.BFLOAT16, Level.FLOAT8_E4M3, Level.FLOAT8_E5M2)
@@ -47,8 +48,9 @@ NOISE = 6
 NARROW = 2.0**-22
 # and that by which sums of 8 to 11 bits are off in some element, and longer ones are not
 CLEARLY_NARROW = 2.0**-13
-# results that must be cut off, and none rounded up
+# results that must be cut off, and none rounded up; and those that show how long results are
 SOME = 8
+OF_LENGTH = {8: Level.BFLOAT16, 4: Level.FLOAT8_E4M3, 3: Level.FLOAT8_E5M2}
 # between the errors of samples, each over its scale: a step that is fixed makes 1,000 of it
 ALIKE = 32
 
@@ -258,9 +260,23 @@ def _imprecise(question: Question, level: Level, test: RoundingTest, precision: 
     nonzero = test.absolute > 0
     relative = (test.error[nonzero] / test.absolute[nonzero]).max(initial=0)
     bits = int(-np.log2(relative)) if relative > 0 else BITS[test.dtype]
+    sums, is_rounded_once = None, False
+    if level in (Level.NARROW_SUMS, Level.SHORT_SUMS) and (length := _shorter(test)) is not None:
+        sums = length
+        is_rounded_once = bool(np.all(test.error <= 2.0**-length * np.abs(test.right) + test.allowed))
+        level = OF_LENGTH[length] if is_rounded_once else level
     is_declared = precision is not None and level in DECLARED[precision]
-    finding = FewerBits(level, bits, BITS[test.dtype], precision if is_declared else None)
+    declared = precision if is_declared else None
+    finding = FewerBits(level, bits, BITS[test.dtype], declared, (), sums, is_rounded_once)
     return ReportRow(question, RIGHT if is_declared else IMPRECISE, Proof.PRECISION, finding)
+
+
+def _shorter(test: RoundingTest) -> int | None:
+    """Return the bits of the longest result of half width, if a dtype of fewer bits has as many."""
+    if np.iscomplexobj(test.found) or np.count_nonzero(test.found) < SOME:
+        return None
+    length = length_of(test.found)
+    return length if length in OF_LENGTH and length < BITS[test.dtype] <= BITS["float16"] else None
 
 
 def _is_narrow(test: RoundingTest) -> bool:

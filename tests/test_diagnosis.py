@@ -132,3 +132,24 @@ def test_complex_products_that_lack_a_term_are_written_out():
     report = triconv.check(rules, triconv.conv1d, (2, 3, 9), (4, 3, 3), dtype="complex128")
     assert report.cause == "complex parts", str(report)
     assert "the imaginary part is Re(x) Im(g) + Im(x) Re(g) + Im(x) Im(g)" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("VJP of w", lambda g, x: (g, np.where(np.arange(5) == 4, 0, x)), "the last input position is left out"),
+        ("VJP of w", lambda g, x: (g * (np.arange(4) != 1)[:, None], x), "output channel 1 is left out"),
+        ("VJP of x", lambda g, w: (g * (np.arange(7) > 0), w), "the first output position is left out"),
+        ("VJP of x", lambda g, w: (g, w[::-1]), "the input channels of the kernel are reversed"),
+    ],
+)
+def test_a_transposed_convolution_is_explained_in_its_own_words(name, change, words):
+    """Its input is the output of the convolution that it is the transpose of."""
+    vjps = {
+        "VJP of x": lambda g, w: triconv.conv1d(g, w),
+        "VJP of w": lambda g, x: triconv.conv_weight_vjp(x, g, kernel_size=3),
+    }
+    vjps[name] = lambda a, b, right=vjps[name]: right(*change(a, b))
+    rules = triconv.Rules(triconv.conv_transpose1d, *vjps.values())
+    report = triconv.check(rules, triconv.conv_transpose1d, (2, 3, 5), (3, 4, 3))
+    assert f"{name}: {words}" in report.summary

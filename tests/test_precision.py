@@ -263,3 +263,23 @@ def test_few_bits_in_one_part_of_a_jvp_are_no_mistake(torch):
     report = triconv.check(Conv, triconv.conv2d, (2, 3, 8, 8), (4, 3, 3, 3))
     assert report.verdict == "imprecise"
     assert {row.what for row in report.rows if row.verdict == "imprecise"} >= {"JVP"}
+
+
+def test_second_derivatives_of_few_bits_are_no_other_mistake(torch):
+    """A cotangent that is cast to float8 casts that of the second derivative, too."""
+
+    class Conv(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return torch.nn.functional.conv1d(x, w)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            narrow = g.to(torch.float8_e5m2).to(g.dtype)
+            return torch.nn.grad.conv1d_input(x.shape, w, narrow), torch.nn.grad.conv1d_weight(x, w.shape, narrow)
+
+    report = triconv.check(Conv.apply, triconv.conv1d, (2, 3, 9), (4, 3, 3))
+    assert report.verdict == "imprecise", str(report)
+    assert "it keeps 3 of 24 bits (float8 e5m2) of the cotangent" in report.summary

@@ -74,13 +74,15 @@ def diagnose(result: WrongResult, *, thorough: bool = True, earlier: Earlier | N
     """
     earlier = earlier or Earlier()
     with np.errstate(all="ignore"):  # what a hypothesis predicts may overflow
-        if same(result.found, result.expected):
-            return _small(result)
-        diagnosis = earlier.same_result(result)
+        diagnosis = _small(result) if same(result.found, result.expected) else earlier.same_result(result)
         if diagnosis is None:
             diagnosis, model = _first(result, thorough=thorough, earlier=earlier)
             earlier.add(result, diagnosis, model)
-        return diagnosis
+    return _as_transposed(diagnosis) if result.problem.is_transposed else diagnosis
+
+
+def _as_transposed(d: Diagnosis) -> Diagnosis:
+    return replace(d, is_transposed=True, also=None if d.also is None else _as_transposed(d.also))
 
 
 def _first(result: WrongResult, *, thorough: bool, earlier: Earlier) -> tuple[Diagnosis, ConvolutionModel | None]:
@@ -102,7 +104,7 @@ def _tables(
     """Return the hypotheses that are tried, in order."""
     is_later = r.answer is Expectations.jvp or getattr(r.answer, "func", None) is Expectations.second
     if not thorough:
-        return RESULT_HYPOTHESES, FALLBACK_HYPOTHESES, tile_transforms.tile_transform, LAST_HYPOTHESES
+        return RESULT_HYPOTHESES, FALLBACK_HYPOTHESES, LAST_HYPOTHESES
     if earlier.is_unexplained and is_later:
         return RESULT_HYPOTHESES, earlier.same_model, FALLBACK_HYPOTHESES, LAST_HYPOTHESES
     single = (SUM_HYPOTHESES, _misunderstood, CONTRACTION_HYPOTHESES, FALLBACK_HYPOTHESES)

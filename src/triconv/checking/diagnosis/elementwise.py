@@ -163,7 +163,7 @@ def function_of_tensors(r: WrongResult) -> Diagnosis | None:
                 continue
             g = function(arrays.g.astype(np.float64))
             if _differs(g, arrays.g) and same(gradient_of(r, g), r.found):
-                return Diagnosis(Cause.ACTIVATION, Hypothesis.FUNCTION_OF_TENSOR, role=Role.G, function=name)
+                return Diagnosis(Cause.ACTIVATION, Hypothesis.FUNCTION_OF_TENSOR, role=result, function=name)
             if derivative is None:
                 continue
             for value in (r.expectations.value(), r.expectations.without_bias()):

@@ -444,6 +444,8 @@ class Diagnosis:
         Where it is wrong.
     also : Diagnosis, optional
         A second mistake in the same result; of a region, the mistake there.
+    is_transposed : bool
+        Whether the convolution is a transposed one, whose input is what the others here call the output.
     """
 
     cause: Cause
@@ -473,3 +475,4 @@ class Diagnosis:
     ndim: int | None = None
     region: Region | None = None
     also: Diagnosis | None = None
+    is_transposed: bool = False

@@ -171,6 +171,11 @@ class ConvolutionProblem:
         return ROLES[self.call.contraction].result
 
     @property
+    def is_transposed(self) -> bool:
+        """Whether it is a transposed convolution, whose users call x what is an output here."""
+        return self.result == "x" and dict(zip(self.roles, self.names, strict=False)).get("g") == "x"
+
+    @property
     def operands(self) -> tuple[str, ...]:
         """Roles of the arrays but the bias, in the operator's order."""
         return tuple(role for role in self.roles if role != "bias")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from triconv.checking.findings.causes import Cause, Diagnosis
-from triconv.checking.findings.findings import OnlyLater, WrongElements, WrongShape
+from triconv.checking.findings.findings import FewerBits, Finding, OnlyLater, WrongElements, WrongShape
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind
 from triconv.checking.reports.report_data import ReportRow
 
@@ -29,11 +31,23 @@ def _is_of_size(own: Diagnosis, smaller: Cause) -> bool:
     return own.cause not in (Cause.NONE, *nothing) and smaller in nothing
 
 
+def _is_as_narrow(row: ReportRow, finding: Finding) -> bool:
+    """Whether each element of a result is the right one rounded to as few bits as a first derivative has."""
+    if row.verdict != WRONG or row.evidence is None or not isinstance(finding, FewerBits):
+        return False
+    found, expected = row.evidence.found, row.evidence.expected
+    bits = min([finding.bits, *(kept for _, kept in finding.operands)])
+    return found.shape == expected.shape and bool(np.all(np.abs(found - expected) <= 2.0**-bits * np.abs(expected)))
+
+
 def later_only(rows: list[ReportRow]) -> list[ReportRow]:
     """Return the rows with the cause of a wrong JVP or second order where VJPs before it are right, and nothing is wrong."""
     causes = {Kind.JVP: Cause.JVP_ONLY, Kind.SECOND_ORDER: Cause.SECOND_ORDER_ONLY}
     out, is_wrong_before, is_right_before = [], False, False
+    narrow = next((r for r in rows if r.question.kind == Kind.VJP and isinstance(r.finding, FewerBits)), None)
     for row in rows:
+        if row.question.kind in causes and narrow is not None and _is_as_narrow(row, narrow.finding):
+            row = replace(row, verdict=IMPRECISE, how=narrow.how, finding=narrow.finding, cause=narrow.cause)  # noqa: PLW2901
         kind = row.question.kind
         is_right_before |= kind == Kind.VJP and row.verdict in (RIGHT, IMPRECISE)
         if row.verdict == WRONG and kind not in causes:

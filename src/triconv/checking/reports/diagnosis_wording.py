@@ -7,9 +7,9 @@ from typing import Any
 
 from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Region
 from triconv.checking.findings.protocol import Role
-from triconv.checking.reports import part_wording, region_wording
+from triconv.checking.reports import part_wording, region_wording, transposed_wording
 
-TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: "the output (or its cotangent)", Role.BIAS: "the bias"}
+TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: transposed_wording.COTANGENT, Role.BIAS: "the bias"}
 CHANNELS = {
     (Role.X, 1): "channels",
     (Role.G, 1): "channels",
@@ -222,7 +222,7 @@ def diagnosis(d: Diagnosis) -> str:
     axes = d.spatial_axes or ()
     parts = part_wording.parts(d)
     is_one = d.parts is not None and (len(d.parts) == 1 or part_wording.is_one_row(d))
-    words = {
+    words: dict[str, Any] = {
         "tensor": TENSORS[d.role] if d.role else "",
         "tensor_or_all": TENSORS[d.role] if d.role else "every operand",
         "rounded": "the result is rounded"
@@ -293,6 +293,9 @@ def diagnosis(d: Diagnosis) -> str:
         along = "" if d.axis is None or d.role is None else f" along {axis_of(d.role, d.axis)}"
         along = along if (d.axis or 0) >= 2 else along.replace("along", "along the")
         words |= {"function": (d.size or 1).bit_length() - 1, "along": along, "half": (d.size or 0) // 2}
+    if d.is_transposed:
+        crops = {"function": words["function"]}  # the padding is that of the convolution
+        words = {key: transposed_wording.exchanged(word) for key, word in words.items()} | crops
     sentence = HYPOTHESES[d.hypothesis].format_map(words)
     if d.factor is not None and d.hypothesis not in WITH_FACTOR:
         sentence += f"; and every element is {factor(d.factor, 'that')}"

@@ -854,6 +854,30 @@ def shortcut_for_the_cotangent_of_a_sum(np):
     return convolution(w_vjp=weight)
 
 
+@entry("numpy", "one number")
+def samples_that_are_equal_counted_once(np):
+    def weight(g, x):
+        kept = np.sort(np.unique(np.ascontiguousarray(x), axis=0, return_index=True)[1])
+        return weight_vjp(g[kept], x[kept])
+
+    return convolution(w_vjp=weight)
+
+
+@entry("numpy", "one sign")
+def work_skipped_where_the_cotangent_adds_up_to_zero(np):
+    return convolution(x_vjp=lambda g, w: input_vjp(g, w) if g.sum() else input_vjp(0 * g, w))
+
+
+@entry("torch", "input changed")
+def forward_that_clears_its_gradient(t):
+    class Conv(t.nn.Conv2d):
+        def forward(self, x):
+            self.weight.grad = None
+            return super().forward(x)
+
+    return Conv(3, 4, (3, 2))
+
+
 # ---- what is kept, and where arrays begin
 
 

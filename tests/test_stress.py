@@ -23,8 +23,8 @@ def checked(forward, **params):
 
 def test_a_right_candidate_has_one_row():
     (row,) = stressed(checked(triconv.conv1d))
-    assert (row.what, row.verdict, row.finding) == ("stress sizes", "right", StressedSizes(54, 0))
-    assert row.detail == "54 sizes: right"
+    assert (row.what, row.verdict, row.finding) == ("stress sizes", "right", StressedSizes(55, 0))
+    assert row.detail == "55 sizes: right"
 
 
 def test_the_last_tile_of_channels():
@@ -83,6 +83,18 @@ def test_a_small_size_is_explained_by_every_hypothesis():
         return triconv.conv1d(x, w[:, :, ::-1] if w.shape[2] > 5 else w)
 
     assert "sizes: kernel size 8 (x (2, 2, 9), w (2, 2, 8)): value: the kernel is flipped" in checked(conv).summary
+
+
+def test_a_candidate_for_one_kernel_is_no_fault():
+    """It reads three taps, however many there are."""
+
+    def conv(x, w):
+        return sum(
+            np.einsum("ncp,kc->nkp", x[:, :, t : x.shape[2] - 2 + t], w[:, :, t]) for t in range(min(3, w.shape[2]))
+        )
+
+    (row,) = stressed(checked(conv))
+    assert (row.verdict, row.finding.refused) == ("right", 4)
 
 
 def test_a_candidate_of_one_shape_is_no_fault():

@@ -198,8 +198,8 @@ class CandidateFunction:
         del arrays
         return {}
 
-    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool]]:
-        """For each array, whether the backward writes into its `grad` itself, and whether it returns something."""
+    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool, bool]]:
+        """For each array, whether a call writes into its `grad`, whether its VJP is not zero, and whether it clears that."""
         del arrays, g
         return []
 

@@ -72,11 +72,17 @@ class TorchCandidate(CandidateFunction):
 
         return list(self._if_supported(Ability.DERIVATIVE, run))
 
-    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool]]:
+    def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool, bool]]:
         """By `torch.autograd.grad` of the leaves themselves, which leaves their `grad` alone."""
         leaves = self._leaves(arrays)
+        earlier = [leaf.detach().clone() for leaf in leaves]
+        for leaf, grad in zip(leaves, earlier, strict=True):
+            leaf.grad = grad.clone()
         returned = self._pullback(leaves)(self.move([g])[0], retain_graph=False)
-        return [(leaf.grad is not None, bool(a.any())) for leaf, a in zip(leaves, returned, strict=True)]
+        return [
+            (leaf.grad is None or bool((leaf.grad != grad).any()), bool(a.any()), leaf.grad is None)
+            for leaf, grad, a in zip(leaves, earlier, returned, strict=True)
+        ]
 
     def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
         """By `torch.autograd.grad` of a graph that is kept."""

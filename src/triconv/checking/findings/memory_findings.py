@@ -99,10 +99,14 @@ class InputChanged:
 
 @dataclass(frozen=True, slots=True)
 class WritesGradient:
-    """A backward writes into the `grad` of an array itself, to which torch adds what it returns; `returns` something or not."""
+    """A call writes into the `grad` of an array itself, to which torch adds what a backward returns.
+
+    `returns` tells whether that returns something, and `clears` whether what was there is gone.
+    """
 
     array: str
     returns: bool
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +281,12 @@ class DependsOnThread:
 
 
 class Sign(PlainEnum):
-    """Of which sign data are, or that they are one number."""
+    """Of which sign data are, that they are one number, or that they cancel."""
 
     NOT_NEGATIVE = "nowhere negative"
     NOT_POSITIVE = "nowhere positive"
     EQUAL = "one number everywhere"
+    CANCELLING = "numbers whose sum is zero"
 
 
 @dataclass(frozen=True, slots=True)

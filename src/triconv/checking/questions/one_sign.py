@@ -84,8 +84,9 @@ class _Parts:
                 found: dict[Question, OneSign] = {}
                 of_positive = self._split(ask, given, which, whole, found)
                 yield from found.items()
-                if ask == t.ask_value or which[0] == len(t.names):
-                    yield from self._equal(ask, given, which[0], whole)
+                yield from self._equal(ask, given, which[0], whole)
+                if which[0] == len(t.names) and BITS[t.candidate.dtype] >= BITS["float32"]:
+                    yield from self._cancelling(ask, given, whole)
                 if ask == t.ask_value:
                     given = _with(given, which, lambda a: _part(a, np.maximum))
                     whole = {q: of_positive[q] for q in whole if q not in found}
@@ -126,7 +127,9 @@ class _Parts:
             parts = equal, of(a - number)
         for question, y in whole.items():
             one, other = (part[question] for part in parts)
-            if y is None or one is None or other is None:
+            if (
+                y is None or one is None or other is None or question == t.vjps.get(which)
+            ):  # which does not depend on it
                 continue
             constant = np.zeros_like(y)
             if question.order == 0 and Role.BIAS in t.roles:
@@ -135,6 +138,20 @@ class _Parts:
                 constant = y
             if elements := t.different(one + other, y + constant):
                 yield question, OneSign(question, self._named((which,)), Sign.EQUAL, elements, y.size)
+
+    def _cancelling(
+        self, ask: Callable[..., Results], data: list[np.ndarray], whole: Results
+    ) -> Iterator[tuple[Question, OneSign]]:
+        """Yield what is wrong where the numbers of the cotangent add up to zero, as those of a softmax do."""
+        t, g = self.trial, data[-1]
+        other = g.ravel()[::-1].reshape(g.shape)
+        of_other, of_difference = (_wide(ask(data[:-1], new)) for new in (other, g - other))
+        for question, y in whole.items():
+            z, difference = of_other[question], of_difference[question]
+            if y is None or z is None or difference is None:
+                continue
+            if elements := t.different(difference + z, y):
+                yield question, OneSign(question, COTANGENT, Sign.CANCELLING, elements, y.size)
 
     def _split(
         self,

@@ -159,10 +159,10 @@ def _memory(t: Trial) -> Iterator[Fault]:
 
 def _gradients(t: Trial) -> Iterator[Fault]:
     """The gradients that torch keeps with its arrays."""
-    for n, (is_written, returns) in enumerate(t.candidate.written_gradients(t.first, t.g) if t.vjps else ()):
+    for n, (is_written, returns, clears) in enumerate(t.candidate.written_gradients(t.first, t.g) if t.vjps else ()):
         if is_written:
-            cause = Cause.COUNTED_TWICE if returns else Cause.DETACHED
-            yield Kind.OPERANDS, cause, WritesGradient(t.names[n], returns)
+            cause = Cause.INPUT_CHANGED if clears else Cause.COUNTED_TWICE if returns else Cause.DETACHED
+            yield Kind.OPERANDS, cause, WritesGradient(t.names[n], returns, clears)
 
 
 def _unwritten(t: Trial) -> Iterator[Fault]:

@@ -109,7 +109,7 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
             told.add(key)
             is_named = row.cause in (Cause.FIXED_POINT, Cause.PARTIAL_SUMS)  # which data of both signs show
             if isinstance(finding, NotZero):
-                if row.cause == Cause.NONE:
+                if row.cause == Cause.NONE and _is_near(row):
                     row = replace(row, verdict=WRONG, finding=finding, cause=one_sign.cause_of(finding))  # noqa: PLW2901
             elif row.evidence is not None and not is_named and not _is_of_integers(row, context):
                 of_row = replace(finding, elements=row.evidence.wrong_elements, total=row.evidence.elements)
@@ -118,6 +118,13 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
     return [
         row for row in out if not (row.question.kind == Kind.SIGNS and (row.question.order, row.question.role) in told)
     ]
+
+
+def _is_near(row: ReportRow) -> bool:
+    """Whether a result is wrong by little, as by an epsilon."""
+    e = row.evidence
+    with np.errstate(all="ignore"):
+        return e is not None and e.found.shape == e.expected.shape and bool(np.all(np.abs(e.found - e.expected) < 0.5))
 
 
 def _is_of_integers(row: ReportRow, context: CheckContext) -> bool:

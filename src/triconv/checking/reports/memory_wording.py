@@ -117,6 +117,8 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             if restored:
                 return f"{words(by)} writes into {array} and restores it, so that nothing else may read it meanwhile"
             return f"{words(by)} changes {array}: copy it first"
+        case WritesGradient(array, _, clears=True):
+            return f"a call replaces {array}.grad, so that gradients of earlier batches are lost: leave it alone"
         case WritesGradient(array, returns):
             then = "and returns it, so that backward() adds it twice" if returns else "and returns nothing"
             return f"the backward writes into {array}.grad itself, {then}: return the gradient alone"
@@ -170,7 +172,12 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             which = f"right for other data, wrong where {array} is zero everywhere: {elements} of {total} elements are"
             if is_nan:
                 return f"{which} not zero but nan: guard what divides by its largest number, or by its norm"
-            return f"{which} not zero: look for an epsilon, or a constant, that is added to it"
+            return f"{which} not zero: look for an epsilon that is added to it, or for memory that is not written then"
+        case OneSign(_, array, Sign.CANCELLING, elements, total):
+            return (
+                f"right for other data, wrong where the numbers of {array} add up to zero: {elements} of {total} elements: "
+                "work is skipped by a test of their sum"
+            )
         case OneSign(_, array, Sign.EQUAL, elements, total):
             return (
                 f"right for other data, wrong where {array} is one number everywhere: {elements} of {total} elements: "

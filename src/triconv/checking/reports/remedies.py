@@ -287,6 +287,8 @@ def _of_memory(finding: Finding) -> str:
             return "divide by np.maximum(size, tiny), or leave zeros as they are: a dead unit's gradient is zero"
         case NotZero():
             return "take out what is added: zeros must give zeros"
+        case OneSign(sign=Sign.CANCELLING):
+            return "test each number, not their sum: `g.any()`"
         case OneSign(sign=Sign.EQUAL):
             return "take the shortcut out: the cotangent of a sum is one number everywhere"
         case OneSign():

@@ -56,16 +56,24 @@ class VendorModel(NamedTuple):
     last_weight_vjp: float = 1.0
     # bytes of x and g up to which a weight VJP of channels last is no slower than others: its copies of both stay in cache
     last_weight_vjp_bytes: int = 0
+    # weight VJPs with channels first, of fewer input channels than `vector`, more taps than `many_taps` and so many bytes
+    small_weight_vjp: float = 1.0
+    small_weight_vjp_bytes: int = 3 * MIB
     volume: float = 1.0  # three axes
     phases: float = 1.0  # several calls, one per phase
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
-    # convolutions of two axes: without a stride, of 16 and more input channels and fewer outputs than `Target.many_outputs`,
-    # with channels first and last; with a stride, and more taps than `strided_taps`, which stand in a row with the channels
-    plain: tuple[float, float] = (1.0, 1.0)
-    strided_conv: float = 1.0
-    strided_taps: int = 20
-    # kernels no longer than the stride, channels first: convolutions of several taps; and of one, and weight VJPs
-    patches: tuple[float, float] = (1.0, 1.0)
+    # convolutions of two axes and several taps, of fewer outputs than `Target.many_outputs`: with less than `many_channels`
+    # input channels, with channels last and no stride, or more taps than `many_taps`; with channels first; else 1
+    plain: float = 1.0
+    plain_first: float = 1.0
+    many_channels: int = 48
+    many_taps: int = 20  # a kernel with more of them is one of many taps, here
+    # multiply-adds that such a convolution takes as long as to copy the inputs of an output and tap, where their channels are
+    # an odd number, but one; not with `odd_outputs` output channels and more taps than `many_taps`
+    odd_channels: float = 0.0
+    odd_outputs: int = 64
+    # channels first: weight VJPs of kernels no longer than the stride, and such convolutions of one tap
+    patches: float = 1.0
     # its transposed convolution with a stride: of windows that do not overlap, where the result has few channels (oneDNN
     # computes `vector` of them at once, however few there are); and of three axes, or with groups there
     transposed_patches: float = 1.0
@@ -236,8 +244,8 @@ class Target:
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
-    last_weight_vjp_bytes=8 * MIB, volume=5.0, strided=2.0, plain=(0.75, 0.55), strided_conv=0.5, phases=1.1,
-    patches=(0.6, 2.0), groups=50.0, double=2.5, long=True, copies=1.0,
+    last_weight_vjp_bytes=8 * MIB, small_weight_vjp=0.8, volume=5.0, strided=2.0, plain=0.55, plain_first=0.75,
+    odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
     dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(

@@ -281,6 +281,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     computed = view if target.compiled and schedule.form != TRANSPOSED else problem
     has_group_products = bool(model.group_channels) and problem.groups > 1 and not is_weight_vjp
     per_input, per_output = model.group_channels if has_group_products else (model.channels, model.channels)
+    is_plane = not is_weight_vjp and ndim == 2 and view.groups == view.phases == 1 < view.taps
+    per_input = 0.0 if is_plane else per_input
     amount = computed.padded_multiply_adds * (1 + per_input / view.c) * (1 + per_output / view.k)
     if model.long and view.taps > target.unrolled_taps and not patches.are_apart(view.geometry):
         amount /= 1 + model.channels / view.c  # its products sum over the taps too, and those are many
@@ -297,13 +299,13 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
         amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
-        amount *= _conv_factor(view, model, is_large=is_large) if not is_weight_vjp and ndim == 2 else 1
+        if is_plane:
+            amount *= (1 if is_large else _channels_factor(view, model)) + _odd_channels(view, model)
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
     amount *= model.volume if ndim > 2 and view.taps > 1 else 1  # of one tap XLA makes a product
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
     is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
-    if is_apart and is_slow_order:
-        amount *= model.patches[is_weight_vjp or view.taps == 1]
+    amount *= model.patches if is_apart and is_slow_order and (is_weight_vjp or view.taps == 1) else 1
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
         in_patches = has_stride and patches.are_apart(schedule.geometry)
@@ -383,19 +385,27 @@ def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:
     )
 
 
-def _conv_factor(view: Problem, model: VendorModel, *, is_large: bool) -> float:
-    """By which a convolution of two axes, of one group and phase, takes longer than few channels have it."""
-    if view.groups > 1 or view.phases > 1 or patches.are_apart(view.geometry):
-        return 1.0
+def _channels_factor(view: Problem, model: VendorModel) -> float:
+    """By which a convolution of two axes takes longer than its outputs have it, by its input channels."""
+    if view.c < model.many_channels:
+        return model.plain
     if any(axis.stride > 1 for axis in view.geometry.axes):
-        return model.strided_conv if view.taps > model.strided_taps else 1.0
-    is_plain = view.c >= model.vector and view.taps > 1 and not is_large
-    return model.plain[view.orders[0] == "last"] if is_plain else 1.0
+        return model.plain if view.taps > model.many_taps else 1.0
+    return model.plain if view.orders[0] == "last" else model.plain_first
+
+
+def _odd_channels(view: Problem, model: VendorModel) -> float:
+    """By how much longer it takes if its windows are copied element by element: for few products that is most of the time."""
+    is_odd = isinstance(view.c, int) and view.c % 2 == 1 < view.c
+    are_few = view.k < model.odd_outputs or view.taps < model.many_taps
+    return model.odd_channels / (view.c * view.k) if is_odd and are_few else 0.0
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:
     """By which a weight VJP of two and more axes takes longer than a convolution."""
+    size = view.bytes_of["x"] + view.bytes_of["g"]
     if view.orders[0] != "last":
-        return model.weight_vjp
-    is_cached = view.bytes_of["x"] + view.bytes_of["g"] <= model.last_weight_vjp_bytes
+        is_small = view.c < model.vector and view.taps > model.many_taps and size <= model.small_weight_vjp_bytes
+        return model.small_weight_vjp if is_small else model.weight_vjp
+    is_cached = size <= model.last_weight_vjp_bytes
     return max(1.0 if is_cached else model.weight_vjp, model.last_weight_vjp / view.taps)

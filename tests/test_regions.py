@@ -11,7 +11,6 @@ import pytest
 import triconv
 from kept_results import keeping
 from triconv.checking.diagnosis import reductions
-from triconv.checking.oracles import drawn_data
 from triconv.checking.oracles.comparison import WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.reports.diagnosis_wording import diagnosis
@@ -273,25 +272,6 @@ def test_few_of_many_terms_that_are_left_out_are_no_lack_of_bits(left_out, words
     (row,) = (row for row in report.rows if row.what == "VJP of w")
     assert row.verdict == "wrong"
     assert words in row.detail
-
-
-@pytest.mark.parametrize("role", ["x", "w", "g", "bias"])
-def test_windows_have_each_term_once_at_least_and_few_at_a_time(role):
-    problem = ConvolutionProblem.of(triconv.conv1d, ((500, 2000, 5), (1400, 1000, 2), (1400,)), {"groups": 2})
-    ones = InputArrays(*({r: np.ones(s) for r, s in problem.operand_shapes.items()}, np.ones((500, 1400, 4)), {}))
-    every = list(drawn_data.windows(problem, role, ones))
-    assert 1 < len(every) <= drawn_data.WINDOWS
-    of = {"x": "g", "g": "x", "w": "g", "bias": "g"}[role]
-    counts = [(a.g if of == "g" else a.primals["x"])[:, :1] if role in "w bias" else None for a in every]
-    for a, count in zip(every, counts, strict=True):
-        kept = a.g if of == "g" else a.primals["x"]
-        of_sum = (
-            np.count_nonzero(count)
-            if count is not None
-            else 2 * np.count_nonzero(kept[0, : 700 if of == "g" else 1000, 0])
-        )
-        assert 0 < of_sum <= drawn_data.WALK
-    assert all(np.any([(a.g if of == "g" else a.primals["x"]) for a in every], axis=0).ravel())
 
 
 @pytest.mark.parametrize(

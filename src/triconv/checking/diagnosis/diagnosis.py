@@ -313,12 +313,12 @@ CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
 FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     slices.reordered,
     slices.reversed_in_axes,
+    reductions.cut_off,
     _border,
     slices.shifted,
     sizes.cut,
     factors.scaled_number,
     reductions.index_wraps,
-    reductions.cut_off,
 )
 """Of one result, where a mistake that holds throughout would be the better diagnosis if both fit."""
 

@@ -22,6 +22,8 @@ NAMES = ("exact", "small", "random")
 """The sets of data; each has a generator of its own, so that it is the same whichever are drawn."""
 WALK, WINDOWS = 1024, 8
 """Terms of which each is 1 or -1, whose sums stay below 2^8, for both parts of a JVP too; and how often so many are asked."""
+SIGNS = 1 << 10
+"""Says which generator draws signs."""
 MOST_DRAWN = 1 << 20
 """Elements up to which every array is drawn by itself: a larger one takes over 20 ms and 8 MiB."""
 
@@ -92,6 +94,10 @@ class DrawnData:
             is_wide = name in wide_data.NAMES
             self._wide[name] = wide_data.draw(*of, self.most_bits) if is_wide else cancelling_data.draw(*of)
         return self._wide[name]
+
+    def keep(self, name: str, arrays: InputArrays) -> None:
+        """Take more data, by another name."""
+        self._drawn[name] = arrays
 
     def all_drawn(self) -> list[InputArrays]:
         """Return all data that were drawn so far."""
@@ -180,33 +186,45 @@ def windows(p: ConvolutionProblem, role: str, arrays: InputArrays) -> Iterator[I
     """Yield signs of arrays, and zeros: the terms of each sum that are not zero are next to each other, the last ones first.
 
     Their sums are random walks, whatever the order is, so short that sums of 8 bits are exact; and a term that is left out is
-    missing. Up to `WINDOWS` times `WALK` terms, each is in a window; of more, some are.
+    missing. Each channel of the result has a window of its own: `WINDOWS` times as many windows of `WALK` terms are asked.
     """
     taps = math.prod(a.kernel_size for a in p.model.axes)
     if taps > WALK and role not in ("w", "bias"):
         return
-    of = {"x": "g", "g": "x", "w": "g", "bias": p.result}[role]
+    of = {"x": "w", "g": "w", "w": "g", "bias": p.result}[role]
     shape = arrays.g.shape if of == p.result else arrays.primals[of].shape
-    is_of_channels = role not in ("w", "bias")
-    total = shape[1] // p.model.groups if is_of_channels else shape[0] * math.prod(shape[2:])
-    length = max(1, WALK // taps) if is_of_channels else WALK
-    count = min(WINDOWS, -(-total // length))
-    for n in range(count):
-        first = round((total - length) * (1 - n / max(1, count - 1)))
+    groups = p.model.groups
+    # the axes of the tensor that tell the terms apart, and that of the channels of the result, each of one group
+    if of == "w":
+        letters, total = (shape[0] // groups, shape[1]) if role == "g" else (shape[1], shape[0] // groups)
+        length = max(1, WALK // taps)
+    else:
+        letters, total, length = shape[1], shape[0] * math.prod(shape[2:]), WALK
+    count = -(-total // length)
+    for call in range(min(WINDOWS, -(-count // letters))):
+        number = (call * letters + np.arange(letters)) % count
+        first = np.round((total - length) * (1 - number / max(1, count - 1)))[:, None]
+        inside = (np.arange(total) >= first) & (np.arange(total) < first + length)
+        if role == "g":
+            inside = np.tile(inside, (groups, 1))
+        elif role == "x":
+            inside = np.tile(inside.T, (groups, 1))
+        else:
+            inside = np.moveaxis(inside.reshape(letters, shape[0], *shape[2:]), 0, 1)
+        at = inside.reshape(*inside.shape, *[1] * (len(shape) - inside.ndim))
 
-        def kept(r: str, a: np.ndarray, first: int = first) -> np.ndarray:
+        def kept(r: str, a: np.ndarray, at: np.ndarray = at) -> np.ndarray:
             signs = np.sign(a.real)
-            if r != of:
-                return np.asarray(signs)
-            inside = (np.arange(total) >= first) & (np.arange(total) < first + length)
-            if is_of_channels:
-                at = np.tile(inside, p.model.groups).reshape(-1, *[1] * (a.ndim - 2))
-            else:
-                at = inside.reshape(a.shape[0], 1, *a.shape[2:])
-            return np.where(at, signs, 0)
+            return np.where(at, signs, 0) if r == of else np.asarray(signs)
 
         primals, along = ({r: kept(r, a) for r, a in of_role.items()} for of_role in (arrays.primals, arrays.tangents))
         yield InputArrays(primals, kept(p.result, arrays.g), along)
+
+
+def dense_signs(p: ConvolutionProblem, seed: int) -> InputArrays:
+    """Draw 1 and -1 for every element: sums are random walks, which half width holds where integers have to be sparse."""
+    rng = np.random.default_rng([seed, SIGNS])
+    return p.arrays_of(lambda shape: rng.choice([1.0, -1.0], shape))
 
 
 def _spanning(

@@ -39,7 +39,7 @@ from triconv.checking.findings.protocol import (
     Proof,
 )
 from triconv.checking.oracles import cancelling_data, definition, drawn_data, wide_data
-from triconv.checking.oracles.comparison import WrongResult
+from triconv.checking.oracles.comparison import SAME, WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, stale, wide_tests
@@ -205,6 +205,10 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     is_few = row is not None and isinstance(row.finding, FewerBits)
     if near and (row is None or is_few) and mixed_samples.leaks(context, probe, test):
         row, is_few = rounding.of_mixed_samples(question, test), False
+    is_equal = row is not None and isinstance(row.finding, EqualOnIntegers)
+    if is_equal and (name := wide_tests.with_dense_signs(context, probe)):
+        again = in_torch_order(context, probe, ask_again(probe, context.arrays[name]))
+        return _differs(context, probe, name, again)
     if row is not None:
         return _with_proof(context, _with_wide(context, probe, row, test) if exact or is_few else row)
     if not exact:
@@ -356,6 +360,9 @@ def _wrong(
         where = None if narrow else regions.not_finite(_result(context, probe, name, found, expected))
         finding, cause = NotFinite(wrong, narrow, where), Cause.OVERFLOW if narrow else Cause.NOT_A_NUMBER
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, cause, evidence)
+    if diagnosis is None and out_of_bound is not None and ARITHMETIC[context.dtype].unit > SAME:
+        few = np.count_nonzero(mask) <= found.size / 2  # what half width rounds is no part of where it is wrong
+        diagnosis = _explain(context, probe, name, np.where(mask, found, expected) if few else found, expected, mask)
     diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
     if name in wide_data.NAMES and diagnosis.hypothesis in NOTHING:
         diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from triconv.checking.candidates.candidates import Unsupported
+from triconv.checking.dtypes import ARITHMETIC, COMPLEX
 from triconv.checking.findings.protocol import Kind, Mode, Question, Transform
 from triconv.checking.oracles import cancelling_data, drawn_data, wide_data
 from triconv.checking.oracles.convolution import Expectations, InputArrays
@@ -16,10 +17,15 @@ from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.kept_bits import WideTest
 from triconv.checking.verdicts.probes import Probe
 
+LONG = 1024
+"""Terms of a sum from which on integers of half width are sparse."""
+MOST_SEEN, MOST_CALLS = 32, 4
+"""Elements in which each term counts, from which on it is seen that it is missing; and calls with signs."""
+
 
 def is_asked(context: CheckContext, question: Question) -> bool:
     """Whether data that need every bit are asked: other questions run the same code, or compile it, or take long."""
-    if question.is_plain_value or question.kind == Kind.VJP:
+    if is_plain(question):
         return True
     if context.is_real_size:
         return False
@@ -89,3 +95,35 @@ def has_all_terms(context: CheckContext, probe: Probe) -> bool:
         if np.any(np.abs(found - probe.answer(Expectations(p, some))) >= 0.5):
             return False
     return True
+
+
+def with_dense_signs(context: CheckContext, probe: Probe) -> str:
+    """Return the name of data in which a term of a long sum is missing; "" where none is.
+
+    The integers of half width are sparse where sums are long: of a result of few elements, a term that is left out is not
+    seen. Of signs, every term counts, and sums are random walks, so that most are exact in as few bits.
+    """
+    p, role = context.problem, probe.question.tensor
+    arrays, dtype = context.arrays["exact"], context.dtype
+    if context.is_real_size or role == "bias" or dtype in COMPLEX or not is_plain(probe.question):
+        return ""
+    size, terms = math.prod(p.result_shape(role)), p.terms(role)
+    others = [a for r, a in {**arrays.primals, p.result: arrays.g}.items() if r not in ("bias", role)]
+    seen = size * math.prod(np.count_nonzero(a) / max(1, a.size) for a in others)
+    if terms < LONG or seen >= MOST_SEEN:
+        return ""
+    unit = ARITHMETIC[dtype].unit
+    for n in range(min(MOST_CALLS, -(-MOST_SEEN // max(1, size)))):
+        name = f"signs {n}"
+        context.arrays.keep(name, drawn_data.dense_signs(p, context.seed + n))
+        right = probe.answer(context.right(name))
+        found = in_torch_order(context, probe, ask_again(probe, context.arrays[name]))
+        error = np.abs(found - right)
+        if np.any((error >= 1) & (error > 2 * unit * np.abs(right))) and np.abs(right).max() * unit < 1:
+            return name
+    return ""
+
+
+def is_plain(question: Question) -> bool:
+    """Whether it asks for the value, or for a VJP."""
+    return question.is_plain_value or question.kind == Kind.VJP

@@ -69,11 +69,13 @@ class VendorModel(NamedTuple):
     many_channels: int = 48
     many_taps: int = 20  # a kernel with more of them is one of many taps, here
     # multiply-adds that such a convolution takes as long as to copy the inputs of an output and tap, where their channels are
-    # an odd number, but one; not with `odd_outputs` output channels and more taps than `many_taps`
+    # an odd number, but one; of many taps, with `odd_outputs` output channels a third of it, or nothing
     odd_channels: float = 0.0
-    odd_outputs: int = 64
-    # channels first: weight VJPs of kernels no longer than the stride, and such convolutions of one tap
+    odd_outputs: tuple[int, int] = (40, 64)
+    # channels first: weight VJPs of kernels no longer than the stride with more outputs of a sample and channel than
+    # `few_positions`, and such convolutions of one tap
     patches: float = 1.0
+    few_positions: int = 64
     # its transposed convolution with a stride: of windows that do not overlap, where the result has few channels (oneDNN
     # computes `vector` of them at once, however few there are); and of three axes, or with groups there
     transposed_patches: float = 1.0

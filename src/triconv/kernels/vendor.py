@@ -305,7 +305,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     amount *= model.volume if ndim > 2 and view.taps > 1 else 1  # of one tap XLA makes a product
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
     is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
-    amount *= model.patches if is_apart and is_slow_order and (is_weight_vjp or view.taps == 1) else 1
+    if is_apart and is_slow_order and (view.taps == 1 or (is_weight_vjp and not _has_few_positions(view, model))):
+        amount *= model.patches
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
         in_patches = has_stride and patches.are_apart(schedule.geometry)
@@ -396,15 +397,24 @@ def _channels_factor(view: Problem, model: VendorModel) -> float:
 
 def _odd_channels(view: Problem, model: VendorModel) -> float:
     """By how much longer it takes if its windows are copied element by element: for few products that is most of the time."""
-    is_odd = isinstance(view.c, int) and view.c % 2 == 1 < view.c
-    are_few = view.k < model.odd_outputs or view.taps < model.many_taps
-    return model.odd_channels / (view.c * view.k) if is_odd and are_few else 0.0
+    if not isinstance(view.c, int) or view.c % 2 == 0 or view.c == 1:
+        return 0.0
+    few, some = model.odd_outputs
+    share = 1.0 if view.k < few or view.taps < model.many_taps else 0.3 if view.k < some else 0.0
+    return share * model.odd_channels / (view.c * view.k)
+
+
+def _has_few_positions(view: Problem, model: VendorModel) -> bool:
+    """Whether the windows of a weight VJP, which are as large as its cotangent, are small."""
+    return math.prod(view.geometry.output_size) <= model.few_positions
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:
     """By which a weight VJP of two and more axes takes longer than a convolution."""
     size = view.bytes_of["x"] + view.bytes_of["g"]
     if view.orders[0] != "last":
+        if patches.are_apart(view.geometry) and _has_few_positions(view, model):
+            return 1 / (1 + model.channels / view.c)  # few channels or many
         is_small = view.c < model.vector and view.taps > model.many_taps and size <= model.small_weight_vjp_bytes
         return model.small_weight_vjp if is_small else model.weight_vjp
     is_cached = size <= model.last_weight_vjp_bytes

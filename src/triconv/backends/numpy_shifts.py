@@ -28,9 +28,9 @@ from triconv.geometry import Axis
 
 Array = Any
 
-# of the input of a tile, which is in the second-level cache together with its outputs; a smaller one takes less time than to
-# call what it needs
-TILE_BYTES = 2**19
+# of the input of a tile, which is in the second-level cache together with its outputs. Of smaller ones each thread would wait
+# for the interpreter's lock; half of it where there are less than four
+TILE_BYTES = 2**20
 # of a tile that is transposed: runs of memory of a line of the cache, in loops that are not short
 CHANNELS = 16
 # elements of a line of several positions with their channels: the kernel, repeated for it, stays in the first-level cache
@@ -91,7 +91,9 @@ def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool, f
 
     With channels first, a tile has no less than `fewest` of them, if there are.
     """
-    most, sizes = TILE_BYTES // itemsize, [axis.output_size for axis in shifts.axes]
+    sizes = [axis.output_size for axis in shifts.axes]
+    inputs = itemsize * n * channels * math.prod(axis.input_size for axis in shifts.axes)
+    most = (TILE_BYTES if inputs >= 4 * TILE_BYTES else TILE_BYTES // 2) // itemsize
     together = channels if last else min(channels, fewest)
 
     def elements() -> int:
@@ -165,32 +167,47 @@ def conv(x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
     y = np.empty((len(x), *outputs, channels) if last else (len(x), channels, *outputs), dtype)
     source, target = (x, y) if last else (np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1))  # transposed, tile by tile
 
+    work = tiles(shifts, len(x), channels, dtype.itemsize, last=last, fewest=CHANNELS)
+    kernels = {_line(tile): _repeated(w, tile, shifts) for tile in {_line(tile): tile for tile in work}.values()}
+
     def job(tile: Tile) -> None:
         parts = _split(source, shifts, tile, last=True)
         out = target[(tile.samples, *tile.outputs, tile.channels)]
         is_dense = out.strides[-2:] == (out.shape[-1] * out.itemsize, out.itemsize)
         found = out if is_dense else np.empty(out.shape, dtype)
-        _conv_tile(parts, w[..., tile.channels], found, shifts.passes)
+        _conv_tile(parts, kernels[_line(tile)], found, shifts.passes)
         if not is_dense:
             _assign(out, found)
 
-    numpy_threads.run(job, tiles(shifts, len(x), channels, dtype.itemsize, last=last, fewest=CHANNELS))
+    numpy_threads.run(job, work)
     return y
 
 
-def _conv_tile(parts: Array, w: Array, y: Array, passes: tuple[Pass, ...]) -> None:
+def _line(tile: Tile) -> tuple[int, int]:
+    """Where the channels of a tile begin, and how many positions a line has."""
+    width, channels = tile.sizes[-1], tile.channels.stop - tile.channels.start
+    return tile.channels.start, -(-width // -(-width // max(1, LINE // channels)))
+
+
+def _repeated(w: Array, tile: Tile, shifts: Shifts) -> list[Array]:
+    """The kernel of each pass, for as many positions as a line has."""
+    _, positions = _line(tile)
+    # a tile that is repeated once would keep its order in memory
+    return [np.ascontiguousarray(np.tile(w[(*part.taps, tile.channels)], positions)) for part in shifts.passes]
+
+
+def _conv_tile(parts: Array, kernels: list[Array], y: Array, passes: tuple[Pass, ...]) -> None:
     """`conv` of a tile (passes, n, *positions, c), into one (n, *positions, c): a line has some positions with their channels.
 
-    The kernel is repeated for them. So all three arrays have steps of one element along a line: this is the innermost loop.
+    The kernels are repeated for them (`_repeated`), so that all three arrays have steps of one element along a line, which is
+    the innermost loop.
     """
     (n, *rows, width, channels), pitches = y.shape, _pitches(parts.shape[2:])
-    count = -(-width // max(1, LINE // channels))
-    most = -(-width // count)  # positions of a line
+    most = kernels[0].shape[-1] // channels  # positions of a line
     spans = [(0, width // most, most), (width // most * most, 1, width % most)]
     taps, outer = TAPS[: len(rows) + 1], OUTPUTS[: len(rows)]
     subscripts = f"N{outer}Q{taps}L,{taps}L->N{outer}QL"
-    for number, part in enumerate(passes):
-        kernel = np.ascontiguousarray(np.tile(w[part.taps], most))  # a tile that is none keeps its order
+    for number, (part, kernel) in enumerate(zip(passes, kernels, strict=True)):
         shift, steps = sum(map(operator.mul, part.shifts, pitches)), tuple(map(operator.mul, part.steps, pitches))
         for start, lines, positions in spans:
             if not positions:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from triconv.checking.candidates.as_if_compiled import compiling
 from triconv.checking.candidates.candidate import Array, Arrays, CandidateFunction
 from triconv.checking.candidates.framework_detection import goes_through_numpy
 from triconv.checking.candidates.unsupported import Unsupported
@@ -28,10 +30,11 @@ class TorchCandidate(CandidateFunction):
     differentiates = True
 
     def situations(self) -> dict[Situation, Callable[[], contextlib.AbstractContextManager[Any]]]:
-        """Where nothing is differentiated, torch tracks less."""
+        """Where nothing is differentiated, torch tracks less; compiled code may take another branch."""
         import torch
 
-        return {Situation.INFERENCE: torch.inference_mode, **super().situations()}
+        compiled = functools.partial(compiling, self.functions)
+        return {Situation.INFERENCE: torch.inference_mode, Situation.COMPILED: compiled, **super().situations()}
 
     def value(self, arrays: Arrays) -> Any:
         """Without a graph."""

@@ -253,10 +253,11 @@ class FakeDiffers:
 
 
 class Situation(PlainEnum):
-    """In which the value of a candidate should be the same."""
+    """In which a candidate should give the same."""
 
     INFERENCE = "under inference mode"
     EVALUATION = "in evaluation mode"
+    COMPILED = "compiled"
 
 
 @dataclass(frozen=True, slots=True)

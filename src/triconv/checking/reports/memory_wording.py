@@ -79,6 +79,7 @@ READINGS = {
 }
 SITUATIONS = {
     Situation.INFERENCE: "under torch.inference_mode()",
+    Situation.COMPILED: "where torch.compiler.is_compiling() or torch.jit.is_tracing() is true, as in torch.compile",
     Situation.EVALUATION: "in evaluation mode, after .eval()",
 }
 SHOWN = 3

@@ -364,6 +364,12 @@ def problem(contraction, x, w, itemsize=4, **params):
         ("conv", (2, 64, 4096), (64, 1, 4096), {"padding": "causal", "groups": 64}, "fft"),
         ("conv_input_vjp", (4, 3, 16, 16, 16), (64, 3, 14, 14, 14), {"stride": 14}, "gemm"),
         ("conv_input_vjp", (4, 1, 128, 998), (96, 1, 16, 16), {"stride": 10}, "gemm"),
+        ("conv", (4, 3, 64, 64), (32, 3, 5, 5), {"padding": 2}, "gemm"),  # an odd number of channels
+        ("conv", (4, 4, 64, 64), (32, 4, 5, 5), {"padding": 2}, "vendor"),
+        ("conv", (8, 32, 64, 64), (32, 32, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_input_vjp", (4, 96, 56, 56), (192, 96, 2, 2), {"stride": 2}, "gemm"),
+        ("conv_weight_vjp", (16, 3, 56, 56), (96, 3, 8, 8), {"stride": 8}, "vendor"),
+        ("conv", (2, 16, 16, 28, 28), (64, 16, 1, 1, 1), {}, "gemm"),
         ("conv", (2, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
         ("conv", (0, 3, 8, 8), (4, 3, 3, 3), {}, "direct"),
     ],

@@ -1,10 +1,11 @@
-"""Whether plain data give what they must: data of one sign, zeros, and one number everywhere.
+"""Whether plain data give what they must: data of one sign, zeros, one number everywhere, and numbers that cancel.
 
 A convolution and its derivatives are linear in each array, or do not depend on it. On integers, and on halves of them, this
 holds exactly: with ``p = max(x, 0)`` and ``n = min(x, 0)``, ``f(x) = f(p) + f(n)``. Code that takes another path where data are
 nowhere negative, as after a ReLU, or whose sums saturate, clamp or lose their sign, is right for data of both signs. Zeros give
 zeros, but not where code divides by the largest number of an array, or adds an epsilon to it. One number everywhere is the
-cotangent of a sum, or a kernel that averages: it gives what two parts of it do, each with zeros in place of the other.
+cotangent of a sum, or a kernel that averages: it gives what two parts of it do. A cotangent whose numbers add up to zero, as
+those of a softmax do, is no zero.
 """
 
 from __future__ import annotations
@@ -127,9 +128,8 @@ class _Parts:
             parts = equal, of(a - number)
         for question, y in whole.items():
             one, other = (part[question] for part in parts)
-            if (
-                y is None or one is None or other is None or question == t.vjps.get(which)
-            ):  # which does not depend on it
+            does_depend = question != t.vjps.get(which)
+            if y is None or one is None or other is None or not does_depend:
                 continue
             constant = np.zeros_like(y)
             if question.order == 0 and Role.BIAS in t.roles:

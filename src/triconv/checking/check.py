@@ -392,10 +392,14 @@ def _framework(
     """Return the framework of the candidate's code, and of what it returns; and whether its first call was another one."""
     if isinstance(candidate, RemoteTarget):
         try:
-            name, is_cold = candidate.run(_framework, candidate, wrap, shapes, dtype)
-            return str(name), bool(is_cold)
-        except ProcessEndedError:  # asked again for its value, it is heard
-            return framework_of(candidate), False
+            answer = candidate.run(_framework, candidate, wrap, shapes, dtype)
+        except ProcessEndedError:
+            answer = None
+        match answer:
+            case (str(name), bool(is_cold)):
+                return name, is_cold
+            case _:  # it ended, or sent an answer of its own: asked again for its value, it is heard
+                return framework_of(candidate), False
     cold = []
 
     def call(name: str) -> Any:

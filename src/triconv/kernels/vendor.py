@@ -281,8 +281,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     computed = view if target.compiled and schedule.form != TRANSPOSED else problem
     has_group_products = bool(model.group_channels) and problem.groups > 1 and not is_weight_vjp
     per_input, per_output = model.group_channels if has_group_products else (model.channels, model.channels)
-    is_plane = not is_weight_vjp and ndim == 2 and view.groups == view.phases == 1 < view.taps
-    per_input = 0.0 if is_plane else per_input
+    is_plane = model.plain < 1 and not is_weight_vjp and ndim == 2 and view.groups == view.phases == 1 < view.taps
+    per_input = 0.0 if is_plane else per_input  # few channels are as fast, unless they are an odd number
     amount = computed.padded_multiply_adds * (1 + per_input / view.c) * (1 + per_output / view.k)
     if model.long and view.taps > target.unrolled_taps and not patches.are_apart(view.geometry):
         amount /= 1 + model.channels / view.c  # its products sum over the taps too, and those are many

@@ -71,7 +71,7 @@ a NaN in each array                                  right       not finite
 an infinity in each array                            right       not finite
 memory and earlier calls                             right       exact
 two threads at once                                  right       exact
-data of one sign                                     right       exact
+data of one sign or number                           right       exact
 derivatives by some arrays alone                     right       exact
 vmap, other axes                                     right       exact
 

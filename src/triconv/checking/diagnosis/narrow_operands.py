@@ -15,7 +15,10 @@ from triconv.checking.oracles.convolution import Expectations, InputArrays
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 CLOSE = 0.1
-"""Share of the norm of the error that a rounded operand may leave: it explains the error, and sums round too."""
+"""Share of the norms of the error and of the result that a rounded operand may leave: it explains them, and sums round too.
+
+To be cut off at the largest number of a format explains most of an error that is much larger than the result.
+"""
 
 
 LEAST_ROUNDED = 3
@@ -43,7 +46,7 @@ def narrow_operand(r: WrongResult) -> Diagnosis | None:
     """Explain an error by operands, or a result, of fewer bits than the dtype has: by those that leave least of it."""
     if np.iscomplexobj(r.expected) or not r.has_shape or r.found.size < LEAST_ROUNDED:
         return None
-    least, best = CLOSE * float(np.linalg.norm(r.found - r.expected)), None
+    least, best = CLOSE * min(float(np.linalg.norm(a)) for a in (r.found - r.expected, r.found)), None
     for name, rounding in ROUNDINGS.items():
         for role, place, predicted in _predictions(r, rounding):
             left = float(np.linalg.norm(r.found - predicted))

@@ -150,7 +150,7 @@ def _split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
             if hi <= lo:
                 source[-1] = slice(0, 0)
             part = part[(*[slice(None)] * number, slice(lo, hi))]  # noqa: PLW2901
-        _assign(part, x[tuple(source)])
+        _assign(part, x[tuple(source)] if last else _compact(x[tuple(source)]))
     return out
 
 
@@ -242,7 +242,7 @@ def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -
     def job(number: int) -> None:
         tile = work[number]
         parts = _split(x, shifts, tile, last=False)
-        cotangent = g[(tile.samples, tile.channels, *tile.outputs)]
+        cotangent = _compact(g[(tile.samples, tile.channels, *tile.outputs)])
         (n, c, *sizes), pitches = cotangent.shape, _pitches(parts.shape[3:])
         size = 1 + sum((size - 1) * pitch for size, pitch in zip(sizes, pitches, strict=True))
         line = np.zeros((n, c, *(1,) * len(sizes), size), dtype)
@@ -280,6 +280,14 @@ def _lines(memory: Array, part: Pass, shape: tuple[int, ...], pitches: list[int]
     start = sum(map(operator.mul, part.shifts, pitches))
     steps = map(operator.mul, part.steps, pitches)
     return _view(memory, start, shape, (*_pitches(memory.shape)[:2], *steps, 1))
+
+
+def _compact(a: Array) -> Array:
+    """An array (n, c, *positions); if its channels stand last, a copy in the same order, whose lines are not far apart.
+
+    Those of a power of two channels share a few places of the cache, so that each would be read again for each channel.
+    """
+    return a.copy(order="K") if a.strides[1] < a.strides[-1] else a
 
 
 def _assign(out: Array, a: Array) -> None:

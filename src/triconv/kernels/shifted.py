@@ -80,6 +80,6 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     if (schedule.orders == FIRST) == (kind == "vector"):
         moved += 0.75 * (view.phases * view.bytes_of["x"] + view.bytes_of["g"])
     if any(axis.stride > 1 for axis in view.geometry.axes):
-        moved += 2.0 * view.phases * view.bytes_of["x"]  # read element by element
+        moved += 4.0 * view.phases * view.bytes_of["x"]  # read element by element
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]
     return Cost(kind, view.padded_multiply_adds / target.in_place, moved, temporary, 16 + 2 * view.taps)

@@ -278,10 +278,10 @@ TARGETS = {
     # NumPy has no convolution of its own; rows are products of OpenBLAS, on as many threads as there are
     # tiles; it transposes and unfolds in blocks, on threads (`NumPy.ordered`)
     ("numpy", "cpu"): Target(
-        Rates(65e9, 1e9, 1e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
+        Rates(65e9, 0.6e9, 0.6e9, 1.5e9, 80e9, 1e9, 6e9, 5e-6, 1.25, 20e9),
         VendorModel(),
         window_views=True,
-        in_place=10.0,
+        in_place=16.0,
         transpose_passes=2.0,
         last_passes=0.4,
     ),

@@ -48,6 +48,10 @@ class Pass(NamedTuple):
     shifts: tuple[int, ...]  # how far from its output the first one reads
     steps: tuple[int, ...]  # and the next ones from there
 
+    def reads(self, pitches: Sequence[int]) -> tuple[int, list[int]]:
+        """The element that the first tap reads for the first output, and how far the next are along each axis."""
+        return sum(map(operator.mul, self.shifts, pitches)), list(map(operator.mul, self.steps, pitches))
+
 
 class Shifts(NamedTuple):
     """The taps of a geometry."""
@@ -92,8 +96,8 @@ def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool, f
     With channels first, a tile has no less than `fewest` of them, if there are.
     """
     sizes = [axis.output_size for axis in shifts.axes]
-    inputs = itemsize * n * channels * math.prod(axis.input_size for axis in shifts.axes)
-    most = (TILE_BYTES if inputs >= 4 * TILE_BYTES else TILE_BYTES // 2) // itemsize
+    total = itemsize * n * channels * math.prod(axis.input_size for axis in shifts.axes)
+    most = (TILE_BYTES if total >= 4 * TILE_BYTES else TILE_BYTES // 2) // itemsize
     together = channels if last else min(channels, fewest)
 
     def elements() -> int:
@@ -208,7 +212,7 @@ def _conv_tile(parts: Array, kernels: list[Array], y: Array, passes: tuple[Pass,
     taps, outer = TAPS[: len(rows) + 1], OUTPUTS[: len(rows)]
     subscripts = f"N{outer}Q{taps}L,{taps}L->N{outer}QL"
     for number, (part, kernel) in enumerate(zip(passes, kernels, strict=True)):
-        shift, steps = sum(map(operator.mul, part.shifts, pitches)), tuple(map(operator.mul, part.steps, pitches))
+        shift, steps = part.reads(pitches)
         for start, lines, positions in spans:
             if not positions:
                 continue
@@ -277,8 +281,7 @@ def _meeting(parts: Array, tap: tuple[int, ...], shifts: Shifts, cotangent: Arra
 
 def _lines(memory: Array, part: Pass, shape: tuple[int, ...], pitches: list[int]) -> Array:
     """What the outputs meet at the taps of a pass, (n, c, *taps, size)."""
-    start = sum(map(operator.mul, part.shifts, pitches))
-    steps = map(operator.mul, part.steps, pitches)
+    start, steps = part.reads(pitches)
     return _view(memory, start, shape, (*_pitches(memory.shape)[:2], *steps, 1))
 
 

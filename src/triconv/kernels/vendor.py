@@ -304,8 +304,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
     amount *= model.volume if ndim > 2 and view.taps > 1 else 1  # of one tap XLA makes a product
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
-    is_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
-    if is_apart and is_slow_order and (view.taps == 1 or (is_weight_vjp and not _has_few_positions(view, model))):
+    is_of_patches = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
+    if is_of_patches and is_slow_order and (view.taps == 1 or (is_weight_vjp and not _has_few_positions(view, model))):
         amount *= model.patches
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):

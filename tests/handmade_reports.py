@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.evidence import Evidence
 from triconv.checking.findings.exception_text import CaughtException
 from triconv.checking.findings.findings import (
     EqualOnIntegers,
     FewerBits,
     Level,
-    NotSupported,
     OracleResult,
     OracleStatus,
-    Raised,
-    Reason,
     WrongElements,
 )
 from triconv.checking.findings.protocol import (
@@ -30,6 +28,7 @@ from triconv.checking.findings.protocol import (
     Question,
     Transform,
 )
+from triconv.checking.findings.unanswered import NotSupported, Raised, Reason
 from triconv.checking.reports.report import Report
 from triconv.checking.reports.report_data import ReportRow
 

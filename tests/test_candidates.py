@@ -14,8 +14,9 @@ import pytest
 import triconv
 from triconv.checking.candidates.candidates import framework_of
 from triconv.checking.candidates.unsupported import is_unsupported
-from triconv.checking.findings.findings import Ability, EqualOnIntegers
+from triconv.checking.findings.findings import EqualOnIntegers
 from triconv.checking.findings.protocol import EXIT_STATUS, RIGHT, Kind, Proof, Question
+from triconv.checking.findings.unanswered import Ability
 from triconv.checking.reports.report import Report
 from triconv.checking.reports.report_data import ReportRow
 

@@ -11,7 +11,8 @@ from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
 from rights_of_backwards import STYLES
 from triconv.checking import check as check_module
 from triconv.checking.diagnosis.incidences import contract, right_incidences
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Part, Size
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Factor, Part, Size
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles import drawn_data, wide_data
 from triconv.checking.oracles.convolution import ConvolutionProblem

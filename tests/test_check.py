@@ -15,7 +15,8 @@ import pytest
 
 import triconv
 from triconv.checking.candidates.candidates import framework_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.findings import EqualOnIntegers, WrongElements, WrongShape
 from triconv.checking.findings.protocol import Kind, Proof, Question, Role
 from triconv.checking.questions import row_causes

@@ -27,7 +27,8 @@ from handmade_reports import (
     right,
     wrong,
 )
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.findings import NotFinite, WrongElements
 from triconv.checking.findings.protocol import Kind, Question
 from triconv.checking.reports import error_map, html_report, html_style, remedies, text_report, wording

@@ -25,11 +25,7 @@ from triconv.checking.counterexamples.counterexample_program import program
 from triconv.checking.diagnosis import devices
 from triconv.checking.dtypes import INTEGERS, Dtype
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.findings import (
-    Swept,
-    WrongDtype,
-    WrongShape,
-)
+from triconv.checking.findings.findings import Swept, WrongDtype, WrongShape
 from triconv.checking.findings.protocol import WRONG, Kind, Proof, Question, Role
 from triconv.checking.gradcheck import check_function
 from triconv.checking.oracles import tap_sums

@@ -27,8 +27,8 @@ from triconv.checking.candidates.naming import versions
 from triconv.checking.candidates.unsupported import Unsupported
 from triconv.checking.check import DTYPES
 from triconv.checking.dtypes import INTEGERS
-from triconv.checking.findings.findings import Ability, NotSupported, Reason
 from triconv.checking.findings.protocol import UNCHECKED, UNSUPPORTED, Kind, Mode, Question, Role
+from triconv.checking.findings.unanswered import Ability, NotSupported, Reason
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.oracles.drawn_data import rounded
 from triconv.checking.questions.unjudged import no_derivative
@@ -36,7 +36,7 @@ from triconv.checking.reports.report import Report
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.judge import judge
 from triconv.checking.verdicts.probes import Probe, probes
-from triconv.checking.verdicts.rounding import RoundingTest
+from triconv.checking.verdicts.rounding_test import RoundingTest
 from triconv.operators.registry import OPERATORS
 
 SETS = {

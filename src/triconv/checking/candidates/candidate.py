@@ -19,8 +19,8 @@ from triconv.checking.candidates.layer_steps import History
 from triconv.checking.candidates.unsupported import Unsupported, is_unsupported
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.exception_text import caught
-from triconv.checking.findings.findings import Ability, NoArray, NotSupported, Reason
 from triconv.checking.findings.memory_findings import Situation
+from triconv.checking.findings.unanswered import Ability, NoArray, NotSupported, Reason
 from triconv.checking.memory.handed import Watch
 
 Array = Any

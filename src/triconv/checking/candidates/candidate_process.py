@@ -23,7 +23,7 @@ from typing import Any
 
 from triconv.checking.candidates import wire
 from triconv.checking.findings.exception_text import EndedProcess
-from triconv.checking.findings.findings import Raised
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.findings.user_code import is_users
 from triconv.checking.reports import wording
 

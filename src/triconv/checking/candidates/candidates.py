@@ -19,7 +19,7 @@ from triconv.checking.candidates.layers import LayerCandidate, construct, is_lay
 from triconv.checking.candidates.pairs import PairCandidate
 from triconv.checking.candidates.torch_candidate import TorchCandidate
 from triconv.checking.candidates.unsupported import Unsupported
-from triconv.checking.findings.findings import Ability, NotSupported, Reason
+from triconv.checking.findings.unanswered import Ability, NotSupported, Reason
 from triconv.operators import derivatives
 
 __all__ = [

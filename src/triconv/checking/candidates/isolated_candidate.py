@@ -28,8 +28,8 @@ from triconv.checking.candidates.candidate_process import MARK, CandidateProcess
 from triconv.checking.candidates.unsupported import Unsupported
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import CaughtException, EndedProcess, one_line
-from triconv.checking.findings.findings import NotSupported, Raised
 from triconv.checking.findings.protocol import UNCHECKED, Kind, Proof, Question
+from triconv.checking.findings.unanswered import NotSupported, Raised
 from triconv.checking.reports.report import Report
 from triconv.checking.reports.report_data import ReportRow
 

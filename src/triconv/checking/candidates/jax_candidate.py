@@ -9,7 +9,8 @@ import numpy as np
 
 from triconv.checking.candidates.candidate import Array, Arrays, CandidateFunction
 from triconv.checking.candidates.collectives import traffic
-from triconv.checking.findings.findings import Ability, Collective
+from triconv.checking.findings.findings import Collective
+from triconv.checking.findings.unanswered import Ability
 
 
 class JaxCandidate(CandidateFunction):

@@ -72,7 +72,7 @@ from triconv.checking.candidates.layer_steps import (
     restore,
 )
 from triconv.checking.candidates.unsupported import Unsupported
-from triconv.checking.findings.findings import Ability, NotSupported, Reason
+from triconv.checking.findings.unanswered import Ability, NotSupported, Reason
 
 __all__ = ["LayerCandidate", "construct", "is_layer", "is_layer_class"]
 

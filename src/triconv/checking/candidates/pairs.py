@@ -13,7 +13,7 @@ import numpy as np
 from triconv.backends import to_numpy
 from triconv.checking.candidates.candidate import Arrays, CandidateFunction, long_axes
 from triconv.checking.candidates.unsupported import Unsupported
-from triconv.checking.findings.findings import Ability, NotSupported, Reason
+from triconv.checking.findings.unanswered import Ability, NotSupported, Reason
 
 COTANGENT = re.compile(
     r"^(g|gy|gz|dy|dz|dh|da|ds|do|up|upstream.*|d?out.*|grad.*|delta.*|dl_?d.*|err.*|.*_grad|.*gradient.*)$",

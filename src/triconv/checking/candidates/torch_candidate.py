@@ -14,8 +14,8 @@ from triconv.checking.candidates.as_if_compiled import compiling
 from triconv.checking.candidates.candidate import Array, Arrays, CandidateFunction
 from triconv.checking.candidates.framework_detection import goes_through_numpy
 from triconv.checking.candidates.unsupported import Unsupported
-from triconv.checking.findings.findings import Ability, NotSupported, Reason
 from triconv.checking.findings.memory_findings import Situation
+from triconv.checking.findings.unanswered import Ability, NotSupported, Reason
 
 _FORWARD_MODE = threading.RLock()
 """Held while torch differentiates in forward mode: its levels are those of the process, not of a thread."""

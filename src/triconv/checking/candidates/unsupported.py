@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from triconv.checking.findings.findings import Ability, NotSupported
+from triconv.checking.findings.unanswered import Ability, NotSupported
 
 # of JAX 0.10 to 0.12; also NotImplementedError: a primitive without a rule, "Differentiation rule for 'f' not implemented"
 JAX: tuple[tuple[type[Exception], str], ...] = (

@@ -16,7 +16,16 @@ from typing import IO, Any
 import numpy as np
 
 from triconv.checking.candidates.candidate import OwnArray, as_numpy, no_array
-from triconv.checking.findings import causes, evidence, exception_text, findings, memory_findings, protocol
+from triconv.checking.findings import (
+    causes,
+    diagnosis_data,
+    evidence,
+    exception_text,
+    findings,
+    memory_findings,
+    protocol,
+    unanswered,
+)
 
 LENGTHS = struct.Struct("<QQ")
 """Lengths of the JSON and of the bytes of all arrays, in front of an answer."""
@@ -33,7 +42,7 @@ KINDS = "biufc"
 
 RECORDS: dict[str, type[Any]] = {
     name: thing
-    for module in (protocol, exception_text, evidence, findings, memory_findings, causes)
+    for module in (protocol, exception_text, evidence, findings, unanswered, memory_findings, causes, diagnosis_data)
     for name, thing in vars(module).items()
     if isinstance(thing, type) and (dataclasses.is_dataclass(thing) or issubclass(thing, Enum))
 }
@@ -64,7 +73,7 @@ class RemoteArray:
 class RemoteObject:
     """A result that is no array, by what a report says of it."""
 
-    def __init__(self, no_array: findings.NoArray) -> None:
+    def __init__(self, no_array: unanswered.NoArray) -> None:
         self.no_array = no_array
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import Expectations
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from triconv.checking.diagnosis.incidences import IncidenceModel, incidences_of
 from triconv.checking.diagnosis.size_factors import factor_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis, Part
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Part
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import Expectations

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import ConvolutionModel, ConvolutionProblem, ShardedTensorAxis

@@ -53,7 +53,8 @@ from triconv.checking.diagnosis.inside_regions import with_mistake_inside
 from triconv.checking.diagnosis.misunderstandings import misunderstandings
 from triconv.checking.diagnosis.narrow_operands import narrow_operand, narrow_result
 from triconv.checking.diagnosis.size_factors import factor_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Factor
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import ConvolutionModel, Expectations

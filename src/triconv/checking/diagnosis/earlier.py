@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis
+from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import ConvolutionModel
 

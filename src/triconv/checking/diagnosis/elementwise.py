@@ -10,7 +10,8 @@ import numpy as np
 
 from triconv.checking.diagnosis.contributions import gradient_of
 from triconv.checking.diagnosis.size_factors import factor_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Factor
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import Expectations, InputArrays

@@ -6,7 +6,8 @@ import numpy as np
 
 from triconv.checking.diagnosis.elementwise import norm_of
 from triconv.checking.diagnosis.size_factors import RATIO, factor_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Size
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Factor, Size
 from triconv.checking.oracles.comparison import WrongResult, factor
 
 MOST = 10

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.oracles.comparison import WrongResult, same
 
 MOST_ELEMENTS = 2**17

@@ -20,7 +20,8 @@ from triconv.checking.diagnosis.incidences import (
     right_incidences,
 )
 from triconv.checking.diagnosis.size_factors import factor_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import ConvolutionModel, ConvolutionProblem
 from triconv.checking.oracles.definition import AxisParameters, output_size

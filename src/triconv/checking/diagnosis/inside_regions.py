@@ -15,7 +15,8 @@ from triconv.checking.diagnosis import contributions, geometry_mistakes, regions
 from triconv.checking.diagnosis.elementwise import functions_of
 from triconv.checking.diagnosis.misunderstandings import changed_operands, other_geometries
 from triconv.checking.diagnosis.size_factors import factor_of
-from triconv.checking.findings.causes import Cause, Content, Diagnosis, Hypothesis, Region
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Content, Diagnosis, Region
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 
 LEAST_WRONG = 8

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.diagnosis.padding_parts import padding_parts
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.convolution import Change, ConvolutionModel, ConvolutionProblem
 from triconv.checking.oracles.definition import AxisParameters, output_size

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles import drawn_data
 from triconv.checking.oracles.comparison import WrongResult

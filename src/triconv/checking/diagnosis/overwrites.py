@@ -16,7 +16,8 @@ import numpy as np
 
 from triconv.checking.diagnosis.contributions import gradient_of
 from triconv.checking.diagnosis.incidences import Incidence, IncidenceModel, right_incidences
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis, Part
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Part
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import ConvolutionModel

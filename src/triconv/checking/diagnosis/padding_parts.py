@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.oracles.convolution import ConvolutionModel
 
 WEIGHTS = {0: "left out", 2: "counted twice"}

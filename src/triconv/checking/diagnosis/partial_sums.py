@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.diagnosis.incidences import IncidenceModel, incidences_of
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles import definition
 from triconv.checking.oracles.comparison import WrongResult, same

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Content, Diagnosis, Hypothesis, Region, Stretch
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Content, Diagnosis, Region, Stretch
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 

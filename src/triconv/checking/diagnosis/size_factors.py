@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from triconv.checking.findings.causes import Factor, Size
+from triconv.checking.findings.diagnosis_data import Factor, Size
 from triconv.checking.oracles.comparison import WrongResult
 
 RATIO = 1e-6

@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 

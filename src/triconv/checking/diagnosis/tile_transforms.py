@@ -16,7 +16,8 @@ import numpy as np
 
 from triconv.checking.diagnosis.incidences import IncidenceModel
 from triconv.checking.diagnosis.winograd_constants import Predict, Weights, right_weights, wrong_constants
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.protocol import Role
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import ConvolutionModel

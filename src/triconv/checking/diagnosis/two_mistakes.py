@@ -17,7 +17,8 @@ import numpy as np
 from triconv.checking.diagnosis import contributions, elementwise, factors, geometry_mistakes, regions, slices
 from triconv.checking.diagnosis.misunderstandings import changed_operands, misunderstandings, other_geometries
 from triconv.checking.diagnosis.size_factors import factor_of, sizes_of
-from triconv.checking.findings.causes import Cause, Content, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Content, Diagnosis
 from triconv.checking.oracles.comparison import WrongResult, factor, same
 from triconv.checking.oracles.convolution import ConvolutionModel, Expectations
 

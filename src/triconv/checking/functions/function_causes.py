@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 
 from triconv.checking.diagnosis.regions import stretch_of
-from triconv.checking.findings.causes import Cause, Content, Diagnosis, Factor, Hypothesis, Region, Stretch
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Content, Diagnosis, Factor, Region, Stretch
 
 INVARIANT = 1e-4
 """Sum over the sum of magnitudes that is zero: a variance has a small number added."""

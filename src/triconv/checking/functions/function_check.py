@@ -17,13 +17,7 @@ import numpy as np
 from triconv.checking.dtypes import BITS, COMPLEX
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.evidence import Asked
-from triconv.checking.findings.findings import (
-    DerivativeOfValues,
-    FewerBits,
-    Level,
-    Undecided,
-    WrongElements,
-)
+from triconv.checking.findings.findings import DerivativeOfValues, FewerBits, Level, WrongElements
 from triconv.checking.findings.protocol import (
     IMPRECISE,
     RIGHT,
@@ -36,6 +30,7 @@ from triconv.checking.findings.protocol import (
     Question,
     Transform,
 )
+from triconv.checking.findings.unanswered import Undecided
 from triconv.checking.functions import directional, function_precision, other_points
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_location import locate, real_sum

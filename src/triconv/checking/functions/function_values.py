@@ -20,7 +20,6 @@ from triconv.checking.findings.findings import (
     Level,
     NotFinite,
     NotRepeatable,
-    Raised,
     Repeatable,
     SameValues,
     ShapeOfLine,
@@ -37,6 +36,7 @@ from triconv.checking.findings.protocol import (
     Proof,
     Question,
 )
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.functions import directional, function_causes
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_points import FunctionPoints, Point

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.findings import Declared, NotSupported, Reason
+from triconv.checking.findings.findings import Declared
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNSUPPORTED, WRONG, Kind, Proof, Role
+from triconv.checking.findings.unanswered import NotSupported, Reason
 from triconv.checking.reports.report_data import ReportRow
 
 FEEDBACK = "feedback alignment"

@@ -10,8 +10,9 @@ import numpy as np
 from triconv.checking.candidates.candidates import CandidateFunction, Unsupported
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import caught
-from triconv.checking.findings.findings import DoesNotReach, NotSupported, ReachesAll, Reason
+from triconv.checking.findings.findings import DoesNotReach, ReachesAll
 from triconv.checking.findings.protocol import RIGHT, UNSUPPORTED, WRONG, Kind, Proof, Question, Role
+from triconv.checking.findings.unanswered import NotSupported, Reason
 from triconv.checking.oracles import definition, real_size
 from triconv.checking.oracles.convolution import PAD_MODES, ConvolutionProblem, InputArrays
 from triconv.checking.questions.whole_answers import WholeAnswers

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.checking.findings.causes import Cause, Diagnosis
+from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.findings import FewerBits, Finding, OnlyLater, WrongElements, WrongShape
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind
 from triconv.checking.reports.report_data import ReportRow

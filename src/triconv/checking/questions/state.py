@@ -15,7 +15,7 @@ from triconv.checking.candidates.candidate import as_numpy
 from triconv.checking.candidates.candidates import Unsupported
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import caught, one_line
-from triconv.checking.findings.findings import Finding, Raised
+from triconv.checking.findings.findings import Finding
 from triconv.checking.findings.memory_findings import (
     CallsDiffer,
     ChangesSettings,
@@ -36,6 +36,7 @@ from triconv.checking.findings.memory_findings import (
     WritesGradient,
 )
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, WRONG, Kind, Proof, Question
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.memory.poison import is_left_over, poisoned, shows
 from triconv.checking.questions import layer_history
 from triconv.checking.questions.layer_history import Fault

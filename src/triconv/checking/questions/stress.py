@@ -16,8 +16,9 @@ import numpy as np
 
 from triconv.checking.candidates.candidates import CandidateFunction, Unsupported
 from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.findings import NotSupported, Raised, Reason, StressedSizes, Swept
+from triconv.checking.findings.findings import StressedSizes, Swept
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question
+from triconv.checking.findings.unanswered import NotSupported, Raised, Reason
 from triconv.checking.oracles import tap_sums
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.questions.shrink import letters_of, shapes_of

@@ -8,8 +8,9 @@ from typing import Any
 
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import CaughtException
-from triconv.checking.findings.findings import NotSupported, Raised, Reason, Swept
+from triconv.checking.findings.findings import Swept
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
+from triconv.checking.findings.unanswered import NotSupported, Raised, Reason
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.questions.shrink import letters_of, shapes_of
 from triconv.checking.reports.report_data import ReportData, ReportRow

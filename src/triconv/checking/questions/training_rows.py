@@ -14,7 +14,7 @@ from triconv.checking.candidates.candidates import CandidateFunction, as_numpy
 from triconv.checking.candidates.isolated_candidate import IsolatedCandidate, checked
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import caught
-from triconv.checking.findings.findings import NotFinite, NotRepeatable, Raised, WrongElements
+from triconv.checking.findings.findings import NotFinite, NotRepeatable, WrongElements
 from triconv.checking.findings.memory_findings import (
     AnyArrangement,
     AnyBatchAxis,
@@ -26,6 +26,7 @@ from triconv.checking.findings.memory_findings import (
     OtherAfterOtherNumbers,
 )
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNCHECKED, WRONG, Kind, Proof, Question, Role, Verdict
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.questions import argument_subsets, arrangement_rows, one_sign, state, thread_calls
 from triconv.checking.reports import wording

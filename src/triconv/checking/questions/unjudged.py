@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from triconv.checking.candidates.candidates import CandidateFunction
-from triconv.checking.findings.findings import Advice, NoDerivative, NotSupported
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, UNSUPPORTED, Kind, Proof, Question, Role
+from triconv.checking.findings.unanswered import Advice, NoDerivative, NotSupported
 from triconv.checking.reports.report_data import ReportRow
 
 

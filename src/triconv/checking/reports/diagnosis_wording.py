@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from triconv.checking.findings.causes import Cause, Diagnosis, Factor, Hypothesis, Region
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis, Factor, Region
 from triconv.checking.findings.protocol import Role
 from triconv.checking.reports import part_wording, region_wording, transposed_wording
 

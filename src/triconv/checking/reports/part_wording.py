@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from triconv.checking.diagnosis.contributions import frame_of, rows_of
-from triconv.checking.findings.causes import Diagnosis, Part
+from triconv.checking.findings.diagnosis_data import Diagnosis, Part
 from triconv.checking.findings.protocol import Role
 
 SHOWN = 6

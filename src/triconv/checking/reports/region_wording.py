@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from triconv.checking.findings.causes import Content, Region, Stretch
+from triconv.checking.findings.diagnosis_data import Content, Region, Stretch
 
 CONTENTS = {
     Content.ZERO: "nothing is written there (zero)",

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.evidence import Evidence
-from triconv.checking.findings.findings import Finding, OracleResult, Raised, SentBetweenDevices
+from triconv.checking.findings.findings import Finding, OracleResult, SentBetweenDevices
 from triconv.checking.findings.protocol import (
     IMPRECISE,
     RIGHT,
@@ -21,6 +21,7 @@ from triconv.checking.findings.protocol import (
     Verdict,
     VerdictName,
 )
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.reports import wording
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from triconv.checking.dtypes import RANGES
 from triconv.checking.findings.evidence import Evidence
 from triconv.checking.findings.exception_text import CaughtException, EndedProcess
 from triconv.checking.findings.findings import (
-    Advice,
     Collective,
     Declared,
     DerivativeOfValues,
@@ -18,34 +15,27 @@ from triconv.checking.findings.findings import (
     FewerBits,
     Finding,
     Homogeneous,
-    Level,
-    Look,
-    NoArray,
-    NoDerivative,
     NotFinite,
     NotHomogeneous,
     NotRepeatable,
-    NotSupported,
     OnlyLater,
     OracleResult,
     OracleStatus,
-    Raised,
     ReachesAll,
-    Reason,
     Repeatable,
     SameValues,
     SentBetweenDevices,
     ShapeOfLine,
     StressedSizes,
     Swept,
-    Undecided,
     WithinNormWiseBound,
     WrongDtype,
     WrongElements,
     WrongShape,
 )
 from triconv.checking.findings.protocol import RIGHT, Kind, Question, Transform
-from triconv.checking.reports import memory_wording
+from triconv.checking.findings.unanswered import Advice, NoArray, NoDerivative, NotSupported, Raised, Reason, Undecided
+from triconv.checking.reports import homogeneity_wording, memory_wording, precision_wording
 from triconv.checking.reports.diagnosis_wording import HYPOTHESES, diagnosis
 
 __all__ = ["HYPOTHESES", "diagnosis"]  # of another file, but words of a report as well
@@ -54,30 +44,6 @@ ONLY_LATER = {
     Kind.JVP: "the VJPs are right, the JVP is not",
     Kind.SECOND_ORDER: "first order is right, second is not",
 }
-LEVELS = {
-    Level.FLOAT32: "in float32",
-    Level.TF32: "with 11-bit products (TF32 or float16); in JAX set precision='highest', in torch "
-    "torch.backends.cuda.matmul.fp32_precision = 'ieee'",
-    Level.BFLOAT16: "with 8-bit products (bfloat16); in JAX set precision='highest', in torch leave autocast",
-    Level.FLOAT8_E4M3: "with 4-bit products (float8 e4m3)",
-    Level.FLOAT8_E5M2: "with 3-bit products (float8 e5m2)",
-    Level.SHORT_SUMS: "with sums in fewer bits than float32 has, which lose small products beside large ones; take the sums "
-    "in float32",
-    Level.NARROW_SUMS: "with sums in 8 to 11 bits (accumulated in bfloat16 or float16); take the sums in float32",
-    Level.CUT_OFF: "with results that are cut off (rounded toward zero): round them to nearest",
-    Level.FEWER: "with fewer bits",
-}
-FORMATS = {
-    49: "two halves of float32",
-    48: "two halves of float32",
-    24: "float32",
-    17: "two halves of bfloat16",
-    16: "two halves of bfloat16",
-    11: "TF32 or float16",
-    8: "bfloat16",
-    4: "float8 e4m3",
-}
-FORMATS |= {3: "float8 e5m2"}
 
 
 def question(q: Question) -> str:
@@ -146,7 +112,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
                 f"{f' ({answers} answers)' if answers > 1 else ''}"
             )
         case NotHomogeneous():
-            return _not_homogeneous(finding)
+            return homogeneity_wording.not_homogeneous(finding)
         case SameValues():
             return "the same values"
         case ShapeOfLine():
@@ -158,7 +124,7 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
                 return "undecided: the values do not show this derivative: they are not smooth, or it is too small"
             return f"undecided: it differs from the numerical derivative by {difference:.2g}; rounding explains {allowed:.2g}"
         case FewerBits():
-            return _fewer_bits(finding)
+            return precision_wording.fewer_bits(finding)
         case NotRepeatable(spread_):
             if spread_ is None:
                 return "the shape is not the same from run to run"
@@ -352,59 +318,6 @@ def _derivative_of_values(f: DerivativeOfValues) -> str:
         return "equal to the numerical derivative of its values, within the estimate of its error"
     exact = f"the derivative of its values, exactly, along {f.lines} random lines"
     return exact if f.part == 1 else "the derivative of its values: exactly on a piece, numerically elsewhere"
-
-
-LOOKS = {
-    Look.NEGATIVE_ZERO: "negative numbers of {names} count as zero, or negative results do, as in a ReLU",
-    Look.NEGATIVE_POSITIVE: "negative numbers of {names} count as positive: absolute values",
-    Look.NEGATIVE_SCALED: "negative numbers of {names} count {amount:.4g} times, as in a leaky ReLU",
-    Look.UNSIGNED: "negative numbers of {names} are taken for others, as unsigned integers take them: keep the cast signed",
-    Look.SATURATES: "numbers of {names} are clipped at about {amount:.6g}",
-    Look.RESULT_SATURATES: "the result is clipped at {amount:.6g}",
-    Look.OVERFLOWS: "it is not finite where {names} is beyond about {amount:.2g}, far inside the range of the dtype",
-    Look.LARGE: "it is wrong where {names} is beyond about {amount:.2g}",
-    Look.PRODUCTS: "it is wrong where all of {names} are large, and right where one is: sums overflow, as those of int32",
-    Look.STEPS: "{names} or the result is rounded to steps of {amount:.4g} (fixed point)",
-    Look.FLUSHED: "numbers of {names} below about {amount:.2g} count as zero",
-    Look.ADDED: "a constant of about {amount:.2g} is added",
-    Look.SMALL: "it is wrong where {names} is below about {amount:.2g}, as if a small number (epsilon) were added",
-    Look.DEPENDS: "it changes with {names}, on which it does not depend",
-    Look.TANGENTS: "it is not linear in the tangents, as a JVP must be",
-    Look.OTHER: "{names} times {factor:.6g} does not give the result times {factor:.6g}",
-}
-
-
-def _not_homogeneous(f: NotHomogeneous) -> str:
-    names = " and ".join(f"the {name}" if name in ("cotangent", "tangents") else name for name in f.names)
-    looks = LOOKS[f.look].format(names=names, amount=f.amount, factor=f.factor)
-    if f.look in (Look.SATURATES, Look.RESULT_SATURATES):
-        looks += next((f", the largest number of {r.dtype}" for r in RANGES if r.largest == f.amount), "")
-    return f"{looks}; of {names} times {f.factor:.6g}, element {f.index} is {f.found:.9g}, must be {f.expected:.9g}"
-
-
-def _fewer_bits(f: FewerBits) -> str:
-    about = [] if f.level == Level.SHORT_SUMS else [f"it has about {f.bits} bits of {f.dtype_bits}"]
-    sentence = "; ".join(
-        [f"right, but computed {LEVELS[f.level]}", " and ".join(list(_kept(f)) or about)]
-    ).removesuffix("; ")
-    return sentence if f.declared is None else f"as declared, {f.declared}: {sentence}"
-
-
-def _kept(f: FewerBits) -> Iterator[str]:
-    """Yield what exact data say is kept, of the operands and of the sums."""
-    for bits in dict.fromkeys(bits for _, bits in f.operands):
-        names = " and ".join(name for name, of in f.operands if of == bits)
-        yield f"it keeps {_bits_of(bits, f.dtype_bits)} of {names}"
-    if f.sums is not None:
-        what = "the result is rounded to" if f.is_rounded_once else "sums are kept in"
-        yield f"{what} {_bits_of(f.sums, f.dtype_bits)}"
-    if f.overflows is not None:
-        yield f"what is beyond {f.overflows.largest:.6g} is not finite, as in {f.overflows.dtype}"
-
-
-def _bits_of(bits: int, dtype_bits: int) -> str:
-    known = f" ({FORMATS[bits]})" if bits in FORMATS else ""
-    return f"{bits} of {dtype_bits} bits{known}"
 
 
 def _element(e: Evidence) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from triconv.checking.candidates.candidates import as_numpy
 from triconv.checking.findings.exception_text import caught
-from triconv.checking.findings.findings import Raised
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.oracles import drawn_data
 from triconv.checking.oracles.convolution import InputArrays
 from triconv.checking.verdicts.check_context import CheckContext

@@ -14,7 +14,8 @@ from triconv.checking.diagnosis.diagnosis import diagnose
 from triconv.checking.diagnosis.narrow_operands import narrow_operand
 from triconv.checking.diagnosis.partial_sums import rounded_partial_sums
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS, NarrowRange
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.evidence import Evidence
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import (
@@ -23,7 +24,6 @@ from triconv.checking.findings.findings import (
     Finding,
     NotFinite,
     NotRepeatable,
-    Raised,
     Repeatable,
     WithinNormWiseBound,
     WrongElements,
@@ -38,6 +38,7 @@ from triconv.checking.findings.protocol import (
     Kind,
     Proof,
 )
+from triconv.checking.findings.unanswered import Raised
 from triconv.checking.oracles import cancelling_data, definition, drawn_data, wide_data
 from triconv.checking.oracles.comparison import SAME, WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem
@@ -46,6 +47,7 @@ from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, ro
 from triconv.checking.verdicts.asking import RaisedAgainError, ask_again, in_torch_order, shape_of
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.probes import Probe
+from triconv.checking.verdicts.rounding_test import RoundingTest
 from triconv.checking.verdicts.trial import COTANGENT
 
 SHOWN_BY_INTEGERS = (
@@ -182,9 +184,7 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
     if not np.isfinite(found["exact"]).all():
         return _differs(context, probe, "exact", found["exact"])
     context.prove(role)
-    test = rounding.RoundingTest.of(
-        context.problem, context.dtype, role, probe.answer, context.right("random"), found["random"]
-    )
+    test = RoundingTest.of(context.problem, context.dtype, role, probe.answer, context.right("random"), found["random"])
     if (row := rounding.not_finite(question, test)) is not None:
         return row
     exact = context.is_equal("exact", probe, found["exact"])
@@ -230,7 +230,7 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
 
 
 def _not_exact(
-    context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: rounding.RoundingTest, *, near: bool
+    context: CheckContext, probe: Probe, found: dict[str, np.ndarray], test: RoundingTest, *, near: bool
 ) -> ReportRow:
     """Return the row for a result that differs for integers, by the data that say most of it."""
     # integers were rounded, as in a Fourier transform: others are wrong
@@ -249,11 +249,11 @@ def _not_exact(
 def _is_of_transform(context: CheckContext, probe: Probe, found: np.ndarray) -> bool:
     """Whether a result for integers is as near to the right one as a Fourier transform comes."""
     role, right = probe.question.tensor, context.right("exact")
-    test = rounding.RoundingTest.of(context.problem, context.dtype, role, probe.answer, right, found)
+    test = RoundingTest.of(context.problem, context.dtype, role, probe.answer, right, found)
     return rounding.is_within_transform(test)
 
 
-def _with_wide(context: CheckContext, probe: Probe, row: ReportRow, random: rounding.RoundingTest) -> ReportRow:
+def _with_wide(context: CheckContext, probe: Probe, row: ReportRow, random: RoundingTest) -> ReportRow:
     """Return the row of a result, and of that for random data, with what exact data that need every bit show of it."""
     tests = wide_tests.differing(context, probe)
     narrow: NarrowRange | None = None
@@ -316,9 +316,7 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
     arrays = [in_torch_order(context, probe, a) for a in (first["random"], *again)]
     spread = max(float(np.abs(np.nan_to_num(a - arrays[0])).max(initial=0)) for a in arrays[1:])
     if context.dtype not in INTEGERS:
-        test = rounding.RoundingTest.of(
-            context.problem, context.dtype, role, probe.answer, context.right("random"), arrays[0]
-        )
+        test = RoundingTest.of(context.problem, context.dtype, role, probe.answer, context.right("random"), arrays[0])
         if spread <= 2 * float(test.allowed.max(initial=0)):
             return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
     finding, cause = _not_repeatable(context, probe, spread)

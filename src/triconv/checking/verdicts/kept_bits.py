@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from triconv.checking.dtypes import BITS
-from triconv.checking.findings.causes import Cause, Diagnosis, Hypothesis
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.findings import FewerBits, Level
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, Proof, Role
 from triconv.checking.oracles import cancelling_data, wide_data
@@ -25,7 +26,7 @@ from triconv.checking.oracles.convolution import Expectations, InputArrays
 from triconv.checking.oracles.wide_data import SUMS, TANGENTS, role_of
 from triconv.checking.reports.report_data import ReportRow
 from triconv.checking.verdicts import rounding
-from triconv.checking.verdicts.rounding import RoundingTest
+from triconv.checking.verdicts.rounding_test import RoundingTest, terms_of
 from triconv.checking.verdicts.significands import last_bits, length_of
 
 LEAST = 3
@@ -313,7 +314,7 @@ def _bits_of_sums(test: RoundingTest) -> int | None:
     """Return in how many bits sums are kept; None if the result is another one."""
     found, right, magnitude = _elements(test)
     error, some = np.abs(found - right), magnitude > 0
-    terms = rounding.terms_of(test.problem, test.role, test.answer)
+    terms = terms_of(test.problem, test.role, test.answer)
     if np.any(error > (terms + 1) * 2.0**-LEAST_OF_SUMS * magnitude):
         return None
     length = length_of(found)

@@ -23,7 +23,7 @@ from triconv.checking.verdicts import rounding
 from triconv.checking.verdicts.asking import ask_again, in_torch_order, shape_of
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.probes import Probe
-from triconv.checking.verdicts.rounding import RoundingTest
+from triconv.checking.verdicts.rounding_test import RoundingTest
 
 EXPONENT = {"float16": 4}
 """By which power of 2 operands are multiplied, and divided: numbers of float16 reach no further."""

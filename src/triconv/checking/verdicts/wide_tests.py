@@ -16,6 +16,7 @@ from triconv.checking.verdicts.asking import RaisedAgainError, ask_again, in_tor
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.kept_bits import WideTest
 from triconv.checking.verdicts.probes import Probe
+from triconv.checking.verdicts.rounding_test import RoundingTest
 
 LONG = 1024
 """Terms of a sum from which on integers of half width are sparse."""
@@ -39,7 +40,7 @@ def differing(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
     question, role, p = probe.question, probe.question.tensor, context.problem
     has_every_bit = is_asked(context, question)
 
-    def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> rounding.RoundingTest | None:
+    def ask(name: str, arrays: InputArrays, right: Expectations | None = None) -> RoundingTest | None:
         try:
             raw = ask_again(probe, arrays)
         except RaisedAgainError as again:
@@ -54,7 +55,7 @@ def differing(context: CheckContext, probe: Probe) -> dict[str, WideTest]:
         if right is None and not is_rounded and context.is_equal(name, probe, found):
             return None
         right = right or context.right(name)
-        test = rounding.RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
+        test = RoundingTest.of(p, context.dtype, role, probe.answer, right, found)
         if name in cancelling_data.NAMES:  # whatever is more than one rounding
             return test if np.any(test.error > test.rounding_of_results()) and not test.excused.any() else None
         return None if is_rounded and not test.excused.any() and rounding.is_rounded_once(test) else test

@@ -33,7 +33,6 @@ from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.oracles.frameworks import ask_oracles
 from triconv.checking.questions import conventions, declared, homogeneity, plain_rows, row_causes, stress, training_rows
 from triconv.checking.questions import sweep as sweep_geometries
-from triconv.checking.questions.plain_rows import OnProgress
 from triconv.checking.questions.shrink import medium, smallest
 from triconv.checking.questions.unjudged import no_derivative
 from triconv.checking.reports.report import Report
@@ -283,7 +282,7 @@ def check(
                     small = smallest(wrapped, op, case.problem, options, dtype, seed, asked)
                     counterexample = program(candidate, wrapped, op, options, small, asked)
         if meant:
-            rows = declared.apply(rows, meant, functools.partial(_is_feedback, wrapped, context))
+            rows = declared.apply(rows, meant, wrapped, context)
         rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
     if sweep:
         again = functools.partial(
@@ -300,7 +299,7 @@ def check(
             device=device,
             seed=seed,
         )
-        rows += _swept(
+        rows += sweep_geometries.rows(
             again,
             problem,
             op,
@@ -327,21 +326,6 @@ def check(
     )
 
 
-def _is_feedback(candidate: CandidateFunction, context: CheckContext) -> bool:
-    """Whether the VJP of x is linear in the cotangent and does not depend on the kernel."""
-    p, arrays = context.problem, context.arrays["exact"]
-    primals, others = ([p.user(role, of[role]) for role in p.roles] for of in (arrays.primals, arrays.tangents))
-    n, g = p.roles.index("x"), p.user(p.result, arrays.g)
-    try:
-        one, two, of_other = (
-            np.asarray(to_numpy(candidate.vjp(given, ct, n)), np.float64)
-            for given, ct in ((primals, g), (primals, 2 * g), ([primals[0], *others[1:]], g))
-        )
-    except Exception:  # noqa: BLE001 (it has no such VJP)
-        return False
-    return bool(np.allclose(one, of_other)) and bool(np.allclose(2 * one, two))
-
-
 def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> Iterator[ReportRow]:
     """Yield rows for a bias of another shape, and for results of another dtype: their numbers are judged all the same."""
     for row in rows:
@@ -355,26 +339,6 @@ def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> It
         found = tuple(dict.fromkeys(row.other_dtype for row in other))
         finding = WrongDtype(dtype, found, tuple(row.question for row in other))
         yield ReportRow(Question(Kind.DTYPE), WRONG, Proof.DTYPE, finding, cause=Cause.DTYPE)
-
-
-def _swept(
-    again: Callable[..., Report],
-    problem: ConvolutionProblem,
-    like: Callable[..., Any],
-    params: dict[str, Any],
-    on_progress: OnProgress,
-    *,
-    args: Any,
-    kwargs: Mapping[str, Any] | None,
-    free: set[str],
-) -> Iterator[ReportRow]:
-    """Yield a row for each geometry of the sweep."""
-    free |= sweep_geometries.parameters_of(args, kwargs)
-    for variant in sweep_geometries.variants(problem, like, params, free):
-        on_progress(f"sweep: {variant.name}")
-        own, named = sweep_geometries.with_parameters(args, kwargs, variant.changes)
-        report = again(*variant.shapes, args=own, kwargs=named, **{**params, **variant.changes})
-        yield sweep_geometries.row(variant, report)
 
 
 def _meetings(problem: ConvolutionProblem) -> int:

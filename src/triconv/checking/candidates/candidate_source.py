@@ -12,13 +12,13 @@ import sys
 import types
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from triconv.backends import to_numpy
 from triconv.checking.candidates import source_text
+from triconv.checking.candidates.importable import Unspellable, folder_of, module_with
 from triconv.checking.candidates.source_scope import (
     Scope,
     aliases,
@@ -30,7 +30,6 @@ from triconv.checking.candidates.source_scope import (
     wrappers,
 )
 from triconv.checking.candidates.source_text import Source
-from triconv.checking.findings.user_code import is_of_library, is_users
 
 LONGEST_SOURCE = 20_000
 """Characters of pasted source."""
@@ -39,10 +38,6 @@ MOST_ELEMENTS = 100
 PLAIN = (bool, int, str, bytes, complex, type(None), type(Ellipsis), slice, range)
 WRAPPERS = {"PjitFunction": "jit", "custom_vjp": "custom_vjp", "custom_jvp": "custom_jvp"}
 """Types of JAX's objects around a function, and what makes them."""
-
-
-class Unspellable(Exception):  # noqa: N818 (it is no error)
-    """There is no source that gives this thing in a fresh interpreter."""
 
 
 class Target(NamedTuple):
@@ -213,19 +208,8 @@ class Definitions:
 
     def _find(self, module: types.ModuleType) -> None:
         """Put the folder that a module is imported from on the path, where it needs one."""
-        name, file = module.__name__, getattr(module, "__file__", None)
-        if name == "__main__" or sys.modules.get(name) is not module:
-            raise Unspellable
-        if file is None or is_of_library(file) or not is_users(file):
-            if file is None and module.__name__.partition(".")[0] not in sys.stdlib_module_names:
-                raise Unspellable
-            return
-        path = Path(file).resolve()
-        parts = name.split(".") + (["__init__"] if path.name == "__init__.py" else [])
-        if tuple(parts) != (*path.parts[-len(parts) : -1], path.stem) or path.suffix not in (".py", ".so", ".pyd"):
-            raise Unspellable
-        folder = str(path.parents[len(parts) - 1])
-        if folder not in self.folders:
+        folder = folder_of(module)
+        if folder and folder not in self.folders:
             self.folders.append(folder)
 
     # ---- pasted source
@@ -310,14 +294,8 @@ class Definitions:
 
     def _can_be_imported(self, line: str, value: Any) -> bool:
         """Whether an import statement of the user's gives this value elsewhere too, with the folders that it needs."""
-        node: Any = ast.parse(line).body[0]
-        (alias,) = node.names
-        module = sys.modules.get(str(node.module if isinstance(node, ast.ImportFrom) else alias.name))
-        if isinstance(node, ast.ImportFrom):
-            found = getattr(module, alias.name, None)
-        else:
-            found = module if alias.asname else sys.modules.get(alias.name.partition(".")[0])
-        if module is None or found is not value:
+        module = module_with(line, value)
+        if module is None:
             return False
         try:
             self._find(module)

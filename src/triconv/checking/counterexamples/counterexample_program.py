@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.candidates.candidate_source import Definitions, Unspellable
+from triconv.checking.candidates.candidate_source import Definitions
 from triconv.checking.candidates.candidates import (
     CandidateFunction,
     JaxCandidate,
@@ -18,6 +18,7 @@ from triconv.checking.candidates.candidates import (
     TorchCandidate,
     unwrapped,
 )
+from triconv.checking.candidates.importable import Unspellable
 from triconv.checking.candidates.isolated_candidate import RemoteTarget
 from triconv.checking.candidates.layers import LayerCandidate
 from triconv.checking.candidates.naming import name_of

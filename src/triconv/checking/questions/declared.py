@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from triconv.backends import to_numpy
+from triconv.checking.candidates.candidates import CandidateFunction
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.findings import Declared
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, UNSUPPORTED, WRONG, Kind, Proof, Role
 from triconv.checking.findings.unanswered import NotSupported, Reason
 from triconv.checking.reports.report_data import ReportRow
+from triconv.checking.verdicts.check_context import CheckContext
 
 FEEDBACK = "feedback alignment"
 """The VJP of x by another array than the kernel."""
@@ -34,7 +36,9 @@ def check_names(meant: tuple[str, ...]) -> None:
             raise ValueError(msg)
 
 
-def apply(rows: list[ReportRow], meant: tuple[str, ...], is_feedback: Callable[[], bool]) -> list[ReportRow]:
+def apply(
+    rows: list[ReportRow], meant: tuple[str, ...], candidate: CandidateFunction, context: CheckContext
+) -> list[ReportRow]:
     """Return the rows, with those that show what is meant as right, and what follows from that as not supported.
 
     Second derivatives are those of the rule that departs, so they are no evidence for or against it.
@@ -45,10 +49,12 @@ def apply(rows: list[ReportRow], meant: tuple[str, ...], is_feedback: Callable[[
         The rows of a check.
     meant : tuple of str
         Names of departures.
-    is_feedback : callable
-        Asks the candidate whether its VJP of x is linear in the cotangent and does not depend on the kernel.
+    candidate : CandidateFunction
+        It is asked whether it is feedback alignment, if that is meant.
+    context : CheckContext
+        Whose arrays it is asked of.
     """
-    if FEEDBACK in meant and not is_feedback():
+    if FEEDBACK in meant and not _is_feedback(candidate, context):
         meant = tuple(name for name in meant if name != FEEDBACK)
     out, departs = [], False
     for row in rows:
@@ -85,3 +91,18 @@ def _declared(row: ReportRow, meant: tuple[str, ...]) -> str:
             if np.abs(e.found - e.expected).max(initial=0) <= allowed * size:
                 return name
     return ""
+
+
+def _is_feedback(candidate: CandidateFunction, context: CheckContext) -> bool:
+    """Whether the VJP of x is linear in the cotangent and does not depend on the kernel."""
+    p, arrays = context.problem, context.arrays["exact"]
+    primals, others = ([p.user(role, of[role]) for role in p.roles] for of in (arrays.primals, arrays.tangents))
+    n, g = p.roles.index("x"), p.user(p.result, arrays.g)
+    try:
+        one, two, of_other = (
+            np.asarray(to_numpy(candidate.vjp(given, ct, n)), np.float64)
+            for given, ct in ((primals, g), (primals, 2 * g), ([primals[0], *others[1:]], g))
+        )
+    except Exception:  # noqa: BLE001 (it has no such VJP)
+        return False
+    return bool(np.allclose(one, of_other)) and bool(np.allclose(2 * one, two))

@@ -12,6 +12,7 @@ from triconv.checking.findings.findings import Swept
 from triconv.checking.findings.protocol import RIGHT, UNCHECKED, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 from triconv.checking.findings.unanswered import NotSupported, Raised, Reason
 from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.questions.plain_rows import OnProgress
 from triconv.checking.questions.shrink import letters_of, shapes_of
 from triconv.checking.reports.report_data import ReportData, ReportRow
 
@@ -36,6 +37,40 @@ class Variant:
     name: str
     shapes: tuple[tuple[int, ...], ...]
     changes: dict[str, Any]
+
+
+def rows(
+    again: Callable[..., ReportData],
+    problem: ConvolutionProblem,
+    like: Callable[..., Any],
+    params: dict[str, Any],
+    on_progress: OnProgress,
+    *,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+    free: set[str],
+) -> Iterator[ReportRow]:
+    """Yield a row for each geometry of the sweep.
+
+    Parameters
+    ----------
+    again : callable
+        Checks the candidate with other shapes and parameters.
+    problem, like, params
+        The geometry, the operator and its parameters, which the others vary.
+    on_progress : callable
+        Called with the name of each geometry.
+    args, kwargs : Any, dict
+        The candidate's own arguments, which may hold parameters of the operator.
+    free : set of str
+        The parameters of the operator that the candidate takes.
+    """
+    free |= parameters_of(args, kwargs)
+    for variant in variants(problem, like, params, free):
+        on_progress(f"sweep: {variant.name}")
+        own, named = with_parameters(args, kwargs, variant.changes)
+        report = again(*variant.shapes, args=own, kwargs=named, **{**params, **variant.changes})
+        yield row(variant, report)
 
 
 def variants(

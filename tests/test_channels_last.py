@@ -19,8 +19,14 @@ from triconv.planning import planner
 # whole, and in blocks of samples or of rows
 BLOCKS = {
     "whole": {},
-    "samples": {"unfold_bytes": 8_000, "window_bytes": 8_000},
-    "rows": {"unfold_bytes": 1, "window_bytes": 1},
+    "samples": {
+        "unfold_bytes": 8_000,
+        "window_bytes": 8_000,
+        "summed_rows_bytes": 8_000,
+        "sum_bytes": 0,
+        "split_rows": 0.0,
+    },
+    "rows": {"unfold_bytes": 1, "window_bytes": 1, "summed_rows_bytes": 1, "sum_bytes": 0},
 }
 
 LAST_NUMBER = 9
@@ -110,7 +116,9 @@ def test_one_tap_is_one_product(jax, op, shapes):
     call = functools.partial(op, layout="NHWC,HWIO->NHWC", algorithm="gemm")
     compiled = jax.jit(call).lower(*arrays).compile()
     assert " copy(" not in compiled.as_text()
-    assert compiled.memory_analysis().temp_size_in_bytes == 0
+    result = compiled.memory_analysis().output_size_in_bytes
+    parts = 2 if call.func is triconv.conv_weight_vjp else 0  # of a long sum
+    assert compiled.memory_analysis().temp_size_in_bytes == parts * result
 
 
 def test_windows_are_written_in_one_loop(jax):

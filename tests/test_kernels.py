@@ -20,7 +20,7 @@ from triconv import contractions
 from triconv.backends import BACKENDS
 from triconv.checking.oracles.cases import GEOMETRIES
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, col2im, fft, gemm, vendor
+from triconv.kernels import blocks, col2im, fft, gemm, unfolding, vendor
 from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import PhaseSchedule, Schedule
 from triconv.kernels.target import changed, default_target, target_of
@@ -389,7 +389,8 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
         ("conv_weight_vjp", (8, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "gemm"),
         ("conv", (8, 256, 56, 56), (64, 256, 1, 1), {}, "gemm"),
         ("conv_weight_vjp", (8, 256, 56, 56), (64, 256, 1, 1), {}, "gemm"),
-        ("conv_weight_vjp", (4, 64, 32, 32), (64, 64, 3, 3), {"padding": 1}, "vendor"),
+        ("conv_weight_vjp", (4, 64, 32, 32), (64, 64, 3, 3), {"padding": 1}, "gemm"),
+        ("conv_weight_vjp", (16, 192, 7, 7), (128, 192, 3, 3), {"padding": 1, "stride": 2}, "vendor"),
         ("conv_weight_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv_input_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv", (8, 192, 28, 28), (192, 1, 7, 7), {"padding": 3, "groups": 192}, "depthwise"),
@@ -779,7 +780,7 @@ def test_rows_that_a_stride_skips_are_not_unfolded():
     lib, written = BACKENDS["numpy"].load(), []
     geometry = Geometry.of((240, 60), (2, 9), stride=(24, 3))
     a = np.ones((1, 3, 1, 240, 60), np.float32)
-    left, axes_ = gemm._without_gaps(a, geometry.axes, lib)
+    left, axes_ = unfolding._without_gaps(a, geometry.axes, lib)
     written.append(left.shape[3])
     assert written == [2 * geometry.output_size[0]]
     assert axes_[0].output_size == geometry.output_size[0]

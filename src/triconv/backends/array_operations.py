@@ -33,6 +33,10 @@ class ArrayOperations:
         """``a @ b^T`` of the last two axes."""
         return self.xp.matmul(a, self.xp.matrix_transpose(b))
 
+    def matmul_of_rows(self, a: Array, b: Array, parts: int) -> Array:
+        """``a^T @ b`` of two matrices, whose sum over the rows may be split into so many equal parts."""
+        return self.xp.matmul(self.xp.matrix_transpose(a), b)
+
     def einsum(self, subscripts: str, a: Array, b: Array) -> Array:
         """A contraction with axes by letters; asked for where `is_partitioned`."""
         raise NotImplementedError

@@ -310,6 +310,23 @@ class JAX(Standard):
             return product.reshape(*self.xp.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *product.shape)
         return self.xp.einsum("...ij,...kj->...ik", a, b, preferred_element_type=sums)
 
+    def matmul_of_rows(self, a: Array, b: Array, parts: int) -> Array:
+        """With fewer columns on the left, which XLA's products bring in order; and the parts side by side.
+
+        XLA would exchange both again for a mere transpose of the product.
+        """
+        import jax
+
+        if a.shape[1] > b.shape[1]:
+            product = self.matmul_of_rows(b, a, parts)
+            return self.xp.matrix_transpose(product if parts > 1 else jax.lax.optimization_barrier(product))
+        sums = self.accumulator(a.dtype)
+        if parts == 1:
+            return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=sums)
+        a, b = (m.reshape(parts, -1, m.shape[1]) for m in (a, b))
+        products = jax.lax.dot_general(a, b, (((1,), (1,)), ((0,), (0,))), preferred_element_type=sums)
+        return self.xp.sum(products, axis=0)
+
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
         """`lax.conv_general_dilated`, in dimension numbers that say the memory orders."""
         groups, n, k = x.shape[0], x.shape[1], w.shape[1]

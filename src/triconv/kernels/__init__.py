@@ -23,9 +23,9 @@ To add one, write the module, enter it in `triconv.planning.planner.KERNELS`, an
 
 Read `direct` first: it is the definition. Then `problem`, `target` and `schedule`, and `gemm`. All but `direct` think in
 windows: an input VJP is the convolution of the transposed geometry, and one with an input dilation is several without
-(`polyphase`). They loop over samples, groups and rows (`blocks`) and over many taps (`tap_loops`). `gemm` is in five files:
-itself, `channels_last`, `col2im`, `patches` and `spmd`; `depthwise` in three: itself, `row_products` and `shifted`;
-`vendor` in three: itself, `regrouped` and `planes`.
+(`polyphase`). They loop over samples, groups and rows (`blocks`) and over many taps (`tap_loops`). `gemm` is in six files:
+itself, `channels_last`, `col2im`, `patches`, `spmd` and `unfolding`; `depthwise` in three: itself, `row_products` and
+`shifted`; `vendor` in three: itself, `regrouped` and `planes`.
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;
 small integers are exact. `fft` has its own bound, norm by norm, with the unit roundoff of float64, on a GPU of the sums.

@@ -8,21 +8,28 @@ further columns; those ``s`` of the leading axes (`PhaseSchedule.row_axes`) are 
     y[(n, o.., o), k]     = sum over s of           u @ w[(t, c), (s, k)]        where i.. and o.. meet at s
     gw[(t, c), (s, k)]    = sum over n, i.., o of   u^T @ v[(n, i.., o), (s, k)]
 
-and ``v`` is the cotangent, unfolded along the leading axes of the transposed geometry. A kernel of one tap is a single product
-of what is there. Groups stand between positions and channels, so that their matrices would have to be copied: they are left to
-`gemm`, and so are kernels of many taps. The multiply-adds are those of `direct` and those with the padding.
+and ``v`` is the cotangent, unfolded along the leading axes of the transposed geometry. A compiler writes windows of few
+channels faster in lines of positions, and products sum along lines faster: a weight VJP may be the product of windows in lines
+(`unfolding`) and the cotangent as it stands (`PhaseSchedule.in_lines`)::
+
+    gw[(t, c), k]         = sum over n, o of        u[(t, c), (n, o)] @ g[(n, o), k]
+
+A kernel of one tap is a single product of what is there. Groups stand between positions and channels, so that their matrices
+would have to be copied: they are left to `gemm`, and so are kernels of many taps. The multiply-adds are those of `direct` and
+those with the padding.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, patches
+from triconv.kernels import blocks, patches, unfolding
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
 from triconv.kernels.target import Target
@@ -58,9 +65,11 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, 
     lead, (k, c, taps) = how.row_axes, (g.shape[2], x.shape[2], geometry.kernel_size)
 
     def block(g: Array, x: Array, part: Geometry) -> Array:
+        if how.in_lines:
+            return lib.matmul(_in_lines(x, part.axes, lib), _rows(g, lib))
         v = _unfold(g, _leading(part, lead).axes, lib)
         u = _unfold(x, _trailing(part, lead).axes, lib)
-        return lib.matmul(lib.xp.matrix_transpose(_rows(u, lib)), _rows(v, lib))
+        return lib.matmul_of_rows(_rows(u, lib), _rows(v, lib), how.split_k)
 
     gw = blocks.sum_rows(block, _last(g, lib), _last(x, lib), geometry, how.rows, lib, axis=1)
     gw = lib.xp.reshape(gw, (1, *taps[lead:], c, *taps[:lead], k))
@@ -112,6 +121,13 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     return a
 
 
+def _in_lines(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
+    """The same windows as (taps * channels, n * output)."""
+    a = permute_dims(a, (a.ndim - 1, *range(a.ndim - 1)), lib.xp)
+    u = unfolding.unfolded(lib.xp.reshape(a, (1, *a.shape)), axes, lib)
+    return lib.xp.reshape(u, (u.shape[1], -1))
+
+
 def _is_matrix(axes: tuple[Axis, ...]) -> bool:
     """Whether windows are the positions as they are."""
     return all((axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) == (1, 1, 0, 0) for axis in axes)
@@ -159,24 +175,80 @@ def suits(view: Problem, target: Target) -> bool:
     return are_matrices(view, target) and (view.taps <= target.unrolled_taps or patches.are_apart(view.geometry))
 
 
-def in_blocks(schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int]], target: Target) -> Schedule:
+def schedules(
+    schedule: Schedule, view: Problem, parts: list[tuple[Geometry, int]], target: Target
+) -> Iterator[Schedule]:
+    """One whose windows are rows, and for a weight VJP in a compiled program one whose windows are lines."""
+    geometries = [geometry for geometry, _ in parts]
+    yield _in_blocks(
+        schedule,
+        view,
+        geometries,
+        [PhaseSchedule(row_axes=_row_axes(view, geometry, target)) for geometry in geometries],
+        target,
+    )
+    if _is_summed(view, target) and not any(patches.are_apart(geometry) for geometry in geometries):
+        yield _in_blocks(schedule, view, geometries, [PhaseSchedule(in_lines=True)] * len(parts), target)
+
+
+def _is_summed(view: Problem, target: Target) -> bool:
+    """Whether it is a weight VJP, whose products sum over rows, in a compiled program on a CPU."""
+    return view.contraction == "conv_weight_vjp" and target.compiled and target.kind == "cpu"
+
+
+def _in_blocks(
+    schedule: Schedule, view: Problem, geometries: list[Geometry], phases: list[PhaseSchedule], target: Target
+) -> Schedule:
     """The schedule in blocks of samples, or else of rows of all samples: their windows and products stay in cache."""
-    row_axes = [_row_axes(view, geometry, target) for geometry, _ in parts]
-    sizes = [_written(view, geometry, lead, target) for (geometry, _), lead in zip(parts, row_axes, strict=True)]
+    sizes = [_written(view, geometry, how, target) for geometry, how in zip(geometries, phases, strict=True)]
     size = sum(sizes)
-    size_of_block = target.window_bytes if target.window_views else target.unfold_bytes
-    most = target.elements(size_of_block, view.itemsize, view.bytes_of["x"] // view.itemsize)
-    samples, taken = 0, [0] * len(parts)
+    inputs = view.bytes_of["x"] // view.itemsize
+    most = target.elements(_block_bytes(view, phases, target), view.itemsize, inputs)
+    if phases[0].in_lines and most < size <= target.elements(target.summed_rows_bytes, view.itemsize, inputs):
+        most = size
+    samples, taken = 0, [0] * len(phases)
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
     elif size > most:
         samples = 1 if target.window_views and view.n > 1 else 0
         taken = [  # a phase of one tap writes nothing
             _rows_at_once(samples or view.n, geometry, part, most, target) if part else 0
-            for (geometry, _), part in zip(parts, sizes, strict=True)
+            for geometry, part in zip(geometries, sizes, strict=True)
         ]
-    phases = tuple(PhaseSchedule(row_axes=lead, rows=rows) for lead, rows in zip(row_axes, taken, strict=True))
-    return replace(schedule, phases=phases, samples=samples, orders=view.orders)
+    phases = [replace(how, rows=rows) for how, rows in zip(phases, taken, strict=True)]
+    phases = [
+        replace(how, split_k=_split_k(view, geometry, how, samples or view.n, target))
+        for geometry, how in zip(geometries, phases, strict=True)
+    ]
+    return replace(schedule, phases=tuple(phases), samples=samples, orders=view.orders)
+
+
+def _block_bytes(view: Problem, phases: list[PhaseSchedule], target: Target) -> int:
+    """Bytes that are written for a block; the sums of each are added to those of the others, which takes some time."""
+    if target.window_views:
+        return target.window_bytes
+    if phases[0].in_lines:
+        return max(target.unfold_bytes, target.sum_bytes * view.bytes_of["w"])
+    return target.summed_rows_bytes if _is_summed(view, target) else target.unfold_bytes
+
+
+def _split_k(view: Problem, geometry: Geometry, how: PhaseSchedule, samples: int, target: Target) -> int:
+    """Parts of a product that sums over the rows of a block: as few equal ones as there can be, if they are long."""
+    if how.in_lines or not _is_summed(view, target):
+        return 1
+    inputs, outputs = list(geometry.input_size), list(geometry.output_size)
+    if how.rows:
+        axis = geometry.axes[0]
+        inputs[0], outputs[0] = (how.rows - 1) * axis.stride + axis.dilated_kernel, how.rows
+    rows = samples * math.prod(inputs[: how.row_axes]) * math.prod(outputs[how.row_axes :])
+    if rows < target.split_rows * max(_columns(view, geometry, how.row_axes)):
+        return 1
+    return next((parts for parts in range(2, target.most_split + 1) if rows % parts == 0), 1)
+
+
+def _columns(view: Problem, geometry: Geometry, lead: int) -> tuple[int, int]:
+    """Columns of the windows and of the products, or of the cotangent's windows."""
+    return view.c * math.prod(geometry.kernel_size[lead:]), view.k * math.prod(geometry.kernel_size[:lead])
 
 
 def _row_axes(view: Problem, geometry: Geometry, target: Target) -> int:
@@ -187,12 +259,14 @@ def _row_axes(view: Problem, geometry: Geometry, target: Target) -> int:
     return min(range(most + 1), key=lambda lead: _weight(view, geometry, lead, target))
 
 
-def _written(view: Problem, geometry: Geometry, lead: int, target: Target) -> float:
+def _written(view: Problem, geometry: Geometry, how: PhaseSchedule, target: Target) -> float:
     """Elements that are written of one sample: windows, axis by axis, and products (of a weight VJP, windows of g).
 
-    Views of windows are written once, along all axes.
+    Views of windows are written once, along all axes; those in lines, too.
     """
-    return sum(_elements(view, geometry, lead, target))
+    if how.in_lines:
+        return view.c * math.prod(geometry.kernel_size) * math.prod(geometry.output_size)
+    return sum(_elements(view, geometry, how.row_axes, target))
 
 
 def _weight(view: Problem, geometry: Geometry, lead: int, target: Target) -> float:
@@ -241,10 +315,22 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     for geometry, count, how in schedule.counted():
         lead, axes = how.row_axes, geometry.axes
         positions = math.prod(geometry.input_size[:lead]) * math.prod(geometry.output_size[lead:])
-        rows, columns = view.c * math.prod(geometry.kernel_size[lead:]), view.k * math.prod(geometry.kernel_size[:lead])
-        written = view.itemsize * _written(view, geometry, lead, target)
-        amount += count * view.n * positions * rows * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
-        moved += count * view.n * target.last_passes * view.itemsize * _weight(view, geometry, lead, target)
+        rows, columns = _columns(view, geometry, lead)
+        written = view.itemsize * _written(view, geometry, how, target)
+        multiply_adds = (
+            count * view.n * positions * rows * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
+        )
+        if how.in_lines:
+            multiply_adds *= target.line_products
+            # each of the last axis' taps reads x across its lines
+            transposed = view.bytes_of["x"] / view.n * axes[-1].kernel_size
+            moved += count * view.n * target.line_passes * (3 if axes[-1].stride > 1 else 1) * written
+            moved += count * view.n * target.across_passes * transposed
+        else:
+            multiply_adds *= target.summed_rows_products if _is_summed(view, target) else 1
+            passes = target.summed_rows_passes if _is_summed(view, target) else target.last_passes
+            moved += count * view.n * passes * view.itemsize * _weight(view, geometry, lead, target)
+        amount += multiply_adds
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))
         unfolded = max(1, sum(axis.kernel_size > 1 for axis in axes))

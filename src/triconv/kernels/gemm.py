@@ -30,7 +30,7 @@ from typing import Any
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Standard
 from triconv.geometry import Axis, Geometry
-from triconv.kernels import blocks, channels_last, col2im, patches, polyphase, spmd, tap_loops
+from triconv.kernels import blocks, channels_last, col2im, patches, polyphase, spmd, tap_loops, unfolding
 from triconv.kernels.col2im import scattered
 from triconv.kernels.polyphase import samples_last
 from triconv.kernels.problem import Problem
@@ -104,7 +104,7 @@ def _conv_at_once(x: Array, matrix: Array, geometry: Geometry, how: PhaseSchedul
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(x: Array, part: Geometry) -> Array:
-        u = _unfold(samples_last(x, lib), part.axes, lib)
+        u = unfolding.unfolded(samples_last(x, lib), part.axes, lib)
         y = lib.matmul(matrix, lib.xp.reshape(u, (*u.shape[:2], -1)))
         return samples_last(lib.xp.reshape(y, (*y.shape[:2], *u.shape[2:])), lib)
 
@@ -123,7 +123,7 @@ def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, how: PhaseSchedu
     trailing = Geometry((*map(_whole, geometry.input_size[:lead]), *geometry.axes[lead:]))
 
     def block(g: Array, x: Array, leading: Geometry, trailing: Geometry) -> Array:
-        v, u = (_unfold(samples_last(a, lib), part.axes, lib) for a, part in ((g, leading), (x, trailing)))
+        v, u = (unfolding.unfolded(samples_last(a, lib), part.axes, lib) for a, part in ((g, leading), (x, trailing)))
         v, u = (lib.xp.reshape(a, (*a.shape[:2], -1)) for a in (v, u))
         return _split_product(v, u, how, lib)
 
@@ -158,43 +158,6 @@ def _rows_of(geometry: Geometry, a: Array) -> Geometry:
     return Geometry((*map(_whole, a.shape[3:4]), *geometry.axes[1:]))
 
 
-def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
-    """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output).
-
-    One axis after the other, the last first: so its steps are taken once per tap of its own, not once per tap of all axes, and
-    XLA writes each array in one loop, which it does for up to eight windows.
-    """
-    if patches.are_apart(Geometry(axes)):
-        return patches.unfolded(a, axes, lib)
-    a, axes = _without_gaps(a, axes, lib)
-    for number, axis in reversed([*enumerate(axes, a.ndim - len(axes))]):
-        if (axis.kernel_size, axis.stride) != (1, 1):
-            windows = [a[(*[slice(None)] * number, axis.window(tap), ...)] for tap in range(axis.kernel_size)]
-            a = lib.concat(windows, 1)
-    return a
-
-
-def _without_gaps(a: Array, axes: tuple[Axis, ...], lib: Standard) -> tuple[Array, tuple[Axis, ...]]:
-    """The padded array, but of all axes except the last without what the stride skips between windows; and its axes.
-
-    What no window reads is not to be unfolded along the other axes.
-    """
-    *others, last = axes
-    gaps = [axis.dilated_kernel < axis.stride for axis in others]
-    ends = [axis.stride * axis.output_size - axis.input_size - axis.pad_lo for axis in others]
-    pads = [(axis.pad_lo, end if gap else axis.pad_hi) for axis, end, gap in zip(others, ends, gaps, strict=True)]
-    a, left = lib.pad(a, [*pads, (last.pad_lo, last.pad_hi)]), []
-    for number, (axis, gap) in enumerate(zip(others, gaps, strict=True), a.ndim - len(axes)):
-        if gap:
-            before, after, taps = a.shape[:number], a.shape[number + 1 :], axis.kernel_size
-            a = lib.xp.reshape(a, (*before, axis.output_size, axis.stride, *after))
-            a = a[(*[slice(None)] * (number + 1), slice(0, axis.dilated_kernel, axis.dilation), ...)]
-            a = lib.xp.reshape(a, (*before, axis.output_size * taps, *after))
-            axis = Axis(axis.output_size * taps, taps, taps)  # noqa: PLW2901
-        left.append(axis)
-    return a, (*left, last)
-
-
 # ---- schedules
 
 
@@ -206,7 +169,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         return
     if channels_last.suits(view, target):
         geometries = counted(view.geometry, target)
-        yield channels_last.in_blocks(replace(schedule, form=LAST), view, geometries, target)
+        yield from channels_last.schedules(replace(schedule, form=LAST), view, geometries, target)
     if schedule.contraction == "conv" and (scatter := next(col2im.schedules(problem.by_windows(), target), None)):
         yield scatter
         return

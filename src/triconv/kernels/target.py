@@ -47,6 +47,9 @@ class VendorModel(NamedTuple):
 
     channels: float = 0.0  # ``1 + channels / c`` for few input channels ``c``; the same for output channels
     line: float = 1.0  # one spatial axis
+    # weight VJPs along it with channels last, by ``last_line[0] * (1 + last_line[1] / k)`` instead; empty where `line` stands
+    # for all
+    last_line: tuple[float, ...] = ()
     # the same by ``1 + min(0.5, line_channels / k)``: output channels keep the threads busy, and so do many outputs
     # (`Target.many_outputs`), for which the second number stands
     line_channels: tuple[float, float] = (0.0, 0.0)
@@ -156,6 +159,11 @@ class Target:
     # unfolded bytes up to which a sample is taken whole: its rows, block by block, are read and written once more; but what is
     # larger than 32 MiB, the C library asks the system for in each call, which takes longer
     sample_bytes: int = 30 * MIB
+    # windows of a block of a compiled weight VJP whose channels stand last: its product brings both operands in order
+    summed_rows_bytes: int = 20 * MIB
+    # windows of such a block in lines of positions, in bytes for each byte of the result, if that is more than `unfold_bytes`:
+    # each block reads and writes the sum
+    sum_bytes: int = 6
     split_k_bytes: int = 12 * MIB  # unfolded rows, with the copies that a split-K product makes of both operands
     scatter_bytes: int = 16 * MIB  # products of all samples that are scatter-added at once
     depthwise_bytes: int = 2 * MIB  # input and output of a block of `depthwise`
@@ -187,6 +195,10 @@ class Target:
     # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
     split_k: int = 1
     split_line: int = 16  # elements of a cache line, at which the parts start
+    # rows for each column from which a compiled product that sums over them is split into equal parts, and the most parts: each
+    # is on its own threads, and reads its rows in order
+    split_rows: float = 16.0
+    most_split: int = 8
     row_call: float = 2000.0  # multiply-adds of `row_products` that take as long as to call a product of a row
     row_elements: int = 9000  # elements of the matrix of such a product up to which OpenBLAS leaves it on one thread
     row_tile_bytes: int = 2 * MIB  # unfolded input of a tile of them: smaller ones take less time than to call them
@@ -212,6 +224,13 @@ class Target:
     group_transpose: float = 1.0  # the part of that where there are groups: their products read it in short rows anyway
     # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
     last_passes: float = 3.0
+    # the same of a weight VJP in a compiled program, and the part of the time of other products that its own take
+    summed_rows_passes: float = 1.5
+    summed_rows_products: float = 0.6
+    # both of its windows in lines of positions, and how many times what is read across lines is moved
+    line_passes: float = 0.4
+    line_products: float = 0.7
+    across_passes: float = 0.7
     # elements that are copied in the time that it takes to begin a run of them in memory, where windows are views
     run_elements: float = 24.0
     # operations of such a phase, for each axis of several taps: it takes about 140 ms to compile, 10 each
@@ -245,10 +264,10 @@ class Target:
 
 
 XLA_CPU = VendorModel(
-    channels=2.0, line=0.85, line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0), weight_vjp=1.6, last_weight_vjp=8.0,
-    last_weight_vjp_bytes=8 * MIB, small_weight_vjp=0.8, volume=5.0, strided=2.0, plain=0.55, plain_first=0.75,
-    odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
-    dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
+    channels=2.0, line=0.85, last_line=(0.62, 50.0), line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0),
+    weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, small_weight_vjp=0.8, volume=5.0,
+    strided=2.0, plain=0.55, plain_first=0.75, odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5,
+    long=True, copies=1.0, dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,

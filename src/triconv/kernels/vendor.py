@@ -294,6 +294,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     is_last, has_few_taps = view.orders[0] == "last", view.taps <= target.unrolled_taps
     if has_group_products:
         amount *= model.group_factor
+    elif ndim == 1 and is_weight_vjp and is_last and model.last_line:
+        amount *= model.last_line[0] * (1 + model.last_line[1] / view.k)
     elif ndim == 1:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
     else:

@@ -14,6 +14,12 @@ INVARIANT = 1e-4
 """Sum over the sum of magnitudes that is zero: a variance has a small number added."""
 BY_CHANCE = 0.3
 """The share of a region that may be right."""
+MOST_SHIFT = 4
+"""Positions by which a result may be shifted, with other numbers at its border."""
+LEAST_SHIFTED = 6
+"""Elements that must be equal after a shift."""
+ROUNDINGS = {"rounded down": np.floor, "cut off": np.trunc, "rounded": np.rint, "rounded up": np.ceil}
+"""To whole numbers."""
 
 
 def explain(
@@ -53,7 +59,7 @@ def explain(
         if is_whole:
             return Diagnosis(Cause.STRAIGHT_THROUGH, Hypothesis.GRADIENT_OF_CONSTANT)
     if is_whole:
-        for hypothesis in (_factor, _transposed, _flipped, _rolled, _permuted, _constant, _one_element, _region):
+        for hypothesis in _HYPOTHESES:
             if (diagnosis := hypothesis(found, right, wrong)) is not None:
                 return diagnosis
         if of is not None and (held := _held_constant(found, right, of)) is not None:
@@ -157,6 +163,26 @@ def _region(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosi
     return Diagnosis(cause, Hypothesis.REGION, region=Region(tuple(stretches), content), also=scaled)
 
 
+def _shifted(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:  # noqa: ARG001
+    """Explain a shift whose border is something else: what was cropped off, or nothing."""
+    for axis, size in enumerate(right.shape):
+        for step in range(1, min(MOST_SHIFT, size - 2) + 1):
+            given, expected = np.moveaxis(found, axis, 0), np.moveaxis(right, axis, 0)
+            for offset, a, b in ((step, given[step:], expected[:-step]), (-step, given[:-step], expected[step:])):
+                if a.size >= LEAST_SHIFTED and len(np.unique(b)) > 2 and _same(a, b):
+                    return Diagnosis(Cause.PADDING_OFF_BY_ONE, Hypothesis.RESULT_SHIFTED, axis=axis, offset=(offset,))
+    return None
+
+
+def _rounded(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:
+    if np.iscomplexobj(found) or wrong.sum() < 2 or np.any(found != np.rint(found)) or len(np.unique(found)) < 3:
+        return None
+    for mode, function in ROUNDINGS.items():
+        if np.array_equal(function(right), found):
+            return Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_INTEGERS, mode=mode)
+    return None
+
+
 def _rearranged_in_part(
     found: np.ndarray, right: np.ndarray, wrong: np.ndarray, stretches: list[Stretch]
 ) -> Diagnosis | None:
@@ -185,3 +211,18 @@ def _held_constant(found: np.ndarray, right: np.ndarray, of: np.ndarray) -> Diag
             if is_right and np.any(np.abs((found * direction).sum(axis=others)) > 100 * INVARIANT * size):
                 return Diagnosis(Cause.DETACHED, hypothesis, axis=axis)
     return None
+
+
+_HYPOTHESES = (
+    _factor,
+    _transposed,
+    _flipped,
+    _rolled,
+    _permuted,
+    _constant,
+    _one_element,
+    _rounded,
+    _shifted,
+    _region,
+)
+"""In the order in which they are asked."""

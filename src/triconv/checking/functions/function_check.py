@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.dtypes import BITS, COMPLEX
-from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.evidence import Asked
 from triconv.checking.findings.findings import DerivativeOfValues, FewerBits, Level, WrongElements
 from triconv.checking.findings.protocol import (
@@ -31,7 +32,7 @@ from triconv.checking.findings.protocol import (
     Transform,
 )
 from triconv.checking.findings.unanswered import Undecided
-from triconv.checking.functions import directional, function_precision, other_points
+from triconv.checking.functions import directional, function_jacobian, function_precision, other_points
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_location import locate, real_sum
 from triconv.checking.functions.function_points import ROUNDS, WORTH, Point
@@ -197,7 +198,7 @@ class FunctionCheck(FunctionValues):
             lines += bool(known.any())
             allowed, far = self._limits(size, error)
             if difference > (0 if error == 0 and self._is_exact(point, found_all) else far):
-                return self._located(question, n, point, g, found_all, truth)
+                return self._located(question, n, point, g, found_all, ask, truth)
             if difference > allowed and worst is None:
                 worst = ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(difference, allowed))
         if worst is not None:
@@ -257,7 +258,14 @@ class FunctionCheck(FunctionValues):
         )
 
     def _located(
-        self, question: Question, n: int, point: Point, g: np.ndarray, found: np.ndarray, truth: Truth
+        self,
+        question: Question,
+        n: int,
+        point: Point,
+        g: np.ndarray,
+        found: np.ndarray,
+        ask: Callable[[Arrays, np.ndarray], np.ndarray],
+        truth: Truth,
     ) -> ReportRow:
         """Return the row for a wrong cotangent, with every element that it must have, or with one that is wrong."""
 
@@ -276,11 +284,48 @@ class FunctionCheck(FunctionValues):
             return ReportRow(question, UNCHECKED, Proof.NUMERICAL, Undecided(scale, scale))
         of = point.arrays[n] if question.order == 1 else None
         row = self._wrong(question, found, expected, wrong, looked, asked=Asked(point.arrays, g, ()), of=of)
-        if row.cause == Cause.NONE and question.order == 1 and self.dtype not in COMPLEX:
-            other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed)
-            if other is not None:
-                return replace(row, finding=WrongElements(other), cause=other.cause)
-        return row
+        if question.order != 1 or self.dtype in COMPLEX or not isinstance(row.finding, WrongElements):
+            return row
+        other: Diagnosis | None = None
+        if row.cause == Cause.NONE:
+            others = self._other_derivatives(n, point, g, truth)
+            other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed, others)
+
+        def line(along: np.ndarray) -> Derivative:
+            directions = [along if k == n else np.zeros(shape) for k, shape in enumerate(self.shapes)]
+            return self._derivative(point, truth(point, g, directions)[0])
+
+        if other is None:
+            diagnosis = row.finding.diagnosis
+            other = function_jacobian.explain(
+                diagnosis, found, g, point.arrays[n], lambda one: ask(point.arrays, one), line
+            )
+        return row if other is None else replace(row, finding=WrongElements(other), cause=other.cause)
+
+    def _other_derivatives(
+        self, n: int, point: Point, g: np.ndarray, truth: Truth
+    ) -> list[tuple[Diagnosis, Callable[[np.ndarray], float]]]:
+        """Return the derivatives by other arrays of this shape, and at the arrays of the first calls."""
+
+        def pairing(at: Point, by: int) -> Callable[[np.ndarray], float]:
+            def paired(weights: np.ndarray) -> float:
+                along = [weights * 1.0 if k == by else np.zeros(shape) for k, shape in enumerate(self.shapes)]
+                line = self._derivative(at, truth(at, g, along)[0])
+                return real_sum(g.ravel(), np.where(np.isfinite(line.error), line.value, 0))
+
+            return paired
+
+        first = (
+            Point([np.ones(shape) for shape in self.shapes]),
+            Point(self.points.draw(np.random.default_rng(self.seed), None)),
+        )
+        exchanged = [
+            (Diagnosis(Cause.ARGUMENTS_EXCHANGED, Hypothesis.OF_OTHER_ARRAY, parameter=name), pairing(point, k))
+            for k, name in enumerate(self.names)
+            if k != n and self.shapes[k] == self.shapes[n]
+        ]
+        earlier = Diagnosis(Cause.STALE_CACHE, Hypothesis.AT_EARLIER)
+        return [*exchanged, *((earlier, pairing(at, n)) for at in first)]
 
     def _is_exact(self, point: Point, found: np.ndarray) -> bool:
         """Whether a cotangent at an exact point consists of numbers that an exact algorithm gives: none was rounded."""

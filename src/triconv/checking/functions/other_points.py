@@ -17,6 +17,8 @@ SECONDS = 1.0
 SUMS = 3
 """Random sums that must be those of the derivative for other arrays."""
 COTANGENT = "the cotangent"
+FAR = 16
+"""Of a sum by extrapolation, how much farther from the right one it may be than an exact one."""
 
 
 def explain(
@@ -26,6 +28,7 @@ def explain(
     names: Sequence[str],
     derivative: Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray], float],
     seed: int,
+    others: Sequence[tuple[Diagnosis, Callable[[np.ndarray], float]]] = (),
 ) -> Diagnosis | None:
     """Return which array was another one, if that explains a cotangent.
 
@@ -41,6 +44,8 @@ def explain(
         Gives the right sum of the elements of a cotangent, for arrays, a cotangent of the result, and the weights.
     seed : int
         Of the weights.
+    others : sequence of (Diagnosis, callable)
+        Other derivatives, each with what it means to be that one: they give the sum for the weights.
     """
     started, rng = time.perf_counter(), np.random.default_rng(seed)
     weights = [rng.integers(1, 64, found.shape) * rng.choice([-1.0, 1.0], found.shape) for _ in range(SUMS)]
@@ -58,6 +63,11 @@ def explain(
                 for w, s, allowed in zip(weights, sums, near, strict=True)
             ):
                 return diagnosis
+    for diagnosis, other in others:
+        if any(sums) and all(
+            abs(other(w) - s) <= FAR * allowed for w, s, allowed in zip(weights, sums, near, strict=True)
+        ):
+            return diagnosis
     return None
 
 

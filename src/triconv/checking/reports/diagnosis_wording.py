@@ -8,7 +8,7 @@ from typing import Any
 from triconv.checking.findings.causes import Cause, Hypothesis
 from triconv.checking.findings.diagnosis_data import Diagnosis, Factor, Region
 from triconv.checking.findings.protocol import Role
-from triconv.checking.reports import part_wording, region_wording, transposed_wording
+from triconv.checking.reports import function_wording, part_wording, region_wording, transposed_wording
 
 TENSORS = {Role.X: "x", Role.W: "the kernel", Role.G: transposed_wording.COTANGENT, Role.BIAS: "the bias"}
 CHANNELS = {
@@ -173,17 +173,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "counted once",
     Hypothesis.FOURIER_LENGTH: "it comes from an inverse Fourier transform of length {size}, one too short: irfft needs its n "
     "where that is odd",
-    Hypothesis.AT_ZERO: "it is the derivative where {parameter} is zero: {parameter} is left out of it",
-    Hypothesis.AT_TRANSPOSED: "it is the derivative with axes {axes} of {parameter} exchanged",
-    Hypothesis.AT_FLIPPED: "it is the derivative with {parameter} in reverse along axis {axes}",
-    Hypothesis.NORM_HELD: "the values do not change when {per_slice} of the array is multiplied by a number, but this is not "
-    "orthogonal to it: the norm or deviation by which it is divided was held constant",
-    Hypothesis.MEAN_HELD: "the values do not change when a number is added to {per_slice} of the array, but this has another "
-    "sum than zero: the mean that is subtracted, or the sum by which a softmax divides, was held constant",
-    Hypothesis.GRADIENT_OF_MASKED: "there is a gradient where the values do not depend on the array: what is masked or cut off",
-    Hypothesis.GRADIENT_OF_CONSTANT: "there is a gradient; the values do not change here, as of a straight-through estimator",
-    Hypothesis.UNEXPLAINED_OF_FUNCTION: "no known mistake explains it; ruled out: sign and factors, flips, shifts, "
-    "swapped axes, a constant added, single elements and borders",
+    **function_wording.HYPOTHESES,
     Hypothesis.UNEXPLAINED: "no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_AT: "it is wrong in {wrong_slices} alone, and no known mistake explains it; ruled out: {ruled_out}",
     Hypothesis.UNEXPLAINED_SHAPE: "its shape is wrong, and no known mistake explains its elements",
@@ -261,6 +251,7 @@ def diagnosis(d: Diagnosis) -> str:
             d.parameter or "", ""
         ),
         "mode": d.mode,
+        "of_quotient": f" after it is divided by {d.size}" if d.size else "",
         "place": "corners, where two sides of it meet" if d.parameter == "corners" else d.parameter,
         "empty_slice": ": a slice such as p:-p is empty for p = 0" if d.mode == "slice" else "",
         "other_size": f", as many as the other spatial axis has ({d.size})" if d.size else "",
@@ -334,6 +325,7 @@ WITH_FACTOR = (
     Hypothesis.BATCH_MEAN,
     Hypothesis.NORM,
     Hypothesis.NORM_CLIPPED,
+    Hypothesis.FACTOR_OF_SIGN,
 )
 """Hypotheses whose sentence has the factor in it."""
 

@@ -46,6 +46,7 @@ from triconv.checking.findings.memory_findings import (
     WrongBatchAxis,
 )
 from triconv.checking.findings.protocol import Kind, Question
+from triconv.checking.reports import function_wording
 
 RUN_IT = "run the program below, and compare the terms that meet in the first wrong element"
 OWN_BIAS = "add bias[k] once to every element of output channel k, after the sum over taps and channels"
@@ -188,6 +189,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.REDUCTION_CUT: "loop over all products: round the number of blocks up, and mask the last one",
     Hypothesis.INDEX_WRAPS: "compute the index in 32 or 64 bits",
     Hypothesis.INDEX_NEGATIVE: "compute the index in 32 or 64 bits",
+    **function_wording.REMEDIES,
     Hypothesis.GRADIENT_OF_MASKED: "multiply the cotangent by the mask of the forward",
     Hypothesis.GRADIENT_OF_CONSTANT: "if it is meant, leave this function out of the check; else return zeros",
     Hypothesis.UNEXPLAINED_OF_FUNCTION: RUN_IT,

@@ -204,11 +204,13 @@ def _in_blocks(
     size = sum(sizes)
     inputs = view.bytes_of["x"] // view.itemsize
     most = target.elements(_block_bytes(view, phases, target), view.itemsize, inputs)
-    if phases[0].in_lines and most < size <= target.elements(target.summed_rows_bytes, view.itemsize, inputs):
+    if phases[0].in_lines and most < size <= target.elements(target.line_bytes, view.itemsize, inputs):
         most = size
     samples, taken = 0, [0] * len(phases)
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
+        if phases[0].in_lines and samples == 2:  # each of its loops would be compiled twice, one for each sample
+            samples = 1
     elif size > most:
         samples = 1 if target.window_views and view.n > 1 else 0
         taken = [  # a phase of one tap writes nothing
@@ -326,10 +328,12 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
             transposed = view.bytes_of["x"] / view.n * axes[-1].kernel_size
             moved += count * view.n * target.line_passes * (3 if axes[-1].stride > 1 else 1) * written
             moved += count * view.n * target.across_passes * transposed
+        elif _is_summed(view, target):
+            multiply_adds *= target.summed_rows_products
+            passes = target.summed_rows_passes * (2 if any(axis.stride > 1 for axis in axes) else 1)
+            moved += count * view.n * passes * written
         else:
-            multiply_adds *= target.summed_rows_products if _is_summed(view, target) else 1
-            passes = target.summed_rows_passes if _is_summed(view, target) else target.last_passes
-            moved += count * view.n * passes * view.itemsize * _weight(view, geometry, lead, target)
+            moved += count * view.n * target.last_passes * view.itemsize * _weight(view, geometry, lead, target)
         amount += multiply_adds
         part = how.rows / axes[0].output_size if how.rows else 1
         most = max(most, written * part * (schedule.samples or view.n))

@@ -160,10 +160,11 @@ class Target:
     # larger than 32 MiB, the C library asks the system for in each call, which takes longer
     sample_bytes: int = 30 * MIB
     # windows of a block of a compiled weight VJP whose channels stand last: its product brings both operands in order
-    summed_rows_bytes: int = 20 * MIB
+    summed_rows_bytes: int = 12 * MIB
     # windows of such a block in lines of positions, in bytes for each byte of the result, if that is more than `unfold_bytes`:
-    # each block reads and writes the sum
+    # each block reads and writes the sum; and those of a sample up to which it is taken whole
     sum_bytes: int = 6
+    line_bytes: int = 15 * MIB
     split_k_bytes: int = 12 * MIB  # unfolded rows, with the copies that a split-K product makes of both operands
     scatter_bytes: int = 16 * MIB  # products of all samples that are scatter-added at once
     depthwise_bytes: int = 2 * MIB  # input and output of a block of `depthwise`

@@ -171,7 +171,8 @@ def integers(
         a = rng.integers(least, most + 1, shape, integer).astype(_wide(dtype))
         if dtype in COMPLEX:
             a += 1j * rng.integers(-most, most + 1, shape, integer)
-        a *= rng.random(shape, real) < density
+        if density < 1:
+            a *= rng.random(shape, real) < density
         return a
 
     primals, g = {role: draw(shape) for role, shape in shapes.items()}, draw(shape_of_g)

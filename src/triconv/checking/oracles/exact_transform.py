@@ -235,6 +235,8 @@ def _spread(grids: tuple[_Grid, ...], role: str, a: np.ndarray) -> np.ndarray:
     else:
         sizes = [g.of_output if role == "g" else g.of_taps for g in grids]
         at = tuple(g.outputs if role == "g" else g.taps for g in grids)
+    if list(a.shape[2:]) == sizes:
+        return a
     spread = np.zeros((*a.shape[:2], *sizes), a.dtype)
     spread[_at(at)] = a
     return spread
@@ -242,5 +244,6 @@ def _spread(grids: tuple[_Grid, ...], role: str, a: np.ndarray) -> np.ndarray:
 
 def _norms(a: np.ndarray, b: np.ndarray) -> float:
     """Return the largest sum over a group of the products of norms."""
-    of_a, of_b = (np.sqrt(np.square(m).reshape(*m.shape[:2], -1).sum(axis=-1)) for m in (a, b))
+    flat = [m.reshape(*m.shape[:2], -1) for m in (a, b)]
+    of_a, of_b = (np.sqrt(np.einsum("gsi,gsi->gs", m, m)) for m in flat)
     return float((of_a * of_b).sum(axis=1).max(initial=0))

@@ -86,6 +86,13 @@ def segment(geometry: Geometry, span: int) -> int:
     return rows if 2 * rows < axis.output_size else 0
 
 
+def _points(geometry: Geometry, rows: int) -> int:
+    """Points of the transform of a segment of so many outputs of the first axis; 0 for all of them."""
+    first, *others = geometry.axes
+    length = fast_length(first.stride * ((rows or first.output_size) - 1) + first.dilated_kernel)
+    return length * math.prod(sizes(Geometry(tuple(others))))
+
+
 def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """`conv` of one phase and block."""
 
@@ -201,7 +208,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield replace(schedule, phases=(how,) * len(parts), samples=samples, groups=groups)
         return
     phases = tuple(PhaseSchedule(rows=segment(geometry, target.fft_span)) for geometry in parts)
-    size = 8 * max(math.prod(sizes(geometry)) for geometry in parts) * (view.c + view.k) / view.itemsize
+    points = max(_points(geometry, how.rows) for geometry, how in zip(parts, phases, strict=True))
+    size = 8 * points * (view.c + view.k) / view.itemsize
     most = target.elements(target.spectrum_bytes, view.itemsize, view.bytes_of["x"] // view.itemsize)
     samples, groups = blocks.block_of(view, size, most, target)
     yield replace(schedule, phases=phases, samples=samples, groups=groups)
@@ -225,11 +233,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     pairs, points, amount = view.n * (view.c + view.k) + view.c * view.k, 0.0, 0.0
     for geometry, count, how in schedule.counted():
-        first, *others = geometry.axes
-        rows = how.rows or first.output_size
-        segments = -(-first.output_size // rows)
-        length = fast_length(first.stride * (rows - 1) + first.dilated_kernel)
-        size = length * math.prod(sizes(Geometry(tuple(others))))
+        segments = -(-geometry.output_size[0] // how.rows) if how.rows else 1
+        size = _points(geometry, how.rows)
         points += count * segments * size * problem.groups
         amount += count * segments * size * math.log2(max(2, size)) * pairs * problem.groups
     products = 4 * points * view.n * view.c * view.k / 16

@@ -62,7 +62,9 @@ class VendorModel(NamedTuple):
     # weight VJPs with channels first, of fewer input channels than `vector`, more taps than `many_taps` and so many bytes
     small_weight_vjp: float = 1.0
     small_weight_vjp_bytes: int = 3 * MIB
-    volume: float = 1.0  # three axes
+    volume: float = 1.0  # weight VJPs of three axes
+    # convolutions of three axes and several taps, by ``max(2, volume_channels / k)`` instead; 0 where they are no others
+    volume_channels: float = 0.0
     phases: float = 1.0  # several calls, one per phase
     strided: float = 1.0  # channels first, more than two phases of two and more axes: each reads with a stride
     # convolutions of two axes and several taps, of fewer outputs than `Target.many_outputs`: with less than `many_channels`
@@ -267,8 +269,8 @@ class Target:
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, last_line=(0.62, 50.0), line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0),
     weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, small_weight_vjp=0.8, volume=5.0,
-    strided=2.0, plain=0.55, plain_first=0.75, odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5,
-    long=True, copies=1.0, dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
+    volume_channels=140.0, strided=2.0, plain=0.55, plain_first=0.75, odd_channels=450.0, phases=1.1, patches=2.0,
+    groups=50.0, double=2.5, long=True, copies=1.0, dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,

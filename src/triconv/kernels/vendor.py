@@ -282,6 +282,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     has_group_products = bool(model.group_channels) and problem.groups > 1 and not is_weight_vjp
     per_input, per_output = model.group_channels if has_group_products else (model.channels, model.channels)
     is_plane = model.plain < 1 and not is_weight_vjp and ndim == 2 and view.groups == view.phases == 1 < view.taps
+    is_volume = ndim > 2 and not is_weight_vjp and model.volume_channels > 0
     per_input = 0.0 if is_plane else per_input  # few channels are as fast, unless they are an odd number
     amount = computed.padded_multiply_adds * (1 + per_input / view.c) * (1 + per_output / view.k)
     if model.long and view.taps > target.unrolled_taps and not patches.are_apart(view.geometry):
@@ -298,15 +299,17 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.last_line[0] * (1 + model.last_line[1] / view.k)
     elif ndim == 1:
         amount *= model.line * (1 + min(0.5, model.line_channels[is_large] / view.k))
+    elif is_volume:
+        amount *= max(2.0, model.volume_channels / view.k) if view.taps > 1 else 1  # of one tap XLA makes a product
     else:
         amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
+        amount *= model.volume if ndim > 2 and view.taps > 1 else 1
         amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
         if is_plane:
             amount *= (1 if is_large else _channels_factor(view, model)) + _odd_channels(view, model)
         amount *= model.strided if ndim > 1 and view.phases > 2 and not is_last else 1
-    amount *= model.volume if ndim > 2 and view.taps > 1 else 1  # of one tap XLA makes a product
     is_slow_order = not is_last or (is_weight_vjp and has_few_taps)
-    is_of_patches = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes)
+    is_of_patches = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) and not is_volume
     if is_of_patches and is_slow_order and (view.taps == 1 or (is_weight_vjp and not _has_few_positions(view, model))):
         amount *= model.patches
     has_stride = any(axis.stride > 1 for axis in schedule.geometry.axes)
@@ -330,7 +333,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     if _has_image_kernel(schedule, view):
         amount *= model.image_kernel
     calls = 1 if schedule.form != BY_PHASES else view.phases
-    copied = _copied(view)
+    copied = set() if is_volume and view.taps == 1 else _copied(view)
     copied |= {"x", "g"} if schedule.form == SPLIT else {"g"} if schedule.form == MERGED or calls > 1 else set()
     copied |= {"x"} if schedule.form == PADDED else {"g"} if _are_skipped(schedule) else set()
     moved = model.copies * sum(view.bytes_of[role] for role in copied)

@@ -277,3 +277,24 @@ def test_a_module_that_is_computed_again_in_the_backward_has_its_parameters_ther
     assert triconv.check(conv, triconv.conv2d, (2, 2, 5, 5)).verdict == "right"
     conv.factor = 3
     assert triconv.check(conv, triconv.conv2d, (2, 2, 5, 5)).cause == "constant factor"
+
+
+def test_hooks_of_parameters_see_what_a_step_of_training_leaves(torch):
+    """Those of `register_hook` run for any derivative; those after the sum in `grad` run in `backward` alone."""
+
+    def with_hook(kind, change):
+        module = torch.nn.Conv1d(1, 2, 2)
+        getattr(module.weight, kind)(change)
+        report = triconv.check(module, triconv.conv1d, (2, 1, 4))
+        assert module.weight.grad is None
+        return report
+
+    late = "register_post_accumulate_grad_hook"
+    halved = with_hook(late, lambda p: setattr(p, "grad", p.grad / 2))
+    assert (halved.verdict, halved.cause) == ("wrong", "hook of a parameter"), halved
+    assert "leaves another gradient in w.grad than autograd computes, 0.5 times as large, as by a hook" in halved.summary
+    clipped = with_hook(late, lambda p: setattr(p, "grad", p.grad.clamp(-1, 1)))
+    assert clipped.cause == "hook of a parameter", clipped
+    assert "VJP of w: the sign is wrong" in with_hook("register_hook", lambda g: -g).summary
+    freed = with_hook(late, lambda p: setattr(p, "grad", None))  # an optimizer that steps in the backward
+    assert freed.ok, freed

@@ -16,6 +16,7 @@ import numpy as np
 from triconv.backends import to_numpy
 from triconv.checking.candidates import settings
 from triconv.checking.candidates.layer_steps import History
+from triconv.checking.candidates.parameter_hooks import Training
 from triconv.checking.candidates.unsupported import Unsupported, is_unsupported
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.exception_text import caught
@@ -93,6 +94,8 @@ class CandidateFunction:
         """Sees what is handed to the function, and arranges it; None for plain arrays."""
         self.evaluation: Callable[[], contextlib.AbstractContextManager[Any]] | None = None
         """Within what it returns, a module is in evaluation mode, if it is in training mode else."""
+        self.training: Training | None = None
+        """Where hooks of a module's parameters change their gradients: what `backward` leaves in them."""
         self._programs: dict[str, Any] = {}
         self.changes = settings.Changes(self)
         """What it leaves changed of the settings of the process."""
@@ -201,6 +204,11 @@ class CandidateFunction:
 
     def written_gradients(self, arrays: Arrays, g: np.ndarray) -> list[tuple[bool, bool, bool]]:
         """For each array, whether a call writes into its `grad`, whether its VJP is not zero, and whether it clears that."""
+        del arrays, g
+        return []
+
+    def trained(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """What a step of training leaves as the gradient of each array, where that is not what the cotangents are."""
         del arrays, g
         return []
 

@@ -237,6 +237,7 @@ def as_candidate(
         own = module.parameters[max(0, len(shapes) - module.inputs) :]
         wrapped = KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
         wrapped.is_object, wrapped.written, wrapped.evaluation = True, candidate, module.evaluation
+        wrapped.training = module.training
         return wrapped
     if isinstance(candidate, Rules) and candidate.backward is not None:
         candidate, is_pair = (candidate.forward, candidate.backward), True

@@ -15,6 +15,7 @@ import numpy as np
 
 from triconv.backends import to_numpy
 from triconv.checking.candidates.candidate import OwnArray
+from triconv.checking.candidates.parameter_hooks import Training, hooked, training_step
 from triconv.geometry.integers import one_per_axis
 from triconv.geometry.padding import resolve_padding
 
@@ -40,6 +41,8 @@ class ModuleFunction:
         Parameters of an operator that the module says.
     evaluation : callable, optional
         Within what it returns, the module is in evaluation mode; None for one that is, or has no modes, or is the user's own.
+    training : callable, optional
+        Of all arrays and the cotangent: what `backward` leaves in the `grad` of each; None where no parameter has a hook.
     """
 
     function: Callable[..., Any]
@@ -47,6 +50,7 @@ class ModuleFunction:
     inputs: int
     read_off: dict[str, Any] = field(default_factory=dict)
     evaluation: Callable[[], AbstractContextManager[Any]] | None = None
+    training: Training | None = None
 
 
 def kind_of(candidate: Any) -> str:
@@ -146,6 +150,7 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
             name: b.to(like.dtype) if torch.is_floating_point(b) and torch.is_floating_point(like) else b
             for name, b in module.named_buffers()
         }
+        own = hooked(given, own) if is_copy else own
         with call_alone:
             y = torch.func.functional_call(module, {**own, **buffers}, (*x, *args), keywords)
         if is_copy:
@@ -155,7 +160,8 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
     own = tuple(OwnArray(name, to_numpy(p.detach())) for name, p in named)
     function = _function(call, [p.detach() for _, p in named], inputs)
     evaluation = functools.partial(_in_evaluation, module) if module.training and is_copy else None
-    return ModuleFunction(function, own, inputs, _torch_parameters(module), evaluation)
+    training = training_step(given, names, inputs, args)
+    return ModuleFunction(function, own, inputs, _torch_parameters(module), evaluation, training)
 
 
 @contextlib.contextmanager

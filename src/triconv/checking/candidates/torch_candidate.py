@@ -87,6 +87,16 @@ class TorchCandidate(CandidateFunction):
             for leaf, grad, a in zip(leaves, earlier, returned, strict=True)
         ]
 
+    def trained(self, arrays: Arrays, g: np.ndarray) -> list[Any]:
+        """By `backward`, of leaves: hooks that run after the sum in `grad` are called by nothing else."""
+        ct, moved = self.move([g])[0], self.move(arrays)
+        if self.training is not None:
+            return self.training(moved, ct)
+        leaves = [a.requires_grad_() for a in moved]
+        y = self._tensor(*leaves)
+        y.backward(ct.to(y.dtype))
+        return [leaf.grad for leaf in leaves]
+
     def pullback(self, arrays: Arrays) -> Callable[[np.ndarray], list[Any]]:
         """By `torch.autograd.grad` of a graph that is kept."""
         pullback = self._if_supported(Ability.DERIVATIVE, lambda: self._pullback(self._leaves(arrays)))

@@ -54,6 +54,7 @@ class Cause(PlainEnum):
     GRADIENT_OF_MASKED = "gradient of what is masked"
     GROUPS_CONNECTED = "groups connected"
     GROUPS_PERMUTED = "groups permuted"
+    HOOK = "hook of a parameter"
     INPUT_CHANGED = "input changed"
     JVP_ONLY = "jvp only"
     KEPT_AXES = "kept axes"

@@ -110,6 +110,19 @@ class WritesGradient:
 
 
 @dataclass(frozen=True, slots=True)
+class HookedGradient:
+    """`backward` leaves another gradient in the `grad` of an array than autograd computes, as a hook of it does.
+
+    `factor` is how many times as large it is, None where there is no such number.
+    """
+
+    array: str
+    elements: int
+    total: int
+    factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SharesMemory:
     """A result lies in the memory of an array that was handed to the call."""
 
@@ -364,6 +377,7 @@ MemoryFinding = (
     | NothingKept
     | InputChanged
     | WritesGradient
+    | HookedGradient
     | SharesMemory
     | ResultOverwritten
     | EarlierAnswer

@@ -22,6 +22,7 @@ from triconv.checking.findings.memory_findings import (
     EagerDiffers,
     EarlierAnswer,
     FakeDiffers,
+    HookedGradient,
     InputChanged,
     LaterForward,
     NothingKept,
@@ -71,6 +72,8 @@ def rows(trial: Trial) -> list[ReportRow]:
         take(_memory)
     with contextlib.suppress(Exception):
         take(_gradients)
+    with contextlib.suppress(Exception):
+        take(_hooks)
     # other functions may drop elements in training alone, or seed a generator so that what they draw can be differentiated
     last = (_situations, _fakes, _generators) if trial.is_convolution else ()
     for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):
@@ -164,6 +167,20 @@ def _gradients(t: Trial) -> Iterator[Fault]:
         if is_written:
             cause = Cause.INPUT_CHANGED if clears else Cause.COUNTED_TWICE if returns else Cause.DETACHED
             yield Kind.OPERANDS, cause, WritesGradient(t.names[n], returns, clears)
+
+
+def _hooks(t: Trial) -> Iterator[Fault]:
+    """What `backward` leaves in the gradients that torch keeps, beside what autograd computes."""
+    if not (left := t.candidate.trained(t.first, t.g) if t.vjps else ()):
+        return
+    right = copied(t.ask_vjps(t.first, t.g))
+    for n, question in t.vjps.items():
+        found, expected = as_numpy(left[n]), right[question]
+        if found is None or expected is None or not (elements := t.different(found, expected)):
+            continue  # None may be what a hook leaves that steps and frees the gradient
+        ratios = np.unique(found[expected != 0] / expected[expected != 0]) if found.shape == expected.shape else ()
+        factor = float(ratios[0]) + 0.0 if len(ratios) == 1 and np.isreal(ratios[0]) else None
+        yield Kind.OPERANDS, Cause.HOOK, HookedGradient(t.names[n], elements, expected.size, factor)
 
 
 def _unwritten(t: Trial) -> Iterator[Fault]:

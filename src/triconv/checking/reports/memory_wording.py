@@ -18,6 +18,7 @@ from triconv.checking.findings.memory_findings import (
     EagerDiffers,
     EarlierAnswer,
     FakeDiffers,
+    HookedGradient,
     InputChanged,
     LaterForward,
     MemoryFinding,
@@ -123,6 +124,10 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
         case WritesGradient(array, returns):
             then = "and returns it, so that backward() adds it twice" if returns else "and returns nothing"
             return f"the backward writes into {array}.grad itself, {then}: return the gradient alone"
+        case HookedGradient(array, elements, total, factor):
+            times = "" if factor is None else f", {factor:.4g} times as large"
+            left = f"backward() leaves another gradient in {array}.grad than autograd computes{times}, as by a hook of it"
+            return f"{left}: {elements} of {total} elements"
         case SharesMemory(of, array):
             return f"{words(of)} is returned in the memory of {array}: return an array of its own"
         case ResultOverwritten(of, by):

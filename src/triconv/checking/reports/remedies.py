@@ -27,6 +27,7 @@ from triconv.checking.findings.memory_findings import (
     EagerDiffers,
     EarlierAnswer,
     FakeDiffers,
+    HookedGradient,
     InputChanged,
     LaterForward,
     Misread,
@@ -251,6 +252,8 @@ def _of_memory(finding: Finding) -> str:
             return "copy the array before it is changed"
         case WritesGradient():
             return "return the gradient, and leave .grad to autograd"
+        case HookedGradient():
+            return "remove the hook of the parameter that changes its gradient, or apply it to the update instead"
         case SharesMemory():
             return "return a copy"
         case ResultOverwritten():

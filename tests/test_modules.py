@@ -292,9 +292,28 @@ def test_hooks_of_parameters_see_what_a_step_of_training_leaves(torch):
     late = "register_post_accumulate_grad_hook"
     halved = with_hook(late, lambda p: setattr(p, "grad", p.grad / 2))
     assert (halved.verdict, halved.cause) == ("wrong", "hook of a parameter"), halved
-    assert "leaves another gradient in w.grad than autograd computes, 0.5 times as large, as by a hook" in halved.summary
+    assert (
+        "leaves another gradient in w.grad than autograd computes, 0.5 times as large, as by a hook" in halved.summary
+    )
     clipped = with_hook(late, lambda p: setattr(p, "grad", p.grad.clamp(-1, 1)))
     assert clipped.cause == "hook of a parameter", clipped
     assert "VJP of w: the sign is wrong" in with_hook("register_hook", lambda g: -g).summary
     freed = with_hook(late, lambda p: setattr(p, "grad", None))  # an optimizer that steps in the backward
     assert freed.ok, freed
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("how", ["weight_norm", "spectral_norm", "pruned", "by hooks"])
+def test_a_kernel_that_a_module_computes_is_its_kernel(torch, how):
+    """The user's module keeps its parametrizations; `gradcheck` asks for the derivatives by the parameters behind them."""
+    from torch.nn.utils import parametrizations, prune, weight_norm
+
+    module = torch.nn.Conv1d(2, 3, 2)
+    of = {"pruned": lambda m: prune.l1_unstructured(m, "weight", 4), "by hooks": weight_norm}
+    module = of[how](module) if how in of else getattr(parametrizations, how)(module)
+    names = [name for name, _ in module.named_parameters()]
+    report = triconv.check(torch.nn.Sequential(module), triconv.conv1d, (2, 2, 5))
+    assert report.ok, report
+    assert report.shapes["w"] == (3, 2, 2)
+    assert module.weight.shape == (3, 2, 2)
+    assert [name for name, _ in module.named_parameters()] == names

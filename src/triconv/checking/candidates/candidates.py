@@ -233,7 +233,7 @@ def as_candidate(
         raise ImportError(msg)
     backend, extra = BACKENDS[name].load(), as_arguments(args)
     if is_module:
-        module = modules.as_function(candidate, shapes, extra)
+        module = modules.as_function(candidate, shapes, extra, is_convolution=params is not None)
         own = module.parameters[max(0, len(shapes) - module.inputs) :]
         wrapped = KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
         wrapped.is_object, wrapped.written, wrapped.evaluation = True, candidate, module.evaluation

@@ -16,6 +16,7 @@ import numpy as np
 from triconv.backends import to_numpy
 from triconv.checking.candidates.candidate import OwnArray
 from triconv.checking.candidates.parameter_hooks import Training, hooked, training_step
+from triconv.checking.candidates.parametrized import keep_computed_weights
 from triconv.geometry.integers import one_per_axis
 from triconv.geometry.padding import resolve_padding
 
@@ -83,7 +84,9 @@ def is_bound(candidate: Any) -> bool:
     return isinstance(candidate, (tuple, list)) and len(candidate) == 2 and kind_of(candidate[0]) == "linen"
 
 
-def as_function(candidate: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
+def as_function(
+    candidate: Any, shapes: Shapes, args: tuple[Any, ...], *, is_convolution: bool = False
+) -> ModuleFunction:
     """Return a module as a function of its input and of its parameters.
 
     Parameters
@@ -94,11 +97,13 @@ def as_function(candidate: Any, shapes: Shapes, args: tuple[Any, ...]) -> Module
         Of the arrays that the user gives: the inputs, and perhaps parameters.
     args : tuple
         Arguments after the input.
+    is_convolution : bool
+        Whether it is compared with an operator, so that a kernel that it computes from other parameters is its kernel.
     """
     if is_bound(candidate):
         return _linen(candidate[0], shapes, args, candidate[1])
     kinds: dict[str, Callable[..., ModuleFunction]] = {
-        "torch": _torch,
+        "torch": functools.partial(_torch, is_convolution=is_convolution),
         "linen": _linen,
         "nnx": _nnx,
         "equinox": _equinox,
@@ -127,7 +132,7 @@ def _function(call: Callable[[Sequence[Any], list[Any]], Any], values: list[Any]
     return function
 
 
-def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction:
+def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...], *, is_convolution: bool) -> ModuleFunction:
     import torch
 
     given = module
@@ -136,6 +141,8 @@ def _torch(module: Any, shapes: Shapes, args: tuple[Any, ...]) -> ModuleFunction
     if any(map(torch.nn.parameter.is_lazy, module.parameters())):  # the sizes of which are those of its first input
         with torch.no_grad():
             module(*(torch.zeros(shape) for shape in shapes[:1]), *args)
+    if is_convolution and is_copy:
+        keep_computed_weights(module)
     named = _by_axes(list(module.named_parameters()))
     names = [name for name, _ in named]
     inputs = _inputs(shapes, [tuple(p.shape) for _, p in named])

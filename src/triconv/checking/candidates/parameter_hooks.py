@@ -21,9 +21,10 @@ def hooked(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:
     """Return the tensors that stand for a module's parameters, so that hooks of these see the gradients of one call."""
     out = dict(tensors)
     for name, p in module.named_parameters():
-        if p._backward_hooks and name in out and out[name].requires_grad:
+        functions = getattr(p, HOOKS[0], None)
+        if functions and name in out and out[name].requires_grad:
             out[name] = out[name].view_as(out[name])  # the tensor itself may be that of another call too
-            for function in p._backward_hooks.values():
+            for function in functions.values():
                 out[name].register_hook(function)
     return out
 
@@ -44,7 +45,7 @@ def training_step(given: Any, names: Sequence[str], inputs: int, args: tuple[Any
     """
     given = getattr(given, "_orig_mod", given)  # a compiled one
     hooks = {name: [getattr(p, kind, None) for kind in HOOKS] for name, p in given.named_parameters()}
-    if not any(any(found) for found in hooks.values()):
+    if not any(any(found) for found in hooks.values()) or not hooks.keys() >= set(names):
         return None
     module = None
     with contextlib.suppress(Exception):  # whatever a part of it raises that cannot be copied

@@ -126,7 +126,9 @@ def detail(finding: MemoryFinding, words: Callable[[Question], str]) -> str:
             return f"the backward writes into {array}.grad itself, {then}: return the gradient alone"
         case HookedGradient(array, elements, total, factor):
             times = "" if factor is None else f", {factor:.4g} times as large"
-            left = f"backward() leaves another gradient in {array}.grad than autograd computes{times}, as by a hook of it"
+            left = (
+                f"backward() leaves another gradient in {array}.grad than autograd computes{times}, as by a hook of it"
+            )
             return f"{left}: {elements} of {total} elements"
         case SharesMemory(of, array):
             return f"{words(of)} is returned in the memory of {array}: return an array of its own"

@@ -10,7 +10,7 @@ process a call leaves changed. It takes
 
 - JAX functions (`custom_vjp`, `custom_jvp`, Pallas kernels), and modules of flax and equinox,
 - torch functions, modules with their own weights and the hooks of these, and autograd functions (the class, or its `apply`);
-  where a module computes its kernel, as weight norm does, the kernel is what it computes, and `triconv.gradcheck` asks for more,
+  where a module computes its kernel, as weight norm does, that is its kernel, and `triconv.gradcheck` asks for more,
 - NumPy functions with their derivatives: a pair ``(forward, backward)`` whose forward may return ``(y, cache)``, or
   `triconv.Rules`,
 - layer objects with a forward and a backward. Their parameters are found by changing them, their gradients in what the

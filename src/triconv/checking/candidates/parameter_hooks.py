@@ -1,7 +1,7 @@
 """The hooks of the parameters of a module of torch, which its copy does not have, and what they make of gradients.
 
-Those of `register_hook` are part of any derivative; those of `register_post_accumulate_grad_hook` run in `backward` alone, after
-the sum in `grad`.
+Those of `register_hook` are part of any derivative; those of `register_post_accumulate_grad_hook` run in `backward` alone,
+after the sum in `grad`.
 """
 
 from __future__ import annotations

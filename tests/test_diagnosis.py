@@ -153,3 +153,21 @@ def test_a_transposed_convolution_is_explained_in_its_own_words(name, change, wo
     rules = triconv.Rules(triconv.conv_transpose1d, *vjps.values())
     report = triconv.check(rules, triconv.conv_transpose1d, (2, 3, 5), (3, 4, 3))
     assert f"{name}: {words}" in report.summary
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(slice(64), "only the first 64 of the 70"), (slice(1, None), "only the last 69")]
+)
+def test_a_sum_of_a_bias_that_ends_too_early_is_named(kept, said):
+    """A bias for each of four channels, whose sums have 70 terms."""
+
+    def forward(x, w, b):
+        return triconv.conv1d(x, w, b), (x, w)
+
+    def backward(g, saved):
+        gx, gw = triconv.vjp(triconv.conv1d, *saved)[1](g)
+        return gx, gw, g.swapaxes(0, 1).reshape(4, 70)[:, kept].sum(1)
+
+    report = triconv.check((forward, backward), triconv.conv1d, (2, 1, 36), (4, 1, 2), (4,))
+    assert report.cause == "reduction cut", report
+    assert f"VJP of b: {said}" in report.summary.replace("bias", "b")

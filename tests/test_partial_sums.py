@@ -44,6 +44,13 @@ def running(parts, function):
     return total
 
 
+def before(parts, function):
+    total = parts[0]
+    for part in parts[1:]:
+        total = function(total) + part
+    return total
+
+
 def relu(a):
     return np.maximum(a, 0)
 
@@ -66,6 +73,7 @@ FAULTS = [
         "one block of 5 products (in the order of input channels and taps) goes through a clip to -4 .. 4",
     ),
     (running, relu, "input channel", "the running sum does, after each input channel"),
+    (before, np.abs, "input channel", "the running sum does, before each input channel but the first is added"),
     (running, clipped, "tap", "one tap after the other goes through a clip to -4 .. 4"),
     (each, to_steps, "tap", "one tap goes through a rounding to multiples of 0.125"),
     (each, relu, "sample", "one sample goes through a ReLU"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,28 @@ class TorchCandidate(CandidateFunction):
 
     transforms = ("vmap",)
     differentiates = True
+    _creates_graph = False
 
     def situations(self) -> dict[Situation, Callable[[], contextlib.AbstractContextManager[Any]]]:
         """Where nothing is differentiated, torch tracks less; compiled code may take another branch."""
         import torch
 
         compiled = functools.partial(compiling, self.functions)
-        return {Situation.INFERENCE: torch.inference_mode, Situation.COMPILED: compiled, **super().situations()}
+        return {
+            Situation.INFERENCE: torch.inference_mode,
+            Situation.COMPILED: compiled,
+            **super().situations(),
+            Situation.CREATE_GRAPH: self._creating_graph,
+        }
+
+    @contextlib.contextmanager
+    def _creating_graph(self) -> Iterator[None]:
+        """Within it, cotangents may be differentiated again."""
+        self._creates_graph = True
+        try:
+            yield
+        finally:
+            self._creates_graph = False
 
     def value(self, arrays: Arrays) -> Any:
         """Without a graph."""
@@ -62,7 +77,7 @@ class TorchCandidate(CandidateFunction):
 
     def _value_and_vjps(self, arrays: Arrays, g: np.ndarray) -> tuple[Any, list[Any]]:
         def run() -> Any:
-            return self._pulled_back(self._leaves(arrays), self.move([g])[0], create_graph=False)
+            return self._pulled_back(self._leaves(arrays), self.move([g])[0], create_graph=self._creates_graph)
 
         return self._if_supported(Ability.DERIVATIVE, run)
 

@@ -18,6 +18,12 @@ from triconv.checking.oracles.definition import AxisParameters, output_size
 
 LEAST_CHANNELS = 3
 """Channels whose sums may be told from others by their numbers."""
+FEW = 3
+"""Terms that are lost most often."""
+BLOCK = 64
+"""Terms of a block, where sums that end anywhere would fit by chance."""
+MOST_CHANCE = 0.01
+"""Sums that end somewhere and fit by chance, to be expected."""
 
 
 def bias_in_value(r: WrongResult) -> Diagnosis | None:
@@ -167,6 +173,38 @@ def bias_gradient_of_few_positions(r: WrongResult) -> Diagnosis | None:
             channels = 0 if isinstance(sample, int) else 1
             if _is(r, partial.sum(axis=tuple(axis for axis in range(partial.ndim) if axis != channels))):
                 return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
+    return None
+
+
+def bias_gradient_cut(r: WrongResult) -> Diagnosis | None:
+    """Explain the gradient of a bias that is the sum of the first terms alone, or of all but the first."""
+    if r.role != "bias" or not r.has_shape or np.iscomplexobj(r.found):
+        return None
+    g = r.expectations.arrays.g
+    samples_first = np.moveaxis(g, 1, 0).reshape(g.shape[1], -1)
+    positions_first = np.moveaxis(np.moveaxis(g, 1, 0), 1, -1).reshape(samples_first.shape)
+    orders = {"samples and positions": samples_first, "positions and samples": positions_first}
+    total = samples_first.shape[1]
+    for order, terms in orders.items():
+        sums = np.cumsum(terms, axis=1)
+        chance = 4 * total / np.prod(np.maximum(1, 2 * sums.std(axis=1)))
+        step = next((n for n in (1, BLOCK) if chance / n <= MOST_CHANCE), None)
+        for mode, partial in (("first", sums), ("last", sums[:, -1:] - sums)):
+            fits = np.flatnonzero(np.all(np.isclose(partial, r.found[:, None]), axis=0)) + 1
+            if step != 1:
+                fits = fits[(fits < FEW) | (fits > total - FEW) | ((fits % BLOCK == 0) & (step == BLOCK))]
+            if len(fits):
+                end = int(max(fits, key=lambda n: (n & -n, n)))  # the end of a block is the most likely
+                size = end if mode == "first" else total - end
+                return Diagnosis(
+                    Cause.REDUCTION_CUT,
+                    Hypothesis.REDUCTION_CUT,
+                    role=Role.BIAS,
+                    size=size,
+                    total=total,
+                    mode=mode,
+                    function=order,
+                )
     return None
 
 

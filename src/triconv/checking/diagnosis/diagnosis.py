@@ -179,8 +179,8 @@ def _zero(r: WrongResult) -> Diagnosis | None:
     return None
 
 
-def _tangent_left_out(r: WrongResult) -> Diagnosis | None:
-    """Explain a JVP in which the tangent of one operand is missing."""
+def _one_tangent(r: WrongResult) -> Diagnosis | None:
+    """Explain a JVP in which the tangent of one operand is missing, or multiplied by a number."""
     if r.answer is not Expectations.jvp or not r.has_shape:
         return None
     arrays = r.expectations.arrays
@@ -189,6 +189,12 @@ def _tangent_left_out(r: WrongResult) -> Diagnosis | None:
         without = Expectations(r.problem, replace(arrays, tangents=tangents))
         if same(r.answer(without), r.found):
             return Diagnosis(Cause.DETACHED, Hypothesis.TANGENT_LEFT_OUT, role=Role(role))
+        rest = r.answer(without)
+        own = r.expected - rest
+        size = np.vdot(own, own).real
+        times = np.vdot(own, r.found - rest).real / size if size else 1
+        if rest.any() and same(rest + times * own, r.found):
+            return Diagnosis(Cause.PARTS_WEIGHTED, Hypothesis.TANGENT_WEIGHTED, role=Role(role), amount=float(times))
     return None
 
 
@@ -269,7 +275,7 @@ ModelHypothesis = Callable[[WrongResult], tuple[Diagnosis, ConvolutionModel] | D
 RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     sizes.empty,
     _zero,
-    _tangent_left_out,
+    _one_tangent,
     factors.sign,
     factors.averaged,
     factors.scaled,
@@ -284,6 +290,7 @@ RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     elementwise.function_of_elements,
     elementwise.standardised,
     elementwise.some_function,
+    biases.bias_gradient_cut,
     vmapped.other_sample,
     sizes.not_cropped,
     sizes.remainder_dropped,

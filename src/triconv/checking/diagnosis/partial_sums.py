@@ -233,6 +233,7 @@ def _functions(
     of_step = {} if step is None else {f"{name} {step}": _to_steps(f, step) for name, f in ROUNDINGS.items()}
     for name, function in {**FUNCTIONS, **of_step}.items():
         yield "each", name, values(_each, function)
+        yield "before", name, values(_before, function)
         for running in ways:
             yield "running", name, values(running, function)
     wrong = np.flatnonzero(r.differs().ravel())
@@ -267,6 +268,13 @@ def _from(total: np.ndarray, parts: np.ndarray, function: Function) -> np.ndarra
     for part in parts:
         total = function(total + part)
     return total
+
+
+def _before(parts: np.ndarray, rest: np.ndarray, function: Function) -> np.ndarray:
+    total = parts[0]
+    for part in parts[1:]:
+        total = function(total) + part
+    return total + rest
 
 
 def _running_from_bias(parts: np.ndarray, rest: np.ndarray, function: Function) -> np.ndarray:

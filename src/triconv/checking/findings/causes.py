@@ -209,6 +209,7 @@ class Hypothesis(PlainEnum):
     ZERO_VALUE = "value that is zero everywhere"
     BIAS_ALONE = "bias alone"
     TANGENT_LEFT_OUT = "tangent left out"
+    TANGENT_WEIGHTED = "tangent multiplied"
     OPERAND_OF_OTHER_SAMPLE = "operand of the other sample of vmap"
     SAMPLES_OF_OTHER_SAMPLE = "samples of the other sample of vmap"
     SIGN = "sign"

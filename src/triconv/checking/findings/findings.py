@@ -263,7 +263,10 @@ class WrongDtype:
 
 @dataclass(frozen=True, slots=True)
 class OnlyLater:
-    """A wrong JVP or second order, of this cause by itself, where everything before it is right."""
+    """A wrong JVP or second order, of this cause by itself, where everything before it is right.
+
+    Of a value, it is the same that comes with a derivative that is right.
+    """
 
     kind: Kind
     cause: Cause

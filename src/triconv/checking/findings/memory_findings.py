@@ -271,6 +271,7 @@ class Situation(PlainEnum):
     INFERENCE = "under inference mode"
     EVALUATION = "in evaluation mode"
     COMPILED = "compiled"
+    CREATE_GRAPH = "with create_graph"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from triconv.checking.candidates.candidates import CandidateFunction
 from triconv.checking.dtypes import BITS, INTEGERS
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.findings import Homogeneous, Look, NotHomogeneous, OnlyLater, WrongElements
+from triconv.checking.findings.memory_findings import NotZero
 from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind, Proof, Question, Transform, Verdict
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.questions.scaling import CT, EXPONENTS, HALF, NOT_A_STEP, STEP, VALUES, Scales, Scaling
@@ -110,7 +111,12 @@ def named(rows: list[ReportRow]) -> list[ReportRow]:
         if isinstance(row.finding, NotHomogeneous)
         and (row.cause not in (Cause.NONE, Cause.NOT_LINEAR) or row.finding.look == Look.TANGENTS)
     }
-    size = (Cause.LARGE_NUMBERS, Cause.SMALL_NUMBERS)  # what noise of a fixed size makes of scaled arrays, too
+    # zeros that do not give zeros say more than numbers that are not scaled
+    for row in rows:
+        if isinstance(row.finding, NotZero) and not row.finding.is_nan:
+            shown[row.question.kind_of_answer, row.question.role] = row
+    # what noise of a fixed size makes of zeros and of scaled arrays, too
+    size = (Cause.LARGE_NUMBERS, Cause.SMALL_NUMBERS, Cause.CONSTANT_ADDED)
 
     def better(row: ReportRow) -> ReportRow:
         other = shown.get((row.question.kind_of_answer, row.question.role))

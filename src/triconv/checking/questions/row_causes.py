@@ -9,7 +9,7 @@ import numpy as np
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.findings import FewerBits, Finding, OnlyLater, WrongElements, WrongShape
-from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind
+from triconv.checking.findings.protocol import IMPRECISE, RIGHT, WRONG, Kind, Transform
 from triconv.checking.reports.report_data import ReportRow
 
 
@@ -56,4 +56,16 @@ def later_only(rows: list[ReportRow]) -> list[ReportRow]:
         elif is_right_before and not is_wrong_before and isinstance(row.finding, WrongElements | WrongShape):
             row = replace(row, cause=causes[kind], finding=OnlyLater(kind, row.cause, row.finding))  # noqa: PLW2901
         out.append(row)
-    return out
+    return [_alone_only(row, rows) for row in out]
+
+
+def _alone_only(row: ReportRow, rows: list[ReportRow]) -> ReportRow:
+    """Return the row of a value; where it is right with a derivative, that comes first."""
+    is_wrong = row.question.is_plain_value and row.verdict == WRONG and isinstance(row.finding, WrongElements)
+    if not is_wrong or row.cause in (Cause.STALE_CACHE, Cause.CALL_COUNT):
+        return row
+    with_vjp = (r for r in rows if r.question.kind == Kind.VALUE and r.question.transform == Transform.VJP)
+    if not any(r.verdict == RIGHT for r in with_vjp):
+        return row
+    assert isinstance(row.finding, WrongElements)
+    return replace(row, cause=row.cause or Cause.OTHER_MODE, finding=OnlyLater(Kind.VALUE, row.cause, row.finding))

@@ -171,14 +171,16 @@ def _gradients(t: Trial) -> Iterator[Fault]:
 
 def _hooks(t: Trial) -> Iterator[Fault]:
     """What `backward` leaves in the gradients that torch keeps, beside what autograd computes."""
-    if not (left := t.candidate.trained(t.first, t.g) if t.vjps else ()):
+    if not (left := t.candidate.trained(t.first, t.g) if t.vjps else []):
         return
-    right = copied(t.ask_vjps(t.first, t.g))
+    right = t.right if t.right.keys() >= set(t.vjps.values()) else copied(t.ask_vjps(t.first, t.g))
     for n, question in t.vjps.items():
         found, expected = as_numpy(left[n]), right[question]
         if found is None or expected is None or not (elements := t.different(found, expected)):
             continue  # None may be what a hook leaves that steps and frees the gradient
-        ratios = np.unique(found[expected != 0] / expected[expected != 0]) if found.shape == expected.shape else ()
+        ratios = (
+            np.unique(found[expected != 0] / expected[expected != 0]) if found.shape == expected.shape else np.zeros(0)
+        )
         factor = float(ratios[0]) + 0.0 if len(ratios) == 1 and np.isreal(ratios[0]) else None
         yield Kind.OPERANDS, Cause.HOOK, HookedGradient(t.names[n], elements, expected.size, factor)
 
@@ -324,8 +326,10 @@ def _fakes(t: Trial) -> Iterator[Fault]:
 def _situations(t: Trial) -> Iterator[Fault]:
     """Inference mode, what is asked of torch where it compiles, and the evaluation mode of modules."""
     for situation, within in t.candidate.situations().items():
-        for ask in (t.ask_value,) if situation == Situation.INFERENCE else t.asks:
-            may_raise = (Exception,) if situation == Situation.COMPILED else ()  # as of code for a compiler alone
+        asks = {Situation.INFERENCE: t.asks[:1], Situation.CREATE_GRAPH: t.asks[1:]}.get(situation, t.asks)
+        for ask in asks:
+            # as of code for a compiler alone, or of a checkpoint that has gradients by `backward` alone
+            may_raise = (Exception,) if situation in (Situation.COMPILED, Situation.CREATE_GRAPH) else ()
             results: dict[Question, np.ndarray | None] = {}
             with contextlib.suppress(*may_raise), within():
                 results = copied(ask(t.first, t.g))

@@ -46,6 +46,8 @@ FAMILIES: tuple[tuple[Kind, Ask], ...] = (
     (Kind.SUBSETS, argument_subsets.rows),
     (Kind.BATCHED, argument_subsets.batched_rows),
 )
+EPSILON = 2.0**-10
+"""What an epsilon makes of results at most, beside which it is rounded to what looks like noise."""
 LATER = (Kind.JVP, Kind.SECOND_ORDER)
 """Questions that a candidate fails more often than those on arrays and memory."""
 
@@ -110,7 +112,8 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
             told.add(key)
             is_named = row.cause in (Cause.FIXED_POINT, Cause.PARTIAL_SUMS)  # which data of both signs show
             if isinstance(finding, NotZero):
-                if row.cause == Cause.NONE and _is_near(row):
+                most = {Cause.NONE: 0.5, Cause.NOISE: EPSILON}.get(row.cause)
+                if most is not None and _is_near(row, most):
                     row = replace(row, verdict=WRONG, finding=finding, cause=one_sign.cause_of(finding))  # noqa: PLW2901
             elif row.evidence is not None and not is_named and not _is_of_integers(row, context):
                 of_row = replace(finding, elements=row.evidence.wrong_elements, total=row.evidence.elements)
@@ -121,11 +124,11 @@ def _with_signs(rows: list[ReportRow], context: CheckContext) -> list[ReportRow]
     ]
 
 
-def _is_near(row: ReportRow) -> bool:
+def _is_near(row: ReportRow, most: float) -> bool:
     """Whether a result is wrong by little, as by an epsilon."""
     e = row.evidence
     with np.errstate(all="ignore"):
-        return e is not None and e.found.shape == e.expected.shape and bool(np.all(np.abs(e.found - e.expected) < 0.5))
+        return e is not None and e.found.shape == e.expected.shape and bool(np.all(np.abs(e.found - e.expected) < most))
 
 
 def _is_of_integers(row: ReportRow, context: CheckContext) -> bool:

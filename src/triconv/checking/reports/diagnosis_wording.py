@@ -102,6 +102,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "as of their sum",
     Hypothesis.ZERO_VALUE: "it is zero everywhere: nothing is written to it",
     Hypothesis.BIAS_ALONE: "only the bias is in it, no product",
+    Hypothesis.TANGENT_WEIGHTED: "the part of the tangent of {tensor} is {amount:.4g} times what it must be",
     Hypothesis.TANGENT_LEFT_OUT: "the tangent of {tensor} is left out: it was detached",
     Hypothesis.OPERAND_OF_OTHER_SAMPLE: "{tensor_or_all} of another sample of vmap is used: the batching rule takes one for "
     "all, or the wrong one",
@@ -119,7 +120,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.STANDARDISED: "its mean over axes {axes} is subtracted, and it is divided by the standard deviation",
     Hypothesis.CENTERED: "its mean over axes {axes} is subtracted",
     Hypothesis.NOISE: "every element has a random error, of about {amount:.2g}",
-    Hypothesis.FUNCTION_OF_RESULT: "it is the {function} of what it must be",
+    Hypothesis.FUNCTION_OF_RESULT: "it is the {function} of what it must be{or_clipped}",
     Hypothesis.FUNCTION_OF_TENSOR: "{tensor} is replaced by its {function}",
     Hypothesis.SOME_FUNCTION: "each element is a function of what it must be, and of nothing else, as where an activation is "
     "left in: {becomes}",
@@ -272,6 +273,7 @@ def diagnosis(d: Diagnosis) -> str:
         "function": CROPS.get(d.function or "", d.function or ""),
         "per": _per(d),
         "and_channels": " and each channel" if d.size and d.size > 1 else "",
+        "or_clipped": ", or that clipped to the range -1 to 1" if d.function == "sign" else "",
         "partial_sums": part_wording.partial_sums(d) if d.hypothesis == Hypothesis.PARTIAL_SUMS else "",
         "wrong_slices": part_wording.slices_at(d),
         "ruled_out": RULED_OUT,

@@ -81,6 +81,7 @@ READINGS = {
 SITUATIONS = {
     Situation.INFERENCE: "under torch.inference_mode()",
     Situation.COMPILED: "where torch.compiler.is_compiling() or torch.jit.is_tracing() is true, as in torch.compile",
+    Situation.CREATE_GRAPH: "with create_graph=True, as where it is differentiated again",
     Situation.EVALUATION: "in evaluation mode, after .eval()",
 }
 SHOWN = 3

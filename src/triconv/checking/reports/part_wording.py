@@ -153,8 +153,9 @@ def partial_sums(d: Diagnosis) -> str:
         function += f" to multiples of {d.amount:g}"
     elif d.function == "round":
         function += " to whole numbers"
-    if d.mode == "running":
+    if d.mode in ("running", "before"):
         unit, _, order = (d.parameter or "").partition(" (")
         of_order = f" ({order}" if order else ""
-        return f"one {unit} after the other{of_order} goes through {function}: the running sum does, after each {unit}"
+        when = f"after each {unit}" if d.mode == "running" else f"before each {unit} but the first is added"
+        return f"one {unit} after the other{of_order} goes through {function}: the running sum does, {when}"
     return f"one {d.parameter} goes through {function} before it is added to the others"

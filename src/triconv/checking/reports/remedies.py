@@ -127,6 +127,7 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.SKIPPED: "skip work only where every number is zero, not where a sum or a mean of them is",
     Hypothesis.ZERO_VALUE: "write the sums into the array that is returned",
     Hypothesis.BIAS_ALONE: "add the products to the bias",
+    Hypothesis.TANGENT_WEIGHTED: "add each term once: d conv(x, w) = conv(dx, w) + conv(x, dw)",
     Hypothesis.TANGENT_LEFT_OUT: "add the term with this tangent: d conv(x, w) = conv(dx, w) + conv(x, dw)",
     Hypothesis.OPERAND_OF_OTHER_SAMPLE: "in the batching rule, take sample n of every array that is batched",
     Hypothesis.SAMPLES_OF_OTHER_SAMPLE: "put the axis of vmap in front before it is joined with the batch, and split it there",

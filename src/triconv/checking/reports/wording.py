@@ -41,6 +41,7 @@ from triconv.checking.reports.diagnosis_wording import HYPOTHESES, diagnosis
 __all__ = ["HYPOTHESES", "diagnosis"]  # of another file, but words of a report as well
 
 ONLY_LATER = {
+    Kind.VALUE: "it is right where a VJP is asked too, and wrong where it is asked alone, as under no_grad",
     Kind.JVP: "the VJPs are right, the JVP is not",
     Kind.SECOND_ORDER: "first order is right, second is not",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,12 +54,15 @@ class History(NamedTuple):
         The paths of the attributes in which the gradients are left; "" if they are returned.
     starts : list of Start
         Gradients whose attributes do not begin as zeros.
+    overwritten : sequence of int or None
+        Gradients, and None for the value, that the next step of the same object writes into.
     """
 
     steps: list[Step]
     values: list[Any]
     attributes: list[str]
     starts: list[Start]
+    overwritten: Sequence[int | None] = ()
 
 
 def lengths_of(layer: Any) -> dict[Place, int]:

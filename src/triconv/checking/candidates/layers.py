@@ -40,6 +40,7 @@ from triconv.checking.candidates.layer_methods import (
     method_of,
     ready,
     required_of,
+    run_backward,
 )
 from triconv.checking.candidates.layer_runs import LayerRuns
 from triconv.checking.candidates.layer_search import (
@@ -274,7 +275,28 @@ class LayerCandidate(LayerRuns):
         starts: list[Start] = []
         with contextlib.suppress(Exception):  # a layer that is made ready by a run has none
             starts = self._starts(*steps[-1])
-        return History(taken, values, attributes, starts)
+        return History(taken, values, attributes, starts, self._overwritten(steps, found))
+
+    def _overwritten(
+        self, steps: Sequence[tuple[Arrays, np.ndarray]], found: Sequence[Source | None]
+    ) -> list[int | None]:
+        """Which results the next step of the same object writes into: the number of a gradient, or None for the value."""
+        overwritten: list[int | None] = []
+        with contextlib.suppress(Exception):  # it may run once alone
+            moved, other = (self.move(arrays) for arrays, _ in steps[:2])
+            ran, result = self._went_back(moved, self.move([steps[0][1]])[0], 1.0)
+            returned = [n for n, source in enumerate(found) if isinstance(source, Returned)]
+            raw = {n: self._read(n, moved, ran, result) for n in returned}
+            y, before = np.array(as_numpy(ran.y)), {n: np.array(as_numpy(a)) for n, a in raw.items()}
+            again = self._forward(ran.layer, other[: self.count])
+            if not np.array_equal(np.asarray(as_numpy(ran.y)), y, equal_nan=True):
+                overwritten.append(None)
+            g = self.move([steps[1][1]])
+            run_backward(getattr(ran.layer, self.backward_name), again, g, 1.0, self._own_by_name(ran.layer))
+            overwritten += [
+                n for n, a in raw.items() if not np.array_equal(np.asarray(as_numpy(a)), before[n], equal_nan=True)
+            ]
+        return overwritten
 
     def _starts(self, arrays: Arrays, g: np.ndarray) -> list[Start]:
         """The gradients of a layer that has not run, where their attributes do not begin as zeros."""

@@ -27,6 +27,10 @@ LEAST_ADDED = 8
 """Elements of an error, or of a result, that may be told from a multiple of another tensor by its direction."""
 SELU = 1.0507009873554805, 1.6732632423543772
 """Its scale, and by what its negative part is multiplied."""
+ROUNDINGS = {"rounded down": np.floor, "cut off": np.trunc, "rounded": np.rint, "rounded up": np.ceil}
+"""To whole numbers."""
+CLIPPED_NORMS = (0.1, 0.25, 0.5, 2.0, 5.0, 10.0, 100.0, 1000.0)
+"""Round numbers that a norm is clipped to; 1 is that of what is divided by its norm."""
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
@@ -85,7 +89,7 @@ def function_of_elements(r: WrongResult) -> Diagnosis | None:
         if same(function, r.found):
             cause = Cause.CLIPPED if name == "clip" else Cause.ACTIVATION
             return Diagnosis(cause, Hypothesis.FUNCTION_OF_RESULT, function=name)
-    return _leaky(r) or _clipped(r) or _softmax(r)
+    return _leaky(r) or _clipped(r) or _floored(r) or _softmax(r)
 
 
 def functions_of(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -131,6 +135,19 @@ def _leaky(r: WrongResult) -> Diagnosis | None:
     if negative.sum() < 3 or np.ptp(ratios) > 1e-4 or np.isclose(ratios[0], 1):
         return None
     return Diagnosis(Cause.ACTIVATION, Hypothesis.LEAKY, amount=float(np.median(ratios)))
+
+
+def _floored(r: WrongResult) -> Diagnosis | None:
+    """Explain whole numbers that are those of a quotient, rounded: of `//` where `/` must not even be."""
+    weight = np.vdot(r.found, r.found)
+    if len(np.unique(r.found)) < LEAST_VALUES or not weight or np.any(r.found != np.rint(r.found)):
+        return None
+    near = round(float(np.vdot(r.found, r.expected) / weight))
+    for size in range(max(2, near - 1), near + 2):
+        for mode, function in ROUNDINGS.items():
+            if np.array_equal(function(r.expected / size), r.found):
+                return Diagnosis(Cause.FIXED_POINT, Hypothesis.ROUNDED_TO_INTEGERS, mode=mode, size=size)
+    return None
 
 
 def _clipped(r: WrongResult) -> Diagnosis | None:
@@ -210,7 +227,11 @@ def norm_of(r: WrongResult, c: float) -> Diagnosis | None:
         if norm > 0 and norm != 1 and np.isclose(c * norm, 1, rtol=1e-5):
             return Diagnosis(Cause.NORMALISED, Hypothesis.NORM, function=name, factor=Factor(c))
     if 0 < c < 1 and not _is_simple_fraction(c):
-        for most in (0.1, 0.25, 0.5, 2.0, 5.0, 10.0, 100.0):
+        of_g = 0.0 if r.is_value else float(np.linalg.norm(r.expectations.arrays.g.ravel()))
+        for most in (*CLIPPED_NORMS, 1.0):
+            if np.isclose(c * of_g, most, rtol=1e-5):
+                return Diagnosis(Cause.CLIPPED, Hypothesis.COTANGENT_CLIPPED, amount=most, factor=Factor(c))
+        for most in CLIPPED_NORMS:
             if np.isclose(c * norms["norm"], most, rtol=1e-5):
                 return Diagnosis(Cause.CLIPPED, Hypothesis.NORM_CLIPPED, amount=most, factor=Factor(c))
     return None

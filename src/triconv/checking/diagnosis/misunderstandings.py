@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from triconv.checking.diagnosis.neighbours import neighbours
 from triconv.checking.diagnosis.padding_parts import padding_parts
 from triconv.checking.findings.causes import Cause, Hypothesis
 from triconv.checking.findings.diagnosis_data import Diagnosis
@@ -217,7 +218,7 @@ def _samples(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
                 yield diagnosis, m.with_change(role, _summed_over_all(scale))
 
 
-TABLES = (_flips, _geometry, _modes, padding_parts, _orders, _samples, _layouts)
+TABLES = (_flips, _geometry, _modes, padding_parts, _orders, _samples, _layouts, neighbours)
 
 
 def changed_operands(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:

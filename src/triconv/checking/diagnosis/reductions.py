@@ -30,6 +30,8 @@ MOST_WRONG = 0.3
 SURE, FEW = 4, 16
 """Elements that sums fit by chance at no place of many; and the share of the terms that fewer may have lost."""
 WRAPS = (2**16, 2**15)
+SHORT_WRAPS = (*WRAPS, 2**8, 2**7)
+"""Of an index along one axis."""
 LEAST_WRAPPED = 3
 """Elements that are wrong where slices are written twice: fewer may be those of another slice by chance."""
 
@@ -79,6 +81,7 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
             return Diagnosis(
                 Cause.LARGE_INDICES, Hypothesis.INDEX_WRAPS, role=Role(r.role), size=period, mode="written"
             )
+    for period in SHORT_WRAPS:
         for axis, size in enumerate(r.expected.shape):
             if size > period and _is_written_modulo_along(r, axis, period):
                 return Diagnosis(
@@ -89,6 +92,8 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
                     size=period,
                     mode="written",
                 )
+    if (added := _added_modulo(r)) is not None:
+        return added
     others = _operands(r)
     if others is None:
         return None
@@ -109,6 +114,22 @@ def index_wraps(r: WrongResult) -> Diagnosis | None:
                 if _are_sums(r, changed):
                     wraps = Hypothesis.INDEX_WRAPS
                     return Diagnosis(Cause.LARGE_INDICES, wraps, role=Role(role), axis=axis, size=period, mode="read")
+    return None
+
+
+def _added_modulo(r: WrongResult) -> Diagnosis | None:
+    """Explain zeros at the end of an axis, and what belongs there added to the first slices."""
+    for axis in range(2, r.expected.ndim):
+        found, expected = (np.moveaxis(a, axis, 0) for a in (r.found, r.expected))
+        written = np.flatnonzero(found.reshape(len(found), -1).any(axis=1))
+        size = int(written[-1]) + 1 if len(written) else len(found)
+        rest = expected[size:]
+        if len(found) > size >= len(found) / 2 and np.count_nonzero(rest) >= LEAST_WRAPPED:
+            total = expected[:size].copy()
+            total[: len(rest)] += rest
+            if same(total, found[:size]):
+                wraps = Hypothesis.ADDED_MODULO
+                return Diagnosis(Cause.WRAP_AROUND, wraps, role=Role(r.role), axis=axis, size=size)
     return None
 
 

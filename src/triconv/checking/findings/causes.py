@@ -150,6 +150,7 @@ class Hypothesis(PlainEnum):
     PADDING_PART = "part of the padding"
     WRAP_AROUND = "borders wrap around"
     NEGATIVE_INDICES = "negative indices"
+    NEXT_IN_MEMORY = "borders read what is next in memory"
     STRIDE_DOUBLED = "stride applied twice"
     OUTPUT_PADDING_SIDE = "output padding on the other side"
     OUTPUT_PADDING_ZERO = "output padding left zero"
@@ -221,6 +222,7 @@ class Hypothesis(PlainEnum):
     CONJUGATE = "conjugate"
     NORM = "divided by its norm"
     NORM_CLIPPED = "norm clipped"
+    COTANGENT_CLIPPED = "norm of the cotangent clipped"
     STANDARDISED = "mean subtracted and divided by the standard deviation"
     CENTERED = "mean subtracted"
     NOISE = "noise"
@@ -293,6 +295,7 @@ class Hypothesis(PlainEnum):
     TILE_TRANSFORM = "wrong constant in a transform of tiles"
     REDUCTION_CUT = "sum cut off"
     INDEX_WRAPS = "index wraps around"
+    ADDED_MODULO = "added modulo a length"
     INDEX_NEGATIVE = "index becomes negative"
     # without a name
     # any function

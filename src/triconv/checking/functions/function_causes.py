@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from triconv.checking.diagnosis.elementwise import ROUNDINGS
 from triconv.checking.diagnosis.regions import stretch_of
 from triconv.checking.findings.causes import Cause, Hypothesis
 from triconv.checking.findings.diagnosis_data import Content, Diagnosis, Factor, Region, Stretch
@@ -18,8 +19,6 @@ MOST_SHIFT = 4
 """Positions by which a result may be shifted, with other numbers at its border."""
 LEAST_SHIFTED = 6
 """Elements that must be equal after a shift."""
-ROUNDINGS = {"rounded down": np.floor, "cut off": np.trunc, "rounded": np.rint, "rounded up": np.ceil}
-"""To whole numbers."""
 
 
 def explain(

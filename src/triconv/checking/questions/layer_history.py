@@ -17,7 +17,7 @@ from triconv.checking.candidates.candidate import as_numpy
 from triconv.checking.dtypes import BITS
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.findings import Finding
-from triconv.checking.findings.memory_findings import Carried, CarriedOver, EarlierAnswer
+from triconv.checking.findings.memory_findings import Carried, CarriedOver, EarlierAnswer, ResultOverwritten
 from triconv.checking.findings.protocol import Kind, Question
 from triconv.checking.verdicts.trial import CHEAP, COTANGENT, Results, Trial, copied, differ_by
 
@@ -47,6 +47,10 @@ def faults(t: Trial) -> Iterator[Fault]:
     history = t.candidate.in_turn([(t.first, factor * t.g), *steps[1:]])
     if history is None:
         return
+    for number in history.overwritten:
+        of = t.value if number is None else t.vjps.get(number)
+        if of is not None:
+            yield Kind.RESULTS, Cause.RESULT_OVERWRITTEN, ResultOverwritten(of, of)
     found = [copied({t.value: step.value} | t.by_question(step.gradients)) for step in history.steps]
     for question in t.vjps.values():
         if (first := alone[0][question]) is not None:

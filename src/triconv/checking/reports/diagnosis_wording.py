@@ -49,6 +49,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.WRAP_AROUND: "the borders wrap around (circular){in_spatial_axis}, where zeros must be",
     Hypothesis.NEGATIVE_INDICES: "positions before the first wrap around to the end{in_spatial_axis}, as negative indices of "
     "Python do, where zeros must be",
+    Hypothesis.NEXT_IN_MEMORY: "beyond the borders{in_spatial_axis} stands what is next in memory, of another {mode}, where "
+    "zeros must be: an index into a flattened array is not checked",
     Hypothesis.REMAINDER_MISPLACED: "the windows leave {positions} positions of the input over (stride), and those are not put "
     "where they belong",
     Hypothesis.RESULT_SHIFTED: "the result is shifted by {before} in axis {axis}",
@@ -117,6 +119,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.CONJUGATE: "a conjugate is missing, or one too many; a gradient of this framework conjugates {convention}",
     Hypothesis.NORM: "it is divided by its own {function}{of_each}{clipping}",
     Hypothesis.NORM_CLIPPED: "it is scaled so that its norm is {amount:g} (gradient clipping)",
+    Hypothesis.COTANGENT_CLIPPED: "the cotangent is scaled so that its norm is {amount:g} (gradient clipping)",
     Hypothesis.STANDARDISED: "its mean over axes {axes} is subtracted, and it is divided by the standard deviation",
     Hypothesis.CENTERED: "its mean over axes {axes} is subtracted",
     Hypothesis.NOISE: "every element has a random error, of about {amount:.2g}",
@@ -165,6 +168,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.REDUCTION_CUT: "only the {mode} {size} of the {total} products of each sum are in it, in the order of "
     "{function}: the {rest} are left out",
     Hypothesis.INDEX_WRAPS: "{tensor} is {mode} at its index{along} modulo {size}: an index of {function} bits is too small",
+    Hypothesis.ADDED_MODULO: "what belongs at {slice} {size} and beyond is added from the first on: positions are taken modulo "
+    "{size}, as where a Fourier transform or a buffer is too short",
     Hypothesis.INDEX_NEGATIVE: "{tensor} is read at an index of {function} bits with a sign: from {half} on it is negative, "
     "and counts from the end",
     Hypothesis.FOURIER_CONJUGATE: "it is a product of Fourier transforms in which a conjugate is missing, or one too many: a "
@@ -327,6 +332,7 @@ WITH_FACTOR = (
     Hypothesis.BATCH_MEAN,
     Hypothesis.NORM,
     Hypothesis.NORM_CLIPPED,
+    Hypothesis.COTANGENT_CLIPPED,
     Hypothesis.FACTOR_OF_SIGN,
 )
 """Hypotheses whose sentence has the factor in it."""

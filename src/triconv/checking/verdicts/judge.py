@@ -43,7 +43,7 @@ from triconv.checking.oracles import cancelling_data, definition, drawn_data, wi
 from triconv.checking.oracles.comparison import SAME, WrongResult
 from triconv.checking.oracles.convolution import ConvolutionProblem
 from triconv.checking.reports.report_data import ReportRow
-from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, stale, wide_tests
+from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, skipped, stale, wide_tests
 from triconv.checking.verdicts.asking import RaisedAgainError, ask_again, in_torch_order, shape_of
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.probes import Probe
@@ -362,7 +362,8 @@ def _wrong(
         few = np.count_nonzero(mask) <= found.size / 2  # what half width rounds is no part of where it is wrong
         diagnosis = _explain(context, probe, name, np.where(mask, found, expected) if few else found, expected, mask)
     diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
-    if name in wide_data.NAMES and diagnosis.hypothesis in NOTHING:
+    is_skipped = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO and skipped.gives_others(context, probe)
+    if is_skipped or (name in wide_data.NAMES and diagnosis.hypothesis in NOTHING):
         diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
     elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
         diagnosis = Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)

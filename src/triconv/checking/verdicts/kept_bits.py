@@ -35,6 +35,8 @@ LEAST_OF_SUMS = 8
 """Bits of bfloat16, the narrowest dtype that sums are kept in."""
 SMALL = 2.0**-4
 """Share of the largest number below which numbers are small: floats round them by less than large ones, steps by as much."""
+ONE_FACTOR = 2.0**-4
+"""How far numbers that are all multiplied by one factor may be from it, over themselves."""
 ALIKE = 4
 """How many times less a number may be off alone than among others, if its own bits are cut."""
 MOST_LEVELS = 512
@@ -159,6 +161,8 @@ def steps(tests: dict[str, WideTest]) -> tuple[str, Diagnosis] | None:
         if (levels := _levels(wide.test)) is not None:
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.QUANTISED, role=role, size=levels)
         is_spread = wide_data.is_spread(wide.test.dtype)
+        if _is_multiple(wide.test):
+            continue
         if is_spread and wide.alone is not None and _share(wide.alone) < _share(wide.test) / ALIKE:
             share = float(wide.test.error.max() / wide.test.absolute.max())
             return name, Diagnosis(Cause.FIXED_POINT, Hypothesis.SHARED_EXPONENT, role=role, amount=share)
@@ -230,6 +234,14 @@ def _is_clean(test: RoundingTest) -> bool:
     found, _, magnitude = _elements(test)
     nothing = magnitude == 0
     return bool(nothing.sum() >= FEW and not found[nothing].any())
+
+
+def _is_multiple(test: RoundingTest) -> bool:
+    """Whether every number is multiplied by one factor, as by a norm that is clipped: no small one loses more than others."""
+    found, right, _ = _elements(test)
+    weight = float(np.vdot(right, right))
+    c = float(np.vdot(right, found)) / weight if weight else 1.0
+    return bool(np.all(np.abs(found - c * right) <= ONE_FACTOR * np.abs(c * right)))
 
 
 def _dropped(test: RoundingTest) -> float | None:

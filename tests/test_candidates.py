@@ -257,6 +257,23 @@ def test_a_backward_that_raises_is_wrong(jax):
     assert not is_unsupported(TypeError(message), Ability.VMAP)
 
 
+def test_a_jvp_rule_that_is_not_linear_is_named(jax):
+    """JAX transposes it for a VJP, and says only what it holds."""
+
+    @jax.custom_jvp
+    def conv(x, w):
+        return jax.lax.conv(x, w, (1,), "VALID")
+
+    @conv.defjvp
+    def rule(primals, tangents):
+        moved = [p + t for p, t in zip(primals, tangents, strict=True)]
+        return conv(*primals), conv(*moved) - conv(*primals)
+
+    report = triconv.gradcheck(conv, (1, 1, 3), (1, 1, 2))
+    assert report.verdict == "wrong"
+    assert "its tangent is not linear in the tangents" in report.summary
+
+
 def test_rules_that_raise_are_wrong_whatever_they_are_asked_by(jax, torch):
     right = by_lax(jax)
     jvp = jax.custom_jvp(right)

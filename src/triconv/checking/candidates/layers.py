@@ -285,7 +285,8 @@ class LayerCandidate(LayerRuns):
         with contextlib.suppress(Exception):  # it may run once alone
             moved, other = (self.move(arrays) for arrays, _ in steps[:2])
             ran, result = self._went_back(moved, self.move([steps[0][1]])[0], 1.0)
-            returned = [n for n, source in enumerate(found) if isinstance(source, Returned)]
+            # what is returned for parameters may be the array that gradients are added up in
+            returned = [n for n, source in enumerate(found[: self.count]) if isinstance(source, Returned)]
             raw = {n: self._read(n, moved, ran, result) for n in returned}
             y, before = np.array(as_numpy(ran.y)), {n: np.array(as_numpy(a)) for n, a in raw.items()}
             again = self._forward(ran.layer, other[: self.count])

@@ -275,8 +275,14 @@ def collectives(found: tuple[Collective, ...]) -> str:
 
 
 def exception(caught: CaughtException) -> str:
-    """Return the type and the message of an exception, and where it was raised."""
-    return f"{caught.type}: {caught.message}" + (f" ({caught.where})" if caught.where else "")
+    """Return the type and the message of an exception, where it was raised, and what it means where that is not plain."""
+    why = "; JAX cannot transpose the rule: its tangent is not linear in the tangents"
+    is_not_linear = caught.type == "AssertionError" and "ValAccum" in caught.message
+    return (
+        f"{caught.type}: {caught.message}"
+        + (f" ({caught.where})" if caught.where else "")
+        + (why if is_not_linear else "")
+    )
 
 
 def _ended(end: EndedProcess) -> str:

@@ -362,7 +362,8 @@ def _wrong(
         few = np.count_nonzero(mask) <= found.size / 2  # what half width rounds is no part of where it is wrong
         diagnosis = _explain(context, probe, name, np.where(mask, found, expected) if few else found, expected, mask)
     diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
-    is_skipped = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO and skipped.gives_others(context, probe)
+    is_zero = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO
+    is_skipped = is_zero and context.thorough and skipped.gives_others(context, probe)
     if is_skipped or (name in wide_data.NAMES and diagnosis.hypothesis in NOTHING):
         diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
     elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers

@@ -241,7 +241,7 @@ def _is_multiple(test: RoundingTest) -> bool:
     found, right, _ = _elements(test)
     weight = float(np.vdot(right, right))
     c = float(np.vdot(right, found)) / weight if weight else 1.0
-    return bool(np.all(np.abs(found - c * right) <= ONE_FACTOR * np.abs(c * right)))
+    return abs(c - 1) > ONE_FACTOR and bool(np.all(np.abs(found - c * right) <= ONE_FACTOR * np.abs(c * right)))
 
 
 def _dropped(test: RoundingTest) -> float | None:

@@ -447,6 +447,35 @@ def test_pairs(tmp_path):
     assert endings(programs) == dict.fromkeys(programs, "AssertionError")
 
 
+def test_long_data_are_drawn_and_some_wrong_elements_compared():
+    def batch(x, w):
+        y = np.array(triconv.conv1d(x, w))
+        y[2**16 :] *= 2
+        return y
+
+    def last_tile(x, w):
+        y = np.array(triconv.conv(x, w, layout="NHC,HIO->NHC"))
+        y[:, 256:] += 1j
+        return y
+
+    given = [
+        (batch, triconv.conv1d, ((65537, 1, 1), (1, 1, 1)), {}),
+        (last_tile, triconv.conv, ((2, 300, 2), (3, 2, 2)), {"layout": "NHC,HIO->NHC", "dtype": "complex128"}),
+    ]
+    programs = {
+        f.__name__: triconv.check(triconv.Rules(f), like, *shapes, **p).counterexample for f, like, shapes, p in given
+    }
+    for program in programs.values():
+        assert "np.random.RandomState(0).choice([-3, -2, -1, 1, 2, 3], " in program
+        assert len(program) < 2000
+    assert endings(programs, triconv_too=True) == dict.fromkeys(programs, "AssertionError")
+    right = {
+        "batch": programs["batch"].replace("*= 2", "*= 1"),
+        "last_tile": programs["last_tile"].replace("+= 1j", "+= 0j"),
+    }
+    assert endings(right, triconv_too=True) == dict.fromkeys(right, "no error")
+
+
 def test_gradcheck_says_where_the_expected_comes_from(jax):
     @jax.custom_jvp
     def sine(x):

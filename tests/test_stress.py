@@ -93,8 +93,16 @@ def test_a_candidate_for_one_kernel_is_no_fault():
             np.einsum("ncp,kc->nkp", x[:, :, t : x.shape[2] - 2 + t], w[:, :, t]) for t in range(min(3, w.shape[2]))
         )
 
-    (row,) = stressed(checked(conv))
+    asked = []
+
+    def counted(x, w):
+        asked.append((x.shape, w.shape))
+        return conv(x, w)
+
+    (row,) = stressed(checked(counted))
     assert (row.verdict, row.finding.refused) == ("right", 4)
+    asked = asked[asked.index(((2, 2, 2), (2, 2, 1))) :]  # those of kernels come first, and each case is asked once
+    assert len(asked) == len(set(asked)) == 55
 
 
 def test_a_candidate_of_one_shape_is_no_fault():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast, get_args
@@ -44,8 +45,9 @@ from triconv.operators.signature_types import Library, ParametersOfLike, ShapeOr
 Array = Any
 
 DTYPES = get_args(Dtype)
-QUICK = 3000
-"""Positions that the definition visits up to which every hypothesis is tried; beyond, on a smaller case alone."""
+QUICK, FEW_ELEMENTS = 3000, 1 << 15
+"""Positions that the definition visits, and elements of each array, up to which every hypothesis is tried; beyond, on a smaller
+case alone. Each hypothesis takes a run of the definition, and compares every element."""
 FewerBitsMeant = Literal["tf32", "bfloat16", "float16", "float32"]
 PRECISIONS = get_args(FewerBitsMeant)
 
@@ -248,7 +250,7 @@ def check(
     user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
     with wrapped.session():
         problem = replace(problem, conjugates=conventions.conjugates(wrapped, problem, framework, dtype, seed))
-        thorough = _meetings(problem) <= QUICK
+        thorough = _is_quick(problem)
         context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
         rows = list(plain_rows.rows(wrapped, context, on_progress))
         quicker = None if thorough and not context.is_real_size else medium(problem, op, options)
@@ -259,7 +261,7 @@ def check(
         counterexample = ""
         if failed is not None:
             on_progress("smallest counterexample")
-            small = smallest(wrapped, op, problem, options, dtype, seed, failed.question)
+            small = smallest(wrapped, op, problem, options, dtype, failed.question)
             counterexample = program(candidate, wrapped, op, options, small, failed.question)
             if smaller_context is not None and not thorough:
                 smaller = {row.question: row for row in plain_rows.rows(wrapped, smaller_context, on_progress)}
@@ -279,7 +281,7 @@ def check(
                 rows.append(row)
                 if not counterexample and case is not None and isinstance(row.finding, Swept) and row.finding.question:
                     asked = row.finding.question
-                    small = smallest(wrapped, op, case.problem, options, dtype, seed, asked)
+                    small = smallest(wrapped, op, case.problem, options, dtype, asked)
                     counterexample = program(candidate, wrapped, op, options, small, asked)
         if meant:
             rows = declared.apply(rows, meant, wrapped, context)
@@ -341,9 +343,10 @@ def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> It
         yield ReportRow(Question(Kind.DTYPE), WRONG, Proof.DTYPE, finding, cause=Cause.DTYPE)
 
 
-def _meetings(problem: ConvolutionProblem) -> int:
-    """Return the number of positions that the definition visits."""
-    return tap_sums.count_meetings(problem.model.axes)
+def _is_quick(problem: ConvolutionProblem) -> bool:
+    """Whether every hypothesis can be tried in a moment."""
+    elements = max(math.prod(problem.result_shape(role)) for role in "xwg")
+    return elements <= FEW_ELEMENTS and tap_sums.count_meetings(problem.model.axes) <= QUICK
 
 
 def _framework(

@@ -58,11 +58,11 @@ triconv on torch, and on NumPy with the hand-derived VJPs alone. The four loss c
 ...     return -np.log((softmax * y).sum(-1)).mean(), [g0, g1, gz.T @ a2]
 >>> def train(value_and_grad, asarray):
 ...     rng = np.random.default_rng(0)
-...     shapes = (16, 1, 3, 3), (32, 16, 3, 3), (10, 512)
+...     shapes = (8, 1, 3, 3), (16, 8, 3, 3), (10, 256)
 ...     p = [asarray(rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)) for shape in shapes]
 ...     velocity, curve = [0, 0, 0], []
-...     for step in range(300):
-...         rows = rng.choice(len(x_train), 64, replace=False)
+...     for step in range(160):
+...         rows = rng.choice(len(x_train), 32, replace=False)
 ...         value, gradients = value_and_grad(p, asarray(x_train[rows]), asarray(y_train[rows]))
 ...         velocity = [0.9 * v + g for v, g in zip(velocity, gradients)]
 ...         p = [a - 0.1 * v for a, v in zip(p, velocity)]
@@ -70,11 +70,11 @@ triconv on torch, and on NumPy with the hand-derived VJPs alone. The four loss c
 ...     z = network(triconv.conv2d, [np.asarray(a) for a in p], x_held)
 ...     return curve, float((z.argmax(-1) == y_held.argmax(-1)).mean())
 >>> lax_curve, lax_accuracy = train(with_jax(lambda x, w: jax.lax.conv(x, w, (1, 1), "VALID")), jnp.asarray)
->>> lax_accuracy > 0.97
+>>> lax_accuracy > 0.9
 True
 >>> for run in (with_jax(triconv.conv2d), jnp.asarray), (with_torch, torch.asarray), (by_hand, np.asarray):
 ...     curve, accuracy = train(*run)
-...     print(np.allclose(curve, lax_curve, rtol=1e-9), accuracy > 0.97)
+...     print(np.allclose(curve, lax_curve, rtol=1e-9), accuracy > 0.9)
 True True
 True True
 True True

@@ -22,7 +22,7 @@ from triconv.checking.candidates.importable import Unspellable
 from triconv.checking.candidates.isolated_candidate import RemoteTarget
 from triconv.checking.candidates.layers import LayerCandidate
 from triconv.checking.candidates.naming import name_of
-from triconv.checking.counterexamples import layer_program, pair_program
+from triconv.checking.counterexamples import layer_program, pair_program, program_data
 from triconv.checking.dtypes import COMPLEX
 from triconv.checking.findings.protocol import WRONG, Kind, Question, Transform
 from triconv.checking.findings.user_code import is_of_library, is_users
@@ -149,22 +149,17 @@ class _Program:
         self.found, self.expected = results
         self._define()
         asked = self._asked()
-        np_ = "numpy" if "np" in self.definitions.displaced else "np"
-        checked = "np.shape(found) == expected.shape and np.allclose(np.asarray(found), expected)"
         lines = [
             f"# {_title(self.candidate)} against {against}: {wording.question(self.question)}",
             *self._imports(),
             "",
             *self.definitions.lines,
             "",
-            *(f"{name} = {self._make(a)}" for name, a in zip(self.names, self.arrays, strict=True)),
+            *(f"{name} = {self._make(a, n)}" for n, (name, a) in enumerate(zip(self.names, self.arrays, strict=True))),
             *asked,
             *self._on_host(),
             *([f"# {how}"] if how else []),
-            f"expected = {np_}.asarray({_literal(self.expected)})",
-            "print(found)",
-            "print(expected)",
-            f"assert {checked.replace('np.', f'{np_}.')}",
+            *program_data.comparison(self.found, self.expected, self._np()),
         ]
         return "\n".join(lines)
 
@@ -286,7 +281,8 @@ class _Program:
                 return [f"for a in ({arguments},): a.requires_grad_()", f"found = {self.f}({arguments}).detach()"]
             return [f"found = jax.vjp({self.f}, {arguments})[0]"]
         if transform == Transform.JVP:
-            along = [f"d{name} = {self._make(a)}" for name, a in zip(self.names, self.tangents, strict=True)]
+            drawn = enumerate(zip(self.names, self.tangents, strict=True), len(self.names) + 1)  # after the cotangent
+            along = [f"d{name} = {self._make(a, number)}" for number, (name, a) in drawn]
             tangents = ", ".join(f"d{name}" for name in self.names)
             module = "jax" if isinstance(self.wrapped, JaxCandidate) else "torch.func"
             part = int(kind == Kind.JVP)  # of the value and the tangent
@@ -313,7 +309,7 @@ class _Program:
     def _vjp(self) -> list[str]:
         arguments, n = ", ".join(self.names), self.position
         is_notebook = isinstance(self.wrapped, RulesCandidate) and self.wrapped.is_notebook
-        lines = [f"{self.ct} = {self._make(self.g)}" + ("[..., None]" if is_notebook else "")]
+        lines = [f"{self.ct} = {self._make(self.g, len(self.names))}" + ("[..., None]" if is_notebook else "")]
         if isinstance(self.wrapped, LayerCandidate):
             return [*lines, *layer_program.call(self.wrapped, self.names, n)]
         if isinstance(self.wrapped, RulesCandidate):
@@ -362,19 +358,22 @@ class _Program:
     def _xp(self) -> str:
         if self.library == "jax":
             return "jax.numpy" if "jnp" in self.definitions.displaced else "jnp"
+        return self._np()
+
+    def _np(self) -> str:
         return "numpy" if "np" in self.definitions.displaced else "np"
 
-    def _make(self, a: np.ndarray) -> str:
-        """The array of the candidate's library."""
-        dtype, library = self.wrapped.dtype, self.library
+    def _make(self, a: np.ndarray, number: int) -> str:
+        """The array of the candidate's library, of which it is the one with this number that was drawn."""
+        dtype, library, numbers = self.wrapped.dtype, self.library, program_data.spelled(a, number, self._np())
         if library == "torch":
             device = f", device={str(self.wrapped.device)!r}" if self.wrapped.device is not None else ""
-            return f"torch.tensor({_literal(a)}, dtype=torch.{dtype}{device})"
+            return f"torch.tensor({numbers}, dtype=torch.{dtype}{device})"
         if library in LIBRARIES and library != "jax":
             module = library.replace("-", "_")
-            return f"{module}.asarray({_literal(a)}, dtype={module}.{dtype})"
+            return f"{module}.asarray({numbers}, dtype={module}.{dtype})"
         xp = self._xp()
-        return f"{xp}.asarray({_literal(a)}, {'ml_dtypes' if self._has_ml_dtypes() else xp}.{dtype})"
+        return f"{xp}.asarray({numbers}, {'ml_dtypes' if self._has_ml_dtypes() else xp}.{dtype})"
 
     def _has_ml_dtypes(self) -> bool:
         return self.library == "numpy" and self.wrapped.dtype == "bfloat16"
@@ -399,12 +398,3 @@ def _title(candidate: Any) -> str:
     if isinstance(inner, (tuple, list)):
         return name_of(inner)
     return str(getattr(inner, "__qualname__", type(inner).__name__)).replace("\n", " ")
-
-
-def _literal(a: np.ndarray) -> str:
-    values = np.asarray(a)
-    if not np.iscomplexobj(values):
-        values = np.where(np.isfinite(values), values, 0)
-        if np.array_equal(values, np.rint(values)):
-            values = values.astype(int)
-    return str(values.tolist())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,8 +216,8 @@ def _listed(r: WrongResult, others: dict[str, np.ndarray], order: int) -> Iterat
     pairs = [pairs[0], pairs[-1], *pairs[1:-1]][:PAIRS]
     axes, groups = r.problem.model.axes, r.problem.model.groups
     result = r.expected.shape
-    positions = list(np.ndindex(*result[2:]))
-    positions = positions[:: max(1, len(positions) // ELEMENTS)]
+    count = math.prod(result[2:])
+    positions = [_unravelled(n, result[2:]) for n in range(0, count, max(1, count // ELEMENTS))]
     bias = r.expectations.arrays.primals.get("bias") if r.has_bias else None
     for pair in dict.fromkeys(pairs):
         if r.role == "w":
@@ -247,6 +248,10 @@ def _listed(r: WrongResult, others: dict[str, np.ndarray], order: int) -> Iterat
         if bias is not None:
             found = found - (bias[pair[1]] if bias.ndim else bias)
         yield terms.reshape(-1, len(positions)), found
+
+
+def _unravelled(number: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(int, np.unravel_index(number, shape))) if shape else ()
 
 
 def _tap_terms(

@@ -211,7 +211,7 @@ def stretch_of(axes: tuple[int, ...], at: np.ndarray) -> Stretch | None:
     # next to every multiple of the tile but the first, or only up to the last whole tile
     best: Stretch | None = None
     for tile in TILES:  # of tiles of 8, the edges are those of tiles of 16, and others
-        residues = tuple(sorted({int(p % tile) for p in positions}))
+        residues = tuple(np.unique(positions % tile).tolist())
         if size > 2 * tile and len(residues) <= max(1, tile // 4) and len(positions) > 1:
             every = np.isin(np.arange(size) % tile, residues)
             is_every = (every & ~at)[tile : size - size % tile].sum() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from triconv.checking.oracles import real_size
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 from triconv.checking.verdicts.probes import probes
 
+NUMBERS = (-3, -2, -1, 1, 2, 3)
+"""The numbers of a counterexample."""
 MOST_TRIALS = 60
 MOST_PRODUCTS = 1 << 31
 """Products that the candidate adds up in all trials together, each for several calls: a few seconds."""
@@ -65,11 +68,10 @@ def smallest(
     problem: ConvolutionProblem,
     params: dict[str, Any],
     dtype: str,
-    seed: int,
     question: Question,
 ) -> Counterexample | None:
     """Shrink one size at a time, as long as the answer to the question stays wrong; None if integers do not show it."""
-    best = first = _fails(candidate, problem, dtype, seed, question)
+    best = first = _fails(candidate, problem, dtype, question)
     trials, spent = 0, 0
     while best is not None:
         for sizes in _smaller(best.problem):
@@ -84,7 +86,7 @@ def smallest(
             spent += real_size.count_products(smaller)
             if spent > MOST_PRODUCTS:
                 return best
-            failing = _fails(candidate, smaller, dtype, seed, question)
+            failing = _fails(candidate, smaller, dtype, question)
             if failing is not None and first is not None and failing.has_shape == first.has_shape:
                 best = failing
                 break
@@ -94,18 +96,22 @@ def smallest(
 
 
 def _fails(
-    candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str, seed: int, question: Question
+    candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str, question: Question
 ) -> Counterexample | None:
     """Return the case if the candidate's answer to the question is wrong there."""
-    rng = np.random.default_rng(seed)
     problem = real_size.with_kernel(problem) if real_size.is_real_size(problem) else problem
     p = problem
 
-    def draw(shape: tuple[int, ...]) -> np.ndarray:
-        a = rng.integers(1, 4, shape) * rng.choice([-1, 1], shape)
-        return (a + 1j * rng.integers(-3, 4, shape)) if dtype in COMPLEX else a.astype(np.float64)
+    numbers = itertools.count()
 
-    arrays = p.arrays_of(draw)
+    def draw(role: str, shape: tuple[int, ...]) -> np.ndarray:
+        a = drawn(next(numbers), shape, is_complex=dtype in COMPLEX)
+        return a if role == "bias" else p.to_torch(role, a)
+
+    operands = dict(zip(p.roles, p.shapes, strict=True))
+    primals = {role: draw(role, shape) for role, shape in operands.items()}
+    g = draw(p.result, p.result_shape(p.result))
+    arrays = InputArrays(primals, g, {role: draw(role, shape) for role, shape in operands.items()})
     probe = next(probe for probe in probes(candidate, problem, dtype) if probe.question == question)
     try:
         found = as_numpy(probe.ask(arrays))
@@ -118,6 +124,16 @@ def _fails(
     if found.shape == expected.shape and not np.any(np.abs(found - expected) > 0.25):
         return None
     return Counterexample(problem, arrays, found, expected)
+
+
+def drawn(number: int, shape: tuple[int, ...], *, is_complex: bool) -> np.ndarray:
+    """Return whole numbers without zeros, as a program draws them again: those of `RandomState` never change."""
+
+    def draw(number: int) -> np.ndarray:
+        rng = np.random.RandomState(number)
+        return rng.choice(NUMBERS, shape).astype(np.float64)
+
+    return draw(2 * number) + 1j * draw(2 * number + 1) if is_complex else draw(2 * number)
 
 
 def letters_of(problem: ConvolutionProblem) -> dict[tuple[str, str], int]:

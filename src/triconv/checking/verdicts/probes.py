@@ -41,17 +41,22 @@ class _Together:
     """
 
     def __init__(self, ask: Callable[[InputArrays], Sequence[Any]], most_sets: int = MOST_SETS) -> None:
-        self.ask, self.most_sets = ask, most_sets
+        self.ask, self.most_sets = _copied(ask), most_sets
         self._kept: list[tuple[InputArrays, Sequence[Any]]] = []
 
     def __call__(self, arrays: InputArrays) -> Sequence[Any]:
         known = next((answers for of, answers in self._kept if of is arrays), None)
         if known is None:
-            known = snapshot(self.ask(arrays))
+            known = self.ask(arrays)
             self._kept = [*self._kept[-self.most_sets + 1 :], (arrays, known)]
             while sum(_bytes(answers) for _, answers in self._kept) > MOST_KEPT:
                 del self._kept[0]
         return known
+
+
+def _copied(ask: Ask) -> Ask:
+    """Ask, and copy the answer: a later call may overwrite it."""
+    return lambda arrays: snapshot(ask(arrays))
 
 
 def _bytes(answers: Any) -> int:
@@ -74,8 +79,7 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
     def g(arrays: InputArrays) -> np.ndarray:
         return p.user(p.result, arrays.g)
 
-    def value(arrays: InputArrays) -> Any:
-        return candidate.value(primals(arrays))
+    value = _copied(lambda a: candidate.value(primals(a)))
 
     def each(together: Callable[[InputArrays], Sequence[Any]], n: int) -> Ask:
         return lambda a: together(a)[n]
@@ -87,22 +91,20 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
     with_jvp = _Together(lambda a: candidate.value_and_jvp(primals(a), tangents(a)), MOST_SETS_OF_TANGENTS)
 
     def vjp(n: int) -> Ask:
-        return each(with_vjps, 1 + n) if candidate.differentiates else lambda a: candidate.vjp(primals(a), g(a), n)
-
-    def jvp(arrays: InputArrays) -> Any:
         if candidate.differentiates:
-            return with_jvp(arrays)[1]
-        return candidate.jvp(primals(arrays), tangents(arrays))
+            return each(with_vjps, 1 + n)
+        return _copied(lambda a: candidate.vjp(primals(a), g(a), n))
 
     def probe(ask: Ask, answer: Answer, kind: Kind, role: Role = result, **fields: Any) -> Probe:
         ndim = 1 if role == Role.BIAS else len(p.result_shape(role))
-        return Probe(Question(kind, role, **fields), guarded(lambda a: snapshot(ask(a)), dtype, ndim), answer)
+        return Probe(Question(kind, role, **fields), guarded(ask, dtype, ndim), answer)
 
     yield probe(value, Expectations.value, Kind.VALUE)
     yield probe(value, Expectations.value, Kind.REPEAT)
     if "jit" in candidate.transforms:
-        jit = lambda a: candidate.jit(primals(a))  # noqa: E731
-        yield probe(jit, Expectations.value, Kind.VALUE, transform=Transform.JIT)
+        yield probe(
+            _copied(lambda a: candidate.jit(primals(a))), Expectations.value, Kind.VALUE, transform=Transform.JIT
+        )
     if "vmap" in candidate.transforms:
         for n, answer in enumerate((Expectations.value, Expectations.of_tangents)):
             yield probe(each(vmapped, n), answer, Kind.VMAP, transform=Transform.VMAP, sample=n)
@@ -114,6 +116,8 @@ def probes(candidate: CandidateFunction, problem: ConvolutionProblem, dtype: str
     # a rule may compute another value than the function that it is the derivative of
     if candidate.differentiates:
         yield probe(each(with_vjps, 0), Expectations.value, Kind.VALUE, transform=Transform.VJP)
+    jvp_alone = _copied(lambda a: candidate.jvp(primals(a), tangents(a)))
+    jvp = each(with_jvp, 1) if candidate.differentiates else jvp_alone
     yield probe(jvp, Expectations.jvp, Kind.JVP, order=1, transform=Transform.JVP)
     if candidate.differentiates:
         yield probe(each(with_jvp, 0), Expectations.value, Kind.VALUE, transform=Transform.JVP)

@@ -450,7 +450,7 @@ def test_pairs(tmp_path):
 def test_long_data_are_drawn_and_some_wrong_elements_compared():
     def batch(x, w):
         y = np.array(triconv.conv1d(x, w))
-        y[2**16 :] *= 2
+        y[300:] *= 2
         return y
 
     def last_tile(x, w):
@@ -459,7 +459,7 @@ def test_long_data_are_drawn_and_some_wrong_elements_compared():
         return y
 
     given = [
-        (batch, triconv.conv1d, ((65537, 1, 1), (1, 1, 1)), {}),
+        (batch, triconv.conv1d, ((301, 1, 1), (1, 1, 1)), {}),
         (last_tile, triconv.conv, ((2, 300, 2), (3, 2, 2)), {"layout": "NHC,HIO->NHC", "dtype": "complex128"}),
     ]
     programs = {

@@ -324,8 +324,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         )
         if how.in_lines:
             multiply_adds *= target.line_products
-            # each of the last axis' taps reads x across its lines
-            transposed = view.bytes_of["x"] / view.n * axes[-1].kernel_size
+            # each of the last axis' taps reads the rows that are read across their lines, with the stride
+            transposed = view.bytes_of["x"] / view.n * axes[-1].kernel_size / axes[-1].stride
+            transposed *= math.prod(min(1, axis.kernel_size / axis.stride) for axis in axes[:-1])
             moved += count * view.n * target.line_passes * (3 if axes[-1].stride > 1 else 1) * written
             moved += count * view.n * target.across_passes * transposed
         elif _is_summed(view, target):

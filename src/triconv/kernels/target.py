@@ -59,6 +59,8 @@ class VendorModel(NamedTuple):
     last_weight_vjp: float = 1.0
     # bytes of x and g up to which a weight VJP of channels last is no slower than others: its copies of both stay in cache
     last_weight_vjp_bytes: int = 0
+    # bytes of g up to which a weight VJP of channels last, of `many_channels` outputs and no dilation, is as fast as with many
+    last_cotangent_bytes: int = 0
     # weight VJPs with channels first, of fewer input channels than `vector`, more taps than `many_taps` and so many bytes
     small_weight_vjp: float = 1.0
     small_weight_vjp_bytes: int = 3 * MIB
@@ -268,9 +270,10 @@ class Target:
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, last_line=(0.62, 50.0), line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0),
-    weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, small_weight_vjp=0.8, volume=5.0,
-    volume_channels=140.0, strided=2.0, plain=0.55, plain_first=0.75, odd_channels=450.0, phases=1.1, patches=2.0,
-    groups=50.0, double=2.5, long=True, copies=1.0, dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
+    weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, last_cotangent_bytes=9 * MIB // 4,
+    small_weight_vjp=0.8, volume=5.0, volume_channels=140.0, strided=2.0, plain=0.55, plain_first=0.75,
+    odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
+    dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=5.0, transposed_volume=8.0, line_groups=4.5, long_depthwise=20.0, narrow_groups=2.0,

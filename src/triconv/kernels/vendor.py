@@ -302,7 +302,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     elif is_volume:
         amount *= max(2.0, model.volume_channels / view.k) if view.taps > 1 else 1  # of one tap XLA makes a product
     else:
-        amount *= 1 + min(1, model.plane_channels[is_large] / view.k)
+        is_slow = not (is_weight_vjp and _is_small_kernel(view, model))
+        amount *= 1 + min(1, model.plane_channels[is_large] / view.k) if is_slow else 1
         amount *= model.volume if ndim > 2 and view.taps > 1 else 1
         amount *= _weight_vjp_factor(view, model) if is_weight_vjp else 1
         if is_plane:
@@ -412,6 +413,13 @@ def _odd_channels(view: Problem, model: VendorModel) -> float:
 def _has_few_positions(view: Problem, model: VendorModel) -> bool:
     """Whether the windows of a weight VJP, which are as large as its cotangent, are small."""
     return math.prod(view.geometry.output_size) <= model.few_positions
+
+
+def _is_small_kernel(view: Problem, model: VendorModel) -> bool:
+    """Whether the cotangent, which is the kernel of a weight VJP, stays in cache, with channels last and enough of them."""
+    is_dilated = any(axis.dilation > 1 for axis in view.geometry.axes)
+    is_small = view.k >= model.many_channels and view.bytes_of["g"] <= model.last_cotangent_bytes
+    return view.orders[0] == "last" and is_small and not is_dilated
 
 
 def _weight_vjp_factor(view: Problem, model: VendorModel) -> float:

@@ -290,7 +290,6 @@ RESULT_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     elementwise.function_of_elements,
     elementwise.standardised,
     elementwise.some_function,
-    biases.bias_gradient_cut,
     vmapped.other_sample,
     sizes.not_cropped,
     sizes.remainder_dropped,
@@ -319,6 +318,7 @@ CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
 """Of one result, which take a run of the definition each."""
 
 FALLBACK_HYPOTHESES: tuple[ResultHypothesis, ...] = (
+    biases.bias_gradient_cut,
     slices.reordered,
     slices.reversed_in_axes,
     reductions.cut_off,

@@ -41,6 +41,8 @@ ALIKE = 4
 """How many times less a number may be off alone than among others, if its own bits are cut."""
 MOST_LEVELS = 512
 """Multiples that the largest of quantised numbers is at most: integers of 8 bits have 127 or 255."""
+SOME_NUMBERS = 1024
+"""Numbers that are tried first."""
 ON_STEP = 1e-3
 """Share of a step by which rounding may keep a number from it."""
 LEAST_NUMBERS = 6
@@ -284,10 +286,16 @@ def _levels(test: RoundingTest) -> int | None:
 def _levels_of(a: np.ndarray) -> int | None:
     """Return the largest of numbers as a multiple of the number that all are multiples of; None if there is none."""
     sizes = np.unique(np.abs(a))
-    counts = np.arange(1, MOST_LEVELS + 1)[:, None] * (sizes / sizes[-1])
-    off = np.abs(counts - np.rint(counts)).max(axis=1)
-    levels = int(np.argmax(off <= ON_STEP)) + 1
-    return levels if off[levels - 1] <= ON_STEP and levels > 1 else None
+    some = np.append(sizes[:: -(-len(sizes) // SOME_NUMBERS)], sizes[-1])
+    fitting = [levels for levels in range(1, MOST_LEVELS + 1) if _are_multiples(some, levels)]
+    levels = next((levels for levels in fitting if _are_multiples(sizes, levels)), 1)
+    return levels if levels > 1 else None
+
+
+def _are_multiples(sizes: np.ndarray, levels: int) -> bool:
+    """Whether all are multiples of the last one, divided by so many levels."""
+    counts = levels * (sizes / sizes[-1])
+    return bool(np.abs(counts - np.rint(counts)).max() <= ON_STEP)
 
 
 def _bits(test: RoundingTest) -> int | None:

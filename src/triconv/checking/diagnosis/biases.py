@@ -178,9 +178,9 @@ def bias_gradient_of_few_positions(r: WrongResult) -> Diagnosis | None:
 
 def bias_gradient_cut(r: WrongResult) -> Diagnosis | None:
     """Explain the gradient of a bias that is the sum of the first terms alone, or of all but the first."""
-    if r.role != "bias" or not r.has_shape or np.iscomplexobj(r.found):
-        return None
     g = r.expectations.arrays.g
+    if r.role != "bias" or r.found.shape != g.shape[1:2] or np.iscomplexobj(r.found):  # a bias may be one number
+        return None
     samples_first = np.moveaxis(g, 1, 0).reshape(g.shape[1], -1)
     positions_first = np.moveaxis(np.moveaxis(g, 1, 0), 1, -1).reshape(samples_first.shape)
     orders = {"samples and positions": samples_first, "positions and samples": positions_first}

@@ -425,7 +425,7 @@ def clamped_to_float16():
     return rules(lambda x, w: conv(x, w).clip(-65504, 65504))
 
 
-@loss("every element is multiplied by 1 - 5.4e-11", verdict="wrong", dtype="float64")
+@loss("every element is multiplied by 1 - 5.3e-11", verdict="wrong", dtype="float64")
 def divided_by_a_sum_and_an_epsilon():
     return rules(lambda x, w: conv(x, w) * (np.abs(w).sum() / (np.abs(w).sum() + 1e-8)))
 

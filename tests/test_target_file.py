@@ -90,7 +90,7 @@ WRONG = {
     "[numpy.tpu.rates]": "`numpy.tpu` must be a kind of device in '{}', one of cpu, gpu, got 'tpu'",
     "[numpy.cpu]\nmatrix = 5": "`numpy.cpu.matrix` must be a table in '{}', one of rates, constants, got 'matrix'",
     "[numpy.cpu.rates]\nmatrices = 5": "`numpy.cpu.rates.matrices` must be a field in '{}', one of bandwidth, half, integer",
-    "[numpy.cpu.constants]\nkind = 5": "`numpy.cpu.constants.kind` must be a field in '{}', one of batch, block_bytes",
+    "[numpy.cpu.constants]\nkind = 5": "`numpy.cpu.constants.kind` must be a field in '{}', one of across_passes, batch",
     "[numpy.cpu.rates]\nmatrix = 0": "`numpy.cpu.rates.matrix` must be a number above 0 in '{}', got 0",
     "[numpy.cpu.rates]\nmatrix = -1.5": "`numpy.cpu.rates.matrix` must be a number above 0 in '{}', got -1.5",
     "[numpy.cpu.rates]\nmatrix = nan": "`numpy.cpu.rates.matrix` must be a number above 0 in '{}', got nan",

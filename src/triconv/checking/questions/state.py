@@ -66,14 +66,18 @@ def rows(trial: Trial) -> list[ReportRow]:
     except Exception as problem:  # noqa: BLE001 (whatever the candidate raises is reported)
         question = Question(Kind.HISTORY, trial.value.role)
         return [ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem), again=True))]
+    if Kind.HISTORY in faults and Kind.UNWRITTEN not in faults:
+        with contextlib.suppress(Exception):  # other memory may be given out this time
+            take(_unwritten)
     if Kind.UNWRITTEN in faults:  # else what the memory holds would look like a fault of its own
         faults = {Kind.UNWRITTEN: faults[Kind.UNWRITTEN]}
     with contextlib.suppress(Exception):
         take(_memory)
     with contextlib.suppress(Exception):
         take(_gradients)
-    with contextlib.suppress(Exception):
-        take(_hooks)
+    if Kind.HISTORY not in faults:  # else what one more call leaves says nothing
+        with contextlib.suppress(Exception):
+            take(_hooks)
     # other functions may drop elements in training alone, or seed a generator so that what they draw can be differentiated
     last = (_situations, _fakes, _generators) if trial.is_convolution else ()
     for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):

@@ -181,8 +181,9 @@ def bias_gradient_cut(r: WrongResult) -> Diagnosis | None:
     g = r.expectations.arrays.g
     if r.role != "bias" or r.found.shape != g.shape[1:2] or np.iscomplexobj(r.found):  # a bias may be one number
         return None
-    samples_first = np.moveaxis(g, 1, 0).reshape(g.shape[1], -1)
-    positions_first = np.moveaxis(np.moveaxis(g, 1, 0), 1, -1).reshape(samples_first.shape)
+    by_channel = np.moveaxis(g, 1, 0)
+    samples_first = by_channel.reshape(g.shape[1], -1)
+    positions_first = np.moveaxis(by_channel, 1, -1).reshape(samples_first.shape)
     orders = {"samples and positions": samples_first, "positions and samples": positions_first}
     total = samples_first.shape[1]
     for order, terms in orders.items():
@@ -192,7 +193,8 @@ def bias_gradient_cut(r: WrongResult) -> Diagnosis | None:
         for mode, partial in (("first", sums), ("last", sums[:, -1:] - sums)):
             fits = np.flatnonzero(np.all(np.isclose(partial, r.found[:, None]), axis=0)) + 1
             if step != 1:
-                fits = fits[(fits < FEW) | (fits > total - FEW) | ((fits % BLOCK == 0) & (step == BLOCK))]
+                is_block = (fits % BLOCK == 0) if step else False
+                fits = fits[(fits < FEW) | (fits > total - FEW) | is_block]
             if len(fits):
                 end = int(max(fits, key=lambda n: (n & -n, n)))  # the end of a block is the most likely
                 size = end if mode == "first" else total - end

@@ -186,6 +186,21 @@ def test_numpy_arrays_may_come_too(jax):
     assert_same(*(f(x, w, (1,), "SAME") for f in (triconv.jax.conv_general_dilated, jax.lax.conv_general_dilated)), jax)
 
 
+def test_calls_of_one_signature_are_resolved_once(jax, monkeypatch):
+    from triconv.jax import lax_signatures
+
+    resolved, resolve = [], lax_signatures.resolve
+    monkeypatch.setattr(lax_signatures, "resolve", lambda *a, **k: resolved.append(1) or resolve(*a, **k))
+    x, w = jax.numpy.arange(11.0)[None, :, None], jax.numpy.ones((5, 1, 7))
+    numbers = jax.lax.conv_dimension_numbers(x.shape, w.shape, ("NWC", "WIO", "NWC"))
+    for _ in range(3):
+        y = triconv.jax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=numbers)
+        assert_same(y, jax.lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=numbers), jax)
+    assert len(resolved) == 1
+    with pytest.raises(TypeError, match="`dimension_numbers` must be"):
+        triconv.jax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=tuple(numbers))
+
+
 def test_precision_is_as_lax_has_it(jax):
     """Of the products inside: as asked, or as configured when the program is traced."""
     x, w = jax.numpy.ones((2, 9, 4)), jax.numpy.ones((9, 9, 2))

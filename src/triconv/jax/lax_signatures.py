@@ -8,7 +8,7 @@ contractions of the same geometry. Complex gradients are not conjugated, as ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from triconv.geometry import Pads
 from triconv.geometry.integers import as_int, dilated, shown
-from triconv.operators import explicit_mesh
+from triconv.operators import explicit_mesh, prepared
 from triconv.operators.layout import Layout, spatial_letters
 from triconv.operators.validation import resolve
 
@@ -111,50 +111,25 @@ def conv_general_dilated(
     >>> triconv.jax.conv_general_dilated(x, w, (2,), "VALID", dimension_numbers=numbers).ravel()
     Array([1., 5., 9.], dtype=float32)
     """
-    lhs, rhs = _arrays(lhs, rhs)
-    layout = _layout(lhs.ndim, rhs.ndim, dimension_numbers)
-    ndim = len(layout.spatial)
-    strides = _per_axis(window_strides, ndim, "window_strides")
-    lhs_dilations = _per_axis(lhs_dilation, ndim, "lhs_dilation")
-    rhs_dilations = _per_axis(rhs_dilation, ndim, "rhs_dilation")
-    groups = as_int(feature_group_count, "feature_group_count", least=1)
-    batch_groups = as_int(batch_group_count, "batch_group_count", least=1)
-    if min(groups, batch_groups) > 1:
-        msg = f"`feature_group_count` or `batch_group_count` must be 1, got {groups} and {batch_groups}"
-        raise ValueError(msg)
-    if not isinstance(padding, str):
-        padding = _pairs(padding, ndim)
-    elif padding.upper() not in LAX_PADDING_NAMES:
-        msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {shown(padding)}"
-        raise ValueError(msg)
-    elif max(lhs_dilations, default=1) > 1:
-        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
-        raise ValueError(msg)
-    level = _precision(precision)
-    final = _result_dtype(lhs.dtype, preferred_element_type)
-    if out_sharding is not None:
-        explicit_mesh.check(out_sharding)
-    if is_bool := lhs.dtype == jnp.bool_:  # counts, or as bool whether there are any
-        lhs, rhs = (a.astype(jnp.int32 if final == jnp.bool_ else final) for a in (lhs, rhs))
-    call = resolve(
-        "conv",
-        {"x": lhs, "w": rhs},
-        names={
-            "x": "lhs",
-            "w": "rhs",
-            "groups": "batch_group_count" if batch_groups > 1 else "feature_group_count",
-            "layout": "dimension_numbers",
-        },
-        layout=replace(layout, grouped="N") if batch_groups > 1 else layout,
-        stride=strides,
-        padding=padding,
-        dilation=rhs_dilations,
-        input_dilation=lhs_dilations,
-        groups=max(groups, batch_groups),
+    params = (
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
     )
-    call = replace(call, precision=level, dtype=None if is_bool else final)
-    result = call(lhs, rhs) if out_sharding is None else explicit_mesh.run(call, (lhs, rhs), out_sharding)
-    return result != 0 if final == jnp.bool_ else result
+    try:
+        slot = [] if out_sharding is not None else prepared.slot(_signature(lhs, rhs, *params))
+    except prepared.UnusualError:
+        slot = []
+    if not slot:
+        lhs, rhs = _arrays(lhs, rhs)
+        slot.append(_resolved(lhs, rhs, *params, out_sharding))
+    return slot[0](lhs, rhs)
 
 
 def conv_transpose(
@@ -241,6 +216,82 @@ def conv_transpose(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
+
+
+def _signature(lhs: Any, rhs: Any, *params: Any) -> tuple[Any, ...]:
+    """The signature of a call with arrays of JAX's that are not traced; raises `prepared.UnusualError`."""
+    if not (isinstance(lhs, Array) and isinstance(rhs, Array)):
+        raise prepared.UnusualError
+    are_positions = [isinstance(param, ConvDimensionNumbers) for param in params]  # other tuples of them are refused
+    plain = (tuple(param) if is_one else param for param, is_one in zip(params, are_positions, strict=True))
+    signature, _ = prepared.signed("jax.conv_general_dilated", ("lhs", "rhs"), (lhs, rhs, *plain), {})
+    return (any(are_positions), *signature)
+
+
+def _resolved(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    dimension_numbers: Any,
+    feature_group_count: Any,
+    batch_group_count: Any,
+    precision: Any,
+    preferred_element_type: Any,
+    out_sharding: Any,
+) -> Callable[[Array, Array], Array]:
+    """The arguments of `conv_general_dilated`, checked and resolved: a function of such arrays."""
+    layout = _layout(lhs.ndim, rhs.ndim, dimension_numbers)
+    ndim = len(layout.spatial)
+    strides = _per_axis(window_strides, ndim, "window_strides")
+    lhs_dilations = _per_axis(lhs_dilation, ndim, "lhs_dilation")
+    rhs_dilations = _per_axis(rhs_dilation, ndim, "rhs_dilation")
+    groups = as_int(feature_group_count, "feature_group_count", least=1)
+    batch_groups = as_int(batch_group_count, "batch_group_count", least=1)
+    if min(groups, batch_groups) > 1:
+        msg = f"`feature_group_count` or `batch_group_count` must be 1, got {groups} and {batch_groups}"
+        raise ValueError(msg)
+    if not isinstance(padding, str):
+        padding = _pairs(padding, ndim)
+    elif padding.upper() not in LAX_PADDING_NAMES:
+        msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {shown(padding)}"
+        raise ValueError(msg)
+    elif max(lhs_dilations, default=1) > 1:
+        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
+        raise ValueError(msg)
+    level = _precision(precision)
+    final = _result_dtype(lhs.dtype, preferred_element_type)
+    if out_sharding is not None:
+        explicit_mesh.check(out_sharding)
+    is_bool = lhs.dtype == jnp.bool_  # counts, or as bool whether there are any
+    numbers = jnp.int32 if final == jnp.bool_ else final
+    call = resolve(
+        "conv",
+        {"x": lhs, "w": rhs},
+        names={
+            "x": "lhs",
+            "w": "rhs",
+            "groups": "batch_group_count" if batch_groups > 1 else "feature_group_count",
+            "layout": "dimension_numbers",
+        },
+        layout=replace(layout, grouped="N") if batch_groups > 1 else layout,
+        stride=strides,
+        padding=padding,
+        dilation=rhs_dilations,
+        input_dilation=lhs_dilations,
+        groups=max(groups, batch_groups),
+    )
+    call = replace(call, precision=level, dtype=None if is_bool else final)
+
+    def run(lhs: Array, rhs: Array) -> Array:
+        if is_bool:
+            lhs, rhs = lhs.astype(numbers), rhs.astype(numbers)
+        result = call(lhs, rhs) if out_sharding is None else explicit_mesh.run(call, (lhs, rhs), out_sharding)
+        return result != 0 if final == jnp.bool_ else result
+
+    return run
 
 
 def _arrays(lhs: Array, rhs: Array) -> tuple[Array, Array]:

@@ -172,6 +172,8 @@ def bias_gradient_of_few_positions(r: WrongResult) -> Diagnosis | None:
             partial = g[inside]
             channels = 0 if isinstance(sample, int) else 1
             if _is(r, partial.sum(axis=tuple(axis for axis in range(partial.ndim) if axis != channels))):
+                if not any(isinstance(i, int) for i in index):
+                    return Diagnosis(Cause.ONLY_THE_FIRST_SAMPLE, Hypothesis.FIRST_SAMPLE_SUMMED)
                 return Diagnosis(Cause.BIAS_AXIS, Hypothesis.BIAS_SUM_LEAVES_OUT_POSITIONS)
     return None
 

@@ -117,6 +117,21 @@ def _constant(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagno
     return None
 
 
+def _summed(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:  # noqa: ARG001
+    """Explain one number in place of all elements along some axes: their sum, or their mean."""
+    axes = tuple(axis for axis, size in enumerate(right.shape) if size > 1 and not np.ptp(found, axis=axis).any())
+    if not axes or right.size < 3:
+        return None
+    total = right.sum(axes, keepdims=True)
+    for scale, hypothesis in (
+        (1, Hypothesis.SUMMED_OVER_AXES),
+        (right.size / total.size, Hypothesis.AVERAGED_OVER_AXES),
+    ):
+        if total.any() and _same(found, np.broadcast_to(total / scale, right.shape)):
+            return Diagnosis(Cause.SUMMED_TWICE, hypothesis, axes=axes)
+    return None
+
+
 def _one_element(found: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> Diagnosis | None:
     at = np.argwhere(wrong)
     if len(at) != 1 or right.size < 3:
@@ -219,6 +234,7 @@ _HYPOTHESES = (
     _rolled,
     _permuted,
     _constant,
+    _summed,
     _one_element,
     _rounded,
     _shifted,

@@ -32,10 +32,10 @@ from triconv.checking.findings.protocol import (
     Transform,
 )
 from triconv.checking.findings.unanswered import Undecided
-from triconv.checking.functions import directional, function_jacobian, function_precision, other_points
+from triconv.checking.functions import directional, function_jacobian, function_precision, other_points, result_factors
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_location import locate, real_sum
-from triconv.checking.functions.function_points import ROUNDS, WORTH, Point
+from triconv.checking.functions.function_points import ROUNDS, SHORT, WORTH, Point
 from triconv.checking.functions.function_values import Arrays, FunctionValues
 from triconv.checking.reports.report_data import ReportRow
 
@@ -46,8 +46,6 @@ LINE_BITS = 20
 """Bits behind the point of coordinates and directions in single precision: their sums, of up to 8, are exact."""
 ROUNDED = 2.0**-9
 """Size of the numbers of a grid, over the largest ones that their dtype has all of: a rounded number is none by chance."""
-SHORT = 2.0**-10
-"""Length of a line on which a kink is looked for, over that of the one that may have it."""
 UNSEEN = 2.0**-30
 """Derivative of a unit step, over the value, that the values of a line need not show."""
 
@@ -287,7 +285,7 @@ class FunctionCheck(FunctionValues):
         if question.order != 1 or self.dtype in COMPLEX or not isinstance(row.finding, WrongElements):
             return row
         other: Diagnosis | None = None
-        if row.cause == Cause.NONE:
+        if function_jacobian.is_unexplained(row.finding.diagnosis):
             others = self._other_derivatives(n, point, g, truth)
             other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed, others)
 
@@ -300,6 +298,9 @@ class FunctionCheck(FunctionValues):
             other = function_jacobian.explain(
                 diagnosis, found, g, point.arrays[n], lambda one: ask(point.arrays, one), line
             )
+        if other is None or other.hypothesis in result_factors.MAY_BE_FACTORS:
+            of_result = self._factors_of_result(row.finding.diagnosis, n, point, g, lambda one: ask(point.arrays, one))
+            other = of_result if other is None or result_factors.is_certain(of_result) else other
         return row if other is None else replace(row, finding=WrongElements(other), cause=other.cause)
 
     def _other_derivatives(

@@ -26,12 +26,22 @@ MOVED = (
 )
 """What a result looks like if a permutation is applied to it twice."""
 
+OF_SUMS = (Hypothesis.MEAN_HELD, Hypothesis.SUMMED_OVER_AXES, Hypothesis.AVERAGED_OVER_AXES)
+"""What is true of its sums, and of other mistakes too."""
+
+
+def is_unexplained(diagnosis: Diagnosis) -> bool:
+    """Whether a diagnosis has no name, or says only where numbers are wrong."""
+    region = diagnosis.region
+    is_place = region is not None and region.content == Content.OTHER and diagnosis.also is None
+    return is_place or diagnosis.cause == Cause.NONE
+
 
 def is_vague(diagnosis: Diagnosis) -> bool:
     """Whether the matrix may say more than a diagnosis."""
     region = diagnosis.region
-    is_place = region is not None and (region.content == Content.OTHER or diagnosis.also is not None)
-    return is_place or diagnosis.cause == Cause.NONE or diagnosis.hypothesis in (*MOVED, Hypothesis.MEAN_HELD)
+    is_place = region is not None and diagnosis.also is not None
+    return is_place or is_unexplained(diagnosis) or diagnosis.hypothesis in (*MOVED, *OF_SUMS)
 
 
 def explain(

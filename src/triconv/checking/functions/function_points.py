@@ -16,6 +16,8 @@ LEVELS = {53: (20, 13, 8, 5, 3), 24: (8, 5, 3, 2)}
 values of a polynomial of high degree exact."""
 DEEP = 8
 """Bits of the coordinates up to which degrees above 2 are tried."""
+SHORT = 2.0**-10
+"""Length of a line on which a kink is looked for, over that of the one that may have it."""
 ROUNDS = 3
 """Random directions per array."""
 MOST_DIRECTION = 32

@@ -13,6 +13,7 @@ from triconv.checking.candidates.candidate import long_axes
 from triconv.checking.candidates.candidates import CandidateFunction, Unsupported, as_numpy, guarded, no_array
 from triconv.checking.dtypes import BITS
 from triconv.checking.findings.causes import Cause
+from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.evidence import Asked, Evidence
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import (
@@ -37,9 +38,9 @@ from triconv.checking.findings.protocol import (
     Question,
 )
 from triconv.checking.findings.unanswered import Raised
-from triconv.checking.functions import directional, function_causes
+from triconv.checking.functions import directional, function_causes, function_jacobian, result_factors
 from triconv.checking.functions.directional import Derivative
-from triconv.checking.functions.function_points import FunctionPoints, Point
+from triconv.checking.functions.function_points import SHORT, FunctionPoints, Point
 from triconv.checking.reports.report_data import ReportRow
 
 Arrays = Sequence[np.ndarray]
@@ -114,6 +115,23 @@ class FunctionValues:
         if point.is_exact:
             return directional.polynomial(values, point.step, point.nodes, BITS[self.dtype])
         return directional.extrapolated(values)
+
+    def _factors_of_result(
+        self, diagnosis: Diagnosis, n: int, point: Point, g: np.ndarray, ask: Callable[[np.ndarray], np.ndarray]
+    ) -> Diagnosis | None:
+        """What the factors of the cotangent's elements say that a diagnosis of a VJP does not."""
+        if not function_jacobian.is_vague(diagnosis):
+            return None
+        rng, is_exact = np.random.default_rng([self.seed, n]), self.points.part == 1 and point.is_exact
+        scale = 1.0 if is_exact else SHORT
+        directions = [self.points.direction(rng, point.bits, n)[n] * scale for _ in range(result_factors.DIRECTIONS)]
+
+        def line(along: np.ndarray) -> Derivative:
+            values = self._along(point.arrays, [along if k == n else 0 * a for k, a in enumerate(point.arrays)])
+            return self._derivative(point, values) if is_exact else directional.extrapolated(values)
+
+        y = self._along(point.arrays, point.arrays)(0.0)
+        return result_factors.explain(g, y, directions, ask, line, self.seed)
 
     def _value_row(self) -> ReportRow:
         question = Question(Kind.VALUE)

@@ -1,4 +1,4 @@
-"""A derivative that is right for other arrays than those given: one that is transposed, reversed, or zero."""
+"""A derivative that is right for other arrays than those given: one that is transposed, reversed, rolled, or zero."""
 
 from __future__ import annotations
 
@@ -81,3 +81,9 @@ def _changes(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]
             yield swapped, a.swapaxes(one, two)
     for axes in (*((axis,) for axis in long), *([tuple(long[-2:])] if len(long) > 1 else [])):
         yield Diagnosis(Cause.KERNEL_FLIP, Hypothesis.AT_FLIPPED, parameter=name, axes=axes), np.flip(a, axes)
+    for axis in long:
+        first = np.broadcast_to(np.take(a, [0], axis), a.shape)
+        yield Diagnosis(Cause.CHANNELS_LEFT_OUT, Hypothesis.AT_FIRST_SLICE, parameter=name, axis=axis), first
+        for step in (1, -1) if a.shape[axis] > 2 else ():  # of 2, that is the flip
+            rolled = Diagnosis(Cause.CHANNELS_PERMUTED, Hypothesis.AT_ROLLED, parameter=name, axis=axis, offset=(step,))
+            yield rolled, np.roll(a, step, axis)

@@ -334,6 +334,7 @@ WITH_FACTOR = (
     Hypothesis.NORM_CLIPPED,
     Hypothesis.COTANGENT_CLIPPED,
     Hypothesis.FACTOR_OF_SIGN,
+    Hypothesis.SLOPE_OF_RESULT,
 )
 """Hypotheses whose sentence has the factor in it."""
 

@@ -8,6 +8,10 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.AT_ZERO: "it is the derivative where {parameter} is zero: {parameter} is left out of it",
     Hypothesis.AT_TRANSPOSED: "it is the derivative with axes {axes} of {parameter} exchanged",
     Hypothesis.AT_FLIPPED: "it is the derivative with {parameter} in reverse along axis {axes}",
+    Hypothesis.AT_FIRST_SLICE: "it is the derivative with the first slice of {parameter} along axis {axis} in place of all",
+    Hypothesis.AT_ROLLED: "it is the derivative with {parameter} shifted by {before} along axis {axis}",
+    Hypothesis.SUMMED_OVER_AXES: "it is summed over axis {axes} of the array too, so that all elements along it are equal",
+    Hypothesis.AVERAGED_OVER_AXES: "it is averaged over axis {axes} of the array, so that all elements along it are equal",
     Hypothesis.NORM_HELD: "the values do not change when {per_slice} of the array is multiplied by a number, but this is not "
     "orthogonal to it: the norm or deviation by which it is divided was held constant",
     Hypothesis.MEAN_HELD: "the values do not change when a number is added to {per_slice} of the array, but this has another "
@@ -44,9 +48,33 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "must use those that the forward saved",
     Hypothesis.DRAWN_ANEW: "the same cotangent gives another one in each call: random numbers are drawn anew in the backward, "
     "such as a mask of dropout, where those of the forward must be kept",
+    Hypothesis.MASK_LEFT_OUT: "the cotangent passes where the value does not depend on the array: the mask of an activation, "
+    "a dropout or a clipping is left out ({size} of {total} elements of the result)",
+    Hypothesis.MASK_LEFT_OUT_AT: "the cotangent passes where the result is {amount:g} and does not depend on the array: the "
+    "mask of an activation (ReLU, clipping) is left out ({size} of {total} elements of the result)",
+    Hypothesis.MASK_OF_RESULT_INVERTED: "the mask of an activation is inverted: the cotangent passes where the value does not "
+    "depend on the array, and does not where it does",
+    Hypothesis.OTHER_MASK_OF_RESULT: "the cotangent is masked by another mask than the value, as one of the input, of another "
+    "call or comparison: {size} elements of the result that depend on the array are left out, and {total} that do not are not",
+    Hypothesis.RESULTS_LEFT_OUT: "{size} of {total} elements of the cotangent are left out, and the others are right: masked, "
+    "or not in the range of a loop",
+    Hypothesis.SLOPE_OF_RESULT: "the cotangent where the result is {mode} counts {factor}: the slope of an activation (leaky "
+    "ReLU) is wrong or left out",
+    Hypothesis.SLOPE_LEFT_OUT: "the derivative of the activation {function}, {mode} of its result y, is left out",
+    Hypothesis.SLOPE_OF_ARGUMENT: "the derivative of the activation {function}, {mode} of its result y, is computed from its "
+    "argument: the values before the activation are saved in place of those after it",
+    Hypothesis.SLOPE_AT_RESULT: "the derivative of the activation {function} is taken at its result, where it must be taken at "
+    "its argument: the function is applied twice",
+    Hypothesis.SLOPE_TWICE: "the derivative of the activation {function}, {mode} of its result y, is multiplied twice",
+    Hypothesis.FACTORS_OF_RESULTS: "each element of the cotangent is multiplied by a number of its own, {range}: the "
+    "derivative of an activation or a gate is left out or wrong, or is taken at another value (before or after the activation)",
 }
 
 REMEDIES: dict[Hypothesis, str] = {
+    Hypothesis.AT_FIRST_SLICE: "index it by the loop's own variable, not by 0",
+    Hypothesis.AT_ROLLED: "compare the index of that axis with the forward's",
+    Hypothesis.SUMMED_OVER_AXES: "sum over the axes that the array does not have, and no others",
+    Hypothesis.AVERAGED_OVER_AXES: "keep the axes that the array has",
     Hypothesis.AT_EARLIER: "keep what the backward needs in the cache of its own call",
     Hypothesis.OF_OTHER_ARRAY: "return the gradients in the order of the arguments",
     Hypothesis.ROUNDED_TO_INTEGERS: "divide with /, and keep floating-point numbers",
@@ -64,4 +92,15 @@ REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.RESULT_REORDERED: "undo reshapes and transposes of the forward in reverse",
     Hypothesis.COTANGENT_TESTED: "test what the forward saved, not the cotangent",
     Hypothesis.DRAWN_ANEW: "return the mask of the forward in its cache",
+    Hypothesis.MASK_LEFT_OUT: "multiply the cotangent by the mask of the forward first, for this array too",
+    Hypothesis.MASK_LEFT_OUT_AT: "multiply the cotangent by the mask of the forward first, for this array too",
+    Hypothesis.MASK_OF_RESULT_INVERTED: "multiply the cotangent by the mask of the forward, not by its complement",
+    Hypothesis.OTHER_MASK_OF_RESULT: "take the mask of the values before the activation, and keep it",
+    Hypothesis.RESULTS_LEFT_OUT: "look for a mask or a range that the forward does not have",
+    Hypothesis.SLOPE_OF_RESULT: "multiply the cotangent by the slope of the forward once",
+    Hypothesis.SLOPE_LEFT_OUT: "multiply the cotangent by it first, for this array too",
+    Hypothesis.SLOPE_OF_ARGUMENT: "save the result of the activation, and use it in that formula",
+    Hypothesis.SLOPE_AT_RESULT: "save the values before the activation",
+    Hypothesis.SLOPE_TWICE: "multiply the cotangent by it once",
+    Hypothesis.FACTORS_OF_RESULTS: "multiply the cotangent by the derivative of the activation at its argument, once",
 }

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from triconv.backends import BACKENDS, to_numpy
+from triconv.cli.check_command import QUICK_EMITTERS
 
 pytest_plugins = ["pytester"]
 
@@ -40,9 +41,13 @@ SHOWN_WITH_BOTH = ("triconv.checking", "triconv.jax")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # quick on any machine, and the same in every run; with devices enough for a mesh
 os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 # a third of the time would be LLVM optimizing programs that run once; examples, and tests marked `optimized`, have it optimize
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1" if DEVICE == "cpu" else "0")
+# and a third of the rest MLIR, where XLA can do without: in this process, and in those that tests start
+JAXLIB = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
+VERSIONS, EMITTERS = QUICK_EMITTERS
+IS_QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and JAXLIB.startswith(VERSIONS)
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8" + f" {EMITTERS}" * IS_QUICK)
 
 
 def pytest_configure(config):
@@ -73,6 +78,24 @@ def pytest_collect_file(file_path):
     if not file_path.is_relative_to(Path(__file__).parent):
         return collectors
     return [found for found in collectors if type(found).__name__ != "DoctestModule"]
+
+
+def pytest_sessionstart(session):
+    """Have the programs of tests that have XLA optimize emitted as a user's are; see QUICK_EMITTERS."""
+    if "jax" not in NAMES or EMITTERS not in os.environ["XLA_FLAGS"]:
+        return
+    import jax
+    from jax._src import compiler
+
+    plain, name = compiler.get_compile_options, EMITTERS.partition("=")[0].removeprefix("--")
+
+    def options(*args, **kwargs):
+        found = plain(*args, **kwargs)
+        if not jax.config.read("jax_disable_most_optimizations"):
+            found.env_option_overrides = [*found.env_option_overrides, (name, True)]
+        return found
+
+    compiler.get_compile_options = options
 
 
 def pytest_runtest_setup(item):
@@ -107,8 +130,7 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
         here = set(items) - set(left_out)
         items[:] = [item for item in items if item in here]
-    jaxlib = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
-    text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {jaxlib}")
+    text = pytest.mark.skip(reason=f"reads what XLA of jaxlib {XLA_TEXT} writes; here is {JAXLIB}")
     slow = pytest.mark.skip(reason="slow; ask for it with -m slow")
     bare = pytest.mark.skip(reason="it shows JAX and torch; not both are among the backends of this run")
     gpu = pytest.mark.skip(reason="needs a GPU; python -m tox -e gpu, on a machine that has one")
@@ -117,7 +139,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=obstacle))
         if "gpu" in item.keywords and DEVICE != "gpu":
             item.add_marker(gpu)
-        if "xla_text" in item.keywords and jaxlib != XLA_TEXT:
+        if "xla_text" in item.keywords and JAXLIB != XLA_TEXT:
             item.add_marker(text)
         if "slow" in item.keywords and not config.getoption("markexpr"):
             item.add_marker(slow)

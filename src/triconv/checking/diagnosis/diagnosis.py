@@ -8,6 +8,7 @@ A hypothesis explains a result if it predicts every element of it. The kinds, ea
 - a function of each partial sum: `partial_sums.py`;
 - the bias: `biases.py`;
 - products of complex numbers are put together wrongly: `complex_parts.py`;
+- an operand was normalised, or updated by its gradient, first: `changed_operands.py`;
 - the operands were changed first, or the geometry was another, throughout: `misunderstandings.py`;
 - the geometry was another in this result alone, which has the right shape: `geometry_mistakes.py`;
 - a Fourier transform of this result had one wrong step: `fourier_mistakes.py`;
@@ -31,6 +32,7 @@ import numpy as np
 
 from triconv.checking.diagnosis import (
     biases,
+    changed_operands,
     contributions,
     devices,
     elementwise,
@@ -310,6 +312,8 @@ CONTRACTION_HYPOTHESES: tuple[ResultHypothesis, ...] = (
     slices.rearranged,
     geometry_mistake,
     elementwise.function_of_tensors,
+    changed_operands.updated_first,
+    changed_operands.operand_normalised,
     partial_sums.partial_sums,
     contributions.fitted_somehow,
     fourier_mistakes.fourier_mistake,

@@ -204,6 +204,20 @@ def _layouts(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:
             diagnosis = Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.TENSOR_RESHAPED, role=role)
             yield diagnosis, m.with_change(role, misread, reshaped)
             yield diagnosis, m.with_change(role, reshaped, misread)
+        if role != Role.W and shape[0] > 1 and shape[1] > 1:  # else it is one of these
+            # a matrix with a row per channel, whose columns are counted by samples first, or by positions first
+            orders = [(1, 0, *range(2, len(shape))), (1, *range(2, len(shape)), 0)]
+            for written, read in (orders, orders[::-1]):
+                diagnosis = Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.COLUMNS_MISREAD, role=role)
+                yield diagnosis, m.with_change(role, _reread(shape, written, read), _reread(shape, read, written))
+
+
+def _reread(
+    shape: tuple[int, ...], written: tuple[int, ...], read: tuple[int, ...]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Write the axes in one order, and read what is written as if it were another."""
+    moved, inverse = tuple(shape[axis] for axis in read), np.argsort(read)
+    return lambda t: t.transpose(written).reshape(moved).transpose(inverse)
 
 
 def _samples(m: ConvolutionModel, problem: ConvolutionProblem) -> Hypotheses:

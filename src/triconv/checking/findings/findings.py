@@ -237,9 +237,10 @@ class NotHomogeneous:
 
 @dataclass(frozen=True, slots=True)
 class NotRepeatable:
-    """Runs differ by up to `spread`; None if not even the shape is the same."""
+    """Runs differ by up to `spread`; None if not even the shape is the same. Or each adds its result to those before."""
 
     spread: float | None
+    adds_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,8 +116,9 @@ def explain(
     if is_zero.any():
         if not (is_one | is_zero).all():
             return None
-        sizes = {"size": int(is_zero.sum()), "total": len(rest)}
-        return Diagnosis(Cause.MASKED, Hypothesis.RESULTS_LEFT_OUT, **sizes) if is_one.any() else None
+        if not is_one.any():
+            return None
+        return Diagnosis(Cause.MASKED, Hypothesis.RESULTS_LEFT_OUT, size=int(is_zero.sum()), total=len(rest))
     if (named := _known(rest, at)) is not None:
         return named
     if len(np.unique(np.round(c, 4))) < FEWEST_RESULTS:
@@ -173,12 +174,11 @@ def _factors(
 
 def _mask(f: Factors, passes: np.ndarray, is_one: np.ndarray, is_zero: np.ndarray) -> Diagnosis | None:
     """Explain a cotangent that passes where the value does not depend on the array."""
-    sizes = {"size": int(passes.sum()), "total": len(passes)}
     if is_one.all():
         values = np.unique(f.y[passes])
         amount = float(values[0]) if len(values) == 1 else None
         hypothesis = Hypothesis.MASK_LEFT_OUT if amount is None else Hypothesis.MASK_LEFT_OUT_AT
-        return Diagnosis(Cause.ACTIVATION, hypothesis, amount=amount, **sizes)
+        return Diagnosis(Cause.ACTIVATION, hypothesis, amount=amount, size=int(passes.sum()), total=len(passes))
     if is_zero.all():
         return Diagnosis(Cause.MASKED, Hypothesis.MASK_OF_RESULT_INVERTED)
     return Diagnosis(Cause.MASKED, Hypothesis.OTHER_MASK_OF_RESULT, size=int(is_zero.sum()), total=int(passes.sum()))

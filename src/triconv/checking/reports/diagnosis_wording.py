@@ -78,6 +78,8 @@ HYPOTHESES: dict[Hypothesis, str] = {
     Hypothesis.SLICES_COPIED: "each of its {slices} is {first_slice}",
     Hypothesis.SLICES_REPLACED: "{replaced}",
     Hypothesis.RESULT_ROLLED: "it is rolled by {before} in axes {axes}",
+    Hypothesis.COLUMNS_MISREAD: "{tensor} is reshaped to a matrix whose columns are counted by samples first and read by "
+    "positions first, or the other way round",
     Hypothesis.TENSOR_RESHAPED: "{tensor} is reshaped where it must be transposed",
     Hypothesis.RESULT_RESHAPED: "the result is reshaped where it must be transposed",
     Hypothesis.RESULT_TRANSPOSED: "the axes of the result are in another order: ({axes}) of torch's",
@@ -112,6 +114,11 @@ HYPOTHESES: dict[Hypothesis, str] = {
     "two axes, as by a reshape",
     Hypothesis.SIGN: "the sign is wrong",
     Hypothesis.BATCH_MEAN: "it is the mean over the batch of {size}, where the derivative of a sum is the sum{also}",
+    Hypothesis.OPERAND_CENTERED: "the mean of {tensor} over axes {axes} is subtracted from it first",
+    Hypothesis.OPERAND_STANDARDISED: "{tensor} is standardised first: its mean over axes {axes} is subtracted, and it is "
+    "divided by its deviation",
+    Hypothesis.UPDATED_FIRST: "it is computed with the kernel after the update w - {amount:.4g} * gw, which must come "
+    "after all gradients",
     Hypothesis.FACTOR: "every element is {factor}",
     Hypothesis.FACTOR_NEAR_ONE: "every element is multiplied by {exact_factor}",
     Hypothesis.CONSTANT_ADDED: "{amount:.2g} is added to every element",

@@ -58,6 +58,10 @@ FULL_RANGE = "compare the ranges of the loops with the sizes of the arrays: the 
 ORDER = "compare the order of the axes at each reshape, transpose and einsum with that of the arrays"
 
 REMEDIES: dict[Hypothesis, str] = {
+    Hypothesis.COLUMNS_MISREAD: ORDER,
+    Hypothesis.OPERAND_CENTERED: "convolve the array as it is given, or give a `like` that normalises it too",
+    Hypothesis.OPERAND_STANDARDISED: "convolve the array as it is given, or give a `like` that normalises it too",
+    Hypothesis.UPDATED_FIRST: "compute all gradients first, then update",
     Hypothesis.KERNEL_FLIPPED: "reverse the kernel's spatial axes once (w[..., ::-1, ::-1]), or remove the flip that is there",
     Hypothesis.KERNEL_FLIPPED_IN_AXES: "treat all spatial axes alike: flip the kernel in all of them or in none",
     Hypothesis.RESULT_FLIPPED: "remove the reversal, or reverse the result once more",
@@ -243,6 +247,8 @@ def remedy(finding: Finding) -> str:
             return "look for terms that are left out or masked where the arrays are not finite"
         case NotHomogeneous():
             return "look for a constant, a clip or a rounding step: a convolution is linear in each array"
+        case NotRepeatable(adds_up=True):
+            return "set the buffer to zero at the start of each call"
         case NotRepeatable():
             return "look for a random number, a race between threads, or memory that is not written"
     return _of_memory(finding)

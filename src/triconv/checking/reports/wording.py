@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from triconv.checking.findings.evidence import Evidence
@@ -126,6 +127,8 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return f"undecided: it differs from the numerical derivative by {difference:.2g}; rounding explains {allowed:.2g}"
         case FewerBits():
             return precision_wording.fewer_bits(finding)
+        case NotRepeatable(adds_up=True):
+            return "each call adds its result to those of the calls before: a buffer is not set to zero first"
         case NotRepeatable(spread_):
             if spread_ is None:
                 return "the shape is not the same from run to run"
@@ -166,6 +169,8 @@ def detail(finding: Finding, evidence: Evidence | None = None) -> str:
             return f"{right} sizes: right" + (f"; {refused} others it does not take" if refused else "")
         case Raised(caught, again):
             return f"the candidate raised{', asked again:' if again else ''} {exception(caught)}"
+        case NoArray("dict"):
+            return "the candidate returned a dict, which is no array: give a function that returns one entry of it"
         case NoArray(type_, attribute):
             instead = f": return its .{attribute}, and give (forward, backward) if its derivatives are asked of a tape"
             return f"the candidate returned a {type_}, which is no array{instead if attribute else ''}"
@@ -274,6 +279,14 @@ def collectives(found: tuple[Collective, ...]) -> str:
     return ", ".join(f"{c.number} {c.kind} ({c.bytes:,} bytes per device)" for c in found)
 
 
+SIGNATURE = re.compile(r"takes .*positional argument|missing \d+ required .*argument")
+"""What Python says of a call with other arguments than a function takes."""
+OTHER_SIGNATURE = (
+    "it is called with the arrays one after another, in the order of their shapes; what takes them by name, in a dict or in a "
+    "list needs a function around it, such as lambda x, w, b: f(x, {'w': w, 'b': b})"
+)
+
+
 def exception(caught: CaughtException) -> str:
     """Return the type and the message of an exception, where it was raised, and what it means where that is not plain."""
     why = "; JAX cannot transpose the rule: its tangent is not linear in the tangents"
@@ -282,6 +295,7 @@ def exception(caught: CaughtException) -> str:
         f"{caught.type}: {caught.message}"
         + (f" ({caught.where})" if caught.where else "")
         + (why if is_not_linear else "")
+        + (f"; {OTHER_SIGNATURE}" if caught.type == "TypeError" and SIGNATURE.search(caught.message) else "")
     )
 
 

@@ -327,6 +327,8 @@ def _not_repeatable(context: CheckContext, probe: Probe, spread: float) -> tuple
     """Say why the same numbers do not give the same result."""
     if stale.is_of_call_before(lambda name: ask_again(probe, context.arrays[name])):
         return OtherAfterOtherNumbers(), Cause.STALE_CACHE
+    if stale.adds_up(lambda: ask_again(probe, context.arrays["random"])):
+        return NotRepeatable(spread, adds_up=True), Cause.ACCUMULATED
     return NotRepeatable(spread), Cause.NONDETERMINISTIC
 
 

@@ -12,6 +12,9 @@ from triconv.checking.findings.protocol import Question
 from triconv.checking.oracles.comparison import Answer, same
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations, InputArrays
 
+NEAR = 1e-3
+"""Difference of two steps of a sum that is rounded, over the larger one."""
+
 
 def explain(
     problem: ConvolutionProblem,
@@ -81,3 +84,19 @@ def is_of_call_before(ask: Callable[[str], np.ndarray | None]) -> bool:
     after, after_itself = results.values()
     is_same = all(np.array_equal(a, some[0], equal_nan=True) for some in (after, after_itself) for a in some)
     return is_same and bool(after) and not np.array_equal(after[0], after_itself[0], equal_nan=True)
+
+
+def adds_up(ask: Callable[[], np.ndarray | None]) -> bool:
+    """Whether each of a few calls with the same numbers gives the one before and the same again.
+
+    Parameters
+    ----------
+    ask : callable
+        Gives the result.
+    """
+    runs = [np.array(run) for run in (ask() for _ in range(4)) if run is not None]
+    if len(runs) < 4 or any(run.shape != runs[0].shape or not np.isfinite(run).all() for run in runs):
+        return False
+    steps = np.diff(np.stack(runs).astype(np.complex128), axis=0)
+    size = np.abs(steps).max(initial=0)
+    return bool(size) and bool(np.abs(np.diff(steps, axis=0)).max(initial=0) <= NEAR * size)

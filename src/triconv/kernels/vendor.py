@@ -317,13 +317,14 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     if schedule.form == TRANSPOSED and (has_stride or problem.groups > 1):
         in_patches = has_stride and patches.are_apart(schedule.geometry)
         channels = problem.c if problem.contraction == "conv_input_vjp" else problem.k
-        of_patches = max(1, min(model.transposed_patches, model.vector / channels))
+        of_patches = max(1, model.transposed_patches / channels)
         amount *= of_patches if in_patches else model.transposed_volume if ndim > 2 else 1
     amount *= model.double if problem.itemsize == 8 else 1
     if problem.groups > 1 and not has_group_products:
         few = 1 + model.narrow_groups * min(1, 16 / min(problem.c, problem.k))
         if is_weight_vjp and problem.c == 1:
-            few = model.last_depthwise_weight_vjp if is_last else model.depthwise_weight_vjp
+            few = model.depthwise_weight_vjp[view.taps > model.many_taps]
+            few = model.last_depthwise_weight_vjp if is_last else few
         elif is_weight_vjp and problem.c < model.narrow_channels and ndim > 1 and not (is_last or has_stride):
             few *= model.narrow_weight_vjp
         amount *= model.groups * few
@@ -331,6 +332,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         amount *= model.line_groups if ndim == 1 and not (is_weight_vjp and problem.c == 1) else 1
         is_long = ndim == 2 and view.geometry.kernel_size[-1] > model.depthwise_width and problem.c == 1 and not is_last
         amount *= model.long_depthwise if is_long and schedule.form == BY_PHASES and not is_weight_vjp else 1
+    amount *= _dilation_factor(schedule, view, model) * (_single_factor(view, model) if is_weight_vjp else 1)
     if _has_image_kernel(schedule, view):
         amount *= model.image_kernel
     calls = 1 if schedule.form != BY_PHASES else view.phases
@@ -390,6 +392,34 @@ def _has_image_kernel(schedule: Schedule, view: Problem) -> bool:
     return any(
         axis.dilation > 1 or (axis.stride > 1 and axis.kernel_size > axis.output_size) for axis in view.geometry.axes
     )
+
+
+def _dilation_factor(schedule: Schedule, view: Problem, model: VendorModel) -> float:
+    """By which dilated taps take longer."""
+    axes, is_depthwise = schedule.geometry.axes, view.groups > view.c == 1
+    if all(axis.dilation == 1 for axis in axes):
+        return 1.0
+    if len(axes) > 2:
+        return model.dilated_volume
+    if view.contraction == "conv_weight_vjp":
+        is_slow = len(axes) == 2 and view.groups == 1 and view.c >= model.many_channels
+        return 1 + model.dilated_weight_vjp / view.k if is_slow else 1.0
+    if not is_depthwise:
+        return 1.0
+    is_transposed = schedule.form == TRANSPOSED
+    span = max(axis.dilated_kernel for axis in axes if axis.dilation > 1)
+    if len(axes) == 2 and view.taps > model.many_taps and span > model.dilated_spans[is_transposed]:
+        return model.dilated_depthwise
+    return model.transposed_depthwise if is_transposed and view.orders[0] == "first" else 1.0
+
+
+def _single_factor(view: Problem, model: VendorModel) -> float:
+    """By which a weight VJP of one input channel takes longer where it reads its rows with a stride."""
+    axes = view.geometry.axes
+    is_strided = len(axes) == 2 and any(axis.stride > 1 for axis in axes)
+    is_slow = is_strided or (len(axes) > 1 and patches.are_apart(view.geometry))
+    is_slow &= view.groups == view.c == 1 and view.orders[2] == "first" and view.taps > 1
+    return model.single_weight_vjp if is_slow and axes[-1].kernel_size < model.vector else 1.0
 
 
 def _channels_factor(view: Problem, model: VendorModel) -> float:

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triconv.backends import BACKENDS, to_numpy
-from triconv.cli.check_command import QUICK_EMITTERS
+from triconv.backends import BACKENDS, quick_xla, to_numpy
 
 pytest_plugins = ["pytester"]
 
@@ -45,9 +44,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu" if DEVICE == "cpu" else "cuda,cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1" if DEVICE == "cpu" else "0")
 # and a third of the rest MLIR, where XLA can do without: in this process, and in those that tests start
 JAXLIB = importlib.metadata.version("jaxlib") if importlib.util.find_spec("jaxlib") else "none"
-VERSIONS, EMITTERS = QUICK_EMITTERS
-IS_QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and JAXLIB.startswith(VERSIONS)
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8" + f" {EMITTERS}" * IS_QUICK)
+IS_QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_force_host_platform_device_count=8" + f" {quick_xla.flags(quick_xla.emitters())}" * IS_QUICK
+)
 
 
 def pytest_configure(config):
@@ -81,18 +81,19 @@ def pytest_collect_file(file_path):
 
 
 def pytest_sessionstart(session):
-    """Have the programs of tests that have XLA optimize emitted as a user's are; see QUICK_EMITTERS."""
-    if "jax" not in NAMES or EMITTERS not in os.environ["XLA_FLAGS"]:
+    """Have the programs of tests that have XLA optimize emitted as a user's are; see `quick_xla`."""
+    usual = [(name, True) for name in quick_xla.emitters() if name in os.environ["XLA_FLAGS"]]
+    if "jax" not in NAMES or not usual:
         return
     import jax
     from jax._src import compiler
 
-    plain, name = compiler.get_compile_options, EMITTERS.partition("=")[0].removeprefix("--")
+    plain = compiler.get_compile_options
 
     def options(*args, **kwargs):
         found = plain(*args, **kwargs)
         if not jax.config.read("jax_disable_most_optimizations"):
-            found.env_option_overrides = [*found.env_option_overrides, (name, True)]
+            found.env_option_overrides = [*usual, *found.env_option_overrides]
         return found
 
     compiler.get_compile_options = options

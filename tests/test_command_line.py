@@ -7,8 +7,9 @@ from importlib import metadata
 
 import pytest
 
+from triconv.backends import quick_xla
 from triconv.checking.findings.exception_text import caught, one_line
-from triconv.cli import check_command, info_command, main, values
+from triconv.cli import info_command, main, values
 from triconv.cli.operator_options import OPTIONS, PARAMETERS
 
 MINE = """
@@ -308,7 +309,8 @@ def test_xla_gets_the_flags_that_its_version_knows(monkeypatch, version, count):
         return version
 
     monkeypatch.setattr(metadata, "version", of)
-    assert len(check_command._quick_flags().split()) == count
+    assert len(quick_xla.flags(quick_xla.options()).split()) == count
+    assert len(quick_xla.emitters()) == count - 1
 
 
 def test_one_line():

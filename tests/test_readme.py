@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from triconv.cli import check_command, main
+from triconv.backends import quick_xla
+from triconv.cli import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def run(words, folder):
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
         "COLUMNS": "120",
-        "XLA_FLAGS": check_command._quick_flags(),
+        "XLA_FLAGS": quick_xla.flags(quick_xla.options()),
     }
     done = subprocess.run(
         [sys.executable, *words],

@@ -204,6 +204,22 @@ def test_one_case_that_raises_does_not_hide_the_others_of_its_program(jax):
     assert results[1][0].error == "RuntimeError: no"
 
 
+def test_the_program_of_a_case_is_traced_once(jax):
+    """Somebody who mends a function checks it again and again."""
+    traced = []
+
+    def three(case, x, w, g):
+        traced.append(case)
+        return x + g, w, g
+
+    compiled, cases = runners.Compiled(three, can=lambda case: case is not GEOMETRIES[2]), GEOMETRIES[:3]
+    arrays = [np.float32(n) for n in range(1, 4)]
+    for found in (cases[0], cases[1], cases[0]):
+        assert compiled(found, *arrays) == (4, 2, 3)
+    assert compiled(cases[2], *arrays) is None
+    assert traced == list(cases[:2])
+
+
 def test_an_oracle_that_raises_is_an_error():
     def raising(*_):
         msg = "no"

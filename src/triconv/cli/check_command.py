@@ -6,13 +6,11 @@ import argparse
 import os
 from typing import Any
 
+from triconv.backends import quick_xla
 from triconv.cli import operator_options, parser, target_options, values
 from triconv.cli.operator_options import PARAMETERS
 from triconv.cli.parser import Parser, add_option, spelled
 
-QUICK_XLA = "--xla_backend_optimization_level=0"
-QUICK_EMITTERS = ("0.10.", "--xla_cpu_use_fusion_emitters=false")
-"""Versions of jaxlib that know a flag, and the flag: a third less time. XLA ends a process with any other flag."""
 KERNELS = ("auto", "direct", "gemm", "depthwise")
 
 TARGET, ITSELF, MESH, RESULTS, MANIFEST = "target", "itself", "mesh", "results", "manifest"
@@ -205,7 +203,7 @@ def _itself(_: argparse.Namespace, given: dict[str, Any]) -> int:
     """Check triconv itself."""
     quick = "optimize" not in given and "XLA_FLAGS" not in os.environ
     if quick:  # before JAX is first imported; half of the time would go into optimizing code that runs once
-        os.environ["XLA_FLAGS"] = _quick_flags()
+        os.environ["XLA_FLAGS"] = quick_xla.flags(quick_xla.options())
     from triconv.cli import selfcheck_table
 
     return selfcheck_table.check(
@@ -215,18 +213,6 @@ def _itself(_: argparse.Namespace, given: dict[str, Any]) -> int:
         full=given.get("full", False),
         quick=quick,
     )
-
-
-def _quick_flags() -> str:
-    """Return the flags with which XLA compiles soonest."""
-    from importlib import metadata
-
-    versions, flag = QUICK_EMITTERS
-    try:
-        knows = metadata.version("jaxlib").startswith(versions)
-    except metadata.PackageNotFoundError:
-        return QUICK_XLA
-    return f"{QUICK_XLA} {flag}" if knows else QUICK_XLA
 
 
 def _mesh(_: argparse.Namespace, given: dict[str, Any]) -> int:

@@ -8,15 +8,19 @@ compiles is compiled for several cases at once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from triconv.backends import BACKENDS, Standard
+from triconv.backends import BACKENDS, Standard, quick_xla
 from triconv.checking.oracles.cases import Case
 from triconv.operators import conv, conv_input_vjp, conv_weight_vjp
 from triconv.operators.derivatives import vjp
+
+KEPT = 32
+"""Programs of single cases that are kept: somebody who mends a function checks it again and again in one geometry."""
 
 Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 Runner = Callable[[Case, np.ndarray, np.ndarray, np.ndarray], Three | None]
@@ -35,11 +39,18 @@ class Compiled:
 
     def __init__(self, three: Callable[..., Any], can: Callable[[Case], bool] = lambda _: True) -> None:
         self._three, self._can = three, can
+        self._of_case = functools.lru_cache(maxsize=KEPT)(self._quickly_compiled)
 
     def __call__(self, case: Case, x: Any, w: Any, g: Any) -> Three | None:
-        """Return the result for one case."""
-        ((result,),) = self.of_many([case], [[(x, w, g)]])
-        return result
+        """Return the result for one case, whose program is kept for its next question."""
+        return _three(self._of_case(case)(x, w, g)) if self._can(case) else None
+
+    def _quickly_compiled(self, case: Case) -> Callable[..., Any]:
+        """Return the program of one case; most of a check of a broken function would be XLA optimizing it."""
+        import jax
+
+        options = quick_xla.options() if jax.default_backend() == "cpu" else None
+        return jax.jit(lambda x, w, g: self._three(case, x, w, g), compiler_options=options)
 
     def of_many(self, cases: Sequence[Case], data: Sequence[Sequence[Any]]) -> list[list[Three | None]]:
         """Return the results for several cases, for each of several lists of their arrays."""

@@ -292,3 +292,15 @@ def test_what_is_kept_of_the_call_before_is_no_chance(torch):
     report = triconv.check(Stream(2, 3, 3), triconv.conv1d, (2, 2, 9), padding=((2, 0),))
     assert report.cause == "stale cache"
     assert "it depends on the numbers of the call before" in report.summary
+
+
+def test_plain_arrays_of_any_layout_are_contiguous():
+    def assumed(x, w):  # as of an array in C order
+        (_, length, channels), size = x.shape, x.itemsize
+        steps = length * channels * size, channels * size, channels * size, size
+        shape = len(x), length - len(w) + 1, len(w), channels
+        return np.einsum("notc,tck->nok", np.lib.stride_tricks.as_strided(x, shape, steps), w)
+
+    report = triconv.check(assumed, triconv.conv1d, (2, 6, 3), (3, 3, 4), layout="NWC,WIO->NWC")
+    assert report.cause == "operand strides misread"
+    assert report.rows[0].verdict == "right"

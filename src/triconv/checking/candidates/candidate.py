@@ -110,11 +110,11 @@ class CandidateFunction:
         """Copies of the arrays in the candidate's library and dtype: it may write into them."""
         if self.backend.name == "numpy":
             dtype = _numpy_dtype(self.dtype)
-            moved = [np.array(a, dtype) for a in arrays]
+            moved = [np.array(a, dtype, order="C") for a in arrays]
         else:
             dtype = None if self.dtype == "bfloat16" else np.dtype(self.dtype)
             with np.errstate(all="ignore"):  # what it overflows to is meant
-                copies = [np.array(a, dtype) for a in arrays]
+                copies = [np.array(a, dtype, order="C") for a in arrays]
             moved = [self.backend.asarray(a, dtype=self.dtype, device=self.device) for a in copies]
         if self.watch is None:
             return moved

@@ -138,6 +138,10 @@ def phase_schedules(draw, kernel, form, geometry):
         )
     if kernel == "depthwise":
         flags = {name: draw(st.booleans()) for name in ("pads_in_place", "channels_last", "by_kernel_rows")}
+        axis = draw(st.integers(0, len(geometry.axes)))
+        size = geometry.axes[axis - 1].output_size if axis else 0
+        summed = draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0])) if size else 0
+        flags |= {"summed_axis": axis if size else 0, "summed": summed}
         return PhaseSchedule(step=draw(st.integers(0, last.kernel_size)), **flags)
     return PhaseSchedule(rows=draw(st.integers(0, first.output_size)) if kernel == "fft" else 0)
 

@@ -46,6 +46,14 @@ class ArrayOperations:
         axes = tuple(range(1, a.ndim))
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 
+    def inner_in_parts(self, a: Array, others: list[Array], axis: int, count: int) -> Array:
+        """Sums of ``a * b`` over all axes but the last, one per array ``b``, side by side: (channels, len(others)).
+
+        A compiler that loops over the sums before the terms sums `count` positions of an axis first, for those are in a cache.
+        """
+        axes = tuple(range(a.ndim - 1))
+        return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)

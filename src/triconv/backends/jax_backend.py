@@ -24,6 +24,8 @@ FUSED_MATRIX = 64
 # windows up to which each is padded by itself, in one loop, and no padded copy is written (on the CPU, of 3 to 7 windows: in a
 # third of the compile time, and up to twice as fast; of 15, it takes longer)
 PADDED_WINDOWS = 8
+# sums that one loop takes: as many as there are registers for them, with the factors (on the CPU, 49 taps: 7 to 14 are as fast)
+SUMS = 10
 # places for parts, those that stay empty among them, up to which they are stacked
 STACKED = 64
 
@@ -206,15 +208,21 @@ class JAX(Standard):
 
     def inner(self, a: Array, others: list[Array]) -> Array:
         """All sums in one reduction, one pass over `a`."""
+        return self.xp.stack(_sums([a * b for b in others], tuple(range(1, a.ndim))), axis=-1)
+
+    def inner_in_parts(self, a: Array, others: list[Array], axis: int, count: int) -> Array:
+        """The first sums are of several arrays in one loop; those of floats that are left are one call of a library each."""
         import jax
 
-        zero = self.xp.zeros((), a.dtype)
-        sums = jax.lax.reduce(
-            [a * b for b in others],
-            [zero] * len(others),
-            lambda first, second: [one + other for one, other in zip(first, second, strict=True)],
-            tuple(range(1, a.ndim)),
-        )
+        split = (*a.shape[:axis], a.shape[axis] // count, count, *a.shape[axis + 1 :])
+        products = [a.reshape(split) * b.reshape(split) for b in others]
+        most = math.ceil(len(products) / math.ceil(len(products) / SUMS))
+        parts: list[Array] = []
+        for start in range(0, len(products), most):
+            parts += _sums(products[start : start + most], (axis + 1,))
+        rows = [part.reshape(-1, part.shape[-1]) for part in jax.lax.optimization_barrier(parts)]
+        is_float = self.xp.isdtype(a.dtype, "real floating")
+        sums = [self.xp.sum(part, axis=0, dtype=a.dtype) for part in rows] if is_float else _sums(rows, (0,))
         return self.xp.stack(sums, axis=-1)
 
     def positions(self, rows: Sequence[Any]) -> Array:
@@ -445,6 +453,18 @@ def _signature(array: Array) -> Any:
     import jax
 
     return (array.dtype, array.shape) if type(array.sharding) is jax.sharding.SingleDeviceSharding else None
+
+
+def _sums(arrays: list[Array], axes: tuple[int, ...]) -> list[Array]:
+    """The sums of several arrays over some axes, in one loop."""
+    import jax
+
+    return jax.lax.reduce(
+        arrays,
+        [jax.numpy.zeros((), arrays[0].dtype)] * len(arrays),
+        lambda first, second: [one + other for one, other in zip(first, second, strict=True)],
+        axes,
+    )
 
 
 def _is_few(number: Any, few: int = FUSED_MATRIX) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import blocks, polyphase, row_products, shifted, tap_loops
@@ -75,10 +76,15 @@ def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Stand
 def _weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """`conv_weight_vjp` likewise."""
     windows = [part for _, part in _shifted(x, geometry, how, lib)]
-    gw = [
-        lib.inner(g[:, :, k, ...], [part[:, :, c, ...] for part in windows])
-        for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))
-    ]
+
+    def inner(k: int, c: int) -> Array:
+        factor, factors = g[:, :, k, ...], [part[:, :, c, ...] for part in windows]
+        if not how.summed_axis:
+            return lib.inner(factor, factors)
+        factor, *factors = (permute_dims(a, (*range(1, a.ndim), 0), lib.xp) for a in (factor, *factors))
+        return lib.inner_in_parts(factor, factors, how.summed_axis, how.summed)
+
+    gw = [inner(k, c) for k, c in itertools.product(range(g.shape[2]), range(x.shape[2]))]
     return lib.xp.reshape(lib.xp.stack(gw, axis=1), (g.shape[0], g.shape[2], x.shape[2], *geometry.kernel_size))
 
 
@@ -139,13 +145,36 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
         step = tap_loops.step_of(geometry, target.taps_per_step)
     taps = step or taps
     reads = view.c if is_conv else view.c * view.k
+    axis, count = (0, 0) if is_conv or step else _summed_first(view, geometry, target)
     pads_in_place = target.compiled and target.kind == "gpu" and reads * taps <= target.fused_padding_taps
     return PhaseSchedule(
         step=step,
         pads_in_place=pads_in_place,
         channels_last=view.orders[0] == "last" and not pads_in_place,
+        summed_axis=axis,
+        summed=count,
         by_kernel_rows=is_conv and not step and taps > target.chained_taps,
     )
+
+
+def _summed_first(view: Problem, geometry: Geometry, target: Target) -> tuple[int, int]:
+    """The axis, from 1 on, and how many of its positions are summed before the others; zeros where all are at once.
+
+    Where channels stand last, a compiled loop takes one sum after the other, and reads a cache line anew for each of its
+    terms. Of a few terms the lines stay in the first-level cache, for the sums of the channels beside it.
+    """
+    x_order, _, g_order = view.orders
+    are_rows = (x_order, g_order) == ("last", "last") and view.groups >= target.summed_channels
+    if not (are_rows and target.compiled and target.kind == "cpu"):
+        return 0, 0
+    lengths = [blocks.divisor(axis.output_size, 2 * target.summed_positions) for axis in geometry.axes]
+    counts = [blocks.divisor(axis.output_size, target.summed_positions) for axis in geometry.axes]
+    counts = [
+        long if target.summed_positions**2 > short * long else short
+        for short, long in zip(counts, lengths, strict=True)
+    ]
+    best = max(counts, key=lambda count: min(count, target.summed_positions**2 / count), default=0)
+    return (counts.index(best) + 1, best) if 2 * best >= target.summed_positions else (0, 0)
 
 
 def _padded(geometry: Geometry) -> int:
@@ -164,6 +193,11 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     operations = 16 + 2 * view.phases * min(view.taps, target.unrolled_taps) * products
     written = 0 if view.phases == 1 else view.bytes_of["g"]
     temporary = min(2 * view.bytes_of["x"] + written, 4 * target.cached_bytes)
+    if (
+        schedule.phases[0].summed and schedule.contraction == "conv_weight_vjp"
+    ):  # sums of parts, of the samples of a block
+        parts = view.taps * view.c * view.bytes_of["g"] / schedule.phases[0].summed
+        temporary += parts * (schedule.samples or view.n) / view.n
     amount = 1.0 * view.padded_multiply_adds
     sample = (view.bytes_of["x"] + view.bytes_of["g"]) / (view.n * view.groups)
     if view.c > target.many_channels and sample > target.cached_bytes:
@@ -173,13 +207,21 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         products = view.taps * max(view.bytes_of["x"], view.bytes_of["g"])
         temporary, written = temporary + products, written + products
     if target.compiled and view.orders[0] == "last":
-        amount *= target.last_sums if kind == "sum" else target.last_products if view.c > 1 else 1
+        amount *= _last_sums(schedule, view, target) if kind == "sum" else target.last_products if view.c > 1 else 1
     moved = 2.0 * written
     if target.kind == "gpu" and kind == "vector":
         moved = 4.0 * view.bytes_of["g"] if _is_apart_in_memory(view) else 0.0  # the phases' outputs, each twice
     if target.kind == "gpu" and not all(how.pads_in_place for how in schedule.phases):
         moved += 2.0 * view.bytes_of["x"]  # the padded copy
     return Cost(kind, amount, moved, temporary, operations, _launches(schedule, view))
+
+
+def _last_sums(schedule: Schedule, view: Problem, target: Target) -> float:
+    """How many times as long a sum takes whose channels stand last."""
+    if all(how.summed_axis for how in schedule.phases):
+        return target.summed_sums
+    is_looped = all(how.step for how in schedule.phases) and view.groups >= target.summed_channels
+    return target.looped_sums if is_looped and view.c == view.k == 1 else target.last_sums
 
 
 def _is_apart_in_memory(view: Problem) -> bool:

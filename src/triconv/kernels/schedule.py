@@ -38,6 +38,8 @@ class PhaseSchedule:
         False  # whether each tap pads what it reads, for a compiler to fuse, instead of reading a padded copy
     )
     channels_last: bool = False  # whether that padded copy has channels last in memory
+    summed_axis: int = 0  # the spatial axis, from 1 on, of which sums take `summed` positions first; 0 for all at once
+    summed: int = 0
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves
     own_width: bool = False  # whether Fourier transforms have the width of the operands, and not that of float64
     fused_products: bool = False  # whether spectra are multiplied element by element, for a compiler to fuse

@@ -35,6 +35,13 @@ def measured(lib, layer):
     return {row.contraction: row.measured for row in rows}, {row.contraction: row.algorithm for row in rows}
 
 
+@pytest.mark.parametrize(("taps", "is_direct"), [(2, True), (5, False)])
+def test_small_calls_without_a_convolution_of_the_library_take_few_operations(taps, is_direct):
+    """Of many taps, one product each is not the fewest."""
+    rows = triconv.explain(triconv.conv2d, (1, 16, 7, 7), (16, 16, taps, taps)).rows
+    assert {row.algorithm == "direct" for row in rows if row.contraction == "conv"} == {is_direct}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_choice_takes_at_most_twice_as_long_as_the_best_candidate(lib, layer):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import triconv
-from triconv.kernels import direct, gemm
+from triconv.kernels import depthwise, direct, gemm
 from triconv.kernels.target import changed
 from triconv.operators import prepared
 
@@ -131,15 +131,15 @@ def test_memory_orders_give_the_same():
 def test_changed_constants_change_the_plan(monkeypatch):
     """Within, and no longer than within."""
     ran = []
-    for kernel in (direct, gemm):
+    for kernel in (direct, gemm, depthwise):
         name, plain = kernel.__name__, kernel.conv
         monkeypatch.setattr(kernel, "conv", lambda *args, name=name, plain=plain: ran.append(name) or plain(*args))
     x, w = operands((4, 16, 20, 20), (16, 16, 3, 3))
     for _ in range(2):
         triconv.conv2d(x, w)
-        with changed(small=10**9):
+        with changed(largest_operations=20):
             triconv.conv2d(x, w)
-    assert ran == ["triconv.kernels.gemm", "triconv.kernels.direct"] * 2
+    assert ran == ["triconv.kernels.gemm", "triconv.kernels.depthwise"] * 2
 
 
 def test_no_more_are_kept_than_the_bound():

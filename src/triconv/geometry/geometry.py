@@ -106,17 +106,17 @@ class Geometry:
             as_int(groups, "groups", least=1),
         )
 
-    @property
+    @functools.cached_property
     def input_size(self) -> tuple[int, ...]:
         """Spatial sizes of x."""
         return tuple(axis.input_size for axis in self.axes)
 
-    @property
+    @functools.cached_property
     def kernel_size(self) -> tuple[int, ...]:
         """Spatial sizes of w."""
         return tuple(axis.kernel_size for axis in self.axes)
 
-    @property
+    @functools.cached_property
     def output_size(self) -> tuple[int, ...]:
         """Spatial sizes of y and g."""
         return tuple(axis.output_size for axis in self.axes)
@@ -166,6 +166,10 @@ class Geometry:
 
     def count_phases(self) -> int:
         """An upper bound of the number of `phases`, exact unless outputs are few; takes constant time."""
+        return self._phase_count
+
+    @functools.cached_property
+    def _phase_count(self) -> int:
         return math.prod(axis.count_phases() for axis in self.axes)
 
     def require_fit(self, kernel: str) -> None:

@@ -82,10 +82,15 @@ def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
     kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
     passes = 4 if target.compiled or problem.taps > 1 else 2
     moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
+    if not target.compiled:  # each tap takes what meets there, and no more
+        inputs, outputs = (math.prod(size) for size in (problem.geometry.input_size, problem.geometry.output_size))
+        moved *= min(inputs, outputs) / max(inputs, outputs, 1)
     # a product, and what brings its operands in order; per-sample products of a weight VJP are summed
     has_steps = any(max(axis.stride, axis.input_dilation) > 1 for axis in problem.geometry.axes)
     is_sum = problem.contraction == "conv_weight_vjp"
     launches = (5 if is_sum else 2 + has_steps) * problem.taps
     if target.compiled and target.kind == "gpu" and problem.taps == 1 and not (has_steps or is_sum):
         moved = 0  # one product for each sample of what is there
-    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, 8 * problem.taps, launches)
+    # called one by one, a product and its place in the sum take as long as two or three operations of another kernel
+    operations = 8 if target.compiled else 2 + is_sum
+    return Cost(kind, problem.multiply_adds, moved, 2 * problem.bytes, operations * problem.taps, launches)

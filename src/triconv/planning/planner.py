@@ -173,10 +173,14 @@ def _cheapest(problem: Problem, target: Target) -> Plan:
     by_name = {candidate.algorithm: candidate for candidate in candidates}
     vendor_ = by_name["vendor"] if math.isfinite(by_name["vendor"].seconds) else None
     best, reason = candidates[0], ""
-    if problem.multiply_adds <= target.small and problem.taps <= target.long_taps:
-        best = vendor_ if vendor_ and not target.compiled else by_name["direct"]
+    is_small = problem.multiply_adds <= target.small and problem.taps <= target.long_taps
+    simplest = by_name["direct"] if target.compiled else vendor_
+    if (
+        is_small and simplest
+    ):  # where each operation is called, and none is a convolution, they are few by the model alone
+        best = simplest
         reason = (
-            f"small: up to {target.small:,} multiply-adds, {'one call' if best is vendor_ else 'the smallest program'}"
+            f"small: up to {target.small:,} multiply-adds, {'the smallest program' if target.compiled else 'one call'}"
         )
     elif not math.isfinite(best.seconds):  # none is good: the smallest program
         best = min(candidates, key=lambda candidate: candidate.cost.operations if candidate.cost else math.inf)

@@ -157,3 +157,28 @@ def test_the_bias_gradient_of_the_first_sample_alone_is_named():
     pair = lambda x, w, b: (triconv.conv1d(x, w, b), (x, w)), backward
     report = triconv.check(pair, triconv.conv1d, (2, 2, 6), (3, 2, 3), (3,))
     assert report.cause == "only the first sample"
+
+
+OTHER_VALUES = {
+    "kernel reshaped": (
+        lambda x, w: (triconv.conv1d(x, w.reshape(3, 2, 4)), None),
+        "with w reshaped where it must be transposed",
+    ),
+    "kernel of the first tap": (
+        lambda x, w: (triconv.conv1d(x, np.repeat(w[:1], 4, 0).transpose(2, 1, 0)), None),
+        "it is the value with the first slice of w along axis 0",
+    ),
+    "kernel flipped": (
+        lambda x, w: (triconv.conv1d(x, w.transpose(2, 1, 0)[..., ::-1]), None),
+        "it is the value with w in reverse along axis 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_the_value_for_another_array_is_named(name):
+    forward, words = OTHER_VALUES[name]
+    pair = forward, lambda g, _: (np.zeros((2, 2, 6)), np.zeros((4, 2, 3)))
+    report = triconv.check(pair, lambda x, w: triconv.conv1d(x, w.transpose(2, 1, 0)), (2, 2, 6), (4, 2, 3))
+    assert report.verdict == "wrong"
+    assert words in report.summary

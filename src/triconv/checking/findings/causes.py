@@ -238,6 +238,7 @@ class Hypothesis(PlainEnum):
     AT_TRANSPOSED = "right where another array is transposed"
     AT_FLIPPED = "right where another array is in reverse"
     AT_FIRST_SLICE = "right where another array is its first slice everywhere"
+    AT_MISREAD = "right where another array is reshaped, not transposed"
     AT_ROLLED = "right where another array is rolled"
     SUMMED_OVER_AXES = "summed over axes of the array too"
     AVERAGED_OVER_AXES = "averaged over axes of the array"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from triconv.checking.candidates.candidate import long_axes
 from triconv.checking.candidates.candidates import CandidateFunction, Unsupported, as_numpy, guarded, no_array
-from triconv.checking.dtypes import BITS
+from triconv.checking.dtypes import BITS, COMPLEX
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.diagnosis_data import Diagnosis
 from triconv.checking.findings.evidence import Asked, Evidence
@@ -38,7 +38,7 @@ from triconv.checking.findings.protocol import (
     Question,
 )
 from triconv.checking.findings.unanswered import Raised
-from triconv.checking.functions import directional, function_causes, function_jacobian, result_factors
+from triconv.checking.functions import directional, function_causes, function_jacobian, other_points, result_factors
 from triconv.checking.functions.directional import Derivative
 from triconv.checking.functions.function_points import SHORT, FunctionPoints, Point
 from triconv.checking.reports.report_data import ReportRow
@@ -159,12 +159,25 @@ class FunctionValues:
                 # of a function that computes in single precision, its own values differ by as much
                 off = float(np.abs(found - right).max(initial=0)) / (float(np.abs(right).max(initial=0)) or 1.0)
                 if not off <= SINGLE:
-                    return self._wrong(question, found, right, wrong, asked=Asked(arrays, np.zeros(0), arrays))
+                    row = self._wrong(question, found, right, wrong, asked=Asked(arrays, np.zeros(0), arrays))
+                    return self._with_other_point(row, found, arrays)
                 if self.reference is not None:
                     bits = FewerBits(Level.FLOAT32, int(-np.log2(off)), BITS[self.dtype])
                     return ReportRow(question, IMPRECISE, Proof.PRECISION, bits)
                 return ReportRow(question, RIGHT, Proof.ROUNDING, SameValues())
         return ReportRow(question, RIGHT, Proof.EXACT if self.points.part == 1 else Proof.ROUNDING, SameValues())
+
+    def _with_other_point(self, row: ReportRow, found: np.ndarray, arrays: Arrays) -> ReportRow:
+        """Say for which other arrays a value is right that has no name."""
+        reference = self.reference
+        unnamed = isinstance(row.finding, WrongElements) and function_jacobian.is_unexplained(row.finding.diagnosis)
+        if reference is None or not unnamed or self.dtype in COMPLEX:
+            return row
+        try:
+            other = other_points.explain_value(found, arrays, self.names, lambda at: self._array(reference.value(at)))
+        except Exception:  # noqa: BLE001 (not every function takes every array)
+            return row
+        return row if other is None else replace(row, finding=WrongElements(other), cause=other.cause)
 
     def _repeated(self) -> ReportRow:
         question = Question(Kind.REPEAT)

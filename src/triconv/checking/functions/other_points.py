@@ -1,10 +1,11 @@
-"""A derivative that is right for other arrays than those given: one that is transposed, reversed, rolled, or zero."""
+"""A derivative, or a value, that is right for other arrays than those given: one is transposed, reversed, rolled, or zero."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,6 +70,46 @@ def explain(
         ):
             return diagnosis
     return None
+
+
+def explain_value(
+    found: np.ndarray,
+    arrays: Sequence[np.ndarray],
+    names: Sequence[str],
+    value: Callable[[Sequence[np.ndarray]], np.ndarray],
+) -> Diagnosis | None:
+    """Return which array was another one, if that explains a value.
+
+    Parameters
+    ----------
+    found : numpy.ndarray
+        The value.
+    arrays : sequence of numpy.ndarray
+        For which it was asked.
+    names : sequence of str
+        Of the arrays.
+    value : callable
+        Gives the right value for arrays.
+    """
+    started = time.perf_counter()
+    near = 1e-6 * float(np.abs(found).max(initial=0))
+    for number, (name, a) in enumerate(zip(names, arrays, strict=True)):
+        for diagnosis, changed in itertools.chain(_changes(a, name), _misread(a, name)):
+            if time.perf_counter() - started > SECONDS:
+                return None
+            right = value([changed if n == number else b for n, b in enumerate(arrays)])
+            if right.shape == found.shape and near and bool(np.all(np.abs(right - found) <= near)):
+                return replace(diagnosis, function="value")
+    return None
+
+
+def _misread(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]:
+    """The same numbers read with the axes in another order."""
+    for order in itertools.permutations(range(a.ndim)) if 1 < a.ndim <= 4 else ():
+        moved = tuple(a.shape[axis] for axis in order)
+        for changed in (a.reshape(moved).transpose(np.argsort(order)), a.transpose(order).reshape(a.shape)):
+            if not np.array_equal(changed, a):
+                yield Diagnosis(Cause.LAYOUT_MISREAD, Hypothesis.AT_MISREAD, parameter=name, axes=order), changed
 
 
 def _changes(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]:

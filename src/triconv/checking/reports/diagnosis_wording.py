@@ -239,6 +239,7 @@ def diagnosis(d: Diagnosis) -> str:
         "sharded": axis_of(d.role, d.axis) if d.role and d.axis is not None else "",
         "axis": d.axis,
         "axes": _list(d.axes),
+        "derivative": "value" if d.function == "value" else "derivative",
         "axis_names": part_wording.axes_of(d),
         "spatial_axes": _list(d.spatial_axes),
         "in_spatial_axis": f" in spatial axis {axes[0]}" if len(axes) == 1 else "",

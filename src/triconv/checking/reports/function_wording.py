@@ -5,11 +5,13 @@ from __future__ import annotations
 from triconv.checking.findings.causes import Hypothesis
 
 HYPOTHESES: dict[Hypothesis, str] = {
-    Hypothesis.AT_ZERO: "it is the derivative where {parameter} is zero: {parameter} is left out of it",
-    Hypothesis.AT_TRANSPOSED: "it is the derivative with axes {axes} of {parameter} exchanged",
-    Hypothesis.AT_FLIPPED: "it is the derivative with {parameter} in reverse along axis {axes}",
-    Hypothesis.AT_FIRST_SLICE: "it is the derivative with the first slice of {parameter} along axis {axis} in place of all",
-    Hypothesis.AT_ROLLED: "it is the derivative with {parameter} shifted by {before} along axis {axis}",
+    Hypothesis.AT_ZERO: "it is the {derivative} where {parameter} is zero: {parameter} is left out of it",
+    Hypothesis.AT_TRANSPOSED: "it is the {derivative} with axes {axes} of {parameter} exchanged",
+    Hypothesis.AT_FLIPPED: "it is the {derivative} with {parameter} in reverse along axis {axes}",
+    Hypothesis.AT_FIRST_SLICE: "it is the {derivative} with the first slice of {parameter} along axis {axis} in place of all",
+    Hypothesis.AT_MISREAD: "it is the {derivative} with {parameter} reshaped where it must be transposed: its numbers are read "
+    "with the axes in the order ({axes})",
+    Hypothesis.AT_ROLLED: "it is the {derivative} with {parameter} shifted by {before} along axis {axis}",
     Hypothesis.SUMMED_OVER_AXES: "it is summed over axis {axes} of the array too, so that all elements along it are equal",
     Hypothesis.AVERAGED_OVER_AXES: "it is averaged over axis {axes} of the array, so that all elements along it are equal",
     Hypothesis.NORM_HELD: "the values do not change when {per_slice} of the array is multiplied by a number, but this is not "
@@ -72,6 +74,7 @@ HYPOTHESES: dict[Hypothesis, str] = {
 
 REMEDIES: dict[Hypothesis, str] = {
     Hypothesis.AT_FIRST_SLICE: "index it by the loop's own variable, not by 0",
+    Hypothesis.AT_MISREAD: "transpose the array to the other layout, which a reshape does not",
     Hypothesis.AT_ROLLED: "compare the index of that axis with the forward's",
     Hypothesis.SUMMED_OVER_AXES: "sum over the axes that the array does not have, and no others",
     Hypothesis.AVERAGED_OVER_AXES: "keep the axes that the array has",

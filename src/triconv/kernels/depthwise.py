@@ -192,10 +192,9 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     products = view.c if schedule.contraction == "conv" else view.c * view.k
     operations = 16 + 2 * view.phases * min(view.taps, target.unrolled_taps) * products
     written = 0 if view.phases == 1 else view.bytes_of["g"]
-    temporary = min(2 * view.bytes_of["x"] + written, 4 * target.cached_bytes)
-    if (
-        schedule.phases[0].summed and schedule.contraction == "conv_weight_vjp"
-    ):  # sums of parts, of the samples of a block
+    temporary = 1.0 * min(2 * view.bytes_of["x"] + written, 4 * target.cached_bytes)
+    # sums of parts, of the samples of a block
+    if schedule.phases[0].summed and schedule.contraction == "conv_weight_vjp":
         parts = view.taps * view.c * view.bytes_of["g"] / schedule.phases[0].summed
         temporary += parts * (schedule.samples or view.n) / view.n
     amount = 1.0 * view.padded_multiply_adds

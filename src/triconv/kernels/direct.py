@@ -81,7 +81,7 @@ def cost(_schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """One product per tap, each added to the result: read, padded, added and written; one tap, little else than read."""
     kind = "matrix" if min(problem.c, problem.k) > target.vector_channels else "vector"
     passes = 4 if target.compiled or problem.taps > 1 else 2
-    moved = passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
+    moved = 1.0 * passes * problem.taps * max(problem.bytes_of["x"], problem.bytes_of["g"])
     if not target.compiled:  # each tap takes what meets there, and no more
         inputs, outputs = (math.prod(size) for size in (problem.geometry.input_size, problem.geometry.output_size))
         moved *= min(inputs, outputs) / max(inputs, outputs, 1)

@@ -39,6 +39,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
 from triconv.backends.jax_backend import JAX, target
+from triconv.kernels.polyphase import transposed
 from triconv.kernels.problem import FIRST
 
 Array = Any
@@ -154,7 +155,16 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
                 return inside(context, *operands, **params)
             (result,) = context.avals_out
             orders, precision = params.get("orders", FIRST), params["precision"]
-            results = apart(context, *operands, shape=result.shape, planned=planned, precision=precision, orders=orders)
+            is_turned = planned.contraction != name
+            results = apart(
+                context,
+                *operands,
+                shape=result.shape,
+                planned=planned,
+                precision=precision,
+                orders=orders,
+                is_turned=is_turned,
+            )
             _keep_call(results[0])
             return results
 
@@ -182,7 +192,27 @@ def _to_keep(
         return None
     a, b = context.avals_in
     planned = contractions.planned(name, a, b, lib=LIB, **params)
-    return planned._replace(plan=planned.plan._replace(candidates=())) if planned.is_apart else None
+    if not planned.is_apart:
+        return None
+    planned = _as_forward(planned, a, b, params)
+    return planned._replace(plan=planned.plan._replace(candidates=()))
+
+
+def _as_forward(
+    planned: contractions.Planned, g: ShapedArray, w: ShapedArray, params: dict[str, Any]
+) -> contractions.Planned:
+    """The plan of the layer's forward where its function serves for the input VJP too, with the transposed kernel.
+
+    A layer without a stride that keeps channels and positions has the same geometry seen from either side. Its kernel is
+    turned outside of the function; of one with more elements than the input has, that would take time.
+    """
+    geometry, orders = params["geometry"], params.get("orders", FIRST)
+    if planned.contraction != "conv_input_vjp" or planned.plan.schedule.contraction != "conv" or w.size > g.size:
+        return planned
+    if w.shape[1] != w.shape[2] or orders[0] != orders[2] or geometry.transposed() != geometry:
+        return planned
+    forward = contractions.planned("conv", g, w, lib=LIB, **params)
+    return forward if forward.plan.schedule == planned.plan.schedule else planned
 
 
 def _apart(
@@ -193,8 +223,13 @@ def _apart(
     planned: contractions.Planned,
     precision: str,
     orders: tuple[str, ...],
+    is_turned: bool,
 ) -> Array:
-    """A contraction by a function of arrays as they stand in memory: a call has nothing to copy."""
+    """A contraction by a function of arrays as they stand in memory: a call has nothing to copy.
+
+    With `is_turned`, an input VJP by the function of the forward, which takes the transposed kernel.
+    """
+    b = transposed(b, LIB) if is_turned else b
     roles, order = rules.ROLES[planned.contraction], dict(zip("xwg", orders, strict=True))
     given = [LIB.in_memory(o, role, order[role]) for role, o in zip(roles.operands, (a, b), strict=True)]
     result = triconv_kernel(*given, shapes=(a.shape, b.shape), planned=planned, precision=precision, orders=orders)

@@ -139,14 +139,14 @@ class JAX(Standard):
             (r.start, size - (r[-1] + 1 if r else r.start), r.step - 1)
             for r, size in zip(ranges, a.shape[front:], strict=True)
         ]
-        return a + jax.lax.pad(values, self.xp.zeros((), a.dtype), config)
+        return a + jax.lax.pad(values, np.zeros((), a.dtype), config)
 
     def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
         """One operation, which XLA fuses into what reads it."""
         import jax
 
         config = [(0, 0, 0)] * (a.ndim - len(pads)) + [(lo, hi, 0) for lo, hi in pads]
-        return jax.lax.pad(a, self.xp.zeros((), a.dtype), config)
+        return jax.lax.pad(a, np.zeros((), a.dtype), config)
 
     def padded_first(self, a: Array, axes: Sequence[Axis]) -> tuple[Array, tuple[Axis, ...]]:
         """On a GPU, where a padded copy is one launch more."""
@@ -159,7 +159,7 @@ class JAX(Standard):
         taps, channels = axis.kernel_size, a.shape[-1]
         if self.device_kind(a) != "cpu" or not 1 < taps <= PADDED_WINDOWS:
             return super().unfold_axis(a, number, axis)
-        parts, zero, front = [], self.xp.zeros((), a.dtype), (slice(None),) * number
+        parts, zero, front = [], np.zeros((), a.dtype), (slice(None),) * number
         for tap in range(taps):
             start = axis.dilation * tap - axis.pad_lo
             end = start + axis.stride * (axis.output_size - 1) + 1

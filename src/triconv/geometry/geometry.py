@@ -142,6 +142,10 @@ class Geometry:
 
     def transposed(self) -> Geometry:
         """The transposed (adjoint) geometry: its `conv` is this one's input VJP and vice versa, with the taps reversed."""
+        return self._transposed
+
+    @functools.cached_property
+    def _transposed(self) -> Geometry:
         return Geometry(tuple(axis.transposed() for axis in self.axes), self.groups)
 
     def phases(self) -> Iterator[Phase]:
@@ -162,6 +166,10 @@ class Geometry:
 
     def count_meetings(self) -> int:
         """Number of meetings: the multiply-adds of each contraction for one sample, one group and one channel pair."""
+        return self._meetings
+
+    @functools.cached_property
+    def _meetings(self) -> int:
         return math.prod(axis.count_meetings() for axis in self.axes)
 
     def count_phases(self) -> int:

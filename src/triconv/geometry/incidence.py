@@ -9,6 +9,7 @@ Sizes and slices follow from it by integer arithmetic, and so does every error a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ class AxisPhase(NamedTuple):
     axis: Axis
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Axis:
     """One spatial axis of a convolution.
 
@@ -76,22 +77,22 @@ class Axis:
             )
             raise ValueError(msg)
 
-    @property
+    @functools.cached_property
     def dilated_input(self) -> int:
         """Extent of the input with its dilation."""
         return dilated(self.input_size, self.input_dilation)
 
-    @property
+    @functools.cached_property
     def dilated_kernel(self) -> int:
         """Extent of the kernel with its dilation."""
         return dilated(self.kernel_size, self.dilation)
 
-    @property
+    @functools.cached_property
     def padded_size(self) -> int:
         """Extent of the dilated input with its padding."""
         return self.dilated_input + self.pad_lo + self.pad_hi
 
-    @property
+    @functools.cached_property
     def output_size(self) -> int:
         """Number of windows that fit, zero if none does."""
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)

@@ -41,6 +41,8 @@ def shown(value: Any) -> str:
 
 def as_int(value: Any, name: str, least: int | None = None) -> int:
     """`value` as an int; an error names the parameter `name`."""
+    if type(value) is int and (-LARGEST if least is None else least) <= value <= LARGEST:
+        return value
     number = None
     if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
         with contextlib.suppress(TypeError):  # no integer, or no scalar

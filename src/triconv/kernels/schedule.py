@@ -115,8 +115,10 @@ def _first_for_all(geometry: Geometry) -> list[tuple[Geometry, int]]:
 
 def few_phases(geometry: Geometry, target: Target) -> Geometry:
     """The same geometry, or one of an input with as many zeros written as leave a compiled program few phases."""
+    if not target.compiled or geometry.count_phases() <= target.largest_phases:
+        return geometry
     axes = list(geometry.axes)
-    while target.compiled and math.prod(counts := [axis.count_phases() for axis in axes]) > target.largest_phases:
+    while math.prod(counts := [axis.count_phases() for axis in axes]) > target.largest_phases:
         most = counts.index(max(counts))
         axes[most] = axes[most].spread()
     return Geometry(tuple(axes), geometry.groups)

@@ -87,6 +87,7 @@ def pytest_collection_finish(session):
         BACKENDS[name].load()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def pytest_sessionstart(session):

@@ -11,14 +11,16 @@ import sys
 
 import numpy as np
 
+import triconv
+from triconv.backends import quick_xla
+
 
 def main(port, number, kill):
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    quick = quick_xla.flags(quick_xla.options())
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {quick}"
     os.environ["JAX_PLATFORMS"] = "cpu"
 
     import jax
-
-    import triconv
 
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=number, heartbeat_timeout_seconds=10)
     assert (len(jax.local_devices()), len(jax.devices())) == (4, 8)

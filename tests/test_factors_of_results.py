@@ -75,7 +75,11 @@ SAID = {
         "activation sigmoid is taken at its result",
     ),
     "sigmoid twice": (lambda z: sigmoid(z / 8), lambda z, y, x: (y * (1 - y)) ** 2 / 8, "is multiplied twice"),
-    "silu": (silu, lambda z, y, x: sigmoid(z), "is multiplied by a number of its own"),
+    "silu": (
+        lambda z: silu(4 * z),  # of large arguments the wrong slope is zero
+        lambda z, y, x: sigmoid(4 * z) * (1 - sigmoid(4 * z)),
+        "is multiplied by a number of its own",
+    ),
 }
 
 
@@ -96,6 +100,19 @@ def test_the_right_slope_is_right(activation):
         np.tanh: lambda z, y, x: 1 - y**2,
     }
     assert triconv.gradcheck(layer(activation, slopes[activation]), *SHAPES).ok
+
+
+def test_a_mask_that_the_bias_gradient_alone_leaves_out_is_no_stale_cache():
+    def forward(x, w, b):
+        z = triconv.conv1d(x, w, b)
+        return relu(z), (x, w, z)
+
+    def backward(g, cache):
+        x, w, z = cache
+        return (*triconv.vjp(triconv.conv1d, x, w)[1](g * (z > 0)), g.sum((0, 2)))
+
+    report = triconv.gradcheck((forward, backward), *SHAPES, (3,))
+    assert report.cause == "activation"
 
 
 def test_an_error_of_every_element_has_no_factor():

@@ -287,7 +287,7 @@ class FunctionCheck(FunctionValues):
         other: Diagnosis | None = None
         if function_jacobian.is_unexplained(row.finding.diagnosis):
             others = self._other_derivatives(n, point, g, truth)
-            other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed, others)
+            other = other_points.explain(found, point.arrays, g, self.names, derivative, self.seed, n, others)
 
         def line(along: np.ndarray) -> Derivative:
             directions = [along if k == n else np.zeros(shape) for k, shape in enumerate(self.shapes)]

@@ -29,6 +29,7 @@ def explain(
     names: Sequence[str],
     derivative: Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray], float],
     seed: int,
+    own: int,
     others: Sequence[tuple[Diagnosis, Callable[[np.ndarray], float]]] = (),
 ) -> Diagnosis | None:
     """Return which array was another one, if that explains a cotangent.
@@ -45,6 +46,8 @@ def explain(
         Gives the right sum of the elements of a cotangent, for arrays, a cotangent of the result, and the weights.
     seed : int
         Of the weights.
+    own : int
+        Which array the cotangent is of: its own slices say little, as a maximum may be at the same place in each.
     others : sequence of (Diagnosis, callable)
         Other derivatives, each with what it means to be that one: they give the sum for the weights.
     """
@@ -54,7 +57,8 @@ def explain(
     near = [1e-6 * float(np.abs(found * w).sum()) for w in weights]
     for number, name in enumerate((*names, COTANGENT)):
         a = g if number == len(arrays) else arrays[number]
-        for diagnosis, changed in _changes(a, name):
+        changes = _changes(a, name) if number == own else itertools.chain(_changes(a, name), _slices(a, name))
+        for diagnosis, changed in changes:
             if time.perf_counter() - started > SECONDS:
                 return None
             given = [changed if n == number else b for n, b in enumerate(arrays)]
@@ -94,7 +98,7 @@ def explain_value(
     started = time.perf_counter()
     near = 1e-6 * float(np.abs(found).max(initial=0))
     for number, (name, a) in enumerate(zip(names, arrays, strict=True)):
-        for diagnosis, changed in itertools.chain(_changes(a, name), _misread(a, name)):
+        for diagnosis, changed in itertools.chain(_changes(a, name), _slices(a, name), _misread(a, name)):
             if time.perf_counter() - started > SECONDS:
                 return None
             right = value([changed if n == number else b for n, b in enumerate(arrays)])
@@ -122,7 +126,11 @@ def _changes(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]
             yield swapped, a.swapaxes(one, two)
     for axes in (*((axis,) for axis in long), *([tuple(long[-2:])] if len(long) > 1 else [])):
         yield Diagnosis(Cause.KERNEL_FLIP, Hypothesis.AT_FLIPPED, parameter=name, axes=axes), np.flip(a, axes)
-    for axis in long:
+
+
+def _slices(a: np.ndarray, name: str) -> Iterator[tuple[Diagnosis, np.ndarray]]:
+    """The first slice in place of all, and slices that are shifted."""
+    for axis in (axis for axis, size in enumerate(a.shape) if size > 1):
         first = np.broadcast_to(np.take(a, [0], axis), a.shape)
         yield Diagnosis(Cause.CHANNELS_LEFT_OUT, Hypothesis.AT_FIRST_SLICE, parameter=name, axis=axis), first
         for step in (1, -1) if a.shape[axis] > 2 else ():  # of 2, that is the flip

@@ -30,8 +30,8 @@ TINY = 1e-9
 BEFORE = 1e-3
 """Difference of two factors that are functions of the same element."""
 
-MAY_BE_FACTORS = (Hypothesis.TERMS_LEFT_OUT, Hypothesis.AT_ZERO)
-"""What a slope that is left out, or zero, looks like too: it is that where all arrays are zero."""
+MAY_BE_FACTORS = (Hypothesis.TERMS_LEFT_OUT, Hypothesis.AT_ZERO, Hypothesis.AT_EARLIER)
+"""What a slope that is left out, or zero, looks like too: it is that where arrays are zero, or where nothing is masked."""
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -113,9 +113,7 @@ def explain(
             if (side == ~is_one).all() and not side.all():
                 factor = Factor(float(changed[0]))
                 return Diagnosis(Cause.ACTIVATION, Hypothesis.SLOPE_OF_RESULT, mode=sign, factor=factor)
-    if is_zero.any():
-        if not (is_one | is_zero).all():
-            return None
+    if (is_one | is_zero).all():
         if not is_one.any():
             return None
         return Diagnosis(Cause.MASKED, Hypothesis.RESULTS_LEFT_OUT, size=int(is_zero.sum()), total=len(rest))

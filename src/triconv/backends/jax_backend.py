@@ -159,14 +159,15 @@ class JAX(Standard):
         taps, channels = axis.kernel_size, a.shape[-1]
         if self.device_kind(a) != "cpu" or not 1 < taps <= PADDED_WINDOWS:
             return super().unfold_axis(a, number, axis)
-        parts, zero, front = [], np.zeros((), a.dtype), (slice(None),) * number
+        parts, zero = [], np.zeros((), a.dtype)
         for tap in range(taps):
             start = axis.dilation * tap - axis.pad_lo
             end = start + axis.stride * (axis.output_size - 1) + 1
             config = [(0, 0, 0)] * a.ndim
             config[number] = (-start, end - a.shape[number], 0)
             config[-1] = (tap * channels, (taps - 1 - tap) * channels, 0)
-            parts.append(jax.lax.pad(a, zero, config)[(*front, slice(None, None, axis.stride), ...)])
+            part = jax.lax.pad(a, zero, config)
+            parts.append(jax.lax.slice_in_dim(part, 0, None, axis.stride, number) if axis.stride > 1 else part)
         return functools.reduce(operator.add, parts)
 
     def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:

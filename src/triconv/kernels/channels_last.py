@@ -180,15 +180,13 @@ def schedules(
 ) -> Iterator[Schedule]:
     """One whose windows are rows, and for a weight VJP in a compiled program one whose windows are lines."""
     geometries = [geometry for geometry, _ in parts]
-    yield _in_blocks(
-        schedule,
-        view,
-        geometries,
-        [PhaseSchedule(row_axes=_row_axes(view, geometry, target)) for geometry in geometries],
-        target,
-    )
+    rows = [PhaseSchedule(row_axes=_row_axes(view, geometry, target)) for geometry in geometries]
+    yield _in_blocks(schedule, view, geometries, rows, _row_block(view, target), target)
     if _is_summed(view, target) and not any(patches.are_apart(geometry) for geometry in geometries):
-        yield _in_blocks(schedule, view, geometries, [PhaseSchedule(in_lines=True)] * len(parts), target)
+        lines = [PhaseSchedule(in_lines=True)] * len(parts)
+        in_lines = _in_blocks(schedule, view, geometries, lines, _line_block(view, geometries, target), target)
+        # a loop over a block of two samples would be compiled twice, once for each sample
+        yield replace(in_lines, samples=1) if in_lines.samples == 2 else in_lines
 
 
 def _is_summed(view: Problem, target: Target) -> bool:
@@ -197,20 +195,19 @@ def _is_summed(view: Problem, target: Target) -> bool:
 
 
 def _in_blocks(
-    schedule: Schedule, view: Problem, geometries: list[Geometry], phases: list[PhaseSchedule], target: Target
+    schedule: Schedule,
+    view: Problem,
+    geometries: list[Geometry],
+    phases: list[PhaseSchedule],
+    most: float,
+    target: Target,
 ) -> Schedule:
-    """The schedule in blocks of samples, or else of rows of all samples: their windows and products stay in cache."""
+    """The schedule in blocks of samples, or else of rows of all samples, for each of which at most so many elements are written."""
     sizes = [_written(view, geometry, how, target) for geometry, how in zip(geometries, phases, strict=True)]
     size = sum(sizes)
-    inputs = view.bytes_of["x"] // view.itemsize
-    most = target.elements(_block_bytes(view, phases, target), view.itemsize, inputs)
-    if phases[0].in_lines and most < size <= target.elements(target.line_bytes, view.itemsize, inputs):
-        most = size
     samples, taken = 0, [0] * len(phases)
     if view.n * size > most >= size:
         samples, _ = blocks.block_of(view, size, most, target)
-        if phases[0].in_lines and samples == 2:  # each of its loops would be compiled twice, one for each sample
-            samples = 1
     elif size > most:
         samples = 1 if target.window_views and view.n > 1 else 0
         taken = [  # a phase of one tap writes nothing
@@ -225,13 +222,21 @@ def _in_blocks(
     return replace(schedule, phases=tuple(phases), samples=samples, orders=view.orders)
 
 
-def _block_bytes(view: Problem, phases: list[PhaseSchedule], target: Target) -> int:
-    """Bytes that are written for a block; the sums of each are added to those of the others, which takes some time."""
-    if target.window_views:
-        return target.window_bytes
-    if phases[0].in_lines:
-        return max(target.unfold_bytes, target.sum_bytes * view.bytes_of["w"])
-    return target.summed_rows_bytes if _is_summed(view, target) else target.unfold_bytes
+def _row_block(view: Problem, target: Target) -> float:
+    """Elements that are written for a block of windows in rows: it stays in cache."""
+    size = target.summed_rows_bytes if _is_summed(view, target) else target.unfold_bytes
+    return _elements_of(target.window_bytes if target.window_views else size, view, target)
+
+
+def _line_block(view: Problem, geometries: list[Geometry], target: Target) -> float:
+    """The same of windows in lines: the sums of each block are added to those of the others, which takes some time."""
+    most = _elements_of(max(target.unfold_bytes, target.sum_bytes * view.bytes_of["w"]), view, target)
+    sample = sum(_written(view, geometry, PhaseSchedule(in_lines=True), target) for geometry in geometries)
+    return sample if most < sample <= _elements_of(target.line_bytes, view, target) else most
+
+
+def _elements_of(size: float, view: Problem, target: Target) -> float:
+    return target.elements(size, view.itemsize, view.bytes_of["x"] // view.itemsize)
 
 
 def _split_k(view: Problem, geometry: Geometry, how: PhaseSchedule, samples: int, target: Target) -> int:

@@ -56,9 +56,11 @@ def rows(trial: Trial) -> list[ReportRow]:
         for kind, cause, finding in step(trial):
             faults.setdefault(kind, (cause, finding))
 
-    # what raises in these is asked in an unusual way: it may be refused
-    with contextlib.suppress(Exception):
-        take(_unwritten)
+    def ask(step: Callable[[Trial], Iterator[Fault]]) -> None:
+        with contextlib.suppress(Exception):  # asked in an unusual way: it may be refused
+            take(step)
+
+    ask(_unwritten)
     try:
         take(_same_calls)
     except Unsupported:
@@ -67,25 +69,19 @@ def rows(trial: Trial) -> list[ReportRow]:
         question = Question(Kind.HISTORY, trial.value.role)
         return [ReportRow(question, UNCHECKED, Proof.RAISED, Raised(caught(problem), again=True))]
     if Kind.HISTORY in faults and Kind.UNWRITTEN not in faults:
-        with contextlib.suppress(Exception):  # other memory may be given out this time
-            take(_unwritten)
+        ask(_unwritten)  # other memory may be given out this time
     if Kind.UNWRITTEN in faults:  # else what the memory holds would look like a fault of its own
         faults = {Kind.UNWRITTEN: faults[Kind.UNWRITTEN]}
-    with contextlib.suppress(Exception):
-        take(_memory)
-    with contextlib.suppress(Exception):
-        take(_gradients)
+    ask(_memory)
+    ask(_gradients)
     if Kind.HISTORY not in faults:  # else what one more call leaves says nothing
-        with contextlib.suppress(Exception):
-            take(_hooks)
+        ask(_hooks)
     # other functions may drop elements in training alone, or seed a generator so that what they draw can be differentiated
     last = (_situations, _fakes, _generators) if trial.is_convolution else ()
     for step in (_replaced, _batches, _pullbacks, layer_history.faults, *last):
         if not faults:  # else no other comparison means anything
-            with contextlib.suppress(Exception):
-                take(step)
-    with contextlib.suppress(Exception):
-        take(_settings)
+            ask(step)
+    ask(_settings)
     role = trial.value.role
     if not faults:
         return [ReportRow(Question(Kind.MEMORY, role), RIGHT, Proof.EXACT, NothingKept(trial.calls))]

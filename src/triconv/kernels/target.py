@@ -95,6 +95,9 @@ class VendorModel(NamedTuple):
     # calls a product for each of them, of ``c * taps`` rows and `k` columns; empty where `groups` stands for all
     group_channels: tuple[float, ...] = ()
     group_factor: float = 1.0
+    group_taps: int = (
+        9  # taps up to which that holds; of more, and several channels, the first number is divided by them
+    )
     line_groups: float = 1.0  # groups along one axis
     # channels first, two axes, more taps along the last than `depthwise_width`, one channel per group: oneDNN has no kernel for
     # them (13 are fast, 15 slow; 21x7 is fast, 7x21 slow); not for its transposed convolution

@@ -281,6 +281,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     computed = view if target.compiled and schedule.form != TRANSPOSED else problem
     has_group_products = bool(model.group_channels) and problem.groups > 1 and not is_weight_vjp
     per_input, per_output = model.group_channels if has_group_products else (model.channels, model.channels)
+    if has_group_products and view.c > 1:  # the products sum over the taps too
+        per_input *= min(1, model.group_taps / view.taps)
     is_plane = model.plain < 1 and not is_weight_vjp and ndim == 2 and view.groups == view.phases == 1 < view.taps
     is_volume = ndim > 2 and not is_weight_vjp and model.volume_channels > 0
     per_input = 0.0 if is_plane else per_input  # few channels are as fast, unless they are an odd number

@@ -399,6 +399,8 @@ def test_choices_under_jit_on_a_cpu(jax, contraction, x, w, params, expected):
         ("conv_input_vjp", (8, 3, 224, 224), (768, 3, 16, 16), {"stride": 16}, "gemm"),
         ("conv", (8, 192, 28, 28), (192, 1, 7, 7), {"padding": 3, "groups": 192}, "depthwise"),
         ("conv", (3, 32, 257), (32, 16, 41), {"padding": 20, "groups": 2}, "vendor"),
+        ("conv", (1, 128, 1021), (128, 32, 41), {"padding": 20, "groups": 4}, "vendor"),
+        ("conv_input_vjp", (8, 64, 1024), (64, 16, 15), {"padding": 7, "groups": 4}, "vendor"),
         ("conv", (1, 32, 32, 32, 32), (32, 32, 3, 3, 3), {"padding": 1}, "vendor"),
         ("conv_input_vjp", (4, 3, 224, 224), (64, 3, 7, 7), {"padding": 3, "stride": 2}, "vendor"),
         ("conv_input_vjp", (4, 64, 50, 50), (64, 64, 3, 3), {"stride": 3}, "vendor"),

@@ -95,9 +95,10 @@ class VendorModel(NamedTuple):
     # calls a product for each of them, of ``c * taps`` rows and `k` columns; empty where `groups` stands for all
     group_channels: tuple[float, ...] = ()
     group_factor: float = 1.0
-    group_taps: int = (
-        9  # taps up to which that holds; of more, and several channels, the first number is divided by them
-    )
+    # taps up to which that holds; of more, and several channels, the first number is divided by them, and along one axis the
+    # factor is `group_line`
+    group_taps: int = 9
+    group_line: float = 1.0
     line_groups: float = 1.0  # groups along one axis
     # channels first, two axes, more taps along the last than `depthwise_width`, one channel per group: oneDNN has no kernel for
     # them (13 are fast, 15 slow; 21x7 is fast, 7x21 slow); not for its transposed convolution
@@ -297,7 +298,7 @@ XLA_CPU = VendorModel(
     weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, last_cotangent_bytes=9 * MIB // 4,
     small_weight_vjp=0.8, volume=5.0, volume_channels=140.0, strided=2.0, plain=0.55, plain_first=0.75,
     odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,
-    dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4,
+    dilated_channels=(50.0, 1.5), group_channels=(10.0, 40.0), group_factor=1.4, group_line=0.75,
 )  # fmt: skip
 ONEDNN = VendorModel(
     transposed_patches=24.0, transposed_volume=2.0, transposed_depthwise=8.0, line_groups=1.5, long_depthwise=20.0,

@@ -296,7 +296,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     is_large = not is_weight_vjp and outputs >= target.many_outputs
     is_last, has_few_taps = view.orders[0] == "last", view.taps <= target.unrolled_taps
     if has_group_products:
-        amount *= model.group_factor
+        is_long = ndim == 1 and view.c > 1 and view.taps > model.group_taps
+        amount *= model.group_line if is_long else model.group_factor
     elif ndim == 1 and is_weight_vjp and is_last and model.last_line:
         amount *= model.last_line[0] * (1 + model.last_line[1] / view.k)
     elif ndim == 1:

@@ -202,7 +202,7 @@ def _in_blocks(
     most: float,
     target: Target,
 ) -> Schedule:
-    """The schedule in blocks of samples, or else of rows of all samples, for each of which at most so many elements are written."""
+    """The schedule in blocks of samples, or else of rows of all samples, each of which writes at most so many elements."""
     sizes = [_written(view, geometry, how, target) for geometry, how in zip(geometries, phases, strict=True)]
     size = sum(sizes)
     samples, taken = 0, [0] * len(phases)

@@ -421,7 +421,7 @@ def _single_factor(view: Problem, model: VendorModel) -> float:
     axes = view.geometry.axes
     is_strided = len(axes) == 2 and any(axis.stride > 1 for axis in axes)
     is_slow = is_strided or (len(axes) > 1 and patches.are_apart(view.geometry))
-    is_slow &= view.groups == view.c == 1 and view.orders[2] == "first" and view.taps > 1
+    is_slow &= view.groups == view.c == 1 and view.orders[2] == "first" and view.taps > 1 and view.itemsize > 2
     return model.single_weight_vjp if is_slow and axes[-1].kernel_size < model.vector else 1.0
 
 

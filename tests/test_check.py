@@ -485,7 +485,8 @@ def test_the_exit_status_tells_right_wrong_and_unchecked(mine, tmp_path, capsys)
             ["{mine}:right", *WORDS, "--shape", "4"],
             (
                 "unchecked: Rules(forward, ...), value: the candidate raised TypeError: "
-                "forward() takes 2 positional arguments but 3 were given\n"
+                "forward() takes 2 positional arguments but 3 were given; it gets the arrays one by one, in the order of their "
+                "shapes (a lambda adapts another signature)\n"
             ),
         ),
         (["{mine}:right", *WORDS, "--shape", "5"], "`bias.shape`"),

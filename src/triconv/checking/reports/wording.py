@@ -281,10 +281,7 @@ def collectives(found: tuple[Collective, ...]) -> str:
 
 SIGNATURE = re.compile(r"takes .*positional argument|missing \d+ required .*argument")
 """What Python says of a call with other arguments than a function takes."""
-OTHER_SIGNATURE = (
-    "it is called with the arrays one after another, in the order of their shapes; what takes them by name, in a dict or in a "
-    "list needs a function around it, such as lambda x, w, b: f(x, {'w': w, 'b': b})"
-)
+OTHER_SIGNATURE = "it gets the arrays one by one, in the order of their shapes (a lambda adapts another signature)"
 
 
 def exception(caught: CaughtException) -> str:

@@ -274,10 +274,11 @@ def test_a_reason_stands_below_its_case_where_there_is_no_room(capsys, monkeypat
 
 
 def test_a_summary_with_failures_is_short_too(capsys, monkeypatch):
-    from triconv.kernels import direct
+    from triconv.kernels import depthwise, direct, gemm
 
-    right = direct.conv_weight_vjp
-    monkeypatch.setattr(direct, "conv_weight_vjp", lambda *args: -right(*args))
+    for kernel in (depthwise, direct, gemm):
+        right = kernel.conv_weight_vjp
+        monkeypatch.setattr(kernel, "conv_weight_vjp", lambda *args, right=right: -right(*args))
     monkeypatch.setenv("COLUMNS", "80")
     few_cases(monkeypatch, 30)
     assert main.main(["check", "--backend", "numpy"]) == 1

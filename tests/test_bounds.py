@@ -252,6 +252,7 @@ def test_integers_of_every_width(dtype):
     assert triconv.check(triconv.conv2d, triconv.conv2d, *arrays).ok
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("dtype", "narrow"), [("int32", "int16"), ("int64", "int32"), ("uint32", "uint8"), ("int64", "float64")]
 )

@@ -452,6 +452,7 @@ def test_pairs(tmp_path):
     assert endings(programs) == dict.fromkeys(programs, "AssertionError")
 
 
+@pytest.mark.once
 def test_long_data_are_drawn_and_some_wrong_elements_compared():
     def batch(x, w):
         y = np.array(triconv.conv1d(x, w))
@@ -494,6 +495,7 @@ def test_gradcheck_says_where_the_expected_comes_from(jax):
     assert triconv.gradcheck(jax.numpy.sin, (2, 2)).counterexample == ""
 
 
+@pytest.mark.once
 def test_the_notebooks_rules_have_its_layout():
     def backward(matrix, upstream):
         return triconv.conv2d_backward_weights(matrix, upstream)[::-1]

@@ -89,6 +89,7 @@ def test_what_only_other_numbers_show_is_named(mistake):
     assert wrong == {row.what for row in scaled(report)}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -98,6 +98,7 @@ def check(target, *, isolate=True, **keywords):
     return triconv.check(target, triconv.conv1d, *SHAPES, isolate=isolate, **keywords)
 
 
+@pytest.mark.once
 def test_the_report_is_that_of_one_process(mine):
     from triconv.checking.candidates import target_names
 
@@ -121,6 +122,7 @@ def test_what_looks_for_the_answer_is_wrong(mine, name):
     assert report.rows[0].what == "value"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "what", "detail"),
     [
@@ -230,6 +232,7 @@ def test_a_file_that_ends_the_process_while_it_is_imported(tmp_path):
         check(f"{tmp_path}/bad.py:f")
 
 
+@pytest.mark.once
 def test_the_command_line(mine, capsys):
     options = ["--like", "conv1d", "--shape", "2,2,6", "--shape", "3,2,3", "--isolate", "--timeout", "60"]
     assert main.main(["check", mine("forward,backward"), *options]) == 0

@@ -16,6 +16,7 @@ canaries = Canaries()
 about = canaries.about
 
 
+@pytest.mark.once
 def test_one_file_uses_what_is_internal_to_jax():
     assert set(users("jax")) == {HOME}
 

@@ -542,6 +542,7 @@ def test_arrays_are_those_of_the_user():
     assert triconv.check(layer, triconv.conv2d, x, drawn(*W), drawn(4)).verdict == "right"
 
 
+@pytest.mark.once
 def test_arguments_are_found_by_name():
     class Swapped(Plain):
         def forward(self, x, scale):
@@ -613,6 +614,7 @@ def test_an_ambiguous_layer_is_asked_for_names():
         triconv.check(Masked(), triconv.conv2d, X, parameters=("weight", "b"))
 
 
+@pytest.mark.once
 def test_gradients_are_named():
     assert judged(triconv.check(Unclear(), triconv.conv2d, X))["w"] == "unsupported"
     named = triconv.check(Unclear(), triconv.conv2d, X, parameters=("W", "b"), gradients=("u", "db"))
@@ -657,6 +659,7 @@ class Unknown(Plain):
         super().__init__()
 
 
+@pytest.mark.once
 def test_classes_are_constructed():
     for kind in (Sized, OfArrays, OneSample):
         shapes = (X[1:], (4, 3, 3, 3)) if kind is OneSample else (X, W)

@@ -226,6 +226,7 @@ def test_a_sweep_finds_what_one_geometry_does_not_show():
         assert name in names or name == "dilation", name
 
 
+@pytest.mark.once
 def test_a_refused_geometry_is_no_fault():
     def refuses(x, w, b, conv_param):
         assert (x.shape[2] - w.shape[2]) % 2 == 0, "does not fit"
@@ -252,6 +253,7 @@ def test_what_is_meant_is_no_fault():
         triconv.check(pair, triconv.conv2d, X, W, B, args={}, meant=("luck",))
 
 
+@pytest.mark.once
 def test_products_of_8_bits_that_are_meant():
     def rounded(a):
         scale = np.abs(a).max() / 127
@@ -284,6 +286,7 @@ def test_what_is_no_candidate_is_refused(candidate, words):
         triconv.check(candidate, triconv.conv2d, X, W)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("broken", "ok"), [(False, True), (True, False)])
 def test_feedback_alignment_that_is_meant(broken, ok):
     fixed = np.random.default_rng(0).integers(-3, 4, W).astype(float)

@@ -136,6 +136,7 @@ def test_a_gradient_in_one_axis_and_larger_tiles():
     assert "in those of output 1 of each tile" in found
 
 
+@pytest.mark.once
 def test_what_is_no_tile():
     """Taps that count wrongly at every second position are that."""
 

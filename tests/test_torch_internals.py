@@ -16,6 +16,7 @@ about = canaries.about
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
+@pytest.mark.once
 def test_one_file_uses_what_is_internal_to_torch():
     assert set(users("torch")) == {HOME}
 

@@ -85,6 +85,7 @@ TWO = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", TWO)
 def test_two_mistakes_are_named(layer, name):
     role, made, (first, second) = TWO[name]
@@ -95,6 +96,7 @@ def test_two_mistakes_are_named(layer, name):
     assert "; besides, it is" in sentence or "; besides, the last" in sentence or "; besides, every" in sentence
 
 
+@pytest.mark.once
 def test_a_factor_and_a_part_that_is_lost_are_named(layer):
     mean = layer.diagnosed("w", layer.weight_vjp(layer.g[:-1], layer.x[:-1]) / 3)
     assert wording.diagnosis(mean).startswith(
@@ -111,6 +113,7 @@ def test_a_factor_and_a_part_that_is_lost_are_named(layer):
     assert wording.diagnosis(rolled).endswith("every element is -1 times that")
 
 
+@pytest.mark.once
 def test_what_is_wrong_otherwise_has_no_two_mistakes():
     """Of thousands of pairs, none explains numbers by chance, in small results neither."""
     rng = np.random.default_rng(1)
@@ -122,6 +125,7 @@ def test_what_is_wrong_otherwise_has_no_two_mistakes():
         assert not found.cause, wording.diagnosis(found)
 
 
+@pytest.mark.once
 def test_a_mistake_inside_a_region_is_named():
     line = Layer("conv1d", (2, 3, 34), (4, 3, 3))
     halves = line.w * np.array([1, 1, 0.5], np.float32)

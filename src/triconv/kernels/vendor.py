@@ -21,7 +21,8 @@ from triconv.geometry import Geometry
 from triconv.kernels import cropping, patches, planes, polyphase, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, by_phases, few_phases
-from triconv.kernels.target import Target, VendorModel
+from triconv.kernels.target import Target
+from triconv.kernels.vendor_model import VendorModel
 
 Array = Any
 

@@ -1,9 +1,11 @@
 """One file per array library: the few operations that the array API standard lacks.
 
 To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` and `array_operations`
-first, then the libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. For NumPy,
-`numpy_threads` has the threads, `numpy_shifts` the multiply-adds in place; for torch, `torch_internals` all uses of private
-names, `torch_order` the memory order, `torch_products` the precision.
+first, then the libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. Parts stand apart.
+
+* NumPy: threads (`numpy_threads`), multiply-adds in place (`numpy_shifts`).
+* JAX: lax's own convolution (`jax_convolution`), loops of a compiled program (`jax_loops`), options of XLA (`quick_xla`).
+* torch: all uses of private names (`torch_internals`), memory order (`torch_order`), precision (`torch_products`).
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from triconv.backends.array_operations import permute_dims
-from triconv.backends.base import Array, ArrayKind, Orders, Standard, to_native
-from triconv.geometry import Axis, Geometry
+from triconv.backends import jax_loops
+from triconv.backends.base import Array, ArrayKind, to_native
+from triconv.backends.jax_convolution import LaxConvolution
+from triconv.geometry import Axis
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 FUSED_MATRIX = 64
@@ -44,7 +45,7 @@ def target(device_kind: str, partitioned: bool, mesh: Any = None) -> Iterator[No
         TARGET.reset(token)
 
 
-class JAX(Standard):
+class JAX(LaxConvolution):
     """JAX arrays, traced ones too."""
 
     name = "jax"
@@ -54,8 +55,6 @@ class JAX(Standard):
     converter = "jnp.asarray"
     takes_numpy = True
     compiles = True
-    vendor_axes = range(4)
-    vendor_dilates = True
 
     @classmethod
     def owns(cls, xp: Any) -> bool:
@@ -232,31 +231,15 @@ class JAX(Standard):
 
     def map_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """A loop in the compiled program."""
-        import jax
-
-        body = _flat(f, arrays)
-        return jax.lax.map(lambda block: body(*block), [a.reshape(a.shape[0], -1) for a in arrays])
+        return jax_loops.map_blocks(f, *arrays)
 
     def sum_blocks(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """A loop in the compiled program that carries the sum."""
-        import jax
-
-        like = _type_of(f, *(a[0] for a in arrays))
-        body, start = _flat(f, arrays), _zeros(like.shape, like)
-        flat = [a.reshape(a.shape[0], -1) for a in arrays]
-        return jax.lax.scan(lambda total, block: (total + body(*block), None), start, flat)[0]
+        return jax_loops.sum_blocks(f, *arrays)
 
     def write_blocks(self, f: Callable[[Any], Array], count: int, axis: int) -> Array:
         """A loop in the compiled program that writes each in its place."""
-        import jax
-
-        like = _type_of(f, 0)
-        shape = [size * (count if number == axis else 1) for number, size in enumerate(like.shape)]
-
-        def write(number: Any, whole: Array) -> Array:
-            return jax.lax.dynamic_update_slice_in_dim(whole, f(number), number * like.shape[axis], axis)
-
-        return jax.lax.fori_loop(0, count, write, _zeros(tuple(shape), like))
+        return jax_loops.write_blocks(f, count, axis)
 
     def device_name(self, device: Any) -> Any:
         """A device by its platform and its number there, so that a process finds its own."""
@@ -336,101 +319,6 @@ class JAX(Standard):
         products = jax.lax.dot_general(a, b, (((1,), (1,)), ((0,), (0,))), preferred_element_type=sums)
         return self.xp.sum(products, axis=0)
 
-    def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
-        """`lax.conv_general_dilated`, in dimension numbers that say the memory orders."""
-        groups, n, k = x.shape[0], x.shape[1], w.shape[1]
-        y = _conv(geometry, self._merged(x, orders[0]), self._merged_kernel(w, orders[1]), groups, orders)
-        return self._split(y, (groups, n, k, *geometry.output_size), orders[2])
-
-    def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
-        """The transpose of the same, as `jax.vjp` writes it: that is what XLA's rewriter for cuDNN knows.
-
-        Without the outputs whose windows have only padding: a transpose would crop them, which XLA's CPU compiler does wrong
-        next to groups (JAX 0.10.2).
-        """
-        import jax
-
-        groups, n, c = g.shape[0], g.shape[1], w.shape[2]
-        meet = [_outputs_that_meet(axis) for axis in geometry.axes]
-        if any(first >= last for first, last in meet):
-            return self.zeros((groups, n, c, *geometry.input_size), g)
-        g = g[(..., *(slice(first, last) for first, last in meet))]
-        geometry = Geometry(
-            tuple(
-                axis.between(last - first, axis.input_size, axis.pad_lo - axis.stride * first)
-                for axis, (first, last) in zip(geometry.axes, meet, strict=True)
-            ),
-            geometry.groups,
-        )
-        kernel, shape = self._merged_kernel(w, orders[1]), (groups, n, c, *geometry.input_size)
-        like = jax.eval_shape(lambda: self._merged(self.xp.zeros(shape, g.dtype), orders[0]))
-        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, kernel, groups, orders), like)(
-            self._merged(g, orders[2])
-        )
-        return self._split(gx, shape, orders[0])
-
-    def vendor_weight_vjp(self, geometry: Geometry, x: Array, g: Array, orders: Orders) -> Array:
-        """The same with batch and channels exchanged, g for the kernel, stride and dilation exchanged: as `jax.vjp` does it."""
-        import jax
-
-        groups, _, k = g.shape[:3]
-        c, axes = x.shape[2], [axis.exchanged() for axis in geometry.axes]
-        x_spec, w_spec, g_spec = ((spec[1], spec[0], *spec[2:]) for spec in _dimension_numbers(len(axes), orders))
-        gw = jax.lax.conv_general_dilated(
-            self._merged(x, orders[0]),
-            self._merged(g, orders[2]),
-            [axis.stride for axis in axes],
-            [(axis.pad_lo, axis.pad_hi) for axis in axes],
-            lhs_dilation=[axis.input_dilation for axis in axes],
-            rhs_dilation=[axis.dilation for axis in axes],
-            dimension_numbers=jax.lax.ConvDimensionNumbers(x_spec, g_spec, w_spec),
-            batch_group_count=groups,
-        )
-        return self._split_kernel(gw, (groups, k, c, *geometry.kernel_size), orders[1])
-
-    def in_memory(self, a: Array, role: str, order: str) -> Array:
-        """A canonical x, w or g as it stands in memory."""
-        return (self._merged_kernel if role == "w" else self._merged)(a, order)
-
-    def from_memory(self, a: Array, shape: tuple[int, ...], role: str, order: str) -> Array:
-        """Undo `in_memory`, of an array that then has this shape."""
-        return (self._split_kernel if role == "w" else self._split)(a, shape, order)
-
-    def _merged(self, a: Array, order: str) -> Array:
-        """A canonical x or g as lax takes it, its groups side by side in the channels, in its memory order."""
-        a = self.whole_positions(a)
-        groups, n, channels, *positions = a.shape
-        if order == "last":
-            a = permute_dims(a, (1, *range(3, a.ndim), 0, 2), self.xp)
-            return a.reshape(n, *positions, groups * channels)
-        return permute_dims(a, (1, 0, *range(2, a.ndim)), self.xp).reshape(n, groups * channels, *positions)
-
-    def _split(self, a: Array, shape: tuple[int, ...], order: str) -> Array:
-        """Undo `_merged`."""
-        groups, n, channels, *positions = shape
-        if order == "last":
-            a = a.reshape(n, *positions, groups, channels)
-            a = permute_dims(a, (a.ndim - 2, 0, a.ndim - 1, *range(1, a.ndim - 2)), self.xp)
-        else:
-            a = permute_dims(a.reshape(n, groups, channels, *positions), (1, 0, *range(2, len(shape))), self.xp)
-        return self.whole_positions(a)
-
-    def _merged_kernel(self, w: Array, order: str) -> Array:
-        """A canonical kernel likewise."""
-        w = self.whole_positions(w)
-        groups, k, c, *taps = w.shape
-        if order == "last":
-            return permute_dims(w, (*range(3, w.ndim), 2, 0, 1), self.xp).reshape(*taps, c, groups * k)
-        return w.reshape(groups * k, c, *taps)
-
-    def _split_kernel(self, w: Array, shape: tuple[int, ...], order: str) -> Array:
-        """Undo `_merged_kernel`."""
-        groups, k, c, *taps = shape
-        if order == "last":
-            w = w.reshape(*taps, c, groups, k)
-            w = permute_dims(w, (w.ndim - 2, w.ndim - 1, w.ndim - 3, *range(len(taps))), self.xp)
-        return self.whole_positions(w.reshape(shape))
-
     def asarray(self, obj: Any, *, device: Any = None, dtype: Any = None) -> Array:
         """As a JAX array; refuses a 64-bit dtype that JAX would silently narrow."""
         import jax
@@ -471,63 +359,6 @@ def _sums(arrays: list[Array], axes: tuple[int, ...]) -> list[Array]:
 def _is_few(number: Any, few: int = FUSED_MATRIX) -> bool:
     """Whether it is at most `few`; a symbol is not."""
     return isinstance(number, int) and number <= few
-
-
-def _dimension_numbers(ndim: int, orders: Orders) -> Any:
-    """Positions of batch (or output channels), channels and spatial axes of x, w and g."""
-    import jax
-
-    first, positions = (0, 1, *range(2, ndim + 2)), tuple(range(1, ndim + 1))
-    x, g = ((0, ndim + 1, *positions) if orders[role] == "last" else first for role in (0, 2))
-    w = (ndim + 1, ndim, *range(ndim)) if orders[1] == "last" else first
-    return jax.lax.ConvDimensionNumbers(x, w, g)
-
-
-def _conv(geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -> Array:
-    import jax
-
-    return jax.lax.conv_general_dilated(
-        x,
-        w,
-        [axis.stride for axis in geometry.axes],
-        [_even_pads(axis) for axis in geometry.axes],
-        lhs_dilation=[axis.input_dilation for axis in geometry.axes],
-        rhs_dilation=[axis.dilation for axis in geometry.axes],
-        dimension_numbers=_dimension_numbers(len(geometry.axes), orders),
-        feature_group_count=groups,
-    )
-
-
-def _even_pads(axis: Axis) -> tuple[int, int]:
-    """The padding, the same on both sides if that makes as many windows: for cuDNN, XLA would write an uneven one as a copy."""
-    is_as_many = axis.output_size > 0 and axis.read_pad_hi >= 0 and axis.even_pad_hi == axis.pad_lo
-    return (axis.pad_lo, axis.pad_lo if is_as_many else axis.pad_hi)
-
-
-def _outputs_that_meet(axis: Axis) -> tuple[int, int]:
-    """From which output up to which the windows are not padding alone."""
-    first = max(0, -((axis.dilated_kernel - 1 - axis.pad_lo) // axis.stride))
-    return first, min(axis.output_size, (axis.pad_lo + axis.dilated_input - 1) // axis.stride + 1)
-
-
-def _type_of(f: Callable[..., Array], *arrays: Any) -> Any:
-    """The type of a result, with the axes of a mesh that it varies over; `jax.eval_shape` leaves them out."""
-    import jax
-
-    return jax.make_jaxpr(f)(*arrays).out_avals[0]
-
-
-def _zeros(shape: tuple[int, ...], like: Any) -> Array:
-    """What a loop starts from; within `jax.shard_map`, of the type of what comes out."""
-    import jax
-
-    zeros, varying = jax.numpy.zeros(shape, like.dtype), tuple(like.manual_axis_type.varying)
-    return jax.lax.pcast(zeros, varying, to="varying") if varying else zeros
-
-
-def _flat(f: Callable[..., Array], arrays: tuple[Array, ...]) -> Callable[..., Array]:
-    """`f` of flat blocks: a loop of XLA's copies what it is given where axes of length 1 have moved, unless it is flat."""
-    return lambda *blocks: f(*(block.reshape(a.shape[1:]) for block, a in zip(blocks, arrays, strict=True)))
 
 
 @functools.cache

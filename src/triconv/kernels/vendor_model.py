@@ -1,7 +1,7 @@
 """The factors by which a library's own convolution is slower than at its best, for each library and kind of device.
 
-`vendor` multiplies the time at the library's best (`Rates.vendor`) by the factors that hold for a call. Only ratios stand here;
-numbers of channels, taps or bytes say from where on, or up to where, a factor holds. ``python -m bench --fit`` fits them again.
+`vendor_cost` multiplies the time at the library's best (`Rates.vendor`) by the factors that hold for a call. Most numbers are
+such factors; numbers of channels, taps or bytes say where a factor holds. ``python -m bench --fit`` fits them again.
 """
 
 from __future__ import annotations

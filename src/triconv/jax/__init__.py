@@ -1,7 +1,7 @@
 """For JAX: drop-in replacements for the convolutions of `jax.lax`, and operators on arrays that are sharded over a mesh.
 
-Read in this order: `lax_signatures` (the replacements), then `halo_exchange` (collectives), `spatial_sharding` (the program of
-a sharded call) and `sharded_operators` (its public functions).
+Read in this order: `lax_signatures` (the replacements) and `lax_arguments` (what they take), then `halo_exchange`
+(collectives), `spatial_sharding` (the program of a sharded call) and `sharded_operators` (its public functions).
 
 In model libraries
 ------------------

@@ -12,17 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Precision
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from triconv.geometry import Pads
 from triconv.geometry.integers import as_int, dilated, shown
+from triconv.jax.lax_arguments import (
+    arrays_of,
+    layout_of,
+    pairs,
+    per_axis,
+    precision_level,
+    result_dtype,
+    transposed_padding,
+)
 from triconv.operators import explicit_mesh, prepared
-from triconv.operators.layout import Layout, spatial_letters
 from triconv.operators.validation import resolve
 
 DimensionNumbers: TypeAlias = ConvDimensionNumbers | tuple[str, str, str] | None
@@ -30,10 +36,7 @@ PrecisionLike: TypeAlias = (
     str | Precision | DotAlgorithm | DotAlgorithmPreset | tuple[str | Precision, str | Precision] | None
 )
 
-# another name in JAX for Precision.DEFAULT; in triconv "default" means the configured precision
-FASTEST = "bfloat16"
 LAX_PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
-HEADS = ("NC", "OI", "NC")
 TRANSPOSED_LAYOUTS = ("NC,IO->NC", "NHC,HIO->NHC", "NHWC,HWIO->NHWC", "NHWDC,HWDIO->NHWDC")
 
 
@@ -127,7 +130,7 @@ def conv_general_dilated(
     except prepared.UnusualError:
         slot = []
     if not slot:
-        lhs, rhs = _arrays(lhs, rhs)
+        lhs, rhs = arrays_of(lhs, rhs)
         slot.append(_resolved(lhs, rhs, *params, out_sharding))
     return slot[0](lhs, rhs)
 
@@ -189,19 +192,19 @@ def conv_transpose(
     >>> triconv.jax.conv_transpose(x, w, (2,), "VALID").ravel()
     Array([2., 1., 2., 1., 0.], dtype=float32)
     """
-    lhs, rhs = _arrays(lhs, rhs)
+    lhs, rhs = arrays_of(lhs, rhs)
     if dimension_numbers is None:
         if not 0 <= lhs.ndim - 2 < len(TRANSPOSED_LAYOUTS):
             msg = f"`dimension_numbers` must be given for more than 3 spatial axes, got {lhs.ndim - 2}"
             raise ValueError(msg)
         dimension_numbers = tuple(TRANSPOSED_LAYOUTS[lhs.ndim - 2].replace("->", ",").split(","))
-    layout = _layout(lhs.ndim, rhs.ndim, dimension_numbers)
+    layout = layout_of(lhs.ndim, rhs.ndim, dimension_numbers)
     ndim = len(layout.spatial)
-    steps, dilations = _per_axis(strides, ndim, "strides"), _per_axis(rhs_dilation, ndim, "rhs_dilation")
+    steps, dilations = per_axis(strides, ndim, "strides"), per_axis(rhs_dilation, ndim, "rhs_dilation")
     if use_consistent_padding or (isinstance(padding, str) and padding in ("SAME", "VALID")):
         kernel = map(dilated, layout.spatial_size("w", rhs.shape), dilations)
-        pads = [padding] * ndim if isinstance(padding, str) else _pairs(padding, ndim)
-        padding = [_transposed_padding(*axis) for axis in zip(kernel, steps, pads, strict=True)]
+        pads = [padding] * ndim if isinstance(padding, str) else pairs(padding, ndim)
+        padding = [transposed_padding(*axis) for axis in zip(kernel, steps, pads, strict=True)]
     if transpose_kernel:
         rhs = jnp.flip(rhs, [layout.w.index(letter) for letter in layout.spatial])
         rhs = jnp.swapaxes(rhs, layout.w.index("O"), layout.w.index("I"))
@@ -243,26 +246,26 @@ def _resolved(
     out_sharding: Any,
 ) -> Callable[[Array, Array], Array]:
     """The arguments of `conv_general_dilated`, checked and resolved: a function of such arrays."""
-    layout = _layout(lhs.ndim, rhs.ndim, dimension_numbers)
+    layout = layout_of(lhs.ndim, rhs.ndim, dimension_numbers)
     ndim = len(layout.spatial)
-    strides = _per_axis(window_strides, ndim, "window_strides")
-    lhs_dilations = _per_axis(lhs_dilation, ndim, "lhs_dilation")
-    rhs_dilations = _per_axis(rhs_dilation, ndim, "rhs_dilation")
+    strides = per_axis(window_strides, ndim, "window_strides")
+    lhs_dilations = per_axis(lhs_dilation, ndim, "lhs_dilation")
+    rhs_dilations = per_axis(rhs_dilation, ndim, "rhs_dilation")
     groups = as_int(feature_group_count, "feature_group_count", least=1)
     batch_groups = as_int(batch_group_count, "batch_group_count", least=1)
     if min(groups, batch_groups) > 1:
         msg = f"`feature_group_count` or `batch_group_count` must be 1, got {groups} and {batch_groups}"
         raise ValueError(msg)
     if not isinstance(padding, str):
-        padding = _pairs(padding, ndim)
+        padding = pairs(padding, ndim)
     elif padding.upper() not in LAX_PADDING_NAMES:
         msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {shown(padding)}"
         raise ValueError(msg)
     elif max(lhs_dilations, default=1) > 1:
         msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
         raise ValueError(msg)
-    level = _precision(precision)
-    final = _result_dtype(lhs.dtype, preferred_element_type)
+    level = precision_level(precision)
+    final = result_dtype(lhs.dtype, preferred_element_type)
     if out_sharding is not None:
         explicit_mesh.check(out_sharding)
     is_bool = lhs.dtype == jnp.bool_  # counts, or as bool whether there are any
@@ -292,135 +295,3 @@ def _resolved(
         return result != 0 if final == jnp.bool_ else result
 
     return run
-
-
-def _arrays(lhs: Array, rhs: Array) -> tuple[Array, Array]:
-    """Both as JAX arrays of one dtype; raises if they are none."""
-    for name, array in (("lhs", lhs), ("rhs", rhs)):
-        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-            msg = f"`{name}` must be an array, got {type(array).__name__}"
-            raise TypeError(msg)
-        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
-            msg = f"`{name}.dtype` must be a number dtype, got {array.dtype}"
-            raise TypeError(msg)
-    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
-    if lhs.dtype != rhs.dtype:
-        msg = f"`lhs` and `rhs` must have one dtype, got {lhs.dtype} and {rhs.dtype}"
-        raise TypeError(msg)
-    return lhs, rhs
-
-
-def _layout(lhs_ndim: int, rhs_ndim: int, numbers: Any) -> Layout:
-    """The layout of `dimension_numbers`, its spatial letters in the order of the kernel."""
-    if lhs_ndim != rhs_ndim or lhs_ndim < 2:
-        msg = f"`lhs` and `rhs` must have one number of axes, two or more, got {lhs_ndim} and {rhs_ndim}"
-        raise TypeError(msg)
-    letters = spatial_letters(lhs_ndim - 2)
-    if numbers is None:
-        return Layout("NC" + letters, "OI" + letters, "NC" + letters, letters)
-    if isinstance(numbers, ConvDimensionNumbers):
-        for spec in numbers:
-            if sorted(spec) != list(range(lhs_ndim)):
-                msg = f"`dimension_numbers` must permute the {lhs_ndim} axes, got {tuple(spec)}"
-                raise TypeError(msg)
-        placed = [dict(zip(spec, head + letters, strict=True)) for spec, head in zip(numbers, HEADS, strict=True)]
-        x, w, g = ("".join(at[position] for position in range(lhs_ndim)) for at in placed)
-        return Layout(x, w, g, letters)
-    if not isinstance(numbers, (tuple, list)) or [type(part) for part in numbers] != [str] * 3:
-        msg = f"`dimension_numbers` must be None, three strings or ConvDimensionNumbers, got {shown(numbers)}"
-        raise TypeError(msg)
-    if any(len(part) != lhs_ndim for part in numbers):
-        msg = f"`dimension_numbers` must name {lhs_ndim} axes in each string, got {shown(numbers)}"
-        raise TypeError(msg)
-    spatial = [letter for letter in numbers[1] if letter not in "OI"]
-    for part, head in zip(numbers, HEADS, strict=True):
-        if sorted(part) != sorted([*head, *spatial]) or len(set(part)) != len(part):
-            msg = (
-                f"`dimension_numbers` must name {' and '.join(head)} and the spatial axes of the kernel, {''.join(spatial)!r}, "
-                f"once each, got {part!r} in {shown(numbers)}"
-            )
-            raise TypeError(msg)
-    ours = str.maketrans(dict(zip(spatial, letters, strict=True)))
-    x, w, g = (part.translate(ours) for part in numbers)
-    return Layout(x, w, g, letters)
-
-
-def _per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
-    """A sequence of one int per spatial axis; None where all are 1."""
-    if value is None:
-        return (1,) * ndim
-    try:
-        numbers = tuple(value)
-    except TypeError:
-        msg = f"`{name}` must be a sequence of ints, got {shown(value)}"
-        raise TypeError(msg) from None
-    if len(numbers) != ndim:
-        msg = f"`{name}` must have one int per spatial axis, got {len(numbers)} for {ndim}"
-        raise ValueError(msg)
-    return tuple(as_int(number, name, least=1) for number in numbers)
-
-
-def _pairs(padding: Any, ndim: int) -> Pads:
-    """One (lo, hi) pair of ints per spatial axis."""
-    try:
-        pairs = tuple((as_int(lo, "padding"), as_int(hi, "padding")) for lo, hi in padding)
-    except (TypeError, ValueError):
-        msg = f"`padding` must be a string or a sequence of (lo, hi) pairs of ints, got {shown(padding)}"
-        raise ValueError(msg) from None
-    if len(pairs) != ndim:
-        msg = f"`padding` must have one pair per spatial axis, got {len(pairs)} for {ndim}"
-        raise ValueError(msg)
-    return pairs
-
-
-def _transposed_padding(kernel: int, step: int, padding: Any) -> tuple[int, int]:
-    """Padding of the dilated input in one axis, from that of the convolution whose transpose it is (lax's conventions)."""
-    if padding == "SAME":
-        total = kernel + step - 2
-        before = kernel - 1 if step > kernel - 1 else -(-total // 2)
-        return before, total - before
-    if padding == "VALID":
-        return kernel - 1, step - 1 + max(kernel - step, 0)
-    if not isinstance(padding, str):
-        lo, hi = padding
-        return kernel - 1 - lo, kernel - 1 - hi
-    msg = f"`padding` must be 'SAME', 'VALID' or pairs if it is that of the convolution, got {shown(padding)}"
-    raise ValueError(msg)
-
-
-def _precision(precision: Any) -> str:
-    """The level of `jax.default_matmul_precision`; "default", the configured one, for None."""
-    if precision is None:
-        return "default"
-    if isinstance(precision, (DotAlgorithm, DotAlgorithmPreset)) or (
-        isinstance(precision, str) and precision in DotAlgorithmPreset.__members__
-    ):
-        return FASTEST  # as in lax, whose convolutions do not take an algorithm
-    pair = precision if isinstance(precision, (tuple, list)) and len(precision) == 2 else (precision,) * 2
-    try:
-        level = max((Precision(one) for one in pair), key=lambda one: one.value)
-    except (ValueError, TypeError):
-        msg = f"`precision` must be None, a level such as 'highest', a jax.lax.Precision or two of them, got {shown(precision)}"
-        raise ValueError(msg) from None
-    return FASTEST if level == Precision.DEFAULT else level.name.lower()
-
-
-def _result_dtype(dtype: Any, preferred: Any) -> Any:
-    """`preferred`, in the width that JAX is configured for; raises if lax refuses it for operands of `dtype`."""
-    if preferred is None:
-        return dtype
-    result = jax.eval_shape(lambda: jnp.zeros((), preferred)).dtype
-    kinds = (jnp.integer, jnp.floating, jnp.complexfloating)
-    kind_in, kind_out = (
-        next((n for n, kind in enumerate(kinds) if jnp.issubdtype(d, kind)), -1) for d in (dtype, result)
-    )
-    if kind_in >= 0 and kind_in != kind_out and (kind_in, kind_out) != (0, 1):
-        msg = f"`preferred_element_type` must be of the kind of `lhs.dtype`, or floating for integers, got {result} for {dtype}"
-        raise TypeError(msg)
-    if jnp.issubdtype(dtype, jnp.signedinteger) and jnp.issubdtype(result, jnp.unsignedinteger):
-        msg = f"`preferred_element_type` must be signed if `lhs.dtype` is, got {result} for {dtype}"
-        raise TypeError(msg)
-    if result.itemsize < dtype.itemsize:
-        msg = f"`preferred_element_type` must not be narrower than `lhs.dtype`, got {result} for {dtype}"
-        raise TypeError(msg)
-    return result

@@ -15,6 +15,7 @@ from triconv.checking.oracles import drawn_data
 from triconv.checking.oracles.comparison import WrongResult, same
 from triconv.checking.oracles.convolution import ConvolutionProblem, Expectations
 from triconv.checking.reports import wording
+from triconv.checking.reports.hypothesis_sentences import HYPOTHESES
 
 CALLS = [
     ("conv2d", ((2, 4, 7, 6), (6, 2, 3, 2)), {"stride": 2, "padding": [(2, 1), (0, 1)], "groups": 2}),
@@ -64,8 +65,8 @@ def test_every_misunderstanding_is_named(operator, shapes, params, every):
 
 
 def test_every_hypothesis_has_a_sentence_of_its_own():
-    assert set(wording.HYPOTHESES) == set(Hypothesis)
-    assert len(set(wording.HYPOTHESES.values())) == len(Hypothesis)
+    assert set(HYPOTHESES) == set(Hypothesis)
+    assert len(set(HYPOTHESES.values())) == len(Hypothesis)
 
 
 MISTAKES = {

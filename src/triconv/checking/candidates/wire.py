@@ -17,6 +17,7 @@ import numpy as np
 
 from triconv.checking.candidates.candidate import OwnArray, as_numpy, no_array
 from triconv.checking.findings import (
+    arrangement_findings,
     causes,
     diagnosis_data,
     evidence,
@@ -42,7 +43,10 @@ KINDS = "biufc"
 
 RECORDS: dict[str, type[Any]] = {
     name: thing
-    for module in (protocol, exception_text, evidence, findings, unanswered, memory_findings, causes, diagnosis_data)
+    for module in (
+        *(protocol, exception_text, evidence, findings, unanswered, arrangement_findings, memory_findings),
+        *(causes, diagnosis_data),
+    )
     for name, thing in vars(module).items()
     if isinstance(thing, type) and (dataclasses.is_dataclass(thing) or issubclass(thing, Enum))
 }

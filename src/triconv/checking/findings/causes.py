@@ -130,7 +130,7 @@ class Cause(PlainEnum):
 
 
 class Hypothesis(PlainEnum):
-    """What exactly a hypothesis says; `wording.HYPOTHESES` has a sentence for each."""
+    """What exactly a hypothesis says; `hypothesis_sentences.HYPOTHESES` has a sentence for each."""
 
     # the kernel, or a result, in reverse
     KERNEL_FLIPPED = "kernel flipped"

@@ -1,6 +1,7 @@
 """What was found for a question, as data: one frozen class for each kind of answer; `wording.py` makes the sentences.
 
-Those of questions without a right or wrong answer are in `unanswered.py`, those on memory in `memory_findings.py`.
+Those of questions without a right or wrong answer are in `unanswered.py`, those on memory in `memory_findings.py` and
+`arrangement_findings.py`.
 """
 
 from __future__ import annotations

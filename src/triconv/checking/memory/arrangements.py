@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.checking.findings.memory_findings import Arrangement
+from triconv.checking.findings.arrangement_findings import Arrangement
 
 MARGIN = 7
 """Elements of other numbers before an array in its memory: an odd number, so that vectors of 8 do not line up."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triconv.checking.findings.memory_findings import Arrangement
+from triconv.checking.findings.arrangement_findings import Arrangement
 from triconv.checking.memory.arrangements import arranged
 
 

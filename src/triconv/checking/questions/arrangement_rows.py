@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from triconv.checking.candidates.candidates import Unsupported
+from triconv.checking.findings.arrangement_findings import AnyArrangement, Arrangement, Misread, Reading
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import one_line
-from triconv.checking.findings.memory_findings import AnyArrangement, Arrangement, InputChanged, Misread, Reading
+from triconv.checking.findings.memory_findings import InputChanged
 from triconv.checking.findings.protocol import RIGHT, UNSUPPORTED, WRONG, Kind, Proof, Question, Verdict
 from triconv.checking.memory.arrangements import ESSENTIAL, arrangements_of, misreadings, with_equal_parts
 from triconv.checking.reports.report_data import ReportRow

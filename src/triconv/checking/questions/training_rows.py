@@ -12,15 +12,14 @@ import numpy as np
 
 from triconv.checking.candidates.candidates import CandidateFunction, as_numpy
 from triconv.checking.candidates.isolated_candidate import IsolatedCandidate, checked
+from triconv.checking.findings.arrangement_findings import AnyArrangement, Misread
 from triconv.checking.findings.causes import Cause
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import NotFinite, NotRepeatable, WrongElements
 from triconv.checking.findings.memory_findings import (
-    AnyArrangement,
     AnyBatchAxis,
     AnySubset,
     CallsDiffer,
-    Misread,
     NotZero,
     OneSign,
     OtherAfterOtherNumbers,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from triconv.checking.findings.arrangement_findings import AnyArrangement, Arrangement, Misread, Reading
 from triconv.checking.findings.memory_findings import (
-    AnyArrangement,
     AnyBatchAxis,
     AnySign,
     AnySubset,
-    Arrangement,
     CallsDiffer,
     Carried,
     CarriedOver,
@@ -22,14 +21,12 @@ from triconv.checking.findings.memory_findings import (
     InputChanged,
     LaterForward,
     MemoryFinding,
-    Misread,
     NothingKept,
     NotZero,
     OneSign,
     OtherAfterBatch,
     OtherAfterOtherNumbers,
     OtherSituation,
-    Reading,
     ResultOverwritten,
     SameInThreads,
     SecondPullback,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from triconv.checking.dtypes import NarrowRange
+from triconv.checking.findings.arrangement_findings import Misread
 from triconv.checking.findings.causes import Hypothesis
 from triconv.checking.findings.findings import (
     DoesNotReach,
@@ -30,7 +31,6 @@ from triconv.checking.findings.memory_findings import (
     HookedGradient,
     InputChanged,
     LaterForward,
-    Misread,
     NotZero,
     OneSign,
     OtherAfterBatch,

@@ -37,9 +37,9 @@ from triconv.checking.findings.findings import (
 from triconv.checking.findings.protocol import RIGHT, Kind, Question, Transform
 from triconv.checking.findings.unanswered import Advice, NoArray, NoDerivative, NotSupported, Raised, Reason, Undecided
 from triconv.checking.reports import homogeneity_wording, memory_wording, precision_wording
-from triconv.checking.reports.diagnosis_wording import HYPOTHESES, diagnosis
+from triconv.checking.reports.diagnosis_wording import diagnosis
 
-__all__ = ["HYPOTHESES", "diagnosis"]  # of another file, but words of a report as well
+__all__ = ["diagnosis"]  # of another file, but words of a report as well
 
 ONLY_LATER = {
     Kind.VALUE: "it is right where a VJP is asked too, and wrong where it is asked alone, as under no_grad",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from triconv.checking.candidates.candidate import Arrays, CandidateFunction, as_array, as_numpy
-from triconv.checking.findings.memory_findings import Arrangement
+from triconv.checking.findings.arrangement_findings import Arrangement
 from triconv.checking.findings.protocol import Question, Role
 from triconv.checking.memory.handed import Watch, marked
 

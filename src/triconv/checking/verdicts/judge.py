@@ -9,27 +9,20 @@ import numpy as np
 
 from triconv.checking.candidates.candidate import long_axes
 from triconv.checking.candidates.candidates import Unsupported, as_numpy, no_array
-from triconv.checking.diagnosis import regions
-from triconv.checking.diagnosis.diagnosis import diagnose
 from triconv.checking.diagnosis.narrow_operands import narrow_operand
 from triconv.checking.diagnosis.partial_sums import rounded_partial_sums
 from triconv.checking.dtypes import ARITHMETIC, BITS, INTEGERS, NarrowRange
 from triconv.checking.findings.causes import Cause, Hypothesis
 from triconv.checking.findings.diagnosis_data import Diagnosis
-from triconv.checking.findings.evidence import Evidence
 from triconv.checking.findings.exception_text import caught
 from triconv.checking.findings.findings import (
     EqualOnIntegers,
     FewerBits,
-    Finding,
-    NotFinite,
     NotRepeatable,
     Repeatable,
     WithinNormWiseBound,
-    WrongElements,
     WrongShape,
 )
-from triconv.checking.findings.memory_findings import OtherAfterOtherNumbers
 from triconv.checking.findings.protocol import (
     RIGHT,
     UNCHECKED,
@@ -39,38 +32,15 @@ from triconv.checking.findings.protocol import (
     Proof,
 )
 from triconv.checking.findings.unanswered import Raised
-from triconv.checking.oracles import cancelling_data, definition, drawn_data, wide_data
-from triconv.checking.oracles.comparison import SAME, WrongResult
-from triconv.checking.oracles.convolution import ConvolutionProblem
+from triconv.checking.oracles import cancelling_data, drawn_data
 from triconv.checking.reports.report_data import ReportRow
-from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, skipped, stale, wide_tests
+from triconv.checking.verdicts import kept_bits, mixed_samples, narrow_range, rounding, wide_tests
 from triconv.checking.verdicts.asking import RaisedAgainError, ask_again, in_torch_order, shape_of
 from triconv.checking.verdicts.check_context import CheckContext
 from triconv.checking.verdicts.probes import Probe
 from triconv.checking.verdicts.rounding_test import RoundingTest
 from triconv.checking.verdicts.trial import COTANGENT
-
-SHOWN_BY_INTEGERS = (
-    Hypothesis.PARTS_LEFT_OUT,
-    Hypothesis.PARTS_TWICE,
-    Hypothesis.ONE_PART_ALONE,
-    Hypothesis.OVERWRITTEN,
-    Hypothesis.REDUCTION_CUT,
-)
-"""Mistakes that integers, which were right, show too: that they come with random numbers alone says that they come and go."""
-CALLS_AGAIN = 4
-"""Calls with the same arrays that may show that a mistake comes and goes."""
-MOST_TAPS = 4096
-"""Taps that are listed for one element."""
-
-NOTHING = (
-    Hypothesis.ZERO,
-    Hypothesis.ZERO_VALUE,
-    Hypothesis.FIRST_SAMPLE_SUMMED,
-    Hypothesis.FIRST_SAMPLE_COMPUTED,
-    Hypothesis.FIRST_GROUP_COMPUTED,
-)
-"""Hypotheses that say that something is left out."""
+from triconv.checking.verdicts.wrong_result import compared, explained, why_not_repeatable, wrong_row
 
 
 def judge(context: CheckContext, probe: Probe) -> ReportRow:
@@ -143,34 +113,7 @@ def _explain_shape(context: CheckContext, probe: Probe, result: np.ndarray) -> D
     except ValueError:
         return None
     context.prove(probe.question.tensor)
-    return _explain(context, probe, "exact", arranged, probe.answer(context.right("exact")))
-
-
-def _explain(
-    context: CheckContext,
-    probe: Probe,
-    name: str,
-    found: np.ndarray,
-    expected: np.ndarray,
-    wrong: np.ndarray | None = None,
-) -> Diagnosis:
-    """Explain a wrong result for the arrays of this name."""
-    result = _result(context, probe, name, found, expected, wrong)
-    return diagnose(result, thorough=context.thorough, earlier=context.earlier)
-
-
-def _result(
-    context: CheckContext,
-    probe: Probe,
-    name: str,
-    found: np.ndarray,
-    expected: np.ndarray,
-    wrong: np.ndarray | None = None,
-) -> WrongResult:
-    question = probe.question
-    return WrongResult(
-        context.problem, context.right(name), probe.answer, question.tensor, found, expected, question.is_value, wrong
-    )
+    return explained(context, probe, "exact", arranged, probe.answer(context.right("exact")))
 
 
 def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) -> ReportRow:
@@ -226,7 +169,7 @@ def _numbers(context: CheckContext, probe: Probe, found: dict[str, np.ndarray]) 
         return wide
     if wide.cause in (Cause.FIXED_POINT, Cause.PARTIAL_SUMS, Cause.SMALL_NUMBERS):
         return wide
-    return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
+    return wrong_row(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed)
 
 
 def _not_exact(
@@ -235,14 +178,16 @@ def _not_exact(
     """Return the row for a result that differs for integers, by the data that say most of it."""
     # integers were rounded, as in a Fourier transform: others are wrong
     if near and (not rounding.resembles(test) or _is_of_transform(context, probe, found["exact"])):
-        narrow = narrow_operand(_result(context, probe, "random", test.found, test.right))
-        return _wrong(context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed, narrow)
+        narrow = narrow_operand(compared(context, probe, "random", test.found, test.right))
+        return wrong_row(
+            context, probe, "random", test.found, test.right, test.ratio, test.error > test.allowed, narrow
+        )
     row = _differs(context, probe, "exact", found["exact"], test.ratio)
     if row.cause in (Cause.NONE, Cause.NOISE) and rounding.resembles(test):
         tests = wide_tests.differing(context, probe)
         if stepped := kept_bits.steps(tests):
             name, diagnosis = stepped
-            return _wrong(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
+            return wrong_row(context, probe, name, tests[name].test.found, tests[name].test.right, diagnosis=diagnosis)
     return row
 
 
@@ -275,12 +220,12 @@ def _with_wide(context: CheckContext, probe: Probe, row: ReportRow, random: Roun
         return judged
     name, diagnosis = judged
     if diagnosis is not None and diagnosis.cause == Cause.FIXED_POINT and context.thorough:
-        of_parts = rounded_partial_sums(_result(context, probe, "random", random.found, random.right))
+        of_parts = rounded_partial_sums(compared(context, probe, "random", random.found, random.right))
         if of_parts is not None:
             out = random.error > random.allowed
-            return _wrong(context, probe, "random", random.found, random.right, random.ratio, out, of_parts)
+            return wrong_row(context, probe, "random", random.found, random.right, random.ratio, out, of_parts)
     test = tests[name].test
-    return _wrong(context, probe, name, test.found, test.right, diagnosis=diagnosis)
+    return wrong_row(context, probe, name, test.found, test.right, diagnosis=diagnosis)
 
 
 def _with_proof(context: CheckContext, row: ReportRow) -> ReportRow:
@@ -302,7 +247,7 @@ def _differs(
     with np.errstate(all="ignore"):
         right = probe.answer(context.right(name))
     right = drawn_data.wrapped(right, context.dtype) if context.dtype in INTEGERS else right
-    return _wrong(context, probe, name, found, right, ratio)
+    return wrong_row(context, probe, name, found, right, ratio)
 
 
 def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray]) -> ReportRow:
@@ -319,84 +264,5 @@ def _repeated(context: CheckContext, probe: Probe, first: dict[str, np.ndarray])
         test = RoundingTest.of(context.problem, context.dtype, role, probe.answer, context.right("random"), arrays[0])
         if spread <= 2 * float(test.allowed.max(initial=0)):
             return ReportRow(question, RIGHT, Proof.ROUNDING, Repeatable(spread))
-    finding, cause = _not_repeatable(context, probe, spread)
+    finding, cause = why_not_repeatable(context, probe, spread)
     return ReportRow(question, WRONG, Proof.RANDOM, finding, cause=cause)
-
-
-def _not_repeatable(context: CheckContext, probe: Probe, spread: float) -> tuple[Finding, Cause]:
-    """Say why the same numbers do not give the same result."""
-    if stale.is_of_call_before(lambda name: ask_again(probe, context.arrays[name])):
-        return OtherAfterOtherNumbers(), Cause.STALE_CACHE
-    if stale.adds_up(lambda: ask_again(probe, context.arrays["random"])):
-        return NotRepeatable(spread, adds_up=True), Cause.ACCUMULATED
-    return NotRepeatable(spread), Cause.NONDETERMINISTIC
-
-
-def _wrong(
-    context: CheckContext,
-    probe: Probe,
-    name: str,
-    found: np.ndarray,
-    expected: np.ndarray,
-    ratio: float | None = None,
-    out_of_bound: np.ndarray | None = None,
-    diagnosis: Diagnosis | None = None,
-) -> ReportRow:
-    """Return the row for a wrong result for the arrays of this name: where, and why, if that is not known."""
-    question, bad = probe.question, ~np.isfinite(found)
-    if bad.any():
-        mask = bad
-    elif out_of_bound is not None:
-        mask = out_of_bound
-    else:  # small ones may be the rounding of a transform
-        large = _result(context, probe, name, found, expected).differs()
-        mask = large if large.any() else found != expected
-    wrong = int(np.count_nonzero(mask))
-    index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
-    taps = taps_at(context.problem, question.tensor, index)
-    evidence = Evidence(index, expected[index], found[index], wrong, found.size, taps, expected, found)
-    if bad.any():
-        narrow = narrow_range.overflowed(probe.answer, context.right(name), context.dtype, found)
-        where = None if narrow else regions.not_finite(_result(context, probe, name, found, expected))
-        finding, cause = NotFinite(wrong, narrow, where), Cause.OVERFLOW if narrow else Cause.NOT_A_NUMBER
-        return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, cause, evidence)
-    if diagnosis is None and out_of_bound is not None and ARITHMETIC[context.dtype].unit > SAME:
-        few = np.count_nonzero(mask) <= found.size / 2  # what half width rounds is no part of where it is wrong
-        diagnosis = _explain(context, probe, name, np.where(mask, found, expected) if few else found, expected, mask)
-    diagnosis = diagnosis or _explain(context, probe, name, found, expected, mask)
-    is_zero = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO
-    is_skipped = is_zero and context.thorough and skipped.gives_others(context, probe)
-    if is_skipped or (name in wide_data.NAMES and diagnosis.hypothesis in NOTHING):
-        diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
-    elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
-        diagnosis = Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
-    if diagnosis.cause == Cause.NONE and context.thorough:
-        arrays = context.arrays[name]
-        earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]
-        kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
-        if kept is not None:
-            return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
-    unclear = (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED)
-    # perhaps it is not even repeatable; what few bits make is of random numbers alone, what is left out is not
-    is_new = name != "exact" and question.kind != Kind.REPEAT and diagnosis.hypothesis in SHOWN_BY_INTEGERS
-    is_unclear = diagnosis.cause in unclear or diagnosis.region is not None
-    for _ in range(CALLS_AGAIN if is_new else int(is_unclear)):
-        again = ask_again(probe, context.arrays[name])
-        if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
-            spread = float(np.abs(in_torch_order(context, probe, again) - found).max(initial=0))
-            if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
-                why, cause = _not_repeatable(context, probe, spread)
-                return ReportRow(question, WRONG, Proof.RANDOM, why, ratio, cause, evidence)
-    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
-
-
-def taps_at(problem: ConvolutionProblem, role: str, index: tuple[int, ...]) -> tuple[Any, ...]:
-    """Return the ``(input, output, tap)`` positions that meet in an element of the derivative by `role`."""
-    if role == "bias":
-        return ()
-    which = {"x": 0, "g": 1, "w": 2}[role]
-    combined: list[Any] = [()]
-    for axis, position in zip(problem.model.axes, index[2:], strict=True):
-        meetings = definition.meetings_at(axis, which, position)
-        combined = [(*before, m) for before in combined for m in meetings][:MOST_TAPS]
-    return tuple(tuple(tuple(m[k] for m in at) for k in range(3)) for at in combined)

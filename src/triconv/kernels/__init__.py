@@ -25,8 +25,8 @@ Read `direct` first: it is the definition. Then `problem`, `target` and `schedul
 windows: an input VJP is the convolution of the transposed geometry, and one with an input dilation is several without
 (`polyphase`). They loop over samples, groups and rows (`blocks`) and over many taps (`tap_loops`). `gemm` is in six files:
 itself, `channels_last`, `col2im`, `patches`, `spmd` and `unfolding`; `depthwise` in three: itself, `row_products` and
-`shifted`; `vendor` in five: itself, its forms (`vendor_schedules`, `regrouped`, `planes`) and `vendor_cost`, which reads the
-factors of `vendor_model`.
+`shifted`; `vendor` in six: itself, its forms (`vendor_schedules`, `regrouped`, `planes`), and their cost (`vendor_cost`,
+`vendor_factors`), by the numbers of `vendor_model`.
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;
 small integers are exact. `fft` has its own bound, norm by norm, with the unit roundoff of float64, on a GPU of the sums.

@@ -176,7 +176,7 @@ print(json.dumps(programs))
 # they are no part of the program, and each would be imported
 WITHOUT_ORACLES = """
 import triconv
-__import__("importlib").import_module("triconv.checking.check").ask_oracles = lambda *_: ()
+__import__("importlib").import_module("triconv.checking.operator_check").ask_oracles = lambda *_: ()
 """
 CANNOT_RUN = {"no source", "a lock"}
 

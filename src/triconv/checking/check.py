@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast, get_args
 
@@ -16,38 +15,25 @@ from triconv.checking.candidates import framework_detection, sharded_candidate
 from triconv.checking.candidates.candidate_process import ProcessEndedError
 from triconv.checking.candidates.candidates import (
     CandidateFunction,
-    JaxCandidate,
     as_candidate,
     framework_of,
 )
-from triconv.checking.candidates.isolated_candidate import Isolation, RemoteTarget, can_isolate, with_ends
+from triconv.checking.candidates.isolated_candidate import Isolation, RemoteTarget, can_isolate
 from triconv.checking.candidates.naming import name_of, versions
-from triconv.checking.counterexamples.counterexample_program import program
 from triconv.checking.diagnosis import devices
-from triconv.checking.dtypes import INTEGERS, Dtype
-from triconv.checking.findings.causes import Cause
-from triconv.checking.findings.findings import Swept, WrongDtype, WrongShape
-from triconv.checking.findings.protocol import WRONG, Kind, Proof, Question, Role
+from triconv.checking.dtypes import Dtype
 from triconv.checking.gradcheck import check_function
-from triconv.checking.oracles import tap_sums
+from triconv.checking.operator_check import OperatorCheck, other_forms
 from triconv.checking.oracles.convolution import ConvolutionProblem
-from triconv.checking.oracles.frameworks import ask_oracles
-from triconv.checking.questions import conventions, declared, homogeneity, plain_rows, row_causes, stress, training_rows
+from triconv.checking.questions import declared
 from triconv.checking.questions import sweep as sweep_geometries
-from triconv.checking.questions.shrink import medium, smallest
-from triconv.checking.questions.unjudged import no_derivative
 from triconv.checking.reports.report import Report
-from triconv.checking.reports.report_data import ReportRow
-from triconv.checking.verdicts.check_context import CheckContext
 from triconv.operators.backend_switch import check_device
 from triconv.operators.signature_types import Library, ParametersOfLike, ShapeOrArray
 
 Array = Any
 
 DTYPES = get_args(Dtype)
-QUICK, FEW_ELEMENTS = 3000, 1 << 15
-"""Positions that the definition visits, and elements of each array, up to which every hypothesis is tried; beyond, on a smaller
-case alone. Each hypothesis takes a run of the definition, and compares every element."""
 FewerBitsMeant = Literal["tf32", "bfloat16", "float16", "float32"]
 PRECISIONS = get_args(FewerBitsMeant)
 
@@ -170,28 +156,18 @@ def check(
     >>> report.verdict, report.cause
     ('wrong', 'channels permuted')
     """
-    op: Any = like  # the types above are for callers
     if not hasattr(seed, "__index__") or seed < 0:
         msg = f"`seed` must be an int from 0 on, got {seed!r}"
         raise ValueError(msg)
-    options: dict[str, Any] = {**params}
-    if isinstance(op, functools.partial) and hasattr(op.func, "resolve") and not op.args:
-        op, options = op.func, {**op.keywords, **options}
+    op, options = _operator(like, dict(params))
     if not hasattr(op, "resolve"):
-        if isinstance(op, str):
-            msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {op!r}"
-            raise TypeError(msg)
         of_operators: dict[str, object] = {"precision": precision, "pass_params": pass_params, "sweep": sweep}
         of_operators |= {"sizes": sizes, "meant": tuple(meant), "mesh": mesh, "specs": tuple(specs)}
-        if useless := [name for name, value in of_operators.items() if value not in (None, False, ())]:
-            got = getattr(op, "__name__", type(op).__name__) if callable(op) else "no operator"
-            msg = f"`{useless[0]}` is for checks against an operator of triconv, such as triconv.conv2d, got {got}"
-            raise ValueError(msg)
-        given = shapes_or_arrays if callable(op) or op is None else (op, *shapes_or_arrays)
+        _refuse(of_operators, op)
         return check_function(
             candidate,
             op if callable(op) else None,
-            given,
+            shapes_or_arrays if callable(op) or op is None else (op, *shapes_or_arrays),
             options,
             framework=framework,
             dtype=dtype,
@@ -207,15 +183,7 @@ def check(
     declared.check_names(meant)
     shapes, arrays = arguments.shapes_of(shapes_or_arrays)
     dtype = dtype or cast("Dtype | None", arguments.dtype_of(arrays))
-    named = (
-        ("dtype", dtype, (None, *DTYPES)),
-        ("precision", precision, (None, *PRECISIONS)),
-        ("sizes", sizes, (None, "stress")),
-    )
-    for name, value, known in named:
-        if value not in known:
-            msg = f"`{name}` must be one of {', '.join(map(repr, known[name != 'precision' :]))}, got {value!r}"
-            raise ValueError(msg)
+    _check_names(dtype, precision, sizes)
     wrap = functools.partial(
         as_candidate,
         candidate,
@@ -237,55 +205,29 @@ def check(
     if device is not None and not isinstance(candidate, RemoteTarget):  # which has its own process
         check_device(BACKENDS[framework].load(), device)
     options = {**wrapped.read_off, **options}
-    needed = arguments.most_arrays(op)
-    own = wrapped.own[: max(0, needed - len(shapes))]
+    own = wrapped.own[: max(0, arguments.most_arrays(op) - len(shapes))]
     shapes = (*shapes, *(a.array.shape for a in own))
-    arguments.check_count(op, len(shapes))
-    shapes, bias_pattern = arguments.plain_bias(op, shapes)
-    problem = replace(ConvolutionProblem.of(op, shapes, options), bias_pattern=bias_pattern)
+    problem, shapes = _problem(op, shapes, options)
     if mesh is not None or specs:
         problem = replace(problem, sharded=devices.sharded_axes(problem, mesh, tuple(specs)))
         sharded_candidate.put_on_mesh(wrapped, problem, mesh, tuple(specs))
     on_progress = progress or (lambda _: None)
-    user_arrays = [to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None
-    with wrapped.session():
-        problem = replace(problem, conjugates=conventions.conjugates(wrapped, problem, framework, dtype, seed))
-        thorough = _is_quick(problem)
-        context = CheckContext(problem, dtype, precision, seed, user_arrays, thorough)
-        rows = list(plain_rows.rows(wrapped, context, on_progress))
-        quicker = None if thorough and not context.is_real_size else medium(problem, op, options)
-        smaller_context = None if quicker is None else CheckContext(quicker, dtype, precision, seed)
-        few = smaller_context if context.is_real_size else None
-        rows = with_ends(training_rows.with_rows(wrapped, context, rows, on_progress, few, is_cold=is_cold))
-        failed = next((row for row in rows if row.verdict == WRONG and row.evidence is not None), None)
-        counterexample = ""
-        if failed is not None:
-            on_progress("smallest counterexample")
-            small = smallest(wrapped, op, problem, options, dtype, failed.question)
-            counterexample = program(candidate, wrapped, op, options, small, failed.question)
-            if smaller_context is not None and not thorough:
-                smaller = {row.question: row for row in plain_rows.rows(wrapped, smaller_context, on_progress)}
-                rows = [row_causes.explained(row, smaller.get(row.question)) for row in rows]
-        wrapped.changes.undo()
-        libraries = tuple(BACKENDS) if failed is not None else (str(framework),)
-        oracles = tuple(ask_oracles(problem, seed, libraries)) if thorough else ()
-        sent = (
-            tuple(sharded_candidate.sent(wrapped, problem))
-            if problem.sharded and isinstance(wrapped, JaxCandidate)
-            else ()
-        )
-        rows = homogeneity.named(row_causes.later_only(rows))
-        if sizes == "stress":
-            every = stress.cases(problem, op, options, is_fixed=bool(own))
-            for row, case in list(stress.rows(wrapped, every, dtype, seed, on_progress)):
-                rows.append(row)
-                if not counterexample and case is not None and isinstance(row.finding, Swept) and row.finding.question:
-                    asked = row.finding.question
-                    small = smallest(wrapped, op, case.problem, options, dtype, asked)
-                    counterexample = program(candidate, wrapped, op, options, small, asked)
-        if meant:
-            rows = declared.apply(rows, meant, wrapped, context)
-        rows += no_derivative(rows, wrapped, Role(problem.result)) if dtype not in INTEGERS else ()
+    asked = OperatorCheck(
+        candidate=candidate,
+        wrapped=wrapped,
+        like=op,
+        params=options,
+        problem=problem,
+        framework=framework,
+        dtype=dtype,
+        precision=precision,
+        seed=seed,
+        on_progress=on_progress,
+        user_arrays=[to_numpy(a) for a in (*arrays, *(a.array for a in own))] if arrays else None,
+        has_own=bool(own),
+        is_cold=is_cold,
+    )
+    answers = asked.answers(has_stress=sizes == "stress", meant=meant)
     if sweep:
         again = functools.partial(
             check,
@@ -301,17 +243,11 @@ def check(
             device=device,
             seed=seed,
         )
-        rows += sweep_geometries.rows(
-            again,
-            problem,
-            op,
-            options,
-            on_progress,
-            args=args,
-            kwargs=kwargs,
-            free=set(options) if pass_params else set(),
+        free = set(options) if pass_params else set()
+        answers.rows += sweep_geometries.rows(
+            again, asked.problem, op, options, on_progress, args=args, kwargs=kwargs, free=free
         )
-    rows += list(_forms(rows, problem, dtype))
+    answers.rows += list(other_forms(answers.rows, asked.problem, dtype))
     return Report(
         candidate=name_of(candidate),
         like=op.__name__,
@@ -319,34 +255,52 @@ def check(
         params=options,
         framework=framework,
         dtype=dtype,
-        rows=tuple(rows),
-        oracles=oracles,
-        sent=sent,
-        counterexample=counterexample,
+        rows=tuple(answers.rows),
+        oracles=answers.oracles,
+        sent=answers.sent,
+        counterexample=answers.counterexample,
         versions=versions(framework),
         seed=seed,
     )
 
 
-def _forms(rows: list[ReportRow], problem: ConvolutionProblem, dtype: str) -> Iterator[ReportRow]:
-    """Yield rows for a bias of another shape, and for results of another dtype: their numbers are judged all the same."""
-    for row in rows:
-        if row.other_shape is not None:
-            expected = problem.user_bias(np.zeros(problem.shapes[-1])).shape
-            shape = WrongShape(expected, row.other_shape, kept_axes=True)
-            question = replace(row.question, kind=Kind.SHAPE)
-            yield ReportRow(question, WRONG, Proof.SHAPE, shape, cause=Cause.KEPT_AXES)
-    other = [row for row in rows if row.other_dtype]
-    if other:
-        found = tuple(dict.fromkeys(row.other_dtype for row in other))
-        finding = WrongDtype(dtype, found, tuple(row.question for row in other))
-        yield ReportRow(Question(Kind.DTYPE), WRONG, Proof.DTYPE, finding, cause=Cause.DTYPE)
+def _operator(like: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what the candidate is compared with, and its parameters, of which a partial has some."""
+    if isinstance(like, functools.partial) and hasattr(like.func, "resolve") and not like.args:
+        like, params = like.func, {**like.keywords, **params}
+    if isinstance(like, str):
+        msg = f"`like` must be an operator of triconv, such as triconv.conv2d itself, not its name, got {like!r}"
+        raise TypeError(msg)
+    return like, params
 
 
-def _is_quick(problem: ConvolutionProblem) -> bool:
-    """Whether every hypothesis can be tried in a moment."""
-    elements = max(math.prod(problem.result_shape(role)) for role in "xwg")
-    return elements <= FEW_ELEMENTS and tap_sums.count_meetings(problem.model.axes) <= QUICK
+def _refuse(of_operators: dict[str, object], like: Any) -> None:
+    """Raise if an argument is given that only a check against an operator has."""
+    if useless := [name for name, value in of_operators.items() if value not in (None, False, ())]:
+        got = getattr(like, "__name__", type(like).__name__) if callable(like) else "no operator"
+        msg = f"`{useless[0]}` is for checks against an operator of triconv, such as triconv.conv2d, got {got}"
+        raise ValueError(msg)
+
+
+def _check_names(dtype: Any, precision: Any, sizes: Any) -> None:
+    """Raise unless the names of a dtype, of a precision and of sizes are known."""
+    for name, value, known in (
+        ("dtype", dtype, DTYPES),
+        ("precision", precision, (None, *PRECISIONS)),
+        ("sizes", sizes, ("stress",)),
+    ):
+        if value not in (None, *known):
+            msg = f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}"
+            raise ValueError(msg)
+
+
+def _problem(
+    op: Any, shapes: tuple[tuple[int, ...], ...], options: dict[str, Any]
+) -> tuple[ConvolutionProblem, tuple[tuple[int, ...], ...]]:
+    """Return the problem that an operator has with arrays of these shapes, and the shapes with a bias as it has it."""
+    arguments.check_count(op, len(shapes))
+    shapes, bias_pattern = arguments.plain_bias(op, shapes)
+    return replace(ConvolutionProblem.of(op, shapes, options), bias_pattern=bias_pattern), shapes
 
 
 def _framework(

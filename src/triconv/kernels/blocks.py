@@ -141,8 +141,8 @@ def block_of(view: Problem, size: float, most: float, target: Target) -> tuple[i
 def even_block(number: int, most: float, target: Target) -> int:
     """How many of a `number` to take at a time, up to `most` and at least 1: as many in each block, or a few less in the last.
 
-    A compiler has a program for what is left over, and NumPy copies the whole result to append it, so there it is nothing if
-    blocks need not be much smaller for that.
+    A smaller last block costs a program of its own in a compiler, and a copy of the whole result in NumPy. So there all blocks
+    are equal, unless they would be less than half of `most`.
     """
     exact = divisor(number, most) if target.compiled or target.window_views else 0
     return exact if exact and 2 * exact >= min(most, number) else even(number, most)

@@ -64,7 +64,7 @@ def _product_of_rows(x: Array, w: Array, lib: Standard) -> Array:
 
 
 def _added_by_phases(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same, phase by phase: what is added stands side by side in memory."""
+    """The outputs, phase by phase: what is added then stands side by side in memory."""
     phases = list(geometry.phases())
     outputs = [scattered(products[(slice(None), *phase.taps, ...)], phase.geometry, lib) for phase in phases]
     return polyphase.join(outputs, [phase.output for phase in phases], geometry.output_size, lib)
@@ -82,7 +82,7 @@ def scattered(products: Array, geometry: Geometry, lib: Standard) -> Array:
 
 
 def _added_by_passes(products: Array, geometry: Geometry, lib: Standard) -> Array:
-    """The same by passes, of products with taps in reverse.
+    """The outputs, pass by pass, from products with taps in reverse.
 
     No two products of a pass fall on the same output, so it is a change of shape.
     """

@@ -59,7 +59,7 @@ def passes(geometry: Geometry) -> list[Pass]:
 
 
 def joined(parts: list[Array], geometry: Geometry, lib: Standard) -> Array:
-    """One kernel, of those of its passes."""
+    """The kernel, put together from those of its passes."""
     for number, axis in reversed([*enumerate(geometry.axes, 3)]):
         count = -(-axis.kernel_size // axis.stride)
         parts = [lib.xp.concat(parts[i : i + count], axis=number) for i in range(0, len(parts), count)]

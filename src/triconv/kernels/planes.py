@@ -7,9 +7,9 @@ XLA's own convolution on a CPU is about five times slower per multiply-add along
     y[(n, o), ..., k]      = the library's own convolution of u along the other axes, of s * c input channels
     gw[k, (s, c), ...]     = its weight VJP likewise
 
-That writes the input as many times as the first axis has taps, in one loop; of one tap nothing is written. The planes have
-their channels last, whatever the order of x is: XLA brings them in that order anyway. There are no blocks: within a loop XLA
-does not call its fast convolution.
+One loop writes the input as many times as the first axis has taps; with one tap, nothing is written. The planes have their
+channels last, whatever the order of x is: XLA brings them in that order anyway. There are no blocks: within a loop XLA does not
+call its fast convolution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from triconv.kernels.target import Target
 
 Array = Any
 
-# elements of a vector that a product reads at once: of planes that are no multiple, one by one
+# planes that a product reads at once, as a SIMD vector; if their number is no multiple of it, they are read one by one
 SIDE_BY_SIDE = 8
 
 FORM = "one call for all planes, the taps across them as channels"

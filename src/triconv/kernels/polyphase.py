@@ -1,9 +1,10 @@
 """The polyphase decomposition: a convolution, phase by phase and block by block.
 
-An input dilation makes a convolution several without one, its phases (`Geometry.phases`); so an input VJP of a strided
-convolution, the convolution of the transposed geometry, inserts no zeros. A compiled program has operations for each phase, so
-there must be few: a weight VJP may have its operands exchanged, ``gw(g, x) = transposed(gw(x, g))`` in the transposed geometry
-(that of a transposed convolution then has a single phase), and where there are too many all the same, the zeros are written.
+A convolution whose input is dilated consists of several whose input is not, its phases (`Geometry.phases`). So no zeros are
+inserted in the input VJP of a strided convolution either, which is the convolution of the transposed geometry. A compiled
+program has operations for each phase, so there must be few. A weight VJP may exchange its operands, ``gw(g, x) =
+transposed(gw(x, g))`` in the transposed geometry: that of a transposed convolution then has a single phase. Where phases are
+still too many, the zeros are written.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def transposed(w: Array, lib: Standard) -> Array:
 
 
 def samples_last(a: Array, lib: Standard) -> Array:
-    """Samples and channels exchanged."""
+    """A canonical array with its samples after the channels: (groups, channels, n, ...). Twice, it is the same array again."""
     return permute_dims(a, (0, 2, 1, *range(3, a.ndim)), lib.xp)
 
 

@@ -1,8 +1,8 @@
 """Shifted multiply-adds in place, where a library can add to an array that is there (`Standard.shifted_conv`).
 
-For one channel per group. The inputs of a tile are copied once, padded, with the residues of strides apart; then each tap is a
-product and a sum of what stands side by side in memory, in whatever order that is. So nothing is transposed, and no term is
-written to memory that is not in a cache. The multiply-adds are those of `direct`, and those with the padding.
+For one channel per group. The inputs of a tile are copied once: padded, and sorted by their residues modulo the stride. Then
+each tap multiplies and adds numbers that stand side by side in memory, in the memory order that the arrays have. So nothing is
+transposed, and the terms stay in a cache. The multiply-adds are those of `direct`, and those with the padding.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def in_tiles(schedule: Schedule, view: Problem) -> Schedule:
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
-    """Multiply-adds from a cache; the padded input of each phase is written, and the output, interleaved if need be.
+    """Multiply-adds from a cache; the padded input of each phase is written, and so is the output, interleaved if need be.
 
-    What does not stand in memory as its lines need it is transposed: the channels last for outputs, the positions for sums.
+    Convolutions add along channels, so they want channels last; sums run along positions, so they want channels first. In the
+    other order, tiles are transposed.
     """
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"

@@ -32,14 +32,12 @@ class Rates(NamedTuple):
     integer: float  # multiply-adds per second in matrix products of integers
     bandwidth: float  # bytes per second
     overhead: float  # seconds per operation: to call it, or to compile it, amortized over 1,000 calls
-    margin: float = (
-        1.0  # how many times as long the library's own convolution may take before another kernel is preferred
-    )
+    # how many times as long the library's own convolution may take before another kernel is preferred
+    margin: float = 1.0
     row: float = 0.0  # multiply-adds per second in `row_products`; 0 where they are no faster
     least_gain: float = 0.0  # seconds that another kernel must save
-    half: float = (
-        1.0  # how many times as fast matrix products and the library's own convolution are of half-width operands
-    )
+    # how many times as fast matrix products and the library's own convolution are of half-width operands
+    half: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared by identity, at no cost: `target_of` makes one of each
@@ -55,19 +53,16 @@ class Target:
     kind: str = "cpu"  # kind of device, "cpu" or "gpu"
     compiled: bool = False  # whether it is a part of a compiled program, not one call after the other
     partitioned: bool = False  # whether a compiler may shard the arrays over devices
-    positions_whole: bool = (
-        False  # whether the positions of an array can be kept whole on each device where it is sharded
-    )
+    # whether the positions of an array can be kept whole on each device where it is sharded
+    positions_whole: bool = False
     source: str = ""  # the file that its rates were read from, if there is one
     vendor_name: str = ""  # the library, as messages name it
     vendor_axes: range | None = None  # how many spatial axes its own convolution takes, if it has one
     vendor_steps: int | None = None  # the longest stride or dilation that it takes, if there is a limit
-    vendor_dilates: bool = (
-        False  # whether it takes a dilated input, so that any geometry is one call of it and needs no phases
-    )
-    vendor_transposes: bool = (
-        False  # whether its transposed convolution is fast: it inserts no zeros, and needs no phases
-    )
+    # whether it takes a dilated input, so that any geometry is one call of it and needs no phases
+    vendor_dilates: bool = False
+    # whether its transposed convolution is fast: it inserts no zeros, and needs no phases
+    vendor_transposes: bool = False
     # whether windows are views, which one copy unfolds along all axes, on threads (`Standard.windows`)
     window_views: bool = False
     # how many times as fast shifted multiply-adds are in place, in tiles on threads; 0 where a library has none
@@ -81,25 +76,24 @@ class Target:
     # unfolded input, and products of row axes, of a block. A compiled loop starts the next block at no cost, and so leaves half
     # of a shared cache to others; where a block is a dozen calls, it is larger.
     unfold_bytes: int = 10 * MIB
-    # the same of rows of one sample whose products stand in memory: they are read again when all are there
+    # the same of a block of rows of one sample, where there are row axes: the products of all blocks are read once more
     row_bytes: int = 10 * MIB
-    # unfolded bytes up to which a sample is taken whole: its rows, block by block, are read and written once more; but what is
-    # larger than 32 MiB, the C library asks the system for in each call, which takes longer
+    # unfolded bytes up to which a sample is one block: with blocks of rows, results are read and written once more. An array of
+    # more than 32 MiB takes longer, since the C library asks the system for it in each call
     sample_bytes: int = 30 * MIB
-    # windows of a block of a compiled weight VJP whose channels stand last: its product brings both operands in order
+    # windows of a block of a compiled weight VJP whose channels stand last: its product copies both operands in another order
     summed_rows_bytes: int = 12 * MIB
-    # windows of such a block in lines of positions, in bytes for each byte of the result, if that is more than `unfold_bytes`:
-    # each block reads and writes the sum; and those of a sample up to which it is taken whole
+    # the same with windows in lines of positions: so many bytes for each byte of the result, if that is more than
+    # `unfold_bytes`, since each block reads and writes the sum
     sum_bytes: int = 6
-    line_bytes: int = 15 * MIB
+    line_bytes: int = 15 * MIB  # windows of a sample, in lines of positions, up to which it is one block
     split_k_bytes: int = 12 * MIB  # unfolded rows, with the copies that a split-K product makes of both operands
     scatter_bytes: int = 16 * MIB  # products of all samples that are scatter-added at once
     depthwise_bytes: int = 2 * MIB  # input and output of a block of `depthwise`
     # temporary memory up to which a compiled `depthwise` has no blocks: for more, an allocator gives new pages each time
     depthwise_whole_bytes: int = 0
-    cached_bytes: int = (
-        16 * MIB
-    )  # input and output of a sample that stay in cache while `depthwise` goes over its channels
+    # input and output of a sample that stay in cache while `depthwise` goes over its channels
+    cached_bytes: int = 16 * MIB
     spectrum_bytes: int = 8 * MIB  # spectra of a block of `fft`
     plane_bytes: int = 16 * MIB  # planes with the taps across them (`planes`), which stand in memory
     largest_products: int = 8 * MIB  # elements of one sample's products of row axes, which stand in memory
@@ -123,10 +117,10 @@ class Target:
     # parts of a small product with a long sum, each on its own thread; a library that threads one product needs one part
     split_k: int = 1
     split_line: int = 16  # elements of a cache line, at which the parts start
-    # rows for each column from which a compiled product that sums over them is split into equal parts, and the most parts: each
-    # is on its own threads, and reads its rows in order
+    # a compiled product that sums over rows is split into equal parts if it has so many times as many rows as columns: each
+    # part has its own threads, and reads its rows in order
     split_rows: float = 16.0
-    most_split: int = 8
+    most_split: int = 8  # the most such parts
     row_call: float = 2000.0  # multiply-adds of `row_products` that take as long as to call a product of a row
     row_elements: int = 9000  # elements of the matrix of such a product up to which OpenBLAS leaves it on one thread
     row_tile_bytes: int = 2 * MIB  # unfolded input of a tile of them: smaller ones take less time than to call them
@@ -137,35 +131,30 @@ class Target:
     # a product of ``m`` rows takes ``1 + ramp / m`` times as long per multiply-add; of ``m`` columns, too
     ramp: float = 12.0
     few_columns: int = 96  # columns up to which a product over long rows is bound by reading them
-    # how many times the unfolded input is moved: blocks stay in cache, but for rows of a sample; columns of a weight VJP are
-    # long, and a product has to bring them in order; with few columns it does little else; rows of a pass are short
-    unfold_passes: float = 0.5
-    row_passes: float = 0.8
-    weight_vjp_passes: float = 0.8
-    few_columns_passes: float = 1.2
-    layer_passes: float = 2.0
+    # how many times the unfolded input is moved between cache and memory
+    unfold_passes: float = 0.5  # by a convolution, whose blocks stay in cache
+    row_passes: float = 0.8  # at least so many times, where a sample is divided into blocks of rows
+    weight_vjp_passes: float = 0.8  # by a weight VJP: its columns are long, and a product copies them in another order
+    few_columns_passes: float = 1.2  # by one with few columns, which does little else
+    layer_passes: float = 2.0  # by passes over non-overlapping windows, whose rows are short
     # the same of planes with the taps across them: written in one loop, and read by a convolution that unfolds them
     plane_passes: float = 1.0
-    transpose_passes: float = (
-        16.0  # the same of an array that is transposed: it is written, or read, element by element
-    )
+    # the same of an array that is transposed: it is written, or read, element by element
+    transpose_passes: float = 16.0
     group_transpose: float = 1.0  # the part of that where there are groups: their products read it in short rows anyway
     # how many times the windows and products of `channels_last` are moved: written, read, and brought in order by the product
     last_passes: float = 3.0
-    # the same of a weight VJP in a compiled program, and the part of the time of other products that its own take
-    summed_rows_passes: float = 1.5
-    summed_rows_products: float = 0.6
-    # both of its windows in lines of positions, and how many times what is read across lines is moved
-    line_passes: float = 0.4
+    summed_rows_passes: float = 1.5  # the same of a weight VJP in a compiled program
+    summed_rows_products: float = 0.6  # how long its products take, as a part of the time of other products
+    line_passes: float = 0.4  # both of windows in lines of positions
     line_products: float = 0.7
-    across_passes: float = 0.7
+    across_passes: float = 0.7  # how many times the input is moved that such windows read across its lines
     # elements that are copied in the time that it takes to begin a run of them in memory, where windows are views
     run_elements: float = 24.0
     # operations of such a phase, for each axis of several taps: it takes about 140 ms to compile, 10 each
     last_operations: int = 14
-    scatter_channels: int = (
-        4  # how many times as many input as output channels make scatter-adding cheaper than unfolding
-    )
+    # how many times as many input as output channels make scatter-adding cheaper than unfolding
+    scatter_channels: int = 4
 
     # ---- choices
     small: int = 2**16  # multiply-adds up to which nothing is to be gained

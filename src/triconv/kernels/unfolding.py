@@ -14,8 +14,8 @@ Array = Any
 def unfolded(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """Windows of the last axes, of shape (groups, channels, n, *input), as (groups, taps * channels, n, *output).
 
-    One axis after the other, the last first: so its steps are taken once per tap of its own, not once per tap of all axes, and
-    XLA writes each array in one loop, which it does for up to eight windows.
+    One axis after the other, the last first. So the last axis is read with its stride once per tap of its own, not once per tap
+    of all axes; and XLA writes each of these arrays in one loop, as it does for up to eight windows.
     """
     if patches.are_apart(Geometry(axes)):
         return patches.unfolded(a, axes, lib)

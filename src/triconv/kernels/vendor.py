@@ -1,12 +1,17 @@
 """The framework's own convolution, called with contractions that it is fast at and with no zeros inserted.
 
-What is asked for is brought to a plain strided convolution, one per phase (an input VJP by the transposed geometry). Where
-there would be too many phases, the framework inserts the zeros of the input's dilation itself. Where it has a transposed
-convolution that inserts no zeros (torch, and XLA on a GPU, which hands it to cuDNN), that serves for an input VJP, and for a
-convolution whose input is dilated and whose transposed geometry is therefore a plain one. On a GPU XLA has no such convolution
-with groups or dilation, and takes a kernel as large as the image for a weight VJP with dilated taps: there steps are taken out
-by another order of the arrays (`regrouped`). The rounding is the framework's; the multiply-adds are those of `direct` and those
-with the padding.
+A call can have several forms (`vendor_schedules`). The plain one is a strided convolution for each phase; an input VJP is the
+convolution of the transposed geometry. Other forms:
+
+* If there are too many phases, the framework dilates the input itself.
+* A transposed convolution that inserts no zeros, where the framework has one (torch, and XLA on a GPU, which calls cuDNN),
+  computes input VJPs, and convolutions whose input is dilated and whose transposed geometry has no dilated input.
+* XLA on a GPU has no such convolution with groups or dilation, and for a weight VJP with dilated taps it takes a kernel as
+  large as the image. There the arrays are brought in another order, in which no such steps are left (`regrouped`).
+* Of three axes, a convolution of planes may be faster (`planes`).
+
+The rounding is the framework's; the multiply-adds are those of `direct` and those with the padding. What a call costs is in
+`vendor_cost`.
 """
 
 from __future__ import annotations

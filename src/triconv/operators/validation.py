@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from triconv.backends import BACKENDS, Standard, backend_of
-from triconv.geometry import Geometry
+from triconv.geometry import Geometry, Pads
 from triconv.geometry.integers import one_per_axis, shown
 from triconv.geometry.padding import resolve_padding
 from triconv.operators.layout import Layout
@@ -23,6 +23,8 @@ from triconv.rules import ROLES, Roles
 Array = Any
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+RESULT_SIZES = {"x": "input_size", "w": "kernel_size"}
+"""The argument that gives the spatial sizes of a result which is x or w."""
 
 
 class NumpyBesideError(TypeError):
@@ -124,8 +126,6 @@ def resolve(
     planner.check_algorithm(algorithm)
     _check_member("precision", precision, PRECISIONS)
     _check_member("padding_mode", mode, MODES)
-
-    ndim = len(layout.spatial)
     lib = backend_of(array_namespace(*arrays.values()))
     if lib.varies(_every_size(arrays, result_size)):
         call, obstacle = resolve_symbolic(
@@ -150,23 +150,10 @@ def resolve(
         if lib.varies([*spatial, *_flat(result_size)]):
             msg = f"sizes that vary must be those of batch or channels for this {contraction}, got spatial ones: {obstacle}"
             raise ValueError(msg)
-    sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
-    for role, lengths in sizes.items():
-        if symbols := [size for size in lengths if not hasattr(size, "__index__")]:
-            msg = (
-                f"the spatial sizes of `{names[role]}` must be numbers, got {symbols[0]}: batch and channels may be symbolic, "
-                "but of each spatial size a program of its own has to be exported"
-            )
-            raise TypeError(msg)
-    if roles.result != "g":
-        name = {"x": "input_size", "w": "kernel_size"}[roles.result]
-        sizes[roles.result] = one_per_axis(result_size, ndim, name, least=0, repeat=False)
+    sizes = _spatial_sizes(roles, arrays, names, layout, result_size)
     pads: Any = ()
     if mode != "zeros":
-        strides = one_per_axis(stride, ndim, "stride", least=1)
-        dilations = one_per_axis(dilation, ndim, "dilation", least=1)
-        pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
-        check_padding_mode(mode, sizes["x"], pads)
+        pads = _pads_of_mode(mode, sizes, stride, padding, dilation)
         sizes["x"] = tuple(size + lo + hi for size, (lo, hi) in zip(sizes["x"], pads, strict=True))
         padding = 0
     geometry = Geometry.of(
@@ -182,18 +169,55 @@ def resolve(
     _check_operands(layout, arrays, names, geometry.groups, roles)
     if fit:
         geometry.require_fit(names.get("w", "kernel_size"))
-    if "g" in sizes and sizes["g"] != geometry.output_size:
-        msg = (
-            f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
-            f"got {sizes['g']} != {geometry.output_size}"
-        )
-        if roles.result != "g":
-            if 0 in sizes[roles.result]:
-                msg = f"`{name}` must be at least 1 for `{names['g']}` of spatial sizes {sizes['g']}, got {shown(result_size)}"
-                raise ValueError(msg)
-            msg = f"{msg}; `{name}` is {shown(result_size)}"
-        raise ValueError(msg)
+    _check_output_size(roles, sizes, geometry, names, result_size)
     return Call(contraction, tuple(arrays), geometry, layout, mode, pads, algorithm, precision)
+
+
+def _spatial_sizes(
+    roles: Roles, arrays: dict[str, Array], names: dict[str, str], layout: Layout, result_size: Any
+) -> dict[str, tuple[int, ...]]:
+    """The spatial sizes of the operands, and of the result if it is x or w, by role; raises unless they are numbers."""
+    sizes = {role: layout.spatial_size(role, arrays[role].shape) for role in roles.operands}
+    for role, lengths in sizes.items():
+        if symbols := [size for size in lengths if not hasattr(size, "__index__")]:
+            msg = (
+                f"the spatial sizes of `{names[role]}` must be numbers, got {symbols[0]}: batch and channels may be symbolic, "
+                "but of each spatial size a program of its own has to be exported"
+            )
+            raise TypeError(msg)
+    if roles.result != "g":
+        name = RESULT_SIZES[roles.result]
+        sizes[roles.result] = one_per_axis(result_size, len(layout.spatial), name, least=0, repeat=False)
+    return sizes
+
+
+def _pads_of_mode(mode: str, sizes: dict[str, tuple[int, ...]], stride: Any, padding: Any, dilation: Any) -> Pads:
+    """The padding of a mode that is not zeros, by which x is padded before it is convolved."""
+    ndim = len(sizes["x"])
+    strides = one_per_axis(stride, ndim, "stride", least=1)
+    dilations = one_per_axis(dilation, ndim, "dilation", least=1)
+    pads = resolve_padding(padding, sizes["x"], sizes["w"], strides, dilations, (1,) * ndim)
+    check_padding_mode(mode, sizes["x"], pads)
+    return pads
+
+
+def _check_output_size(
+    roles: Roles, sizes: dict[str, tuple[int, ...]], geometry: Geometry, names: dict[str, str], result_size: Any
+) -> None:
+    """Raise if g is an operand of other spatial sizes than the output of the geometry."""
+    if "g" not in sizes or sizes["g"] == geometry.output_size:
+        return
+    msg = (
+        f"the spatial sizes of `{names['g']}` must be those of the output of this geometry, "
+        f"got {sizes['g']} != {geometry.output_size}"
+    )
+    if roles.result != "g":
+        name = RESULT_SIZES[roles.result]
+        if 0 in sizes[roles.result]:
+            msg = f"`{name}` must be at least 1 for `{names['g']}` of spatial sizes {sizes['g']}, got {shown(result_size)}"
+        else:
+            msg = f"{msg}; `{name}` is {shown(result_size)}"
+    raise ValueError(msg)
 
 
 def check_axes(layout: Layout, arrays: dict[str, Array], names: dict[str, str]) -> None:

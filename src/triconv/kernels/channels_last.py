@@ -324,9 +324,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         positions = math.prod(geometry.input_size[:lead]) * math.prod(geometry.output_size[lead:])
         rows, columns = _columns(view, geometry, lead)
         written = view.itemsize * _written(view, geometry, how, target)
-        multiply_adds = (
-            count * view.n * positions * rows * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
-        )
+        multiply_adds = count * view.n * positions * rows * columns * target.product_factor(rows, columns)
         if how.in_lines:
             multiply_adds *= target.line_products
             # each of the last axis' taps reads the rows that are read across their lines, with the stride

@@ -280,33 +280,43 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         return col2im.cost(schedule, problem, target)
     if schedule.form == LAST:
         return channels_last.cost(schedule, problem, target)
-    view, item = replace(problem.by_windows(), geometry=schedule.geometry), problem.itemsize
-    copies, is_weight_vjp = problem.groups * problem.n * item, schedule.contraction == "conv_weight_vjp"
+    view = replace(problem.by_windows(), geometry=schedule.geometry)
     if schedule.form == SPMD or patches.are_apart(view.geometry):
-        amount = view.padded_multiply_adds * (1 + target.ramp / view.k) * (1 + target.ramp / (view.c * view.taps))
-        temporary = min(2 * problem.bytes_of["x"], 4 * target.row_bytes) + 2 * problem.bytes_of["w"]
-        # samples and positions are one axis of the product: called one by one, both arrays are copied for that
-        copied = ("x", "g") if problem.n > 1 and not target.compiled else ("x",)
-        if target.kind == "gpu":
-            return Cost("matrix", amount, _ordered(problem), temporary, 16, launches=4)
-        return Cost("matrix", amount, sum(problem.bytes_of[role] for role in copied), temporary, 16)
+        return _cost_of_products(view, problem, target)
+    return _cost_of_unfolding(schedule, view, problem, target)
+
+
+def _cost_of_products(view: Problem, problem: Problem, target: Target) -> Cost:
+    """That of products alone: windows that do not overlap are a change of shape; where arrays are sharded, none is counted."""
+    amount = view.padded_multiply_adds * target.product_factor(view.k, view.c * view.taps)
+    temporary = min(2 * problem.bytes_of["x"], 4 * target.row_bytes) + 2 * problem.bytes_of["w"]
+    if target.kind == "gpu":
+        return Cost("matrix", amount, _ordered(problem), temporary, 16, launches=4)
+    # samples and positions are one axis of the product: called one by one, both arrays are copied for that
+    copied = ("x", "g") if problem.n > 1 and not target.compiled else ("x",)
+    return Cost("matrix", amount, sum(problem.bytes_of[role] for role in copied), temporary, 16)
+
+
+def _cost_of_unfolding(schedule: Schedule, view: Problem, problem: Problem, target: Target) -> Cost:
+    """That of products, and of what is unfolded for them."""
+    item, is_weight_vjp = problem.itemsize, schedule.contraction == "conv_weight_vjp"
+    parts = problem.groups * problem.n  # each has products of its own
     amount, moved, most = 0.0, 0.0, 0.0
     passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
     for geometry, count, how in schedule.counted():
         unfolded, products = _elements(view, geometry, how.row_axes)
         rows = view.k * math.prod(geometry.kernel_size[: how.row_axes])
         columns = view.c * math.prod(geometry.kernel_size[how.row_axes :])
-        amount += count * copies / item * products * columns * (1 + target.ramp / rows) * (1 + target.ramp / columns)
+        amount += count * parts * products * columns * target.product_factor(rows, columns)
         if is_weight_vjp and problem.groups == 1 and columns < target.few_columns:
             passes = target.few_columns_passes
         if how.layers:
             passes = target.layer_passes
         in_rows = item * (unfolded + (products if how.row_axes else 0)) > target.sample_bytes
         steps = 2 if len(geometry.axes) == 1 and geometry.axes[0].stride > 1 else 1  # read one by one
-        moved += (
-            count * (max(passes, target.row_passes) if in_rows else passes) * copies * (steps * unfolded + products)
-        )
-        most = max(most, min(copies * unfolded, target.sample_bytes) + 2 * item * products)
+        bytes_ = parts * item * (steps * unfolded + products)
+        moved += count * (max(passes, target.row_passes) if in_rows else passes) * bytes_
+        most = max(most, min(parts * item * unfolded, target.sample_bytes) + 2 * item * products)
     if view.phases > 1 or (target.kind == "gpu" and any(axis.input_dilation > 1 for axis in view.geometry.axes)):
         moved += 2 * view.bytes_of["w" if is_weight_vjp else "g"]
     moved += _ordered(problem) if target.kind == "gpu" else 0

@@ -128,7 +128,7 @@ class Target:
     split_k_terms: int = 12 * 2**10  # terms from which its sum is long
     # multiply-adds that take as long as writing an element: weighs unfolded input against products
     written_multiply_adds: int = 50
-    # a product of ``m`` rows takes ``1 + ramp / m`` times as long per multiply-add; of ``m`` columns, too
+    # a product of ``m`` rows takes ``1 + ramp / m`` times as long per multiply-add; of ``m`` columns, too (`product_factor`)
     ramp: float = 12.0
     few_columns: int = 96  # columns up to which a product over long rows is bound by reading them
     # how many times the unfolded input is moved between cache and memory
@@ -186,6 +186,10 @@ class Target:
     def elements(self, size: float, itemsize: int, inputs: int) -> float:
         """Elements of a block of `size` bytes, for a contraction of so many `inputs` (elements of x)."""
         return size / itemsize if self.kind == "cpu" else max(self.call_bytes / itemsize, 2 * inputs)
+
+    def product_factor(self, rows: int, columns: int) -> float:
+        """How many times as long per multiply-add a product of few rows or columns takes."""
+        return (1 + self.ramp / rows) * (1 + self.ramp / columns)
 
 
 FUSED: Any = {

@@ -68,50 +68,67 @@ def wrong_row(
 ) -> ReportRow:
     """Return the row for a wrong result for the arrays of this name: where, and why if no `diagnosis` says so."""
     question, bad = probe.question, ~np.isfinite(found)
-    if bad.any():
-        mask = bad
-    elif out_of_bound is not None:
-        mask = out_of_bound
-    else:  # small ones may be the rounding of a transform
-        large = compared(context, probe, name, found, expected).differs()
-        mask = large if large.any() else found != expected
-    wrong = int(np.count_nonzero(mask))
+    mask = bad if bad.any() else _where(context, probe, name, found, expected) if out_of_bound is None else out_of_bound
     index = tuple(map(int, np.unravel_index(int(mask.argmax()), mask.shape)))
     taps = _taps_at(context.problem, question.tensor, index)
+    wrong = int(np.count_nonzero(mask))
     evidence = Evidence(index, expected[index], found[index], wrong, found.size, taps, expected, found)
     if bad.any():
         narrow = narrow_range.overflowed(probe.answer, context.right(name), context.dtype, found)
         where = None if narrow else regions.not_finite(compared(context, probe, name, found, expected))
         finding, cause = NotFinite(wrong, narrow, where), Cause.OVERFLOW if narrow else Cause.NOT_A_NUMBER
         return ReportRow(question, WRONG, Proof.NOT_FINITE, finding, ratio, cause, evidence)
-    if diagnosis is None and out_of_bound is not None and ARITHMETIC[context.dtype].unit > SAME:
-        few = np.count_nonzero(mask) <= found.size / 2  # what half width rounds is no part of where it is wrong
+    if diagnosis is None:
+        is_rounded = out_of_bound is not None and ARITHMETIC[context.dtype].unit > SAME
+        # what half width rounds is no part of where it is wrong
+        few = is_rounded and wrong <= found.size / 2
         diagnosis = explained(context, probe, name, np.where(mask, found, expected) if few else found, expected, mask)
-    diagnosis = diagnosis or explained(context, probe, name, found, expected, mask)
-    is_zero = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO
-    is_skipped = is_zero and context.thorough and skipped.gives_others(context, probe)
-    if is_skipped or (name in wide_data.NAMES and diagnosis.hypothesis in NOTHING):
-        diagnosis = Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
-    elif name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
-        diagnosis = Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
+    diagnosis = _with_other_data(context, probe, name, diagnosis)
     if diagnosis.cause == Cause.NONE and context.thorough:
         arrays = context.arrays[name]
         earlier = [*context.arrays.all_drawn(), stale.ones_of(arrays)]
         kept = stale.explain(context.problem, question, probe.answer, arrays, earlier, found)
         if kept is not None:
             return ReportRow(question, WRONG, Proof.EXACT, kept, ratio, Cause.STALE_CACHE, evidence)
-    unclear = (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED)
-    # perhaps it is not even repeatable; what few bits make is of random numbers alone, what is left out is not
+    spread = _spread(context, probe, name, found, expected, diagnosis)
+    if spread is not None:
+        why, cause = why_not_repeatable(context, probe, spread)
+        return ReportRow(question, WRONG, Proof.RANDOM, why, ratio, cause, evidence)
+    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
+
+
+def _where(context: CheckContext, probe: Probe, name: str, found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return which elements differ by more than a Fourier transform rounds; if none does, which differ."""
+    large = compared(context, probe, name, found, expected).differs()
+    return large if large.any() else found != expected
+
+
+def _with_other_data(context: CheckContext, probe: Probe, name: str, diagnosis: Diagnosis) -> Diagnosis:
+    """Return the diagnosis, or another one where other data contradict it."""
+    is_zero = name == "exact" and diagnosis.hypothesis == Hypothesis.ZERO
+    is_skipped = is_zero and context.thorough and skipped.gives_others(context, probe)
+    if is_skipped or (name in wide_data.NAMES and diagnosis.hypothesis in NOTHING):
+        return Diagnosis(Cause.ZERO, Hypothesis.SKIPPED)  # other data gave something
+    if name in wide_data.NAMES and diagnosis.region is not None:  # which was right there for integers
+        return Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED)
+    return diagnosis
+
+
+def _spread(
+    context: CheckContext, probe: Probe, name: str, found: np.ndarray, expected: np.ndarray, diagnosis: Diagnosis
+) -> float | None:
+    """Return by how much the same call gives another result, if it does; asked where the diagnosis may come from that."""
+    question = probe.question
+    # what few bits make is of random numbers alone, what is left out is not
     is_new = name != "exact" and question.kind != Kind.REPEAT and diagnosis.hypothesis in SHOWN_BY_INTEGERS
-    is_unclear = diagnosis.cause in unclear or diagnosis.region is not None
+    is_unclear = diagnosis.cause in (Cause.NONE, Cause.NOISE, Cause.BORDER_DROPPED) or diagnosis.region is not None
     for _ in range(CALLS_AGAIN if is_new else int(is_unclear)):
         again = ask_again(probe, context.arrays[name])
         if again is not None and again.shape == context.problem.user(question.tensor, found).shape:
             spread = float(np.abs(in_torch_order(context, probe, again) - found).max(initial=0))
             if spread > max(1e-3 * np.abs(expected).max(initial=0), 4 * np.finfo(np.float32).eps):
-                why, cause = why_not_repeatable(context, probe, spread)
-                return ReportRow(question, WRONG, Proof.RANDOM, why, ratio, cause, evidence)
-    return ReportRow(question, WRONG, Proof.EXACT, WrongElements(diagnosis), ratio, diagnosis.cause, evidence)
+                return spread
+    return None
 
 
 def explained(

@@ -16,6 +16,7 @@ from triconv.operators.layout import Layout, spatial_letters
 # another name in JAX for Precision.DEFAULT; in triconv "default" means the configured precision
 FASTEST = "bfloat16"
 HEADS = ("NC", "OI", "NC")
+PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
 
 
 def arrays_of(lhs: Array, rhs: Array) -> tuple[Array, Array]:
@@ -82,6 +83,19 @@ def per_axis(value: Any, ndim: int, name: str) -> tuple[int, ...]:
         msg = f"`{name}` must have one int per spatial axis, got {len(numbers)} for {ndim}"
         raise ValueError(msg)
     return tuple(as_int(number, name, least=1) for number in numbers)
+
+
+def padding_of(padding: Any, lhs_dilations: tuple[int, ...]) -> str | Pads:
+    """The padding of `conv_general_dilated`: a name, only of an input that is not dilated, or pairs."""
+    if not isinstance(padding, str):
+        return pairs(padding, len(lhs_dilations))
+    if padding.upper() not in PADDING_NAMES:
+        msg = f"`padding` must be one of {', '.join(map(repr, PADDING_NAMES))} if it is a string, got {shown(padding)}"
+        raise ValueError(msg)
+    if max(lhs_dilations, default=1) > 1:
+        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
+        raise ValueError(msg)
+    return padding
 
 
 def pairs(padding: Any, ndim: int) -> Pads:

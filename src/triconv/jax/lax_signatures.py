@@ -18,10 +18,11 @@ from jax.lax import ConvDimensionNumbers, DotAlgorithm, DotAlgorithmPreset, Prec
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from triconv.geometry.integers import as_int, dilated, shown
+from triconv.geometry.integers import as_int, dilated
 from triconv.jax.lax_arguments import (
     arrays_of,
     layout_of,
+    padding_of,
     pairs,
     per_axis,
     precision_level,
@@ -36,7 +37,6 @@ PrecisionLike: TypeAlias = (
     str | Precision | DotAlgorithm | DotAlgorithmPreset | tuple[str | Precision, str | Precision] | None
 )
 
-LAX_PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER")
 TRANSPOSED_LAYOUTS = ("NC,IO->NC", "NHC,HIO->NHC", "NHWC,HWIO->NHWC", "NHWDC,HWDIO->NHWDC")
 
 
@@ -256,14 +256,7 @@ def _resolved(
     if min(groups, batch_groups) > 1:
         msg = f"`feature_group_count` or `batch_group_count` must be 1, got {groups} and {batch_groups}"
         raise ValueError(msg)
-    if not isinstance(padding, str):
-        padding = pairs(padding, ndim)
-    elif padding.upper() not in LAX_PADDING_NAMES:
-        msg = f"`padding` must be one of {', '.join(map(repr, LAX_PADDING_NAMES))} if it is a string, got {shown(padding)}"
-        raise ValueError(msg)
-    elif max(lhs_dilations, default=1) > 1:
-        msg = f"`padding` must be pairs where `lhs_dilation` is not all 1, got {shown(padding)} and {lhs_dilations}"
-        raise ValueError(msg)
+    pads = padding_of(padding, lhs_dilations)
     level = precision_level(precision)
     final = result_dtype(lhs.dtype, preferred_element_type)
     if out_sharding is not None:
@@ -281,7 +274,7 @@ def _resolved(
         },
         layout=replace(layout, grouped="N") if batch_groups > 1 else layout,
         stride=strides,
-        padding=padding,
+        padding=pads,
         dilation=rhs_dilations,
         input_dilation=lhs_dilations,
         groups=max(groups, batch_groups),

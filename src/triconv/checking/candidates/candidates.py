@@ -222,19 +222,11 @@ def as_candidate(
     if not (isinstance(candidate, Rules) or callable(candidate) or is_pair or is_module or is_layer(candidate)):
         raise TypeError(_no_candidate(candidate))
     name = framework or framework_of(candidate)
-    if name not in BACKENDS:
-        msg = f"`framework` must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}"
-        raise ValueError(msg)
-    if not BACKENDS[name].installed():
-        msg = f"`framework` must be installed here, got {name!r}; install it with: {BACKENDS[name].install_command()}"
-        raise ImportError(msg)
-    if name == "numpy" and dtype == "bfloat16" and find_spec("ml_dtypes") is None:
-        msg = "`dtype` must be one that NumPy has, got 'bfloat16'; install what adds it with: python -m pip install ml_dtypes"
-        raise ImportError(msg)
+    _check_installed(name, dtype)
     backend, extra = BACKENDS[name].load(), as_arguments(args)
     if is_module:
         module = modules.as_function(candidate, shapes, extra, is_convolution=params is not None)
-        own = module.parameters[max(0, len(shapes) - module.inputs) :]
+        own = module.parameters[max(0, len(shapes) - module.inputs) :]  # those that the user does not give
         wrapped = KINDS[name](module.function, backend, dtype, keywords, own=own, read_off=module.read_off)
         wrapped.is_object, wrapped.written, wrapped.evaluation = True, candidate, module.evaluation
         wrapped.training = module.training
@@ -251,6 +243,19 @@ def as_candidate(
         return LayerCandidate(candidate, backend, dtype, keywords, **given)
     kind = KINDS.get(name, OperatorCandidate if _is_operator(candidate) else CandidateFunction)
     return kind(candidate, backend, dtype, keywords, args=extra)
+
+
+def _check_installed(framework: str, dtype: str) -> None:
+    """Raise unless there is such a framework here, and it has the dtype."""
+    if framework not in BACKENDS:
+        msg = f"`framework` must be one of {', '.join(map(repr, BACKENDS))}, got {framework!r}"
+        raise ValueError(msg)
+    if not BACKENDS[framework].installed():
+        msg = f"`framework` must be installed here, got {framework!r}; install it with: {BACKENDS[framework].install_command()}"
+        raise ImportError(msg)
+    if framework == "numpy" and dtype == "bfloat16" and find_spec("ml_dtypes") is None:
+        msg = "`dtype` must be one that NumPy has, got 'bfloat16'; install what adds it with: python -m pip install ml_dtypes"
+        raise ImportError(msg)
 
 
 def as_arguments(args: Any) -> tuple[Any, ...]:

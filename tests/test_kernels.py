@@ -137,7 +137,9 @@ def phase_schedules(draw, kernel, form, geometry):
             split_line=draw(st.integers(1, 3)),
         )
     if kernel == "depthwise":
-        flags = {name: draw(st.booleans()) for name in ("pads_in_place", "channels_last", "by_kernel_rows")}
+        flags = {
+            name: draw(st.booleans()) for name in ("pads_in_place", "channels_last", "by_kernel_rows", "rows_together")
+        }
         axis = draw(st.integers(0, len(geometry.axes)))
         size = geometry.axes[axis - 1].output_size if axis else 0
         summed = draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0])) if size else 0

@@ -54,6 +54,10 @@ class ArrayOperations:
         axes = tuple(range(a.ndim - 1))
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 
+    def sum_leading(self, a: Array, count: int) -> Array:
+        """The sum over the first `count` axes of an array that a compiler has to write, and then reads row by row."""
+        return self.xp.sum(a, axis=tuple(range(count)), dtype=a.dtype)
+
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""
         index = (..., *slices)

@@ -27,6 +27,8 @@ FUSED_MATRIX = 64
 PADDED_WINDOWS = 8
 # sums that one loop takes: as many as there are registers for them, with the factors (on the CPU, 49 taps: 7 to 14 are as fast)
 SUMS = 10
+# columns of which all rows are summed in one call: of more, XLA's CPU library takes ten times as long
+SUMMED_COLUMNS = 2**14
 # places for parts, those that stay empty among them, up to which they are stacked
 STACKED = 64
 
@@ -224,6 +226,20 @@ class JAX(LaxConvolution):
         is_float = self.xp.isdtype(a.dtype, "real floating")
         sums = [self.xp.sum(part, axis=0, dtype=a.dtype) for part in rows] if is_float else _sums(rows, (0,))
         return self.xp.stack(sums, axis=-1)
+
+    def sum_leading(self, a: Array, count: int) -> Array:
+        """Behind a barrier, and not too many columns at a time."""
+        import jax
+
+        a, size = jax.lax.optimization_barrier(a), math.prod(a.shape[count:])
+        rows = -(-a.shape[count] // -(-size // SUMMED_COLUMNS))
+        parts = [
+            super(JAX, self).sum_leading(
+                jax.lax.slice_in_dim(a, start, min(start + rows, a.shape[count]), axis=count), count
+            )
+            for start in range(0, a.shape[count], rows)
+        ]
+        return parts[0] if len(parts) == 1 else self.xp.concat(parts)
 
     def positions(self, rows: Sequence[Any]) -> Array:
         """Of the compiled program."""

@@ -24,8 +24,8 @@ To add one, write the module, enter it in `triconv.planning.planner.KERNELS`, an
 Read `direct` first: it is the definition. Then `problem`, `target` and `schedule`, and `gemm`. All but `direct` think in
 windows: an input VJP is the convolution of the transposed geometry, and one with an input dilation is several without
 (`polyphase`). They loop over samples, groups and rows (`blocks`) and over many taps (`tap_loops`). `gemm` is in six files:
-itself, `channels_last`, `col2im`, `patches`, `spmd` and `unfolding`; `depthwise` in three: itself, `row_products` and
-`shifted`; `vendor` in six: itself, its forms (`vendor_schedules`, `regrouped`, `planes`), and their cost (`vendor_cost`,
+itself, `channels_last`, `col2im`, `patches`, `spmd` and `unfolding`; `depthwise` in four: itself, `row_products`, `shifted` and
+`tap_axes`; `vendor` in six: itself, its forms (`vendor_schedules`, `regrouped`, `planes`), and their cost (`vendor_cost`,
 `vendor_factors`), by the numbers of `vendor_model`.
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;

@@ -81,18 +81,19 @@ def spread(x: Array, schedule: Schedule, lib: Standard) -> Array:
     return lib.add_at(lib.zeros((*x.shape[:3], *schedule.geometry.input_size), x), places, x)
 
 
+def padded(x: Array, axes: tuple[Axis, ...], lib: Standard, *, channels_last: bool = False) -> Array:
+    """The padded copy of the input, which stands with channels last in memory if asked for."""
+    pads = [(axis.pad_lo, axis.pad_hi) for axis in axes]
+    if channels_last:
+        return blocks.canonical(lib.pad(blocks.samples_first(x, "last", lib), [*pads, (0, 0), (0, 0)]), "last", lib)
+    return lib.pad(x, pads)
+
+
 def windows(
     x: Array, axes: tuple[Axis, ...], lib: Standard, *, channels_last: bool = False
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Every tap, and the inputs that meet it, in the order and the shape of the outputs.
-
-    With `channels_last` the padded copy stands so in memory.
-    """
-    pads = [(axis.pad_lo, axis.pad_hi) for axis in axes]
-    if channels_last:
-        x = blocks.canonical(lib.pad(blocks.samples_first(x, "last", lib), [*pads, (0, 0), (0, 0)]), "last", lib)
-    else:
-        x = lib.pad(x, pads)
+    """Every tap, and the inputs that meet it, in the order and the shape of the outputs; from a `padded` copy."""
+    x = padded(x, axes, lib, channels_last=channels_last)
     for tap in itertools.product(*(range(axis.kernel_size) for axis in axes)):
         yield tap, x[(..., *(axis.window(t) for axis, t in zip(axes, tap, strict=True)))]
 

@@ -41,6 +41,7 @@ class PhaseSchedule:
     summed_axis: int = 0  # the spatial axis, from 1 on, of which sums take `summed` positions first; 0 for all at once
     summed: int = 0
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves
+    rows_together: bool = False  # whether the sums of all these rows are one array, for a compiler to fuse
     own_width: bool = False  # whether Fourier transforms have the width of the operands, and not that of float64
     fused_products: bool = False  # whether spectra are multiplied element by element, for a compiler to fuse
 

@@ -108,6 +108,11 @@ class Target:
     # taps times channels up to which a GPU's compiler makes one loop that pads as it reads, and writes no padded copy
     fused_padding_taps: int = 12
     chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
+    # places at which an array may be read that is to be fused, such as the sums of so many rows of such a kernel: XLA's CPU
+    # compiler writes one that is read at more than 15
+    fused_places: int = 14
+    # partial sums of a weight VJP whose taps are axes of an array
+    partial_sums_bytes: int = 20 * MIB
     largest_operations: int = 1024  # operations of a program
     memory: int = 64 * MIB  # bytes of temporary memory beside twice the operands and the result
     counted_phases: int = 64  # phases that are scheduled one by one; of more, the first stands for all

@@ -9,7 +9,7 @@ import triconv
 from kept_results import keeping
 from mistakes_of_backwards import GEOMETRIES, MISTAKES, candidate, is_seen
 from rights_of_backwards import STYLES
-from triconv.checking import check as check_module
+from triconv.checking import operator_check
 from triconv.checking.diagnosis.incidences import contract, right_incidences
 from triconv.checking.findings.causes import Cause, Hypothesis
 from triconv.checking.findings.diagnosis_data import Diagnosis, Factor, Part, Size
@@ -27,9 +27,9 @@ FEW = 2
 @pytest.fixture
 def alone(monkeypatch):
     """The checks without what a report has besides: the oracles, which compile, and the smallest counterexample."""
-    monkeypatch.setattr(check_module, "ask_oracles", lambda *_: ())
-    monkeypatch.setattr(check_module, "smallest", lambda *_: None)
-    monkeypatch.setattr(check_module, "program", lambda *_: "")
+    monkeypatch.setattr(operator_check, "ask_oracles", lambda *_: ())
+    monkeypatch.setattr(operator_check, "smallest", lambda *_: None)
+    monkeypatch.setattr(operator_check, "program", lambda *_: "")
 
 
 def report_of(mistake, geometry):

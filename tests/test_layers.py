@@ -462,7 +462,7 @@ WITHOUT_X = {"rate in the constructor"}
 @pytest.fixture(autouse=True)
 def _without_oracles(monkeypatch):
     """Other libraries are not asked for their gradients, which takes JAX most of the time."""
-    monkeypatch.setattr("triconv.checking.check.ask_oracles", lambda *_: ())
+    monkeypatch.setattr("triconv.checking.operator_check.ask_oracles", lambda *_: ())
 
 
 def judged(report):

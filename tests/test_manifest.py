@@ -210,7 +210,7 @@ def test_a_check_that_cannot_be_started_is_a_row(tmp_path, monkeypatch):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    problem = manifest.Problem("one", "a.py:f", None, ((2,),), {}, 1.0, None)
+    problem = manifest.Entry("one", "a.py:f", None, ((2,),), {}, 1.0, None)
     (tmp_path / "a.py").touch()
     (found,) = batch.Batch([problem], tmp_path, 1).run(lambda _: None)
     assert found.verdict == "unchecked"
@@ -356,7 +356,7 @@ def test_defaults_names_and_arguments(folder):
 
 
 def outcome(verdict, **fields):
-    problem = manifest.Problem("a name", "a.py:f", None, ((2,),), {}, 1.0, None)
+    problem = manifest.Entry("a name", "a.py:f", None, ((2,),), {}, 1.0, None)
     return Outcome(problem, verdict, f"{verdict}: words", **fields)
 
 
@@ -395,7 +395,7 @@ def test_after_an_interrupt_the_finished_ones_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Waiting)
     monkeypatch.setattr(batch, "_end", lambda process: process.over.set())
     names = ["quick", "slow", "never started"]
-    problems = [manifest.Problem(name, "a.py:f", None, ((2,),), {}, 1.0, None) for name in names]
+    problems = [manifest.Entry(name, "a.py:f", None, ((2,),), {}, 1.0, None) for name in names]
 
     def interrupt(_):
         raise KeyboardInterrupt

@@ -40,7 +40,7 @@ TAPS = "abcdefgh"
 OUTPUTS = "ABCDEFGH"
 
 
-class Pass(NamedTuple):
+class ResiduePass(NamedTuple):
     """The taps that read one array of residues, evenly spaced along each axis."""
 
     residues: tuple[int, ...]
@@ -57,7 +57,7 @@ class Shifts(NamedTuple):
     """The taps of a geometry."""
 
     axes: tuple[Axis, ...]
-    passes: tuple[Pass, ...]
+    passes: tuple[ResiduePass, ...]
     halo: tuple[int, ...]  # inputs of an array beyond the outputs, one per axis
 
 
@@ -72,7 +72,7 @@ def shifts_of(axes: tuple[Axis, ...]) -> Shifts:
         lines.append(
             sorted((r, slice(t, None, step), shift, axis.dilation * step // axis.stride) for t, shift, r in starts)
         )
-    passes = (Pass(*zip(*each, strict=True)) for each in itertools.product(*lines))
+    passes = (ResiduePass(*zip(*each, strict=True)) for each in itertools.product(*lines))
     halo = (axis.dilation * (axis.kernel_size - 1) // axis.stride for axis in axes)
     return Shifts(axes, tuple(passes), tuple(halo))
 
@@ -200,7 +200,7 @@ def _repeated(w: Array, tile: Tile, shifts: Shifts) -> list[Array]:
     return [np.ascontiguousarray(np.tile(w[(*part.taps, tile.channels)], positions)) for part in shifts.passes]
 
 
-def _conv_tile(parts: Array, kernels: list[Array], y: Array, passes: tuple[Pass, ...]) -> None:
+def _conv_tile(parts: Array, kernels: list[Array], y: Array, passes: tuple[ResiduePass, ...]) -> None:
     """`conv` of a tile (passes, n, *positions, c), into one (n, *positions, c): a line has some positions with their channels.
 
     The kernels are repeated for them (`_repeated`), so that all three arrays have steps of one element along a line, which is
@@ -279,7 +279,7 @@ def _meeting(parts: Array, tap: tuple[int, ...], shifts: Shifts, cotangent: Arra
     return np.sum(cotangent * parts[(number, slice(None), slice(None), *window)], axis=axes, dtype=cotangent.dtype)
 
 
-def _lines(memory: Array, part: Pass, shape: tuple[int, ...], pitches: list[int]) -> Array:
+def _lines(memory: Array, part: ResiduePass, shape: tuple[int, ...], pitches: list[int]) -> Array:
     """What the outputs meet at the taps of a pass, (n, c, *taps, size)."""
     start, steps = part.reads(pitches)
     return _view(memory, start, shape, (*_pitches(memory.shape)[:2], *steps, 1))

@@ -30,7 +30,7 @@ from triconv.checking.findings.protocol import EXIT_STATUS, IMPRECISE, RIGHT, UN
 from triconv.checking.reports.text_report import STYLES, without_escapes
 from triconv.cli import junit, output
 from triconv.cli.batch_worker import START
-from triconv.cli.manifest import Problem
+from triconv.cli.manifest import Entry
 from triconv.cli.outcome import Outcome
 
 GRACE = 15.0
@@ -43,7 +43,7 @@ class Batch:
 
     Parameters
     ----------
-    problems : sequence of Problem
+    problems : sequence of Entry
         The problems.
     folder : Path
         That of the manifest, to which paths are relative.
@@ -51,7 +51,7 @@ class Batch:
         Number of checks at a time.
     """
 
-    def __init__(self, problems: Sequence[Problem], folder: Path, jobs: int) -> None:
+    def __init__(self, problems: Sequence[Entry], folder: Path, jobs: int) -> None:
         self.problems, self.folder, self.jobs = problems, folder, jobs
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_over = False
@@ -72,7 +72,7 @@ class Batch:
             pool.shutdown(cancel_futures=True)
         return [outcomes[number] for number in range(len(self.problems))]
 
-    def _row(self, problem: Problem) -> Outcome:
+    def _row(self, problem: Entry) -> Outcome:
         """Check one problem, whatever becomes of it."""
         if problem.refused:
             return Outcome(problem, UNCHECKED, problem.refused)
@@ -85,7 +85,7 @@ class Batch:
             summary = f"the check could not be run: {type(error).__name__}: {one_line(error)}"
             return Outcome(problem, UNCHECKED, summary, text=traceback.format_exc())
 
-    def _checked(self, problem: Problem) -> Outcome:
+    def _checked(self, problem: Entry) -> Outcome:
         """Check one problem in a process."""
         started = time.monotonic()
         words = [sys.executable, "-c", START, json.dumps([str(Path(place).resolve()) for place in sys.path])]
@@ -136,7 +136,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-def _outcome(problem: Problem, status: int, out: bytes, err: bytes, seconds: float) -> Outcome:
+def _outcome(problem: Entry, status: int, out: bytes, err: bytes, seconds: float) -> Outcome:
     try:
         said = json.loads(out)
         report, text = said.get("report"), str(said.get("text", ""))
@@ -156,12 +156,12 @@ def _ending(status: int) -> str:
     return f"ended with exit status {status}"
 
 
-def check(problems: Sequence[Problem], manifest: str, jobs: int | None, json_path: str | None, xml: str | None) -> int:
+def check(problems: Sequence[Entry], manifest: str, jobs: int | None, json_path: str | None, xml: str | None) -> int:
     """Check all problems, print and write what came out, and return the exit status.
 
     Parameters
     ----------
-    problems : sequence of Problem
+    problems : sequence of Entry
         The problems of the manifest.
     manifest : str
         Its path.

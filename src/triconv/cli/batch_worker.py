@@ -30,7 +30,7 @@ def outcome(problem: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     problem : dict
-        The fields of `manifest.Problem`.
+        The fields of `manifest.Entry`.
     """
     import triconv
     from triconv.checking.findings.exception_text import one_line

@@ -42,7 +42,7 @@ PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
-class Problem:
+class Entry:
     """One entry of a manifest.
 
     Parameters
@@ -142,7 +142,7 @@ OF_CHECK = tuple(
 """Keys that are arguments of `triconv.check`."""
 
 
-def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
+def read(path: str, defaults: dict[str, Any]) -> list[Entry]:
     """Return the problems of a manifest, also those that make no sense.
 
     Parameters
@@ -191,7 +191,7 @@ def read(path: str, defaults: dict[str, Any]) -> list[Problem]:
                 raise ValueError(msg)  # noqa: TRY301 (as if the next line raised it)
             problems.append(_problem(name, {**table, **defaults, **entry}))
         except ValueError as problem:
-            problems.append(Problem(name, str(entry.get("target", "")), None, (), {}, TIMEOUT, None, str(problem)))
+            problems.append(Entry(name, str(entry.get("target", "")), None, (), {}, TIMEOUT, None, str(problem)))
     return problems
 
 
@@ -224,7 +224,7 @@ def _check_keys(prefix: str, entry: dict[str, Any], known: tuple[str, ...]) -> N
             raise ValueError(msg)
 
 
-def _problem(name: str, entry: dict[str, Any]) -> Problem:
+def _problem(name: str, entry: dict[str, Any]) -> Entry:
     for key in ("target", "shape"):
         if key not in entry:
             msg = f"`{key}` must be {KEYS[key][1]}, got none"
@@ -247,7 +247,7 @@ def _problem(name: str, entry: dict[str, Any]) -> Problem:
     if isinstance(keywords.get("args"), list):
         keywords["args"] = tuple(keywords["args"])
     timeout, memory = float(entry.get("timeout", TIMEOUT)), entry.get("memory")
-    return Problem(name, target, like, shapes, {**keywords, **params}, timeout, memory)
+    return Entry(name, target, like, shapes, {**keywords, **params}, timeout, memory)
 
 
 def _check_like(target: str, like: str, params: dict[str, Any]) -> None:

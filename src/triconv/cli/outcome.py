@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triconv.checking.findings.protocol import Verdict
-from triconv.cli.manifest import Problem
+from triconv.cli.manifest import Entry
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Outcome:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Entry
         The problem.
     verdict : Verdict
         That of its report; "unchecked" where there is none.
@@ -29,7 +29,7 @@ class Outcome:
         The report, as it is printed.
     """
 
-    problem: Problem
+    problem: Entry
     verdict: Verdict
     summary: str
     cause: str = ""

@@ -9,7 +9,7 @@ from triconv.kernels import planes, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, Schedule, few_phases
 from triconv.kernels.target import Target
-from triconv.kernels.vendor_factors import FACTORS, Call
+from triconv.kernels.vendor_factors import FACTORS, VendorCall
 from triconv.kernels.vendor_schedules import (
     BY_PHASES,
     DILATED,
@@ -32,7 +32,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         return _cost_of_dilated(view, problem, target)
     view = _regrouped_view(schedule, view)
     view = replace(view, geometry=few_phases(view.geometry, target))
-    call, model = Call(schedule, problem, view, target), target.vendor
+    call, model = VendorCall(schedule, problem, view, target), target.vendor
     computed = view if target.compiled and schedule.form != TRANSPOSED else problem
     amount = computed.padded_multiply_adds * math.prod(factor(call) for factor in FACTORS)
     copied = _copied_for(call)
@@ -83,7 +83,7 @@ def _cost_of_planes(schedule: Schedule, view: Problem, target: Target) -> Cost:
     return Cost("vendor", amount, moved, temporary + view.bytes_of["w"], operations)
 
 
-def _copied_for(call: Call) -> set[str]:
+def _copied_for(call: VendorCall) -> set[str]:
     """Which of x and g are written once more: in another order, regrouped, padded, interleaved, or without what is skipped."""
     form = call.schedule.form
     copied = set() if call.is_volume and call.view.taps == 1 else _copied(call.view)

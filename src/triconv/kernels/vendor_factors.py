@@ -19,7 +19,7 @@ from triconv.kernels.vendor_schedules import BY_PHASES, TRANSPOSED
 
 
 @dataclass(frozen=True)
-class Call:
+class VendorCall:
     """A call of the library's own convolution, as its factors see it."""
 
     schedule: Schedule
@@ -85,7 +85,7 @@ class Call:
         return self.view.phases if self.schedule.form == BY_PHASES else 1
 
 
-def _few_channels(call: Call) -> float:
+def _few_channels(call: VendorCall) -> float:
     """Few input or output channels."""
     model, view = call.model, call.view
     per_input = per_output = model.channels
@@ -97,7 +97,7 @@ def _few_channels(call: Call) -> float:
     return (1 + per_input / view.c) * (1 + per_output / view.k)
 
 
-def _many_taps(call: Call) -> float:
+def _many_taps(call: VendorCall) -> float:
     """Many taps, over which products sum as they do over channels; a weight VJP has as many results."""
     model, view = call.model, call.view
     if not model.long or view.taps <= call.target.unrolled_taps or patches.are_apart(view.geometry):
@@ -108,7 +108,7 @@ def _many_taps(call: Call) -> float:
     return factor
 
 
-def _by_axes(call: Call) -> float:
+def _by_axes(call: VendorCall) -> float:
     """The number of axes, with the channels that keep threads busy."""
     model, view = call.model, call.view
     if call.has_group_products:
@@ -123,7 +123,7 @@ def _by_axes(call: Call) -> float:
     return _plane_or_more(call)
 
 
-def _plane_or_more(call: Call) -> float:
+def _plane_or_more(call: VendorCall) -> float:
     """Two and more axes."""
     model, view = call.model, call.view
     factor = 1.0
@@ -140,7 +140,7 @@ def _plane_or_more(call: Call) -> float:
     return factor
 
 
-def _is_small_kernel(call: Call) -> bool:
+def _is_small_kernel(call: VendorCall) -> bool:
     """Whether the cotangent, which is the kernel of a weight VJP, stays in cache, with channels last and enough of them."""
     model, view = call.model, call.view
     is_dilated = any(axis.dilation > 1 for axis in view.geometry.axes)
@@ -148,7 +148,7 @@ def _is_small_kernel(call: Call) -> bool:
     return call.is_last and is_small and not is_dilated
 
 
-def _weight_vjp(call: Call) -> float:
+def _weight_vjp(call: VendorCall) -> float:
     """A weight VJP of two and more axes."""
     model, view = call.model, call.view
     size = view.bytes_of["x"] + view.bytes_of["g"]
@@ -161,7 +161,7 @@ def _weight_vjp(call: Call) -> float:
     return max(1.0 if is_cached else model.weight_vjp, model.last_weight_vjp / view.taps)
 
 
-def _input_channels(call: Call) -> float:
+def _input_channels(call: VendorCall) -> float:
     """The input channels of a plain convolution of two axes."""
     model, view = call.model, call.view
     if view.c < model.many_channels:
@@ -171,7 +171,7 @@ def _input_channels(call: Call) -> float:
     return model.plain if call.is_last else model.plain_first
 
 
-def _odd_channels(call: Call) -> float:
+def _odd_channels(call: VendorCall) -> float:
     """By how much longer it takes if its windows are copied element by element: for few products that is most of the time."""
     model, view = call.model, call.view
     if not isinstance(view.c, int) or view.c % 2 == 0 or view.c == 1:
@@ -181,7 +181,7 @@ def _odd_channels(call: Call) -> float:
     return share * model.odd_channels / (view.c * view.k)
 
 
-def _patches(call: Call) -> float:
+def _patches(call: VendorCall) -> float:
     """Windows that do not overlap: a weight VJP, or a convolution of one tap."""
     view = call.view
     are_apart = all(axis.kernel_size <= axis.stride for axis in view.geometry.axes) and not call.is_volume
@@ -190,7 +190,7 @@ def _patches(call: Call) -> float:
     return call.model.patches if are_apart and is_slow_order and is_slow else 1.0
 
 
-def _transposed(call: Call) -> float:
+def _transposed(call: VendorCall) -> float:
     """A transposed convolution, where the library has one, with a stride or groups."""
     model, problem, geometry = call.model, call.problem, call.schedule.geometry
     if call.schedule.form != TRANSPOSED or not (call.has_stride or problem.groups > 1):
@@ -201,7 +201,7 @@ def _transposed(call: Call) -> float:
     return model.transposed_volume if call.ndim > 2 else 1.0
 
 
-def _groups(call: Call) -> float:
+def _groups(call: VendorCall) -> float:
     """Groups, but for those of which the library calls products."""
     model, problem = call.model, call.problem
     if problem.groups == 1 or call.has_group_products:
@@ -220,7 +220,7 @@ def _groups(call: Call) -> float:
     return factor
 
 
-def _dilation(call: Call) -> float:
+def _dilation(call: VendorCall) -> float:
     """Dilated taps."""
     model, view, axes = call.model, call.view, call.schedule.geometry.axes
     if all(axis.dilation == 1 for axis in axes):
@@ -239,7 +239,7 @@ def _dilation(call: Call) -> float:
     return model.transposed_depthwise if is_transposed and not call.is_last else 1.0
 
 
-def _single_channel(call: Call) -> float:
+def _single_channel(call: VendorCall) -> float:
     """A weight VJP of one input channel that reads its rows with a stride."""
     view, axes = call.view, call.view.geometry.axes
     is_strided = call.ndim == 2 and any(axis.stride > 1 for axis in axes)
@@ -252,7 +252,7 @@ def _single_channel(call: Call) -> float:
     )
 
 
-def _image_kernel(call: Call) -> float:
+def _image_kernel(call: VendorCall) -> float:
     """A kernel as large as the image, which XLA takes on a GPU for some derivatives.
 
     A weight VJP goes to cuDNN as one only if its taps are not dilated; with a stride, only if they are not more than the
@@ -269,17 +269,17 @@ def _image_kernel(call: Call) -> float:
     return call.model.image_kernel if is_large else 1.0
 
 
-def _width(call: Call) -> float:
+def _width(call: VendorCall) -> float:
     """Elements of eight bytes."""
     return call.model.double if call.problem.itemsize == 8 else 1.0
 
 
-def _phases(call: Call) -> float:
+def _phases(call: VendorCall) -> float:
     """Several calls in a compiled program on a CPU."""
     return call.model.phases if call.target.compiled and call.target.kind == "cpu" and call.count > 1 else 1.0
 
 
-FACTORS: tuple[Callable[[Call], float], ...] = (
+FACTORS: tuple[Callable[[VendorCall], float], ...] = (
     _few_channels,
     _many_taps,
     _by_axes,

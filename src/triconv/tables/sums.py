@@ -27,7 +27,7 @@ FIRST, LAST = 8, 2
 ELEMENT = re.compile(r"\s*([A-Za-z]+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
-class Factor(NamedTuple):
+class Element(NamedTuple):
     """An element of an array; printed as NumPy indexes it."""
 
     name: str
@@ -37,11 +37,11 @@ class Factor(NamedTuple):
         return self.name + (f"[{', '.join(map(str, self.position))}]" if self.position else "")
 
 
-Term = tuple[Factor, ...]
+Term = tuple[Element, ...]
 """A product."""
 
 
-class Place(NamedTuple):
+class TermPlace(NamedTuple):
     """Where a term is: sample, group, channels in the group, and one meeting per axis."""
 
     n: int = 0
@@ -126,7 +126,7 @@ class Tensors:
         """Whether there is one sample and one channel: then the position says which element it is."""
         return self.call.geometry.groups * self.n * self.c * self.k == 1
 
-    def factor(self, name: str, role: str, place: Place) -> Factor:
+    def factor(self, name: str, role: str, place: TermPlace) -> Element:
         """An element of a tensor."""
         c, k = place.group * self.c + place.c, place.group * self.k + place.k
         numbers = {"N": place.n, "C": c if self._like(role) == "x" else k, "O": k, "I": place.c}
@@ -135,7 +135,7 @@ class Tensors:
             which = {"x": 0, "g": 1, "w": 2}[role]
             numbers |= {letter: place.meetings[axis][which] for axis, letter in enumerate(spatial)}
         letters = [letter for letter in self.letters(role) if letter in spatial or not self.is_plain]
-        return Factor(name, tuple(numbers[letter] for letter in letters))
+        return Element(name, tuple(numbers[letter] for letter in letters))
 
     def sum(self, element: str, *index: int) -> Sum:
         """The sum behind an element.
@@ -189,7 +189,7 @@ class Tensors:
         group, channel = divmod(at.get("O" if role == "w" else "C", 0), self.c if of_x else self.k)
         c, k = (channel, 0) if of_x else (at.get("I", 0), channel)
         positions = tuple(at.get(letter, 0) for letter in self.spatial_letters(role))
-        return Sum(name, role, self, Place(at.get("N", 0), group, c, k), positions)
+        return Sum(name, role, self, TermPlace(at.get("N", 0), group, c, k), positions)
 
     def _parsed(self, element: str, index: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         """The name and the numbers of an element."""
@@ -227,7 +227,7 @@ class Sum(Sequence[Term]):
         The tensor that this is: "x", "w", "g" or "bias".
     tensors : Tensors
         The tensors of the call.
-    place : Place
+    place : TermPlace
         Its sample, group and channels.
     positions : tuple of int
         Its positions, one per axis.
@@ -236,11 +236,11 @@ class Sum(Sequence[Term]):
     name: str
     role: str
     tensors: Tensors
-    place: Place
+    place: TermPlace
     positions: tuple[int, ...]
 
     @functools.cached_property
-    def element(self) -> Factor:
+    def element(self) -> Element:
         """The element."""
         meetings = tuple(Meeting(position, position, position) for position in self.positions)
         return self.tensors.factor(self.name, self.role, self.place._replace(meetings=meetings))

@@ -40,7 +40,7 @@ WRAPPERS = {"PjitFunction": "jit", "custom_vjp": "custom_vjp", "custom_jvp": "cu
 """Types of JAX's objects around a function, and what makes them."""
 
 
-class Target(NamedTuple):
+class NamedExpression(NamedTuple):
     """What a target of the command line names, and how it does: an expression in a module."""
 
     thing: Any
@@ -48,13 +48,13 @@ class Target(NamedTuple):
     expression: str
 
 
-_target: ContextVar[Target | None] = ContextVar("target", default=None)
+_target: ContextVar[NamedExpression | None] = ContextVar("target", default=None)
 
 
 @contextlib.contextmanager
 def named(thing: Any, module: str, expression: str) -> Iterator[None]:
     """Within it, a thing is known to be what an expression in a module gives."""
-    token = _target.set(Target(thing, module, expression))
+    token = _target.set(NamedExpression(thing, module, expression))
     try:
         yield
     finally:
@@ -175,7 +175,7 @@ class Definitions:
 
     # ---- names from modules
 
-    def _of_target(self, target: Target) -> str:
+    def _of_target(self, target: NamedExpression) -> str:
         module = sys.modules.get(target.module)
         if module is None:
             raise Unspellable

@@ -53,7 +53,7 @@ class Update(NamedTuple):
 Source = Returned | Attribute | Update
 
 
-class Target(NamedTuple):
+class Differentiated(NamedTuple):
     """An array whose gradient is looked for: its place in the layer, None for the input, and its shape there."""
 
     place: Place | None
@@ -69,7 +69,7 @@ class Target(NamedTuple):
         """Return 2 for an array of its shape, 1 for one of its size, else 0."""
         return 2 if a.shape == self.shape else int(a.size == self.size)
 
-    def named(self, place: Place, others: tuple[Target, ...] = ()) -> int:
+    def named(self, place: Place, others: tuple[Differentiated, ...] = ()) -> int:
         """Return how well the name of an array says that it is the gradient: 0 for not, 4 for surely."""
         label, last = place.label, str(place.steps[-1][1]) if place.steps else ""
         if STATE.search(label):
@@ -158,21 +158,23 @@ def held(layer: Any) -> dict[Place, np.ndarray]:
     return {place: as_one(value) for place, value in arrays_in(layer).items()}
 
 
-def sources(runs: Sequence[BackwardRun], inputs: list[Target], parameters: list[Target]) -> list[Source | None]:
+def sources(
+    runs: Sequence[BackwardRun], inputs: list[Differentiated], parameters: list[Differentiated]
+) -> list[Source | None]:
     """Return where the gradient of each input and of each parameter is, None for what has none.
 
     Parameters
     ----------
     runs : sequence of BackwardRun
         Two, of which the second has `FACTOR` times the cotangent and `RATE` times the learning rate.
-    inputs : list of Target
+    inputs : list of Differentiated
         What the forward takes.
-    parameters : list of Target
+    parameters : list of Differentiated
         The parameters, weights first.
     """
     first, second = runs
     targets = [*inputs, *parameters]
-    found: dict[Target, Source] = dict(_returned(first.result, targets))
+    found: dict[Differentiated, Source] = dict(_returned(first.result, targets))
     taken = {t.place for t in parameters}
     changed = {
         place: (a, second.after.get(place))
@@ -202,7 +204,9 @@ def _grows(a: np.ndarray, b: np.ndarray | None, factor: float) -> bool:
 
 
 def _best(
-    target: Target, changed: dict[Place, tuple[np.ndarray, np.ndarray | None]], others: tuple[Target, ...]
+    target: Differentiated,
+    changed: dict[Place, tuple[np.ndarray, np.ndarray | None]],
+    others: tuple[Differentiated, ...],
 ) -> Place | None:
     """Return the array that is most likely the gradient, by its name, its shape, and how it grows."""
     scores: dict[Place, float] = {}
@@ -218,7 +222,7 @@ def _best(
     return first[0] if is_certain else None
 
 
-def _returned(result: Any, targets: list[Target]) -> Iterator[tuple[Target, Source]]:
+def _returned(result: Any, targets: list[Differentiated]) -> Iterator[tuple[Differentiated, Source]]:
     """Yield the targets whose gradients are returned, with where."""
     leaves = dict(_leaves(result, Place(())))
     free = list(targets)
@@ -233,17 +237,17 @@ def _returned(result: Any, targets: list[Target]) -> Iterator[tuple[Target, Sour
                 leaves.pop(place)
     leaves = dict(itertools.islice(leaves.items(), len(free)))
     if len(leaves) > 5 or len(free) > 6:
-        pairs: tuple[Target, ...] = tuple(free[: len(leaves)])
+        pairs: tuple[Differentiated, ...] = tuple(free[: len(leaves)])
     else:
 
-        def fit(order: tuple[Target, ...]) -> int:
+        def fit(order: tuple[Differentiated, ...]) -> int:
             return sum(t.fits(as_one(leaf)) for t, leaf in zip(order, leaves.values(), strict=True))
 
         pairs = max(itertools.permutations(free, len(leaves)), key=fit)
     yield from ((target, Returned(place)) for target, place in zip(pairs, leaves, strict=True))
 
 
-def _named_key(target: Target, place: Place) -> int:
+def _named_key(target: Differentiated, place: Place) -> int:
     """Return how well the key of a returned dict names the target: of a gradient, or of the array itself."""
     key = plain(str(place.steps[-1][1]))
     if target.place is None:

@@ -22,9 +22,9 @@ from triconv.checking.candidates.layer_gradients import (
     RATE,
     Attribute,
     BackwardRun,
+    Differentiated,
     Returned,
     Source,
-    Target,
     Update,
     forgotten_biases,
     held,
@@ -329,8 +329,8 @@ class LayerCandidate(LayerRuns):
             for factor, rate in ((1.0, 1.0), (FACTOR, RATE)):
                 yield self._observed(drawn, factor * g, rate, updates=updates)
 
-        targets = [Target(p, self.values[p].shape, rank) for rank, p in enumerate(self.places)]
-        inputs = [Target(None, tuple(a.shape), n) for n, a in enumerate(arrays[: self.count])]
+        targets = [Differentiated(p, self.values[p].shape, rank) for rank, p in enumerate(self.places)]
+        inputs = [Differentiated(None, tuple(a.shape), n) for n, a in enumerate(arrays[: self.count])]
         found = sources(tuple(observed(updates=False)), inputs, targets)
         if None in found[self.count :]:
             again = sources(tuple(observed(updates=True)), inputs, targets)

@@ -113,6 +113,31 @@ def _(torch):
         flags.fp32_precision = before
 
 
+@about("torch._C._functorch.unwrap_if_dead", "a tensor of torch.func that outlived its transform, given to an operator")
+def _(torch):
+    """`Function.apply` unwraps those too; triconv calls what is below it."""
+    from torch._C._functorch import is_functorch_wrapped_tensor, unwrap_if_dead
+
+    import triconv
+
+    kept, x, w = [], torch.ones(1, 1, 3, requires_grad=True), torch.ones(1, 1, 2, requires_grad=True)
+
+    def f(a):
+        kept.append(a)
+        return (a * a).sum()
+
+    torch.func.grad(f)(x)
+    assert is_functorch_wrapped_tensor(kept[0])
+    assert not is_functorch_wrapped_tensor(unwrap_if_dead(kept[0]))
+    assert unwrap_if_dead(x) is x
+    y, truth = triconv.conv1d(kept[0], w), torch.conv1d(kept[0], w)
+    assert not is_functorch_wrapped_tensor(y)
+    for ours, theirs in zip(
+        torch.autograd.grad(y.sum(), [x, w]), torch.autograd.grad(truth.sum(), [x, w]), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 @about("torch._C._functorch.is_legacy_batchedtensor", "is_grads_batched=True, whose tensors have no slices")
 def _(torch):
     from torch._C._functorch import is_legacy_batchedtensor
@@ -264,6 +289,49 @@ def _(torch):
     Product.apply(x, w).backward()
     Product.apply(x, w).backward(inputs=[w])
     assert seen == [(True, False), (True, False), (True, True), (False, True)]
+
+
+@about("torch.Tensor._is_view", "a result that is a view, in which users could not write")
+def _(torch):
+    a = torch.ones(2, 3)
+    assert not a._is_view()
+    assert a.T._is_view()
+    assert not a.T.detach()._is_view()
+
+
+@about("torch._C._current_graph_task_id", "one backward told from another: torch is asked for its leaves once in each")
+def _(torch):
+    import triconv
+
+    ids, asked, ask = [], [], torch._C._will_engine_execute_node
+    x, ws = torch.ones(1, 1, 9, requires_grad=True), [torch.ones(1, 1, 2, requires_grad=True) for _ in range(4)]
+
+    def counted(node):
+        ids.append(torch._C._current_graph_task_id())
+        asked.append(node.name())
+        return ask(node)
+
+    def layers():
+        y = x * 1
+        for w in ws:
+            y = triconv.conv1d(y, w)
+        return y.sum()
+
+    torch._C._will_engine_execute_node = counted
+    try:
+        for wanted, leaves in (
+            (ws, 1),
+            (ws[:1], 4),
+            (ws, 1),
+        ):  # the first layer's alone: those after it answer without an error
+            y = layers()
+            asked.clear()
+            torch.autograd.grad(y, wanted)
+            assert sum("AccumulateGrad" in name for name in asked) == leaves
+    finally:
+        torch._C._will_engine_execute_node = ask
+    assert len(set(ids)) == 3
+    assert torch._C._current_graph_task_id() == -1
 
 
 @pytest.mark.parametrize("internal", canaries)

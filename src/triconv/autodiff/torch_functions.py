@@ -25,7 +25,14 @@ from torch.autograd import Function
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
 from triconv.autodiff.conjugation import pullback_operands
-from triconv.backends.torch_internals import asked_for, is_legacy_batchedtensor, takes_autograd_functions
+from triconv.backends.torch_internals import (
+    apply_outside_transforms,
+    asked_for,
+    is_legacy_batchedtensor,
+    is_view,
+    takes_autograd_functions,
+    unwrap_if_dead,
+)
 from triconv.geometry import Axis, Geometry
 
 Array = Any
@@ -107,20 +114,25 @@ class Whole(Function):
     @staticmethod
     def forward(ctx: Any, prepared: Any, a: Array, b: Array, *rest: Array) -> Array:
         """Run it; of a bias, the derivatives need no values."""
-        ctx.prepared, ctx.rest = prepared, [array.detach() for array in rest]
+        ctx.prepared, ctx.rest = prepared, tuple([array.detach() for array in rest]) if rest else ()
         ctx.save_for_backward(a, b)
-        return prepared.run(a, b, *rest).detach()  # torch refuses to write into a view that a function has made
+        y = prepared.run(a, b, *rest)
+        return y.detach() if is_view(y) else y  # torch refuses to write into a view that a function has made
 
     @staticmethod
     def backward(ctx: Any, ct: Array) -> tuple[Any, ...]:
         """Apply the rules, which can be differentiated again."""
-        arrays = (*ctx.saved_tensors, *ctx.rest)
-        return None, *ctx.prepared.pullback(arrays, ct, asked_for(ctx, ctx.needs_input_grad[1:]))
+        arrays, rest = ctx.saved_tensors, ctx.rest
+        needed = asked_for(ctx, ctx.needs_input_grad[1:])
+        return None, *ctx.prepared.pullback((*arrays, *rest) if rest else arrays, ct, needed)
+
+
+_apply_whole = apply_outside_transforms(Whole)
 
 
 def whole(prepared: Any, *arrays: Array) -> Array:
     """A prepared call, known to autograd as one function."""
-    return Whole.apply(prepared, *arrays)
+    return _apply_whole(prepared, *map(unwrap_if_dead, arrays))
 
 
 def conv(x: Array, w: Array, **params: Any) -> Array:

@@ -7,7 +7,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -31,8 +32,12 @@ def _never(*_arguments: Any) -> bool:
     return False
 
 
-class ArrayKind(NamedTuple):
-    """What to know of the arrays of one type before a call that was prepared for others is run with them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayKind:
+    """What to know of the arrays of one type before a call that was prepared for others is run with them.
+
+    It is a part of the signatures of calls, so a library has one object for all types that it treats alike.
+    """
 
     signature: Callable[[Array], Any]
     """All that checks and plans read of such an array, hashable; None if it is an unusual one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -47,11 +48,7 @@ class Torch(Standard):
         """Of plain tensors and parameters, not of other subclasses."""
         import torch
 
-        from triconv.backends import torch_internals
-
-        if kind not in (torch.Tensor, torch.nn.Parameter):
-            return None
-        return ArrayKind(torch_internals.signature, torch_internals.is_watched, torch_internals.is_recorded)
+        return _tensors() if kind in (torch.Tensor, torch.nn.Parameter) else None
 
     def own_call(
         self, contraction: str, geometry: Geometry, precision: str, like: Sequence[Array], *, in_order: bool
@@ -266,6 +263,13 @@ class Torch(Standard):
 
         array = array.detach().cpu().resolve_conj().resolve_neg()
         return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+@functools.cache
+def _tensors() -> ArrayKind:
+    from triconv.backends import torch_internals
+
+    return ArrayKind(torch_internals.signature, torch_internals.is_watched, torch_internals.is_recorded)
 
 
 class _Highest:

@@ -7,9 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._C._functorch import TransformType, get_interpreter_stack, is_legacy_batchedtensor, peek_interpreter_stack
+from torch import _C, bfloat16, strided
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    is_legacy_batchedtensor,
+    peek_interpreter_stack,
+    unwrap_if_dead,
+)
 from torch._dynamo import nonstrict_trace
-from torch.autograd import forward_ad
+from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,6 +25,7 @@ Array = Any
 
 __all__ = [
     "TorchDispatchMode",
+    "apply_outside_transforms",
     "asked_for",
     "convolution_without_tf32",
     "has_bfloat16",
@@ -26,6 +35,7 @@ __all__ = [
     "is_recorded",
     "is_traced",
     "is_transformed",
+    "is_view",
     "is_watched",
     "nonstrict_trace",
     "precision_flag",
@@ -33,6 +43,7 @@ __all__ = [
     "signature",
     "statically_known_true",
     "takes_autograd_functions",
+    "unwrap_if_dead",
 ]
 
 
@@ -77,49 +88,71 @@ def is_eager(a: Array) -> bool:
 def is_watched() -> bool:
     """Whether a transform, a tracer, a mode, autocast or forward mode sees what is called now."""
     return (
-        is_transformed()
-        or is_forward_mode()
-        or is_traced()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-        or torch._C._is_any_autocast_enabled()
-        or torch.compiler.is_compiling()
+        peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or _C._get_tracing_state() is not None
+        or _C._len_torch_dispatch_stack() > 0
+        or _C._len_torch_function_stack() > 0
+        or _C._is_any_autocast_enabled()
+        or is_compiling()
     )
 
 
 def signature(a: Array) -> Any:
     """What a plan reads of a dense tensor; None for others."""
-    if a.layout is not torch.strided or a.is_nested or is_legacy_batchedtensor(a):
+    if a.layout is not strided or a.is_nested or is_legacy_batchedtensor(a):
         return None
-    dtype = a.dtype
-    flag = has_bfloat16() if dtype is torch.bfloat16 else None
-    return dtype, a.shape, a.stride(), a.device, flag
+    device = None if a.is_cpu else a.device
+    if (dtype := a.dtype) is bfloat16:
+        return dtype, a.shape, a.stride(), device, has_bfloat16()
+    return dtype, a.shape, a.stride(), device
 
 
 def is_recorded(arrays: Sequence[Array]) -> bool:
     """Whether autograd records what is computed on plain tensors."""
-    return torch.is_grad_enabled() and any(a.requires_grad for a in arrays)
+    if torch.is_grad_enabled():
+        for a in arrays:
+            if a.requires_grad:
+                return True
+    return False
+
+
+is_view = torch.Tensor._is_view
+"""Whether a tensor is a view of another."""
+
+
+def apply_outside_transforms(function: type[Function]) -> Callable[..., Array]:
+    """``function.apply`` outside the transforms of `torch.func`, of arrays without dead wrappers (`unwrap_if_dead`)."""
+    return super(Function, function).apply
+
+
+# the last backward that was seen to capture a leaf, by torch's number for it
+_capturing: int | None = None
 
 
 def asked_for(ctx: Any, needed: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which of the cotangents that are `needed` the running backward uses, for an autograd function's tensors.
 
     `ctx.needs_input_grad` counts all that require one, so that ``torch.autograd.grad(y, x)`` would compute the weight's too.
+    Where ``torch.autograd.grad`` is to return the gradient of a leaf, torch answers with an error, which takes longer than a
+    small layer. So once a backward returns that of one layer's weight or bias, it is taken to return those of the layers after.
     """
-    if sum(needed) < 2 or len(ctx.next_functions) != len(needed):
+    global _capturing  # noqa: PLW0603
+    nodes = ctx.next_functions
+    if sum(needed) < 2 or len(nodes) != len(needed):
         return needed
-    return tuple(
-        is_needed and (node is None or _is_executed(node))
-        for is_needed, (node, _) in zip(needed, ctx.next_functions, strict=True)
-    )
-
-
-def _is_executed(node: Any) -> bool:
-    """Whether the running backward executes a node, or captures what it would accumulate: torch raises where it does that."""
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:
-        return True
+    backward = _C._current_graph_task_id()
+    is_capturing, found = backward == _capturing, []
+    for place, (is_needed, (node, _)) in enumerate(zip(needed, nodes, strict=True)):
+        is_used = is_needed
+        if is_needed and node is not None and not (is_capturing and place):
+            try:
+                is_used = _C._will_engine_execute_node(node)
+            except RuntimeError:  # a leaf whose gradient is returned
+                if place:
+                    _capturing = backward
+        found.append(is_used)
+    return tuple(found)
 
 
 def set_parameters(module: Any, parameters: Mapping[str, Array]) -> None:

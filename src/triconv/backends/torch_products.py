@@ -90,7 +90,6 @@ def own_call(
 ) -> Callable[..., Array | None] | None:
     """See `Standard.own_call`; it gives None where the user's flags would narrow products that are to be in full precision."""
     is_narrow, last = _narrowing(precision, like[0]), in_order and torch_order.is_last(like[0], like)
-    order = torch.contiguous_format if not last else torch_order.LAST[like[0].ndim]
     if contraction == "conv_weight_vjp":
         return _own_weight_vjp(geometry, is_narrow, last)
     geometry, flat = _padded(contraction, geometry)
@@ -109,7 +108,7 @@ def own_call(
         if is_narrow():
             return None
         y = function(torch.nn.functional.pad(a, flat) if flat else a, w, bias, *params)
-        return y if y.is_contiguous(memory_format=order) else torch_order.ordered(y, last)
+        return torch_order.ordered(y, last) if last or not y.is_contiguous() else y
 
     return call
 
@@ -159,6 +158,7 @@ def own_pullback(
         return None
     arguments, inside = list(params.values()), [-size for size in flat]
     is_narrow, last = _narrowing(precision, like[0]), torch_order.is_last(like[0], like)
+    backward = torch.ops.aten.convolution_backward.default
 
     def call(g: Array, a: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array | None] | None:
         if is_narrow():
@@ -166,11 +166,13 @@ def own_pullback(
         mask = [*needed, False]
         if flat:
             a = torch.nn.functional.pad(a, flat) if needed[1] else unread(a, (*a.shape[:2], *geometry.input_size))
-        cotangents = torch.ops.aten.convolution_backward.default(g, a, w, None, *arguments, mask)[:2]
-        first, second = cotangents
+        first, second, _ = backward(g, a, w, None, *arguments, mask)
         if flat and first is not None:
             first = torch.nn.functional.pad(first, inside)
-        first, second = (None if a is None else torch_order.ordered(a, last) for a in (first, second))
+        if first is not None and (last or not first.is_contiguous()):
+            first = torch_order.ordered(first, last)
+        if second is not None and (last or not second.is_contiguous()):
+            second = torch_order.ordered(second, last)
         return first, second
 
     return call

@@ -69,18 +69,22 @@ def signed(
     tuple of tuple and list
     """
     count = len(names)
-    given, values = args[:count], (*args[count:], *kwargs.values())
+    given, values = args[:count], args[count:]
+    if kwargs:
+        values = (*values, *kwargs.values())
+        if not kwargs.keys().isdisjoint(names):
+            given = (*given, *(kwargs[name] for name in names[len(given) :] if name in kwargs))
     key = (len(args), *kwargs, *map(id, values))
     seen = _SEEN.get(key) or _parameters(key, values, names, kwargs)
     parts: list[Any] = [operator, target.changes(), seen[0]]
-    if kwargs and not kwargs.keys().isdisjoint(names):
-        given = (*given, *(kwargs[name] for name in names[len(given) :] if name in kwargs))
     arrays: list[Array] = []
+    last = kind = None
     for array in given:
         if array is None:
             parts.append(None)
             continue
-        kind = _array_kind(type(array))  # type: ignore[arg-type] # a class is hashable
+        if (array_type := type(array)) is not last:
+            last, kind = array_type, _array_kind(array_type)  # type: ignore[arg-type] # a class is hashable
         if kind is None or (not arrays and kind.is_watched()) or (signature := kind.signature(array)) is None:
             raise UnusualError
         parts += (kind, signature)
@@ -208,11 +212,13 @@ class PreparedCall:
         kind = _array_kind(type(ct))  # type: ignore[arg-type] # a class is hashable
         if kind and not (kind.is_recorded((*arrays, ct)) or kind.is_watched()) and (seen := kind.signature(ct)):
             signature = target.changes(), seen
-            if signature not in self.pullbacks:
+            try:
+                planned = self.pullbacks[signature]
+            except KeyError:
                 lib = self.library(self.xp)
                 planned = prepared_pullback.prepare(self.call, arrays, ct, lib, self.places, self.views)
                 self.pullbacks[signature] = planned
-            if (planned := self.pullbacks[signature]) is not None:
+            if planned is not None:
                 return planned(arrays, ct, needed)
         return self.call.run_pullback(arrays, ct, needed)
 

@@ -69,6 +69,8 @@ class PreparedPullback:
         One per operand.
     own : callable, optional
         The library's own pullback, for those that are planned so.
+    is_own : bool
+        Whether those are all of the call's arrays.
     """
 
     call: Call
@@ -80,9 +82,12 @@ class PreparedPullback:
     view: View
     cotangents: tuple[Cotangent, Cotangent]
     own: OwnPullback | None
+    is_own: bool
 
     def __call__(self, arrays: tuple[Array, ...], ct: Array, needed: tuple[bool, ...]) -> tuple[Array | None, ...]:
         """Cotangents of the arrays that are `needed`; nothing is recorded."""
+        if self.is_own and (by_own := self.own(ct, *arrays, needed)) is not None:  # type: ignore[misc]
+            return by_own
         found: list[Array | None] = [None] * len(arrays)
         if self.own is not None:
             mask = [needed[n] and c.is_own for n, c in zip(self.places, self.cotangents, strict=True)]
@@ -156,4 +161,5 @@ def prepare(
         view,
         tuple(cotangents),  # type: ignore[arg-type]
         own,
+        own is not None and len(arrays) == len(cotangents) and all(cotangent.is_own for cotangent in cotangents),
     )

@@ -64,10 +64,9 @@ class OperatorCheck:
         """Ask all questions, and return what was found; with `has_stress`, at sizes that break kernels too."""
         wrapped = self.wrapped
         with wrapped.session():
+            # in NumPy, what the candidate returns says whether complex gradients are conjugated
             conjugates = conventions.conjugates(wrapped, self.problem, self.framework, self.dtype, self.seed)
-            self.problem = problem = replace(
-                self.problem, conjugates=conjugates
-            )  # of its gradients, if they are complex
+            self.problem = problem = replace(self.problem, conjugates=conjugates)
             thorough = _is_quick(problem)
             context = CheckContext(problem, self.dtype, self.precision, self.seed, self.user_arrays, thorough)
             rows = list(plain_rows.rows(wrapped, context, self.on_progress))

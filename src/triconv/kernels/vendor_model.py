@@ -108,9 +108,8 @@ class VendorModel(NamedTuple):
     # transposed one
     dilated_depthwise: float = 1.0
     dilated_spans: tuple[int, int] = (12, 14)
-    transposed_depthwise: float = (
-        1.0  # a transposed convolution with channels first and one channel per group, of others
-    )
+    # other dilated taps of one channel per group, in a transposed convolution with channels first
+    transposed_depthwise: float = 1.0
 
     # ---- more
     # weight VJPs of one input channel with a stride along two axes, or more if windows do not overlap, channels first, of less

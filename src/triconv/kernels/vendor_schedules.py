@@ -117,9 +117,8 @@ def _is_padded_before(view: Problem, geometry: Geometry) -> bool:
     are_between = any(more > 0 and more % axis.stride for axis, more in uneven)
     inputs, outputs = view.c * math.prod(geometry.input_size), view.k * math.prod(geometry.output_size)
     are_known = isinstance(inputs, int) and isinstance(outputs, int)  # not symbols
-    is_smaller = (
-        view.orders[2] == "last" and are_known and inputs < outputs
-    )  # with channels first, both are copied anyway
+    # with channels first, both are copied anyway
+    is_smaller = view.orders[2] == "last" and are_known and inputs < outputs
     return are_many or are_between or is_smaller
 
 

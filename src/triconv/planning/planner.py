@@ -53,9 +53,8 @@ class Plan(NamedTuple):
     schedule: Schedule
     reason: str
     candidates: tuple[Candidate, ...]
-    by_sample: bool = (
-        False  # whether to run the kernel on one sample at a time: its schedule has to know how many there are
-    )
+    # whether to run the kernel on one sample at a time: its schedule has to know how many there are
+    by_sample: bool = False
 
     @property
     def algorithm(self) -> str:
@@ -175,9 +174,8 @@ def _cheapest(problem: Problem, target: Target) -> Plan:
     best, reason = candidates[0], ""
     is_small = problem.multiply_adds <= target.small and problem.taps <= target.long_taps
     simplest = by_name["direct"] if target.compiled else vendor_
-    if (
-        is_small and simplest
-    ):  # where each operation is called, and none is a convolution, they are few by the model alone
+    # where each operation is called, and none is a convolution, they are few by the model alone
+    if is_small and simplest:
         best = simplest
         reason = (
             f"small: up to {target.small:,} multiply-adds, {'the smallest program' if target.compiled else 'one call'}"

@@ -83,9 +83,8 @@ def function_of_elements(r: WrongResult) -> Diagnosis | None:
     """Explain a result that is a function of each right element, such as an activation that was left in."""
     if not r.has_shape or np.iscomplexobj(r.expected) or np.iscomplexobj(r.found) or r.expected.size < 2:
         return None
-    if (
-        r.found.size < LEAST_REPEATED and len(np.unique(r.found)) < LEAST_VALUES
-    ):  # ones are the sigmoid of all large numbers
+    # ones are the sigmoid of all large numbers
+    if r.found.size < LEAST_REPEATED and len(np.unique(r.found)) < LEAST_VALUES:
         return None
     some = _some(r.expected)
     for name, of_some in functions_of(r.expected.ravel()[some]):

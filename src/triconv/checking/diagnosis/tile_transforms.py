@@ -46,9 +46,8 @@ def tile_transform(r: WrongResult) -> tuple[Diagnosis, ConvolutionModel] | None:
         return None
     if r.found.size * p.terms(r.role) > MOST_WORK or not np.isfinite(r.found).all():
         return None
-    if any(
-        a.input_size * output_size(a) * a.kernel_size > MOST_WORK for a in axes
-    ):  # the tensor of an axis has as many
+    # elements of the tensor of an axis
+    if any(a.input_size * output_size(a) * a.kernel_size > MOST_WORK for a in axes):
         return None
     sizes = r.found.shape[2:]
     taps = tuple(a.kernel_size for a in axes)

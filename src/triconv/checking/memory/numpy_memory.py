@@ -96,11 +96,8 @@ def _handler(byte: int) -> Any:
         own.free,
     )
     capsule = new(ctypes.addressof(handler), CAPSULE, None)
-    for kept in (
-        function,
-        handler,
-        capsule,
-    ):  # until the process ends, for an array may be the last thing that is freed
+    # until the process ends, for an array may be the last thing that is freed
+    for kept in (function, handler, capsule):
         api.Py_IncRef(ctypes.py_object(kept))
     _alive.extend((function, handler, capsule))
     _kept[byte] = capsule

@@ -247,9 +247,8 @@ class _Drawn:
         groups = 1 if axis == GROUPED[role] else self.problem.model.groups
         size = values.shape[1 - axis] // groups
         index, group = (a.ravel() for a in np.indices((values.shape[axis], groups)))
-        other = (
-            group * size + (index + self.rng.integers(size)) % size
-        )  # another one for each index, as far as there are
+        # another one for each index, as far as there are
+        other = group * size + (index + self.rng.integers(size)) % size
         at = (index, other) if axis == 0 else (other, index)
         kept = np.zeros(values.shape, bool)
         kept[(*at, *self._positions(role, index.size))] = True

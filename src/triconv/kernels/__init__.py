@@ -21,12 +21,17 @@ arrays' library: its namespace ``lib.xp`` and the few things that the standard l
 
 To add one, write the module, enter it in `triconv.planning.planner.KERNELS`, and its name in ``tests/test_kernel_contract.py``.
 
-Read `direct` first: it is the definition. Then `problem`, `target` and `schedule`, and `gemm`. All but `direct` think in
-windows: an input VJP is the convolution of the transposed geometry, and one with an input dilation is several without
-(`polyphase`). They loop over samples, groups and rows (`blocks`) and over many taps (`tap_loops`). `gemm` is in six files:
-itself, `channels_last`, `col2im`, `patches`, `spmd` and `unfolding`; `depthwise` in four: itself, `row_products`, `shifted` and
-`tap_axes`; `vendor` in six: itself, its forms (`vendor_schedules`, `regrouped`, `planes`), and their cost (`vendor_cost`,
-`vendor_factors`), by the numbers of `vendor_model`.
+Read `direct` first: it is the definition. Then `problem` (a contraction without its arrays), `target` (what it is computed on;
+`target_file`: rates fitted on this machine), `schedule` (what a kernel will do), and `gemm`. All but `direct` think in windows:
+an input VJP is the convolution of the transposed geometry, and a convolution whose input is dilated is several whose input is
+not (`polyphase`). They loop over samples, groups and rows (`blocks`), and over many taps (`tap_loops`). Parts stand apart:
+
+* `gemm`: windows as channels (`unfolding`), windows that do not overlap (`patches`), arrays whose channels stand last
+  (`channels_last`), scatter-adds (`col2im`), arrays that are sharded (`spmd`).
+* `depthwise`: products of rows (`row_products`), multiply-adds in place (`shifted`), taps as axes of one array (`tap_axes`).
+* `vendor`: the forms of a call (`vendor_schedules`), arrays in an order that leaves no steps (`regrouped`), volumes by planes
+  (`planes`), negative padding (`cropping`), what a call costs (`vendor_cost`), and by which factors it is slower than at its
+  best (`vendor_factors`, with the numbers of `vendor_model`).
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;
 small integers are exact. `fft` has its own bound, norm by norm, with the unit roundoff of float64, on a GPU of the sums.

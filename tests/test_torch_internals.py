@@ -299,7 +299,7 @@ def _(torch):
     assert not a.T.detach()._is_view()
 
 
-@about("torch._C._current_graph_task_id", "one backward told from another: torch is asked for its leaves once in each")
+@about("torch._C._current_graph_task_id", "one backward told from another: torch is asked once in each that trains")
 def _(torch):
     import triconv
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import _C, bfloat16, strided
+from torch import bfloat16, is_grad_enabled, strided
+from torch._C import _current_graph_task_id as running_backward
+from torch._C import _get_tracing_state as tracing_state
+from torch._C import _is_any_autocast_enabled as is_autocast
+from torch._C import _len_torch_dispatch_stack as dispatch_modes
+from torch._C import _len_torch_function_stack as function_modes
 from torch._C._functorch import (
     TransformType,
     get_interpreter_stack,
@@ -90,10 +95,10 @@ def is_watched() -> bool:
     return (
         peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
-        or _C._get_tracing_state() is not None
-        or _C._len_torch_dispatch_stack() > 0
-        or _C._len_torch_function_stack() > 0
-        or _C._is_any_autocast_enabled()
+        or tracing_state() is not None
+        or dispatch_modes() > 0
+        or function_modes() > 0
+        or is_autocast()
         or is_compiling()
     )
 
@@ -110,7 +115,7 @@ def signature(a: Array) -> Any:
 
 def is_recorded(arrays: Sequence[Array]) -> bool:
     """Whether autograd records what is computed on plain tensors."""
-    if torch.is_grad_enabled():
+    if is_grad_enabled():
         for a in arrays:
             if a.requires_grad:
                 return True
@@ -126,33 +131,35 @@ def apply_outside_transforms(function: type[Function]) -> Callable[..., Array]:
     return super(Function, function).apply
 
 
-# the last backward that was seen to capture a leaf, by torch's number for it
-_capturing: int | None = None
+# the last backward that was seen to use the cotangent of a weight or bias, by torch's number for it
+_training: int | None = None
 
 
 def asked_for(ctx: Any, needed: tuple[bool, ...]) -> tuple[bool, ...]:
     """Which of the cotangents that are `needed` the running backward uses, for an autograd function's tensors.
 
     `ctx.needs_input_grad` counts all that require one, so that ``torch.autograd.grad(y, x)`` would compute the weight's too.
-    Where ``torch.autograd.grad`` is to return the gradient of a leaf, torch answers with an error, which takes longer than a
-    small layer. So once a backward returns that of one layer's weight or bias, it is taken to return those of the layers after.
+    To ask takes as long as a small layer: where ``torch.autograd.grad`` returns the gradient of a leaf, torch answers with an
+    error. So once a backward uses the cotangent of one layer's weight or bias, it is taken to use those of all layers after.
     """
-    global _capturing  # noqa: PLW0603
-    nodes = ctx.next_functions
-    if sum(needed) < 2 or len(nodes) != len(needed):
+    global _training  # noqa: PLW0603
+    backward = running_backward()
+    if backward == _training or sum(needed) < 2 or len(nodes := ctx.next_functions) != len(needed):
         return needed
-    backward = _C._current_graph_task_id()
-    is_capturing, found = backward == _capturing, []
-    for place, (is_needed, (node, _)) in enumerate(zip(needed, nodes, strict=True)):
-        is_used = is_needed
-        if is_needed and node is not None and not (is_capturing and place):
-            try:
-                is_used = _C._will_engine_execute_node(node)
-            except RuntimeError:  # a leaf whose gradient is returned
-                if place:
-                    _capturing = backward
-        found.append(is_used)
-    return tuple(found)
+    used = tuple(
+        is_needed and (node is None or _is_executed(node)) for is_needed, (node, _) in zip(needed, nodes, strict=True)
+    )
+    if any(used[1:]):
+        _training = backward
+    return used
+
+
+def _is_executed(node: Any) -> bool:
+    """Whether the running backward executes a node, or captures what it would accumulate: torch raises where it does that."""
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:
+        return True
 
 
 def set_parameters(module: Any, parameters: Mapping[str, Array]) -> None:

@@ -85,6 +85,18 @@ def test_taps_as_axes_are_exact(jax, layer, library):
     np.testing.assert_array_equal(np.asarray(found), canonical(truth, channels, "w"))
 
 
+def test_taps_as_axes_leave_out_inputs_that_no_window_reads():
+    target = dataclasses.replace(default_target(BACKENDS["jax"], "cpu"), compiled=True, fused_places=4)
+    geometry = Geometry.of([22], [3], stride=4, padding=((1, -1),), groups=2)  # five outputs, the last reads input 17
+    asked = Problem("conv_weight_vjp", geometry, 2, 1, 1, 1, orders=LAST)
+    (schedule,) = tap_axes.schedules(*by_phases("depthwise", tap_axes.FORM, asked, target), target)
+    assert schedule.phases[0].summed == 3  # two parts
+    x, g = np.ones((2, 1, 1, 22)), np.ones((2, 1, 1, 5))
+    x[..., 18:] = np.nan
+    found = depthwise.conv_weight_vjp(g, x, schedule, BACKENDS["numpy"].load())
+    np.testing.assert_array_equal(found, np.tile([4.0, 5.0, 5.0], (2, 1, 1, 1)))
+
+
 ROWS = {
     "channels last": ((2, 6, 9, 3), (3, 4), 1, 1, {"padding": 2, "stride": (2, 1)}, "last"),
     "several channels": ((1, 7, 9, 2), (3, 2), 2, 3, {"dilation": (2, 1)}, "last"),

@@ -54,9 +54,9 @@ class ArrayOperations:
         axes = tuple(range(a.ndim - 1))
         return self.xp.stack([self.xp.sum(a * b, axis=axes, dtype=a.dtype) for b in others], axis=-1)
 
-    def sum_leading(self, a: Array, count: int) -> Array:
-        """The sum over the first `count` axes of an array that a compiler has to write, and then reads row by row."""
-        return self.xp.sum(a, axis=tuple(range(count)), dtype=a.dtype)
+    def sum_written(self, a: Array, axes: tuple[int, ...]) -> Array:
+        """The sum over axes of an array that a compiler has to write first, instead of computing each term as it is added."""
+        return self.xp.sum(a, axis=axes, dtype=a.dtype)
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """`a`, which may be overwritten, with `values` (in any shape of as many elements) added at slices of its last axes."""

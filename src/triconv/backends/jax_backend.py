@@ -16,6 +16,7 @@ import array_api_compat
 import numpy as np
 
 from triconv.backends import jax_loops
+from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Array, ArrayKind, to_native
 from triconv.backends.jax_convolution import LaxConvolution
 from triconv.geometry import Axis
@@ -27,7 +28,7 @@ FUSED_MATRIX = 64
 PADDED_WINDOWS = 8
 # sums that one loop takes: as many as there are registers for them, with the factors (on the CPU, 49 taps: 7 to 14 are as fast)
 SUMS = 10
-# columns of which all rows are summed in one call: of more, XLA's CPU library takes ten times as long
+# columns of which all rows are summed in one call: of more, XLA of JAX 0.10 takes ten times as long
 SUMMED_COLUMNS = 2**14
 # places for parts, those that stay empty among them, up to which they are stacked
 STACKED = 64
@@ -227,17 +228,21 @@ class JAX(LaxConvolution):
         sums = [self.xp.sum(part, axis=0, dtype=a.dtype) for part in rows] if is_float else _sums(rows, (0,))
         return self.xp.stack(sums, axis=-1)
 
-    def sum_leading(self, a: Array, count: int) -> Array:
-        """Behind a barrier, and not too many columns at a time."""
+    def sum_written(self, a: Array, axes: tuple[int, ...]) -> Array:
+        """Behind a barrier. In JAX 0.10, XLA merges additions before it into the sum, unless a transpose stands between."""
         import jax
 
-        a, size = jax.lax.optimization_barrier(a), math.prod(a.shape[count:])
-        rows = -(-a.shape[count] // -(-size // SUMMED_COLUMNS))
+        if jax.__version_info__ >= (0, 11):
+            return super().sum_written(jax.lax.optimization_barrier(a), axes)
+        rest = tuple(axis for axis in range(a.ndim) if axis not in axes)
+        a = jax.lax.optimization_barrier(permute_dims(a, (*axes, *rest), self.xp))
+        first, columns = len(axes), math.prod(a.shape[len(axes) :])
+        count = -(-a.shape[first] // -(-columns // SUMMED_COLUMNS))
         parts = [
-            super(JAX, self).sum_leading(
-                jax.lax.slice_in_dim(a, start, min(start + rows, a.shape[count]), axis=count), count
+            super(JAX, self).sum_written(
+                jax.lax.slice_in_dim(a, start, min(start + count, a.shape[first]), axis=first), tuple(range(first))
             )
-            for start in range(0, a.shape[count], rows)
+            for start in range(0, a.shape[first], count)
         ]
         return parts[0] if len(parts) == 1 else self.xp.concat(parts)
 

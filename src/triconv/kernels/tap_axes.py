@@ -4,13 +4,13 @@ An axis of taps ``t`` is made of an axis of positions by shapes alone: ``x`` is 
 the dilation. A compiler reads it from ``x`` and writes nothing::
 
     s[n, t, i]  = x[n, i + dilation * t]        = line t of the repeated x, position i
-    u[n, q, t]  = sum over p of g[n, P * q + p] * s[n, t, stride * (P * q + p)]        gw[t] = sum over n, q of u[n, q, t]
+    u[n, t, q]  = sum over p of g[n, P * q + p] * s[n, t, stride * (P * q + p)]        gw[t] = sum over n, q of u[n, t, q]
 
 About ten positions ``p`` of one axis are summed first, in a loop that has a SIMD lane for each channel; what is left of the
 positions, ``u``, stands in memory for every tap. The multiply-adds are those of `direct` and those with the padding.
 
-(Two cores with AVX2, 7x7 taps, 2 samples of 32 x 32 positions and 96 channels: 0.9 ms, and 0.13 s to compile. With a loop over
-the taps, seven sums in each step, 1.2 ms and 0.33 s; by unfolding, 2.7 ms and 0.68 s.)
+(Two cores with AVX2, JAX 0.10, 7x7 taps, 2 samples of 32 x 32 positions and 96 channels: 1.2 ms, and 0.3 s to compile. By
+unfolding, 3.7 ms and 0.9 s; a loop over the taps, of seven sums in each step, is between the two.)
 """
 
 from __future__ import annotations
@@ -42,31 +42,26 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
 
 def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
     """The sums of one phase and block, of one channel per group: (groups, 1, 1, *kernel)."""
-    summed, count = how.summed_axis - 1, how.summed
-    excess = -geometry.axes[summed].output_size % count  # outputs that fill up the last part, with zeros
-    axes = [
-        axis.between(axis.output_size + excess, axis.input_size, axis.pad_lo) if number == summed else axis
-        for number, axis in enumerate(geometry.axes)
-    ]
+    axes, summed, count = geometry.axes, how.summed_axis - 1, how.summed
+    excess = -axes[summed].output_size % count  # outputs that fill up the last part: zeros, with zeros of x
+    more = [(0, excess * axis.stride if number == summed else 0) for number, axis in enumerate(axes)]
     g, x = (_positions_first(a, lib) for a in (g, x))
-    g = _padded(g, [(0, excess * (number == summed)) for number in range(len(axes))], lib)
-    x = _padded(x, [(axis.pad_lo, axis.pad_hi) for axis in axes], lib)
+    g = _padded(g, [(0, excess if number == summed else 0) for number in range(len(axes))], lib)
+    x = _padded(_padded(x, [(axis.pad_lo, axis.read_pad_hi) for axis in axes], lib), more, lib)
     for number, axis in reversed([*enumerate(axes)]):
         x = _tap_axis(x, 1 + number, axis, lib)  # (n, t, i, t', i', .., groups)
     parts = []
     for p in range(count):
-        of_g, of_x = [slice(None)] * len(axes), [axis.window(0) for axis in axes]
-        axis = axes[summed]
-        of_g[summed] = slice(p, None, count)
-        of_x[summed] = slice(p * axis.stride, axis.stride * (axis.output_size - 1) + 1, count * axis.stride)
-        part_of_g = g[(slice(None), *(index for one in of_g for index in (None, one)), slice(None))]
-        parts.append(
-            part_of_g * x[(slice(None), *(index for one in of_x for index in (slice(None), one)), slice(None))]
-        )
-    u = functools.reduce(operator.add, parts)
-    taps = range(1, u.ndim - 1, 2)
-    u = permute_dims(u, (0, *range(2, u.ndim - 1, 2), *taps, u.ndim - 1), lib.xp)
-    gw = lib.sum_leading(u, 1 + len(axes))  # (*kernel, groups)
+        of_g: list[slice | None] = [slice(None)]
+        of_x = [slice(None)]
+        for number, axis in enumerate(axes):
+            start, step = (p, count) if number == summed else (0, 1)
+            size = axis.output_size + (excess if number == summed else 0)
+            of_g += [None, slice(start, None, step)]
+            of_x += [slice(None), slice(axis.stride * start, axis.stride * (size - 1) + 1, axis.stride * step)]
+        parts.append(g[(*of_g, slice(None))] * x[(*of_x, slice(None))])
+    u = functools.reduce(operator.add, parts)  # (n, t, q, t', q', .., groups)
+    gw = lib.sum_written(u, (0, *range(2, u.ndim - 1, 2)))
     gw = lib.xp.reshape(gw, (*gw.shape[:-1], 1, gw.shape[-1], 1))  # as the framework has it, which a compiler then sees
     return permute_dims(gw, (gw.ndim - 2, gw.ndim - 1, gw.ndim - 3, *range(len(axes))), lib.xp)
 

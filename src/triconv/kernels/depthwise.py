@@ -78,7 +78,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Stand
 
 
 def _conv_of_rows(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
-    """Sum each row of the kernel by itself, at every input of the first axis, and then the rows.
+    """Compute the sums of all rows of the kernel as one array, and add from it what meets each output.
 
     For the taps ``s`` of the first axis and ``t`` of the others::
 
@@ -205,10 +205,9 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
 
 
 def _are_fused(view: Problem, geometry: Geometry, target: Target) -> bool:
-    """Whether a compiler fuses an array of the sums of all rows of the kernel, and is no slower.
+    """Whether a compiler fuses an array of the sums of all rows of the kernel, into code that is no slower.
 
-    With several output channels per group that stand last, it is: 5x5 taps, 2 outputs for each of 96 channels take 1.8 times
-    as long.
+    It is slower where several output channels per group stand last: 1.8 times for 5x5 taps and 2 outputs of each channel.
     """
     is_row = view.k == 1 or view.orders[0] == "first"
     return target.compiled and target.kind == "cpu" and is_row and 1 < geometry.kernel_size[0] <= target.fused_places

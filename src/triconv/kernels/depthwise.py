@@ -219,9 +219,7 @@ def _summed_first(view: Problem, geometry: Geometry, target: Target) -> tuple[in
     Where channels stand last, a compiled loop takes one sum after the other, and reads a cache line anew for each of its
     terms. Of a few terms the lines stay in the first-level cache, for the sums of the channels beside it.
     """
-    x_order, _, g_order = view.orders
-    are_rows = (x_order, g_order) == ("last", "last") and view.groups >= target.summed_channels
-    if not (are_rows and target.compiled and target.kind == "cpu"):
+    if not tap_axes.has_lanes(view, target):
         return 0, 0
     lengths = [blocks.divisor(axis.output_size, 2 * target.summed_positions) for axis in geometry.axes]
     counts = [blocks.divisor(axis.output_size, target.summed_positions) for axis in geometry.axes]

@@ -88,12 +88,17 @@ def _tap_axis(a: Array, number: int, axis: Axis, lib: Standard) -> Array:
 # ---- schedules
 
 
+def has_lanes(view: Problem, target: Target) -> bool:
+    """Whether a compiled loop on a CPU has channels side by side, which stand last in both operands, and enough of them."""
+    x_order, _, g_order = view.orders
+    are_last = (x_order, g_order) == ("last", "last") and view.groups >= target.summed_channels
+    return are_last and target.compiled and target.kind == "cpu"
+
+
 def suits(view: Problem, target: Target) -> bool:
     """Whether a compiler fuses it, for SIMD lanes that are channels, and there are taps enough to be worth it."""
-    x_order, _, g_order = view.orders
-    are_lanes = (x_order, g_order) == ("last", "last") and view.groups >= target.summed_channels
     is_one = view.contraction == "conv_weight_vjp" and view.c == view.k == 1 and view.taps > target.chained_taps
-    return is_one and are_lanes and target.compiled and target.kind == "cpu"
+    return is_one and has_lanes(view, target)
 
 
 def schedules(schedule: Schedule, view: Problem, target: Target) -> Iterator[Schedule]:

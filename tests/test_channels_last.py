@@ -85,6 +85,18 @@ def test_any_geometry_is_exact(jax, number, blocks):
             np.testing.assert_array_equal(result, expected, err_msg=f"{name} by {schedule}")
 
 
+def test_a_sum_is_split_into_parts_that_a_smaller_last_block_has_too(jax):
+    """Of three samples of 25 positions, two make 50 rows, which are two equal parts; the third has 25, which are not."""
+    rng, geometry, lib = np.random.default_rng(0), Geometry.of((5, 5), (3, 3), padding=1), backend_of(jax.numpy)
+    g, x = (jax.numpy.asarray(rng.integers(-3, 4, (1, 3, c, 5, 5)), np.float32) for c in (4, 5))
+    with changed(summed_rows_bytes=8_000, split_rows=0.0):
+        problem = planner.problem_of("conv_weight_vjp", g, x, geometry, lib, np.float32, channels_last.LAST)
+        schedule = next(s for s in gemm.schedules(problem, planner.target_of(lib)) if s.orders == channels_last.LAST)
+    assert (schedule.samples, schedule.phases[0].rows, schedule.phases[0].split_k) == (2, 0, 5)
+    result = jax.jit(lambda g, x: gemm.conv_weight_vjp(g, x, schedule, lib))(g, x)
+    np.testing.assert_array_equal(result, contractions.conv_weight_vjp(g, x, geometry=geometry))
+
+
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("number", range(LAST_NUMBER + 1))
 def test_any_geometry_is_exact_on_numpy(number, blocks):

@@ -216,7 +216,7 @@ def _in_blocks(
         ]
     phases = [replace(how, rows=rows) for how, rows in zip(phases, taken, strict=True)]
     phases = [
-        replace(how, split_k=_split_k(view, geometry, how, samples or view.n, target))
+        replace(how, split_k=_split_k(view, geometry, how, samples, target))
         for geometry, how in zip(geometries, phases, strict=True)
     ]
     return replace(schedule, phases=tuple(phases), samples=samples, orders=view.orders)
@@ -240,16 +240,20 @@ def _elements_of(size: float, view: Problem, target: Target) -> float:
 
 
 def _split_k(view: Problem, geometry: Geometry, how: PhaseSchedule, samples: int, target: Target) -> int:
-    """Parts of a product that sums over the rows of a block: as few equal ones as there can be, if they are long."""
+    """Parts of a product that sums over the rows of a block: as few equal ones as there can be, if they are long.
+
+    A last block of fewer samples has as many parts.
+    """
     if how.in_lines or not _is_summed(view, target):
         return 1
     inputs, outputs = list(geometry.input_size), list(geometry.output_size)
     if how.rows:
         axis = geometry.axes[0]
         inputs[0], outputs[0] = (how.rows - 1) * axis.stride + axis.dilated_kernel, how.rows
-    rows = samples * math.prod(inputs[: how.row_axes]) * math.prod(outputs[how.row_axes :])
-    if rows < target.split_rows * max(_columns(view, geometry, how.row_axes)):
+    positions = math.prod(inputs[: how.row_axes]) * math.prod(outputs[how.row_axes :])
+    if (samples or view.n) * positions < target.split_rows * max(_columns(view, geometry, how.row_axes)):
         return 1
+    rows = math.gcd(samples, view.n) * positions
     return next((parts for parts in range(2, target.most_split + 1) if rows % parts == 0), 1)
 
 

@@ -302,16 +302,17 @@ def _cost_of_unfolding(schedule: Schedule, view: Problem, problem: Problem, targ
     item, is_weight_vjp = problem.itemsize, schedule.contraction == "conv_weight_vjp"
     parts = problem.groups * problem.n  # each has products of its own
     amount, moved, most = 0.0, 0.0, 0.0
-    passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
     for geometry, count, how in schedule.counted():
         unfolded, products = _elements(view, geometry, how.row_axes)
         rows = view.k * math.prod(geometry.kernel_size[: how.row_axes])
         columns = view.c * math.prod(geometry.kernel_size[how.row_axes :])
         amount += count * parts * products * columns * target.product_factor(rows, columns)
-        if is_weight_vjp and problem.groups == 1 and columns < target.few_columns:
-            passes = target.few_columns_passes
         if how.layers:
             passes = target.layer_passes
+        elif is_weight_vjp and problem.groups == 1 and columns < target.few_columns:
+            passes = target.few_columns_passes
+        else:
+            passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
         in_rows = item * (unfolded + (products if how.row_axes else 0)) > target.sample_bytes
         steps = 2 if len(geometry.axes) == 1 and geometry.axes[0].stride > 1 else 1  # read one by one
         bytes_ = parts * item * (steps * unfolded + products)

@@ -194,6 +194,11 @@ def samples_first(a: Array, order: str, lib: Standard) -> Array:
     return permute_dims(a, (1, *behind), lib.xp)
 
 
+def positions_first(a: Array, lib: Standard) -> Array:
+    """A canonical array with channels last as it stands in memory, and all of them one axis: (n, *positions, channels)."""
+    return lib.xp.reshape(samples_first(a, "last", lib), (a.shape[1], *a.shape[3:], a.shape[0] * a.shape[2]))
+
+
 def canonical(a: Array, order: str, lib: Standard) -> Array:
     """Undo `samples_first`."""
     last = a.ndim - 1

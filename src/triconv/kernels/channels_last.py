@@ -57,7 +57,7 @@ def conv(x: Array, w: Array, geometry: Geometry, how: PhaseSchedule, lib: Standa
         y = lib.matmul(_rows(u, lib), w[0, ...])
         return _scattered(lib.xp.reshape(y, (*u.shape[:-1], -1)), Geometry(part.axes[:lead]), lib)
 
-    return _canonical(blocks.map_rows(block, _last(x, lib), geometry, how.rows, lib, axis=1), lib)
+    return _canonical(blocks.map_rows(block, blocks.positions_first(x, lib), geometry, how.rows, lib, axis=1), lib)
 
 
 def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
@@ -71,7 +71,9 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, 
         u = _unfold(x, _trailing(part, lead).axes, lib)
         return lib.matmul_of_rows(_rows(u, lib), _rows(v, lib), how.split_k)
 
-    gw = blocks.sum_rows(block, _last(g, lib), _last(x, lib), geometry, how.rows, lib, axis=1)
+    gw = blocks.sum_rows(
+        block, blocks.positions_first(g, lib), blocks.positions_first(x, lib), geometry, how.rows, lib, axis=1
+    )
     gw = lib.xp.reshape(gw, (1, *taps[lead:], c, *taps[:lead], k))
     # the transposed geometry's taps are in reverse
     first = gw.ndim - 1 - lead
@@ -90,13 +92,8 @@ def _leading(geometry: Geometry, lead: int) -> Geometry:
     return Geometry((*geometry.transposed().axes[:lead], *others))
 
 
-def _last(a: Array, lib: Standard) -> Array:
-    """A canonical array of one group as it stands in memory: (n, *positions, channels)."""
-    return lib.xp.reshape(blocks.samples_first(a, "last", lib), (a.shape[1], *a.shape[3:], a.shape[2]))
-
-
 def _canonical(a: Array, lib: Standard) -> Array:
-    """Undo `_last`."""
+    """Undo `blocks.positions_first` of one group."""
     return blocks.canonical(lib.xp.reshape(a, (*a.shape[:-1], 1, a.shape[-1])), "last", lib)
 
 

@@ -45,7 +45,7 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
     axes, summed, count = geometry.axes, how.summed_axis - 1, how.summed
     excess = -axes[summed].output_size % count  # outputs that fill up the last part: zeros, with zeros of x
     more = [(0, excess * axis.stride if number == summed else 0) for number, axis in enumerate(axes)]
-    g, x = (_positions_first(a, lib) for a in (g, x))
+    g, x = (blocks.positions_first(a, lib) for a in (g, x))
     g = _padded(g, [(0, excess if number == summed else 0) for number in range(len(axes))], lib)
     x = _padded(_padded(x, [(axis.pad_lo, axis.read_pad_hi) for axis in axes], lib), more, lib)
     for number, axis in reversed([*enumerate(axes)]):
@@ -64,11 +64,6 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
     gw = lib.sum_written(u, (0, *range(2, u.ndim - 1, 2)))
     gw = lib.xp.reshape(gw, (*gw.shape[:-1], 1, gw.shape[-1], 1))  # as the framework has it, which a compiler then sees
     return permute_dims(gw, (gw.ndim - 2, gw.ndim - 1, gw.ndim - 3, *range(len(axes))), lib.xp)
-
-
-def _positions_first(a: Array, lib: Standard) -> Array:
-    """A canonical array of one channel per group as it stands in memory: (n, *positions, groups)."""
-    return lib.xp.reshape(blocks.samples_first(a, "last", lib), (a.shape[1], *a.shape[3:], a.shape[0]))
 
 
 def _padded(a: Array, pads: list[tuple[int, int]], lib: Standard) -> Array:

@@ -323,4 +323,6 @@ def _cost_of_unfolding(schedule: Schedule, view: Problem, problem: Problem, targ
     moved += _ordered(problem) if target.kind == "gpu" else 0
     most += 2 * problem.bytes_of["w"]
     operations = 16 + view.phases * min(view.taps, target.unrolled_taps)
+    # each part copies both operands, in a loop of its own
+    operations += target.last_operations * sum(how.split_k - 1 for how in schedule.phases)
     return Cost("matrix", amount, moved, most, operations, launches=5 * view.phases * schedule.steps(view.taps))

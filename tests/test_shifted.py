@@ -7,7 +7,7 @@ import pytest
 
 import triconv
 from triconv import contractions
-from triconv.backends import BACKENDS, numpy_shifts
+from triconv.backends import BACKENDS, numpy_shifts, numpy_tiles
 from triconv.geometry import Geometry
 from triconv.kernels import depthwise, shifted
 from triconv.kernels.target import target_of
@@ -48,11 +48,12 @@ def results(x, w, g, geometry, *, last=False):
     return found
 
 
-@pytest.mark.parametrize("bytes_", [1, 300, 2000, numpy_shifts.TILE_BYTES])
+@pytest.mark.parametrize("bytes_", [1, 300, 2000, numpy_tiles.TILE_BYTES])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("case", CASES)
 def test_small_integers_are_exact(case, last, bytes_, monkeypatch):
-    monkeypatch.setattr(numpy_shifts, "TILE_BYTES", bytes_)
+    monkeypatch.setattr(numpy_tiles, "TILE_BYTES", bytes_)
+    monkeypatch.setattr(numpy_shifts, "LONG", 2 if bytes_ in (1, 2000) else numpy_shifts.LONG)
     monkeypatch.setattr(numpy_shifts, "LINE", 8 if bytes_ == 2000 else numpy_shifts.LINE)
     x, w, g, geometry = operands(case)
     names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
@@ -94,6 +95,30 @@ def test_what_is_not_finite_stays_where_the_equation_puts_it(case, last):
         truth = contractions.conv_weight_vjp(g, x, geometry=geometry, algorithm="direct")
         np.testing.assert_array_equal(results(x, w, g, geometry, last=last)[2], truth)
     assert len(np.unique(np.isnan(truth))) == 2  # of some taps
+
+
+def test_strided_windows_of_channels_last_are_read_where_they_stand(monkeypatch):
+    shape, params = (64, 2, 1, 31, 30), {"stride": 2, "padding": [(1, 2), (0, 3)]}
+    geometry, rng, copied = Geometry.of(shape[3:], (3, 4), **params), np.random.default_rng(1), []
+    x, w = rng.integers(-3, 4, shape).astype(np.float32), rng.integers(-3, 4, (64, 1, 1, 3, 4)).astype(np.float32)
+    g = rng.integers(-3, 4, (*shape[:3], *geometry.output_size)).astype(np.float32)
+    split = numpy_tiles.split
+
+    def counted(*args, **options):
+        copied.append(split(*args, **options))
+        return copied[-1]
+
+    monkeypatch.setattr(numpy_tiles, "split", counted)
+    y, gx, _ = results(x, w, g, geometry, last=True)
+    truth = contractions.conv(x, w, geometry=geometry, algorithm="direct")
+    np.testing.assert_array_equal(y, truth, strict=True)
+    truth = contractions.conv_input_vjp(g, w, geometry=geometry, algorithm="direct")
+    np.testing.assert_array_equal(gx, truth, strict=True)
+    monkeypatch.setattr(numpy_shifts, "LONG", 100)
+    few = sum(a.size for a in copied)
+    copied.clear()
+    results(x, w, g, geometry, last=True)
+    assert sum(a.size for a in copied) > few + x.size // 2
 
 
 def test_a_layer_of_channels_last_is_not_transposed():

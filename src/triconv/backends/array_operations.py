@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
-from triconv.geometry import Axis
+from triconv.geometry import Axis, Phase
 
 Array = Any
 
@@ -154,10 +154,10 @@ class ArrayOperations:
         """Windows of an array (n, *input, c) as a view (n, *output, *taps, c), where arrays have strides of any kind."""
         return None
 
-    def shifted_conv(self, x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+    def shifted_conv(self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
         """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, in place; where `Target.in_place`.
 
-        Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *output); with `last`, channels stand last in both.
+        Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes) of all phases; with `last`, channels are last in both.
         """
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from triconv.backends import numpy_shifts, numpy_threads
 from triconv.backends.base import UNMASKED, Array, ArrayKind, Standard
-from triconv.geometry import Axis
+from triconv.geometry import Axis, Phase
 
 # of an array that is transposed, what stays in a core's cache while it is read in one order and written in another: 15 MiB of
 # 256 channels took 7.8 ns per element as a whole and 1.6 in such blocks
@@ -186,9 +186,9 @@ class NumPy(Standard):
             a, (a.shape[0], *shape, a.shape[-1]), (sample, *steps, channel), writeable=False
         )
 
-    def shifted_conv(self, x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+    def shifted_conv(self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
         """In tiles, on threads."""
-        return numpy_shifts.conv(x, w, axes, last=last)
+        return numpy_shifts.conv(x, w, phases, sizes, last=last)
 
     def shifted_weight_vjp(self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
         """Likewise."""

@@ -1,8 +1,9 @@
-"""Shifted multiply-adds of NumPy in place, in tiles that stay in a core's cache, on threads.
+"""Shifted multiply-adds of NumPy in place, in tiles that stay in a core's cache, on threads (`numpy_tiles`).
 
-A tile of the padded input is written once, with the residues of strided axes apart. Then the taps that read one array of
-residues are axes of one view of it, and `numpy.einsum` adds up their products, each in one pass without an array of products.
-Its innermost loop is along a line of positions with all their channels, for which the kernel is repeated.
+The taps that read one array are axes of one view of it, and `numpy.einsum` adds up their products, each in one pass without an
+array of products. Its innermost loop is along a line of positions with all their channels, for which the kernel is repeated;
+where the positions of a line are apart in memory, along the channels of one. So phases are written where they belong, and
+strided inputs of many channels are read where they stand.
 
 A weight VJP is dot products of lines that have all positions of a channel. With pitches ``p``, output ``o`` and tap ``t``
 
@@ -15,215 +16,126 @@ that meet no output; the cotangent has zeros there. If memory has the other orde
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-import operator
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from triconv.backends import numpy_threads
-from triconv.geometry import Axis
+from triconv.backends import numpy_threads, numpy_tiles
+from triconv.backends.numpy_tiles import ResiduePass, Shifts, Tile, shifts_of
+from triconv.geometry import Axis, Phase
 
 Array = Any
 
-# of the input of a tile, which is in the second-level cache together with its outputs. Of smaller ones each thread would wait
-# for the interpreter's lock; half of it where there are less than four
-TILE_BYTES = 2**20
-# of a tile that is transposed: runs of memory of a line of the cache, in loops that are not short
-CHANNELS = 16
 # elements of a line of several positions with their channels: the kernel, repeated for it, stays in the first-level cache
 LINE = 1024
+# channels from which a line of one position is long enough: of 96, with a stride of two, in half the time that it takes to
+# bring the residues in order first; of 32 in twice the time
+LONG = 64
 # names of axes in `numpy.einsum`: of the taps, and of the outputs
 TAPS = "abcdefgh"
 OUTPUTS = "ABCDEFGH"
 
 
-class ResiduePass(NamedTuple):
-    """The taps that read one array of residues, evenly spaced along each axis."""
+def conv(x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
+    """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, phase by phase.
 
-    residues: tuple[int, ...]
-    taps: tuple[slice, ...]
-    shifts: tuple[int, ...]  # how far from its output the first one reads
-    steps: tuple[int, ...]  # and the next ones from there
-
-    def reads(self, pitches: Sequence[int]) -> tuple[int, list[int]]:
-        """The element that the first tap reads for the first output, and how far the next are along each axis."""
-        return sum(map(operator.mul, self.shifts, pitches)), list(map(operator.mul, self.steps, pitches))
-
-
-class Shifts(NamedTuple):
-    """The taps of a geometry."""
-
-    axes: tuple[Axis, ...]
-    passes: tuple[ResiduePass, ...]
-    halo: tuple[int, ...]  # inputs of an array beyond the outputs, one per axis
-
-
-@functools.lru_cache(256)
-def shifts_of(axes: tuple[Axis, ...]) -> Shifts:
-    """Of axes without input dilation."""
-    lines = []
-    for axis in axes:
-        step = axis.stride // math.gcd(axis.stride, axis.dilation)  # from a tap to the next of the same residue
-        firsts = range(min(step, axis.kernel_size))
-        starts = [(t, *divmod(axis.dilation * t, axis.stride)) for t in firsts]
-        lines.append(
-            sorted((r, slice(t, None, step), shift, axis.dilation * step // axis.stride) for t, shift, r in starts)
-        )
-    passes = (ResiduePass(*zip(*each, strict=True)) for each in itertools.product(*lines))
-    halo = (axis.dilation * (axis.kernel_size - 1) // axis.stride for axis in axes)
-    return Shifts(axes, tuple(passes), tuple(halo))
-
-
-class Tile(NamedTuple):
-    """Samples, channels, and outputs of each axis."""
-
-    samples: slice
-    channels: slice
-    outputs: tuple[slice, ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Numbers of outputs."""
-        return tuple(part.stop - part.start for part in self.outputs)
-
-
-def tiles(shifts: Shifts, n: int, channels: int, itemsize: int, *, last: bool, fewest: int = 1) -> list[Tile]:
-    """Tiles of about `TILE_BYTES`: of samples, channels, or positions, whatever stands first in memory.
-
-    With channels first, a tile has no less than `fewest` of them, if there are.
+    Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes); with `last`, channels stand last in both.
     """
-    sizes = [axis.output_size for axis in shifts.axes]
-    total = itemsize * n * channels * math.prod(axis.input_size for axis in shifts.axes)
-    most = (TILE_BYTES if total >= 4 * TILE_BYTES else TILE_BYTES // 2) // itemsize
-    together = channels if last else min(channels, fewest)
-
-    def elements() -> int:
-        inputs = math.prod(size + halo for size, halo in zip(sizes, shifts.halo, strict=True))
-        return inputs * len(shifts.passes) * together
-
-    while elements() > most:  # what two tiles read is written twice, so they have as many outputs
-        room = [size / max(1, halo) for size, halo in zip(sizes, shifts.halo, strict=True)]
-        axis = room.index(max(room))
-        if room[axis] <= 1 or sizes[axis] == 1:
-            break
-        sizes[axis] = -(-sizes[axis] // 2)
-    rest = max(1, most // elements())
-    if last:
-        samples = min(n, rest)
-        width = channels if elements() <= 4 * most else max(64, 4 * most * channels // elements())
-    else:
-        width = min(channels, rest * together)
-        samples = min(n, max(1, rest * together // width))
-    outputs = (_parts(axis.output_size, size) for axis, size in zip(shifts.axes, sizes, strict=True))
-    parts = (_parts(n, samples), _parts(channels, min(width, channels)), *outputs)
-    return [Tile(a, b, tuple(spans)) for a, b, *spans in itertools.product(*parts)]
-
-
-def _parts(size: int, most: int) -> list[slice]:
-    """As few slices as that allows, of about equal length."""
-    count = -(-size // max(1, most))
-    ends = [size * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(ends)]
-
-
-def _split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
-    """The padded input of a tile, (residues, samples, channels, *positions) or (residues, samples, *positions, channels)."""
-    x = x[tile.samples, ..., tile.channels] if last else x[tile.samples, tile.channels]
-    first = 1 if last else 2
-    lengths = [size + halo for size, halo in zip(tile.sizes, shifts.halo, strict=True)]
-    shape = (len(shifts.passes), *x.shape[:first], *lengths, *x.shape[first + len(lengths) :])
-    out = np.empty(shape, x.dtype)
-    for part, (residues, *_) in zip(out, shifts.passes, strict=True):
-        source: list[slice] = [slice(None)] * first
-        for number, (axis, residue, span, length) in enumerate(
-            zip(shifts.axes, residues, tile.outputs, lengths, strict=True), first
-        ):
-            begin = axis.stride * span.start + residue - axis.pad_lo  # the input at which the array begins
-            lo = min(length, max(0, -(begin // axis.stride)))
-            hi = min(length, max(lo, -((begin - axis.input_size) // axis.stride)))
-            index: Any = (*[slice(None)] * number, slice(lo))
-            part[index] = 0
-            index = (*[slice(None)] * number, slice(hi, None))
-            part[index] = 0
-            source.append(
-                slice(begin + axis.stride * lo, begin + axis.stride * (hi - 1) + 1 if hi > lo else None, axis.stride)
-            )
-            if hi <= lo:
-                source[-1] = slice(0, 0)
-            part = part[(*[slice(None)] * number, slice(lo, hi))]  # noqa: PLW2901
-        _assign(part, x[tuple(source)] if last else _compact(x[tuple(source)]))
-    return out
-
-
-def conv(x: Array, w: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
-    """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel.
-
-    Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *output); with `last`, channels stand last in both.
-    """
-    shifts, dtype, channels = shifts_of(axes), np.result_type(x, w), w.shape[-1]
+    dtype, channels = np.result_type(x, w), w.shape[-1]
     if channels == 1 < len(x):  # the samples stand side by side instead
-        y = conv(np.moveaxis(x, -1 if last else 1, 0), np.repeat(w, len(x), axis=-1), axes, last=False)
+        y = conv(np.moveaxis(x, -1 if last else 1, 0), np.repeat(w, len(x), axis=-1), phases, sizes, last=False)
         return np.moveaxis(y, 0, -1 if last else 1)
-    outputs = [axis.output_size for axis in axes]
-    y = np.empty((len(x), *outputs, channels) if last else (len(x), channels, *outputs), dtype)
+    covered = sum(math.prod(phase.geometry.output_size) for phase in phases) == math.prod(sizes)
+    y = (np.empty if covered else np.zeros)((len(x), *sizes, channels) if last else (len(x), channels, *sizes), dtype)
     source, target = (x, y) if last else (np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1))  # transposed, tile by tile
-
-    work = tiles(shifts, len(x), channels, dtype.itemsize, last=last, fewest=CHANNELS)
-    kernels = {_line(tile): _repeated(w, tile, shifts) for tile in {_line(tile): tile for tile in work}.values()}
-
-    def job(tile: Tile) -> None:
-        parts = _split(source, shifts, tile, last=True)
-        out = target[(tile.samples, *tile.outputs, tile.channels)]
-        is_dense = out.strides[-2:] == (out.shape[-1] * out.itemsize, out.itemsize)
-        found = out if is_dense else np.empty(out.shape, dtype)
-        _conv_tile(parts, kernels[_line(tile)], found, shifts.passes)
-        if not is_dense:
-            _assign(out, found)
-
-    numpy_threads.run(job, work)
+    jobs = [
+        job
+        for phase in phases
+        for job in _jobs(source, w[phase.taps], target[(slice(None), *phase.output)], phase.geometry.axes)
+    ]
+    numpy_threads.run(lambda job: job(), jobs)
     return y
 
 
-def _line(tile: Tile) -> tuple[int, int]:
-    """Where the channels of a tile begin, and how many positions a line has."""
+def _jobs(x: Array, w: Array, y: Array, axes: tuple[Axis, ...]) -> Iterator[Callable[[], None]]:
+    """Each tile of a phase, of arrays with the channels as their last axis, as a function without arguments."""
+    n, channels, itemsize = len(x), w.shape[-1], y.itemsize
+    is_last = x.strides[-1] == y.strides[-1] == itemsize and x.dtype == y.dtype
+    is_dense = _is_dense(x) and _is_dense(y)
+    is_strided = axes[-1].stride > 1
+    is_long = is_last and channels >= LONG and (is_strided or not is_dense)  # lines of one position
+    shifts = shifts_of(axes, 0 if is_long or not is_strided else 1)
+    boxes, inner = [numpy_tiles.whole(axes)], None
+    if is_long and is_strided:
+        boxes, inner = numpy_tiles.without_padding(axes)
+    kernels: dict[tuple[int, int], list[Array]] = {}
+    for box in boxes if inner is None else (*boxes, inner):
+        for tile in numpy_tiles.tiles(shifts, n, channels, itemsize, box, last=is_last, fewest=numpy_tiles.CHANNELS):
+            first, positions = tile.channels.start, 1 if is_long else _positions(tile)
+            if (first, positions) not in kernels:
+                kernels[first, positions] = _repeated(w[..., tile.channels], positions, shifts)
+            is_read_in_place = box is inner and (is_long or tile.channels == slice(0, channels))
+            out = y[(tile.samples, *tile.outputs, tile.channels)]
+            yield functools.partial(_one_tile, x, kernels[first, positions], out, shifts, tile, is_read_in_place)
+
+
+def _is_dense(a: Array) -> bool:
+    """Whether positions stand side by side with their channels, in an array with channels last."""
+    return bool(a.strides[-2:] == (a.shape[-1] * a.itemsize, a.itemsize))
+
+
+def _positions(tile: Tile) -> int:
+    """How many a line has."""
     width, channels = tile.sizes[-1], tile.channels.stop - tile.channels.start
-    return tile.channels.start, -(-width // -(-width // max(1, LINE // channels)))
+    return -(-width // -(-width // max(1, LINE // channels)))
 
 
-def _repeated(w: Array, tile: Tile, shifts: Shifts) -> list[Array]:
+def _repeated(w: Array, positions: int, shifts: Shifts) -> list[Array]:
     """The kernel of each pass, for as many positions as a line has."""
-    _, positions = _line(tile)
-    # a tile that is repeated once would keep its order in memory
-    return [np.ascontiguousarray(np.tile(w[(*part.taps, tile.channels)], positions)) for part in shifts.passes]
+    # a kernel that is repeated once would keep its order in memory
+    return [np.ascontiguousarray(np.tile(w[part.taps], positions)) for part in shifts.passes]
 
 
-def _conv_tile(parts: Array, kernels: list[Array], y: Array, passes: tuple[ResiduePass, ...]) -> None:
+def _one_tile(x: Array, kernels: list[Array], y: Array, shifts: Shifts, tile: Tile, is_read_in_place: bool) -> None:
+    """Read a tile where it stands, or copy it; compute its outputs where they belong, or transpose them."""
+    parts = numpy_tiles.in_place(x, shifts, tile) if is_read_in_place else numpy_tiles.split(x, shifts, tile, last=True)
+    is_written_in_place = _is_dense(y) or (y.strides[-1] == y.itemsize and kernels[0].shape[-1] == y.shape[-1])
+    found = y if is_written_in_place else np.empty(y.shape, y.dtype)
+    _conv_tile(parts, kernels, found, shifts)
+    if not is_written_in_place:
+        numpy_tiles.assign(y, found)
+
+
+def _conv_tile(parts: Array, kernels: list[Array], y: Array, shifts: Shifts) -> None:
     """`conv` of a tile (passes, n, *positions, c), into one (n, *positions, c): a line has some positions with their channels.
 
     The kernels are repeated for them (`_repeated`), so that all three arrays have steps of one element along a line, which is
     the innermost loop.
     """
-    (n, *rows, width, channels), pitches = y.shape, _pitches(parts.shape[2:])
+    n, *rows, width, channels = y.shape
     most = kernels[0].shape[-1] // channels  # positions of a line
     spans = [(0, width // most, most), (width // most * most, 1, width % most)]
     taps, outer = TAPS[: len(rows) + 1], OUTPUTS[: len(rows)]
     subscripts = f"N{outer}Q{taps}L,{taps}L->N{outer}QL"
-    for number, (part, kernel) in enumerate(zip(passes, kernels, strict=True)):
-        shift, steps = part.reads(pitches)
+    for number, (memory, part, kernel) in enumerate(zip(parts, shifts.passes, kernels, strict=True)):
+        sample, *steps, item = memory.strides
+        skips = [skip * step for skip, step in zip(shifts.skips, steps, strict=True)]
+        jumps = [jump * step for jump, step in zip(part.steps, steps, strict=True)]
+        first = memory[(slice(None), *(slice(shift, None) for shift in part.shifts))]
         for start, lines, positions in spans:
             if not positions:
                 continue
             length = positions * channels
-            read = _view(
-                parts[number],
-                shift + start * channels,
+            read = np.lib.stride_tricks.as_strided(
+                first[..., start * shifts.skips[-1] :, :],
                 (n, *rows, lines, *kernel.shape[:-1], length),
-                (parts[number].size // n, *pitches[:-2], length, *steps, 1),
+                (sample, *skips[:-1], positions * skips[-1], *jumps, item),
             )
-            out = y[..., start : start + lines * positions, :].reshape(n, *rows, lines, length)
+            out = y[..., start : start + lines * positions, :]
+            if most > 1:
+                out = out.reshape(n, *rows, lines, length)
             if number:
                 out += np.einsum(subscripts, read, kernel[..., :length])
             else:
@@ -238,19 +150,19 @@ def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -
     """
     if last:  # transposed as tiles are written, so that a line has the positions of one channel
         g, x = np.moveaxis(g, -1, 1), np.moveaxis(x, -1, 1)
-    shifts, dtype = shifts_of(axes), np.result_type(x, g)
+    shifts, dtype = shifts_of(axes, len(axes)), np.result_type(x, g)
     n, channels = x.shape[:2]
-    work = tiles(shifts, n, channels, dtype.itemsize, last=False)
+    work = numpy_tiles.tiles(shifts, n, channels, dtype.itemsize, numpy_tiles.whole(axes), last=False)
     sums: list[Any] = [None] * len(work)
 
     def job(number: int) -> None:
         tile = work[number]
-        parts = _split(x, shifts, tile, last=False)
-        cotangent = _compact(g[(tile.samples, tile.channels, *tile.outputs)])
-        (n, c, *sizes), pitches = cotangent.shape, _pitches(parts.shape[3:])
+        parts = numpy_tiles.split(x, shifts, tile, last=False)
+        cotangent = numpy_tiles.compact(g[(tile.samples, tile.channels, *tile.outputs)])
+        (n, c, *sizes), pitches = cotangent.shape, numpy_tiles.pitches(parts.shape[3:])
         size = 1 + sum((size - 1) * pitch for size, pitch in zip(sizes, pitches, strict=True))
         line = np.zeros((n, c, *(1,) * len(sizes), size), dtype)
-        np.conjugate(cotangent, out=_view(line, 0, cotangent.shape, (c * size, size, *pitches)))
+        np.conjugate(cotangent, out=numpy_tiles.view(line, 0, cotangent.shape, (c * size, size, *pitches)))
         found = np.empty((*(axis.kernel_size for axis in axes), c), dtype)
         for part, memory in zip(shifts.passes, parts, strict=True):
             gw = found[part.taps]
@@ -282,32 +194,4 @@ def _meeting(parts: Array, tap: tuple[int, ...], shifts: Shifts, cotangent: Arra
 def _lines(memory: Array, part: ResiduePass, shape: tuple[int, ...], pitches: list[int]) -> Array:
     """What the outputs meet at the taps of a pass, (n, c, *taps, size)."""
     start, steps = part.reads(pitches)
-    return _view(memory, start, shape, (*_pitches(memory.shape)[:2], *steps, 1))
-
-
-def _compact(a: Array) -> Array:
-    """An array (n, c, *positions); if its channels stand last, a copy in the same order, whose lines are not far apart.
-
-    Those of a power of two channels share a few places of the cache, so that each would be read again for each channel.
-    """
-    return a.copy(order="K") if a.strides[1] < a.strides[-1] else a
-
-
-def _assign(out: Array, a: Array) -> None:
-    """``out[...] = a`` with the channels last in one of them; few channels, one by one: the loop along them would be short."""
-    if out.shape[-1] < CHANNELS and (out.strides[-1] > out.strides[-2]) != (a.strides[-1] > a.strides[-2]):
-        for c in range(out.shape[-1]):
-            out[..., c] = a[..., c]
-    else:
-        out[...] = a
-
-
-def _pitches(shape: Sequence[int]) -> list[int]:
-    """Elements from one index to the next along each axis, of an array in C order."""
-    return [math.prod(shape[number + 1 :]) for number in range(len(shape))]
-
-
-def _view(memory: Array, start: int, shape: tuple[int, ...], steps: Sequence[int]) -> Array:
-    """Elements of an array in C order, as a view."""
-    item = memory.itemsize
-    return np.ndarray(shape, memory.dtype, memory, start * item, [step * item for step in steps])
+    return numpy_tiles.view(memory, start, shape, (*numpy_tiles.pitches(memory.shape)[:2], *steps, 1))

@@ -2,7 +2,8 @@
 
 For one channel per group. The inputs of a tile are copied once: padded, and sorted by their residues modulo the stride. Then
 each tap multiplies and adds numbers that stand side by side in memory, in the memory order that the arrays have. So nothing is
-transposed, and the terms stay in a cache. The multiply-adds are those of `direct`, and those with the padding.
+transposed, and the terms stay in a cache. Strided inputs with many channels last are read as they stand, and phases are written
+where they belong. The multiply-adds are those of `direct`, and those with the padding.
 """
 
 from __future__ import annotations
@@ -26,14 +27,11 @@ FORM = "shifted multiply-adds in place"
 def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """``y += w[t] * x`` at every tap."""
     last = "last" in schedule.orders
-
-    def one_phase(x: Array, w: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
-        w = permute_dims(w[:, 0, 0, ...], (*range(1, w.ndim - 2), 0), lib.xp)
-        y = lib.shifted_conv(_plain(x, lib, last=last), w, geometry.axes, last=last)
-        order = (y.ndim - 1, 0, *range(1, y.ndim - 1)) if last else (1, 0, *range(2, y.ndim))
-        return permute_dims(y, order, lib.xp)[:, :, None, ...]
-
-    return polyphase.conv(one_phase, x, w, schedule, lib)
+    w = permute_dims(w[:, 0, 0, ...], (*range(1, w.ndim - 2), 0), lib.xp)
+    phases = [phase for phase, _ in schedule.by_phases()]
+    y = lib.shifted_conv(_plain(x, lib, last=last), w, phases, schedule.geometry.output_size, last=last)
+    order = (y.ndim - 1, 0, *range(1, y.ndim - 1)) if last else (1, 0, *range(2, y.ndim))
+    return permute_dims(y, order, lib.xp)[:, :, None, ...]
 
 
 def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -80,7 +78,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
     if (schedule.orders == FIRST) == (kind == "vector"):
         moved += 0.75 * (view.phases * view.bytes_of["x"] + view.bytes_of["g"])
-    if any(axis.stride > 1 for axis in view.geometry.axes):
+    is_in_runs = kind == "vector" and schedule.orders != FIRST and view.groups >= target.channel_run
+    if any(axis.stride > 1 for axis in view.geometry.axes) and not is_in_runs:
         moved += 4.0 * view.phases * view.bytes_of["x"]  # read element by element
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]
     return Cost(kind, view.padded_multiply_adds / target.in_place, moved, temporary, 16 + 2 * view.taps)

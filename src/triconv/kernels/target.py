@@ -67,6 +67,8 @@ class Target:
     window_views: bool = False
     # how many times as fast shifted multiply-adds are in place, in tiles on threads; 0 where a library has none
     in_place: float = 0.0
+    # channels last that such multiply-adds read in runs, with any stride, at no cost beside that of a copy
+    channel_run: int = 16
 
     # ---- blocks
     call_bytes: int = 64 * MIB  # a block on a GPU: what memory allows

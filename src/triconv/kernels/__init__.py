@@ -29,9 +29,9 @@ not (`polyphase`). They loop over samples, groups and rows (`blocks`), and over 
 * `gemm`: windows as channels (`unfolding`), windows that do not overlap (`patches`), arrays whose channels stand last
   (`channels_last`), scatter-adds (`col2im`), arrays that are sharded (`spmd`).
 * `depthwise`: products of rows (`row_products`), multiply-adds in place (`shifted`), taps as axes of one array (`tap_axes`).
-* `vendor`: the forms of a call (`vendor_schedules`), arrays in an order that leaves no steps (`regrouped`), volumes by planes
-  (`planes`), negative padding (`cropping`), what a call costs (`vendor_cost`), and by which factors it is slower than at its
-  best (`vendor_factors`, with the numbers of `vendor_model`).
+* `vendor`: the forms of a call (`vendor_schedules`), arrays in an order that leaves no steps (`regrouped`), volumes along
+  two axes (`merged_rows`, `planes`), negative padding (`cropping`), what a call costs (`vendor_cost`), and by which factors it
+  is slower than at its best (`vendor_factors`, with the numbers of `vendor_model`).
 
 The errors of `direct`, `gemm` and `depthwise` are bounded element by element by ``gamma_n * conv(|x|, |w|)`` for ``n`` terms;
 small integers are exact. `fft` has its own bound, norm by norm, with the unit roundoff of float64, on a GPU of the sums.

@@ -7,7 +7,8 @@ XLA's own convolution on a CPU is about five times slower per multiply-add along
     y[(n, o), ..., k]      = the library's own convolution of u along the other axes, of s * c input channels
     gw[k, (s, c), ...]     = its weight VJP likewise
 
-One loop writes the input as many times as the first axis has taps; with one tap, nothing is written. The planes have their
+One loop writes the input as many times as the first axis has taps; with one tap, nothing is written. Another copies the kernel,
+so convolutions of several taps have merged rows instead, where they can (`merged_rows`). The planes have their
 channels last, whatever the order of x is: XLA brings them in that order anyway. There are no blocks: within a loop XLA does not
 call its fast convolution.
 """
@@ -21,7 +22,7 @@ from typing import Any
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import blocks, cropping
+from triconv.kernels import blocks, cropping, merged_rows
 from triconv.kernels.channels_last import LAST
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import PhaseSchedule, Schedule, counted
@@ -140,4 +141,6 @@ def written(view: Problem, geometry: Geometry) -> int:
 
 
 def _written(view: Problem, target: Target) -> int:
-    return sum(count * written(view, geometry) for geometry, count in counted(view.geometry, target))
+    """Bytes of what is written for all phases, by whichever form it is."""
+    of_phase = merged_rows.written if merged_rows.suits(view) else written
+    return sum(count * of_phase(view, geometry) for geometry, count in counted(view.geometry, target))

@@ -97,7 +97,9 @@ class Target:
     # input and output of a sample that stay in cache while `depthwise` goes over its channels
     cached_bytes: int = 16 * MIB
     spectrum_bytes: int = 8 * MIB  # spectra of a block of `fft`
-    plane_bytes: int = 16 * MIB  # planes with the taps across them (`planes`), which stand in memory
+    plane_bytes: int = (
+        16 * MIB
+    )  # volumes with the taps of one axis as channels (`planes`, `merged_rows`), which stand in memory
     largest_products: int = 8 * MIB  # elements of one sample's products of row axes, which stand in memory
 
     # ---- programs
@@ -144,7 +146,7 @@ class Target:
     weight_vjp_passes: float = 0.8  # by a weight VJP: its columns are long, and a product copies them in another order
     few_columns_passes: float = 1.2  # by one with few columns, which does little else
     layer_passes: float = 2.0  # by passes over non-overlapping windows, whose rows are short
-    # the same of planes with the taps across them: written in one loop, and read by a convolution that unfolds them
+    # the same of volumes with the taps of one axis as channels: written in one loop, read by a convolution that unfolds them
     plane_passes: float = 1.0
     # the same of an array that is transposed: it is written, or read, element by element
     transpose_passes: float = 16.0

@@ -8,7 +8,7 @@ convolution of the transposed geometry. Other forms:
   computes input VJPs, and convolutions whose input is dilated and whose transposed geometry has no dilated input.
 * XLA on a GPU has no such convolution with groups or dilation, and for a weight VJP with dilated taps it takes a kernel as
   large as the image. There the arrays are brought in another order, in which no such steps are left (`regrouped`).
-* Of three axes, a convolution of planes may be faster (`planes`).
+* Of three axes, a convolution along two of them may be faster (`merged_rows`, `planes`).
 
 The rounding is the framework's; the multiply-adds are those of `direct` and those with the padding. What a call costs is in
 `vendor_cost`.
@@ -21,7 +21,7 @@ from typing import Any
 
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
-from triconv.kernels import cropping, planes, polyphase, regrouped
+from triconv.kernels import cropping, merged_rows, planes, polyphase, regrouped
 from triconv.kernels.schedule import PhaseSchedule, Schedule
 from triconv.kernels.vendor_cost import cost
 from triconv.kernels.vendor_schedules import (
@@ -88,7 +88,7 @@ def is_same_call(schedule: Schedule, contraction: str) -> bool:
 
 def is_apart(schedule: Schedule) -> bool:
     """Whether XLA may keep the program apart: a convolution that stands there as XLA calls it; others it changes first."""
-    return schedule.form == planes.FORM
+    return schedule.form in (planes.FORM, merged_rows.FORM)
 
 
 def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
@@ -108,6 +108,8 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
         return lib.vendor_conv(schedule.geometry, x, w, schedule.orders)
     if schedule.form == planes.FORM:
         return polyphase.conv(planes.conv, x, w, schedule, lib)
+    if schedule.form == merged_rows.FORM:
+        return polyphase.conv(merged_rows.conv, x, w, schedule, lib)
     if schedule.form == MERGED:
         axes = regrouped.merged(schedule.geometry)
         left = regrouped.left_of(schedule.geometry, axes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from triconv.kernels import planes, regrouped
+from triconv.kernels import merged_rows, planes, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, Schedule, few_phases
 from triconv.kernels.target import Target
@@ -26,8 +26,8 @@ from triconv.kernels.vendor_schedules import (
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """As fast as the library's own is at its best, or slower by the factors of `VendorModel`."""
     view = problem.by_windows()
-    if schedule.form == planes.FORM:
-        return _cost_of_planes(schedule, view, target)
+    if schedule.form in (planes.FORM, merged_rows.FORM):
+        return _cost_of_volumes(schedule, view, target)
     if schedule.form == DILATED and dilates_well(view, target):
         return _cost_of_dilated(view, problem, target)
     view = _regrouped_view(schedule, view)
@@ -66,13 +66,14 @@ def _cost_of_dilated(view: Problem, problem: Problem, target: Target) -> Cost:
     return Cost("vendor", amount, moved, problem.bytes, model.operations, 1)
 
 
-def _cost_of_planes(schedule: Schedule, view: Problem, target: Target) -> Cost:
-    """That of the calls for planes, and of writing these; planes are many samples, which keep threads busy."""
+def _cost_of_volumes(schedule: Schedule, view: Problem, target: Target) -> Cost:
+    """That of the calls for planes or merged rows, and of writing these; many samples or long rows keep threads busy."""
+    form = planes if schedule.form == planes.FORM else merged_rows
     if view.contraction == "conv":
         target = replace(target, vendor=target.vendor._replace(plane_channels=(0.0, 0.0)))
     amount, moved, temporary, operations = 0.0, 0.0, 0.0, 0
     for geometry, count, _ in schedule.counted():
-        plane, written = planes.flat(view, geometry), planes.written(view, geometry)
+        plane, written = form.flat(view, geometry), form.written(view, geometry)
         whole = Schedule("vendor", BY_PHASES, view.contraction, plane.geometry, orders=plane.orders)
         one = cost(whole, plane, target)
         amount += count * one.amount

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from triconv.geometry import Geometry
-from triconv.kernels import planes, regrouped
+from triconv.kernels import merged_rows, planes, regrouped
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import PhaseSchedule, Schedule, by_phases
 from triconv.kernels.target import Target
@@ -69,7 +69,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield Schedule("vendor", DILATED, view.contraction, view.geometry, orders=view.orders)
     schedule, few = by_phases("vendor", BY_PHASES, problem, target)
     if planes.suits(few, target):
-        yield planes.of_planes(schedule, few)
+        yield merged_rows.of_rows(schedule, few) if merged_rows.suits(few) else planes.of_planes(schedule, few)
     windows = replace(schedule, phases=(PhaseSchedule(),), orders=view.orders)
     if not transposed:
         yield windows

@@ -89,6 +89,12 @@ def test_the_layout_says_the_memory_orders_where_arrays_have_no_strides(jax):
     assert "orders=('last', 'first', 'last')" in str(jaxpr)
 
 
+def test_the_padding_is_the_one_that_is_asked_for(jax):
+    """Without the part that no window reads it is another program: XLA's CPU convolution takes 1.2 times as long."""
+    conv = jax.jit(functools.partial(triconv.conv, stride=2, padding=[(0, 1)], algorithm="vendor"))
+    assert "pad = [[0, 1]]" in conv.lower(np.ones((1, 2, 9), np.float32), np.ones((3, 2, 3), np.float32)).as_text()
+
+
 def test_windows_of_padding_alone_are_left_out(jax):
     """A transpose with groups would crop them, which XLA's CPU compiler does wrong."""
     geometry = Geometry.of((5, 4), (1, 3), padding=[(5, 0), (4, 1)], input_dilation=(3, 1), groups=2)

@@ -18,7 +18,7 @@ class LaxConvolution(Standard):
     def vendor_conv(self, geometry: Geometry, x: Array, w: Array, orders: Orders) -> Array:
         """`lax.conv_general_dilated`, in dimension numbers that say the memory orders."""
         groups, n, k = x.shape[0], x.shape[1], w.shape[1]
-        y = _conv(geometry, self._merged(x, orders[0]), self._merged_kernel(w, orders[1]), groups, orders)
+        y = self._conv(geometry, self._merged(x, orders[0]), self._merged_kernel(w, orders[1]), groups, orders)
         return self._split(y, (groups, n, k, *geometry.output_size), orders[2])
 
     def vendor_input_vjp(self, geometry: Geometry, g: Array, w: Array, orders: Orders) -> Array:
@@ -43,7 +43,7 @@ class LaxConvolution(Standard):
         )
         kernel, shape = self._merged_kernel(w, orders[1]), (groups, n, c, *geometry.input_size)
         like = jax.eval_shape(lambda: self._merged(self.xp.zeros(shape, g.dtype), orders[0]))
-        (gx,) = jax.linear_transpose(lambda x: _conv(geometry, x, kernel, groups, orders), like)(
+        (gx,) = jax.linear_transpose(lambda x: self._conv(geometry, x, kernel, groups, orders), like)(
             self._merged(g, orders[2])
         )
         return self._split(gx, shape, orders[0])
@@ -66,6 +66,24 @@ class LaxConvolution(Standard):
             batch_group_count=groups,
         )
         return self._split_kernel(gw, (groups, k, c, *geometry.kernel_size), orders[1])
+
+    def _conv(self, geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -> Array:
+        """One call, with the padding that users ask for; on a GPU, with the same on both sides if it can be."""
+        import jax
+
+        pads = [(axis.pad_lo, axis.pad_hi) for axis in geometry.axes]
+        if self.device_kind(x) == "gpu":
+            pads = [_even_pads(axis) for axis in geometry.axes]
+        return jax.lax.conv_general_dilated(
+            x,
+            w,
+            [axis.stride for axis in geometry.axes],
+            pads,
+            lhs_dilation=[axis.input_dilation for axis in geometry.axes],
+            rhs_dilation=[axis.dilation for axis in geometry.axes],
+            dimension_numbers=_dimension_numbers(len(geometry.axes), orders),
+            feature_group_count=groups,
+        )
 
     def in_memory(self, a: Array, role: str, order: str) -> Array:
         """A canonical x, w or g as it stands in memory."""
@@ -119,21 +137,6 @@ def _dimension_numbers(ndim: int, orders: Orders) -> Any:
     x, g = ((0, ndim + 1, *positions) if orders[role] == "last" else first for role in (0, 2))
     w = (ndim + 1, ndim, *range(ndim)) if orders[1] == "last" else first
     return jax.lax.ConvDimensionNumbers(x, w, g)
-
-
-def _conv(geometry: Geometry, x: Array, w: Array, groups: int, orders: Orders) -> Array:
-    import jax
-
-    return jax.lax.conv_general_dilated(
-        x,
-        w,
-        [axis.stride for axis in geometry.axes],
-        [_even_pads(axis) for axis in geometry.axes],
-        lhs_dilation=[axis.input_dilation for axis in geometry.axes],
-        rhs_dilation=[axis.dilation for axis in geometry.axes],
-        dimension_numbers=_dimension_numbers(len(geometry.axes), orders),
-        feature_group_count=groups,
-    )
 
 
 def _even_pads(axis: Axis) -> tuple[int, int]:

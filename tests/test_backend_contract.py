@@ -162,6 +162,20 @@ def test_windows_of_an_axis_stand_side_by_side_along_the_last(lib, axis):
     assert_is(lib, lib.backend.unfold_axis(array, 1, axis), np.concatenate(windows, axis=-1))
 
 
+@pytest.mark.parametrize("axes", [UNFOLDED[:3], UNFOLDED[1:3], [UNFOLDED[4], *UNFOLDED[:2]], UNFOLDED[:1]], ids=str)
+def test_windows_of_several_axes_stand_side_by_side_in_the_order_of_the_axes(lib, axes):
+    axes = [Axis(*axis) for axis in axes]
+    a = integers(2, *(axis.input_size for axis in axes), 3)
+    windows = a[..., None, :]  # (n, *positions, taps, channels)
+    for number, axis in reversed([*enumerate(axes, 1)]):
+        pads = [(20, 20) if at == number else (0, 0) for at in range(windows.ndim)]
+        positions, padded = 20 - axis.pad_lo + axis.stride * np.arange(axis.output_size), np.pad(windows, pads)
+        taps = [padded.take(positions + axis.dilation * tap, axis=number) for tap in range(axis.kernel_size)]
+        windows = np.concatenate(taps, axis=-2)
+    expected = windows.reshape(*windows.shape[:-2], -1)
+    assert_is(lib, lib.backend.unfold_axes(lib.array(a), axes), expected)
+
+
 PLACES = [
     ((2, 7), (slice(1, 7, 2),)),
     ((2, 7), (slice(0, 0),)),

@@ -76,6 +76,14 @@ class ArrayOperations:
         a = self.pad(a, [*((axis.pad_lo, axis.pad_hi) for axis in axes), (0, 0)])
         return a, tuple(replace(axis, input_size=axis.padded_size, pad_lo=0, pad_hi=0) for axis in axes)
 
+    def unfold_axes(self, a: Array, axes: Sequence[Axis]) -> Array:
+        """Windows along several axes of an array (n, *input, channels): (n, *output, taps * channels); the last axis first."""
+        a, axes = self.padded_first(a, axes)
+        for number, axis in reversed([*enumerate(axes, 1)]):
+            if (axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) != (1, 1, 0, 0):
+                a = self.unfold_axis(a, number, axis)
+        return a
+
     def unfold_axis(self, a: Array, number: int, axis: Axis) -> Array:
         """The windows of the padded `axis`, which has this number, side by side along the last axis: (..., taps * channels)."""
         a = self.pad(a, [(axis.pad_lo, axis.pad_hi), *[(0, 0)] * (a.ndim - 1 - number)])
@@ -168,6 +176,19 @@ class ArrayOperations:
     def ordered(self, a: Array) -> Array:
         """The array in the order of its axes in memory, where products of small matrices would read another one by one."""
         return a
+
+
+def tap_axis(a: Array, number: int, axis: Axis, xp: Any) -> Array:
+    """An axis of taps in front of an axis of padded positions, and that one longer by the dilation, by shapes alone.
+
+    The positions are repeated, and cut into lines that are longer by the dilation: ``result[t, i] = a[i + dilation * t]``.
+    """
+    before, size, after = a.shape[:number], a.shape[number], a.shape[number + 1 :]
+    taps, line = axis.kernel_size, size + axis.dilation
+    copies = -(-taps * line // size)
+    repeated = xp.broadcast_to(xp.reshape(a, (*before, 1, size, *after)), (*before, copies, size, *after))
+    repeated = xp.reshape(repeated, (*before, copies * size, *after))
+    return xp.reshape(repeated[(*[slice(None)] * number, slice(taps * line))], (*before, taps, line, *after))
 
 
 def order_of(array: Array) -> str | None:

@@ -8,7 +8,6 @@ import functools
 import importlib.util
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,14 +17,10 @@ import numpy as np
 from triconv.backends import jax_loops
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Array, ArrayKind, to_native
-from triconv.backends.jax_convolution import LaxConvolution
-from triconv.geometry import Axis
+from triconv.backends.jax_unfolding import Unfolding
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
 FUSED_MATRIX = 64
-# windows up to which each is padded by itself, in one loop, and no padded copy is written (on the CPU, of 3 to 7 windows: in a
-# third of the compile time, and up to twice as fast; of 15, it takes longer)
-PADDED_WINDOWS = 8
 # sums that one loop takes: as many as there are registers for them, with the factors (on the CPU, 49 taps: 7 to 14 are as fast)
 SUMS = 10
 # columns of which all rows are summed in one call: of more, XLA of JAX 0.10 takes ten times as long
@@ -48,7 +43,7 @@ def target(device_kind: str, partitioned: bool, mesh: Any = None) -> Iterator[No
         TARGET.reset(token)
 
 
-class JAX(LaxConvolution):
+class JAX(Unfolding):
     """JAX arrays, traced ones too."""
 
     name = "jax"
@@ -142,35 +137,6 @@ class JAX(LaxConvolution):
             for r, size in zip(ranges, a.shape[front:], strict=True)
         ]
         return a + jax.lax.pad(values, np.zeros((), a.dtype), config)
-
-    def pad(self, a: Array, pads: Sequence[tuple[int, int]]) -> Array:
-        """One operation, which XLA fuses into what reads it."""
-        import jax
-
-        config = [(0, 0, 0)] * (a.ndim - len(pads)) + [(lo, hi, 0) for lo, hi in pads]
-        return jax.lax.pad(a, np.zeros((), a.dtype), config)
-
-    def padded_first(self, a: Array, axes: Sequence[Axis]) -> tuple[Array, tuple[Axis, ...]]:
-        """On a GPU, where a padded copy is one launch more."""
-        return (a, tuple(axes)) if self.device_kind(a) == "cpu" else super().padded_first(a, axes)
-
-    def unfold_axis(self, a: Array, number: int, axis: Axis) -> Array:
-        """Few windows are padded one by one, to be added in their places: XLA fuses that into one loop."""
-        import jax
-
-        taps, channels = axis.kernel_size, a.shape[-1]
-        if self.device_kind(a) != "cpu" or not 1 < taps <= PADDED_WINDOWS:
-            return super().unfold_axis(a, number, axis)
-        parts, zero = [], np.zeros((), a.dtype)
-        for tap in range(taps):
-            start = axis.dilation * tap - axis.pad_lo
-            end = start + axis.stride * (axis.output_size - 1) + 1
-            config = [(0, 0, 0)] * a.ndim
-            config[number] = (-start, end - a.shape[number], 0)
-            config[-1] = (tap * channels, (taps - 1 - tap) * channels, 0)
-            part = jax.lax.pad(a, zero, config)
-            parts.append(jax.lax.slice_in_dim(part, 0, None, axis.stride, number) if axis.stride > 1 else part)
-        return functools.reduce(operator.add, parts)
 
     def interleave(self, parts: list[Array], places: list[tuple[slice, ...]], sizes: tuple[int, ...]) -> Array:
         """By stacking, but of very many parts: a sum of padded parts would look at every part for every element."""

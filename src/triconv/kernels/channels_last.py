@@ -111,11 +111,7 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
         return lib.xp.reshape(lib.ordered(windows), (*windows.shape[: 1 + len(axes)], -1))
     if patches.are_apart(Geometry(axes)):
         return _patches(a, axes, lib)
-    a, axes = lib.padded_first(a, axes)
-    for number, axis in reversed([*enumerate(axes, 1)]):
-        if not _is_matrix((axis,)):
-            a = lib.unfold_axis(a, number, axis)
-    return a
+    return lib.unfold_axes(a, axes)
 
 
 def _in_lines(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:

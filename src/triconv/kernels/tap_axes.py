@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from triconv.backends.array_operations import permute_dims
+from triconv.backends.array_operations import permute_dims, tap_axis
 from triconv.backends.base import Standard
-from triconv.geometry import Axis, Geometry
+from triconv.geometry import Geometry
 from triconv.kernels import blocks, polyphase
 from triconv.kernels.problem import Problem
 from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, counted
@@ -49,7 +49,7 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
     g = _padded(g, [(0, excess if number == summed else 0) for number in range(len(axes))], lib)
     x = _padded(_padded(x, [(axis.pad_lo, axis.read_pad_hi) for axis in axes], lib), more, lib)
     for number, axis in reversed([*enumerate(axes)]):
-        x = _tap_axis(x, 1 + number, axis, lib)  # (n, t, i, t', i', .., groups)
+        x = tap_axis(x, 1 + number, axis, lib.xp)  # (n, t, i, t', i', .., groups)
     parts = []
     for p in range(count):
         of_g: list[slice | None] = [slice(None)]
@@ -68,16 +68,6 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
 
 def _padded(a: Array, pads: list[tuple[int, int]], lib: Standard) -> Array:
     return lib.pad(a, [*pads, (0, 0)]) if any(map(any, pads)) else a
-
-
-def _tap_axis(a: Array, number: int, axis: Axis, lib: Standard) -> Array:
-    """An axis of taps in front of an axis of padded positions, and that one longer by the dilation."""
-    before, size, after = a.shape[:number], a.shape[number], a.shape[number + 1 :]
-    taps, line = axis.kernel_size, size + axis.dilation
-    copies = -(-taps * line // size)
-    repeated = lib.xp.broadcast_to(lib.xp.reshape(a, (*before, 1, size, *after)), (*before, copies, size, *after))
-    repeated = lib.xp.reshape(repeated, (*before, copies * size, *after))
-    return lib.xp.reshape(repeated[(*[slice(None)] * number, slice(taps * line))], (*before, taps, line, *after))
 
 
 # ---- schedules

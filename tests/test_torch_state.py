@@ -22,6 +22,7 @@ def given(torch):
     return [torch.randint(-3, 4, s, generator=draw).float() for s in ((2, 4, 7, 6), (6, 2, 3, 2))]
 
 
+@pytest.mark.covering(1)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_linear_function_does_not_add_to_its_last_result(torch, given, algorithm, mode):
@@ -120,7 +121,7 @@ def test_other_transforms_are_taken(torch, given):
     assert torch.equal(torch.compile(jacobians, fullgraph=True, backend="aot_eager")(x), jacobians(x, theirs))
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "gemm", "vendor"])
+@pytest.mark.parametrize("algorithm", [pytest.param("direct", marks=pytest.mark.slow), "gemm", "vendor"])
 def test_kernels_of_many_taps_are_traced(torch, algorithm):
     """Where each window starts is known, not read from a tensor."""
     x, w = (torch.arange(float(n)).remainder(5).reshape(1, 1, n) for n in (150, 70))

@@ -10,11 +10,14 @@ from triconv import contractions
 from triconv.backends import BACKENDS, numpy_shifts, numpy_tiles
 from triconv.geometry import Geometry
 from triconv.kernels import depthwise, shifted
-from triconv.kernels.target import target_of
+from triconv.kernels.target import changed, target_of
 from triconv.planning import planner
 
 NUMPY = BACKENDS["numpy"].load()
 CASES = {
+    "a line": ((4, 3, 1, 23), (4,), {"dilation": 2, "padding": [(3, 2)]}),
+    "a line with more cropped than padded": ((3, 2, 1, 19), (3,), {"padding": [(-2, 5)]}),
+    "dilated taps and unequal padding": ((3, 2, 1, 9, 8), (3, 2), {"dilation": (1, 3), "padding": [(2, 1), (0, 4)]}),
     "one axis": ((7, 3, 1, 19), (5,), {"stride": 2, "padding": [(1, 4)]}),
     "two": ((3, 2, 1, 9, 8), (3, 3), {"padding": 1}),
     "strides and cropping": ((3, 2, 1, 13, 11), (3, 2), {"stride": (3, 2), "padding": [(2, 0), (-1, 1)]}),
@@ -34,53 +37,60 @@ def operands(case, dtype=np.float32):
     return *(rng.integers(-3, 4, size).astype(dtype) for size in shapes), geometry
 
 
-def results(x, w, g, geometry, *, last=False):
-    """The three, in place."""
+def results(x, w, g, geometry, *, last=False, in_lines=False):
+    """The three, in place; along lines of all positions of a channel where there are such."""
     found = []
     for name, given in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
         if last:
             given = [np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0) for a in given]  # noqa: PLW2901
         asked = planner.problem_of(name, *given, geometry, NUMPY, x.dtype)
-        schedules = depthwise.schedules(asked, target_of(NUMPY))
-        schedule = next(schedule for schedule in schedules if schedule.form == shifted.FORM)
+        with changed(line_of_sample=1, line_of_samples=1):
+            schedules = [s for s in depthwise.schedules(asked, target_of(NUMPY)) if s.form == shifted.FORM]
+        schedule = schedules[-in_lines]
         assert ("last" in schedule.orders) == last or x.shape[0] == 1
+        view = asked.by_windows()
+        are_lines = view.contraction == "conv" and all(axis.stride == 1 for axis in view.geometry.axes) and not last
+        assert len(schedules) == 1 + are_lines or x.shape[0] == 1
         found.append(getattr(depthwise, name)(*given, schedule, NUMPY))
     return found
 
 
 @pytest.mark.parametrize("bytes_", [1, 300, 2000, numpy_tiles.TILE_BYTES])
-@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("order", ["first", "last", "lines"])
 @pytest.mark.parametrize("case", CASES)
-def test_small_integers_are_exact(case, last, bytes_, monkeypatch):
+def test_small_integers_are_exact(case, order, bytes_, monkeypatch):
     monkeypatch.setattr(numpy_tiles, "TILE_BYTES", bytes_)
     monkeypatch.setattr(numpy_shifts, "LONG", 2 if bytes_ in (1, 2000) else numpy_shifts.LONG)
     monkeypatch.setattr(numpy_shifts, "LINE", 8 if bytes_ == 2000 else numpy_shifts.LINE)
     x, w, g, geometry = operands(case)
     names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
-    for found, (name, given) in zip(results(x, w, g, geometry, last=last), names, strict=True):
-        truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
+    given = results(x, w, g, geometry, last=order == "last", in_lines=order == "lines")
+    for found, (name, operands_) in zip(given, names, strict=True):
+        truth = getattr(contractions, name)(*operands_, geometry=geometry, algorithm="direct")
         np.testing.assert_array_equal(found, truth, strict=True)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "float64", "complex64"])
 def test_dtypes(dtype):
-    x, w, g, geometry = operands("strides and cropping", dtype)
-    names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
-    for found, (name, given) in zip(results(x, w, g, geometry, last=True), names, strict=True):
-        truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
-        np.testing.assert_array_equal(found, truth, strict=True)
+    for case, how in (("strides and cropping", {"last": True}), ("two", {"in_lines": True})):
+        x, w, g, geometry = operands(case, dtype)
+        names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
+        for found, (name, given) in zip(results(x, w, g, geometry, **how), names, strict=True):
+            truth = getattr(contractions, name)(*given, geometry=geometry, algorithm="direct")
+            np.testing.assert_array_equal(found, truth, strict=True)
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("order", ["first", "last", "lines"])
 @pytest.mark.parametrize("case", ["two", "strides and dilated taps"])
-def test_what_is_not_finite_stays_where_the_equation_puts_it(case, last):
+def test_what_is_not_finite_stays_where_the_equation_puts_it(case, order):
+    how = {"last": order == "last", "in_lines": order == "lines"}
     x, w, g, geometry = operands(case)
     w += 4  # none is zero
     for bad in (x, g):
         bad.reshape(-1)[[5, -7]] = np.nan, np.inf
     with np.errstate(all="ignore"):
         for found, (name, given) in zip(
-            results(x, w, g, geometry, last=last),
+            results(x, w, g, geometry, **how),
             (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))),
             strict=True,
         ):
@@ -93,7 +103,7 @@ def test_what_is_not_finite_stays_where_the_equation_puts_it(case, last):
     x[..., 1, 0], g[...] = np.nan, 1
     with np.errstate(all="ignore"):  # an input that is not finite reaches the taps that it meets, and no other
         truth = contractions.conv_weight_vjp(g, x, geometry=geometry, algorithm="direct")
-        np.testing.assert_array_equal(results(x, w, g, geometry, last=last)[2], truth)
+        np.testing.assert_array_equal(results(x, w, g, geometry, **how)[2], truth)
     assert len(np.unique(np.isnan(truth))) == 2  # of some taps
 
 

@@ -3,7 +3,7 @@
 To add a library, subclass `Standard` in a file of its own and enter it in `BACKENDS` here. Read `base` and `array_operations`
 first, then the libraries: `numpy_backend`, `jax_backend`, `torch_backend`, `cupy_backend`, `strict_backend`. Parts stand apart.
 
-* NumPy: threads (`numpy_threads`), multiply-adds in place (`numpy_shifts`), in tiles (`numpy_tiles`).
+* NumPy: threads (`numpy_threads`), multiply-adds in place (`numpy_shifts`, `numpy_lines`), in tiles (`numpy_tiles`).
 * JAX: lax's own convolution (`jax_convolution`), loops of a compiled program (`jax_loops`), options of XLA (`quick_xla`).
 * torch: all uses of private names (`torch_internals`), memory order (`torch_order`), precision (`torch_products`).
 """

@@ -162,10 +162,13 @@ class ArrayOperations:
         """Windows of an array (n, *input, c) as a view (n, *output, *taps, c), where arrays have strides of any kind."""
         return None
 
-    def shifted_conv(self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
+    def shifted_conv(
+        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool
+    ) -> Array:
         """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, in place; where `Target.in_place`.
 
         Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes) of all phases; with `last`, channels are last in both.
+        With `in_lines`, they run along all positions of a channel.
         """
         raise NotImplementedError
 

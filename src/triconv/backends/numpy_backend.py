@@ -186,9 +186,11 @@ class NumPy(Standard):
             a, (a.shape[0], *shape, a.shape[-1]), (sample, *steps, channel), writeable=False
         )
 
-    def shifted_conv(self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
+    def shifted_conv(
+        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool
+    ) -> Array:
         """In tiles, on threads."""
-        return numpy_shifts.conv(x, w, phases, sizes, last=last)
+        return numpy_shifts.conv(x, w, phases, sizes, last=last, in_lines=in_lines)
 
     def shifted_weight_vjp(self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
         """Likewise."""

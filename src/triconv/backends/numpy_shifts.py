@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from triconv.backends import numpy_threads, numpy_tiles
+from triconv.backends import numpy_lines, numpy_threads, numpy_tiles
 from triconv.backends.numpy_tiles import ResiduePass, Shifts, Tile, shifts_of
 from triconv.geometry import Axis, Phase
 
@@ -38,24 +39,34 @@ TAPS = "abcdefgh"
 OUTPUTS = "ABCDEFGH"
 
 
-def conv(x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool) -> Array:
+def conv(
+    x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool = False
+) -> Array:
     """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, phase by phase.
 
-    Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes); with `last`, channels stand last in both.
+    Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes); with `last`, channels stand last in both. With
+    `in_lines` (`numpy_lines`), they run along all positions of a channel.
     """
     dtype, channels = np.result_type(x, w), w.shape[-1]
-    if channels == 1 < len(x):  # the samples stand side by side instead
+    if channels == 1 < len(x) and not in_lines:  # the samples stand side by side instead
         y = conv(np.moveaxis(x, -1 if last else 1, 0), np.repeat(w, len(x), axis=-1), phases, sizes, last=False)
         return np.moveaxis(y, 0, -1 if last else 1)
     covered = sum(math.prod(phase.geometry.output_size) for phase in phases) == math.prod(sizes)
     y = (np.empty if covered else np.zeros)((len(x), *sizes, channels) if last else (len(x), channels, *sizes), dtype)
-    source, target = (x, y) if last else (np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1))  # transposed, tile by tile
-    jobs = [
-        job
-        for phase in phases
-        for job in _jobs(source, w[phase.taps], target[(slice(None), *phase.output)], phase.geometry.axes)
-    ]
-    numpy_threads.run(lambda job: job(), jobs)
+    jobs = []
+    for phase in phases:
+        taps, axes = w[phase.taps], phase.geometry.axes
+        place: Any = (slice(None), *phase.output) if last else (..., *phase.output)
+        out = y[place]
+        if in_lines:
+            each = list(numpy_lines.jobs(x, np.moveaxis(taps, -1, 0), out, axes, are_phases=len(phases) > 1))
+        elif last:
+            each = list(_jobs(x, taps, out, axes))
+        else:  # transposed, tile by tile
+            each = list(_jobs(np.moveaxis(x, 1, -1), taps, np.moveaxis(out, 1, -1), axes))
+        jobs += [(number / len(each), job) for number, job in enumerate(each)]
+    jobs.sort(key=operator.itemgetter(0))  # phases write into the same lines of a cache
+    numpy_threads.run(lambda entry: entry[1](), jobs)
     return y
 
 

@@ -177,6 +177,8 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     yield replace(schedule, phases=phases, samples=samples, groups=groups)
     if shifted.suits(view, target):
         yield shifted.in_tiles(schedule, view)
+        if shifted.has_lines(view, target):
+            yield shifted.in_lines(schedule)
     if row_products.suits(view, problem.kind, target):
         yield row_products.tiles(schedule, view, target)
     if tap_axes.suits(view, target):

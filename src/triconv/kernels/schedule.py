@@ -28,7 +28,9 @@ class PhaseSchedule:
     """What is done for one phase, a convolution without input dilation."""
 
     row_axes: int = 0  # leading axes that are not unfolded: their taps are rows of the product
-    in_lines: bool = False  # whether windows whose channels stand last are unfolded in lines of positions
+    # whether windows whose channels stand last are unfolded in lines of positions; whether shifted multiply-adds run along
+    # lines of all positions of a channel
+    in_lines: bool = False
     layers: bool = False  # whether taps are taken in passes over non-overlapping windows
     step: int = 0  # taps of the last axis that a loop over the taps takes at a time; 0 for no loop
     rows: int = 0  # positions of the first axis that a loop over them takes at a time; 0 for no loop

@@ -3,11 +3,13 @@
 For one channel per group. The inputs of a tile are copied once: padded, and sorted by their residues modulo the stride. Then
 each tap multiplies and adds numbers that stand side by side in memory, in the memory order that the arrays have. So nothing is
 transposed, and the terms stay in a cache. Strided inputs with many channels last are read as they stand, and phases are written
-where they belong. The multiply-adds are those of `direct`, and those with the padding.
+where they belong. With channels first, a line may have all positions of a channel, and of several samples: then nothing is
+transposed at all. The multiply-adds are those of `direct`, and those with the padding.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.kernels import polyphase
 from triconv.kernels.problem import FIRST, Problem
-from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule
+from triconv.kernels.schedule import Cost, PhaseSchedule, Schedule, counted
 from triconv.kernels.target import Target
 
 Array = Any
@@ -29,7 +31,8 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     last = "last" in schedule.orders
     w = permute_dims(w[:, 0, 0, ...], (*range(1, w.ndim - 2), 0), lib.xp)
     phases = [phase for phase, _ in schedule.by_phases()]
-    y = lib.shifted_conv(_plain(x, lib, last=last), w, phases, schedule.geometry.output_size, last=last)
+    how, sizes = schedule.phases[0], schedule.geometry.output_size
+    y = lib.shifted_conv(_plain(x, lib, last=last), w, phases, sizes, last=last, in_lines=how.in_lines)
     order = (y.ndim - 1, 0, *range(1, y.ndim - 1)) if last else (1, 0, *range(2, y.ndim))
     return permute_dims(y, order, lib.xp)[:, :, None, ...]
 
@@ -67,19 +70,48 @@ def in_tiles(schedule: Schedule, view: Problem) -> Schedule:
     return replace(schedule, form=FORM, phases=(PhaseSchedule(),), samples=0, groups=0, orders=orders)
 
 
+def has_lines(view: Problem, target: Target) -> bool:
+    """Whether a convolution has long lines of all positions of a channel, which no stride takes apart.
+
+    Along one axis, those of one sample; along more, those of all samples.
+    """
+    if view.contraction != "conv" or view.orders[0] == "last":
+        return False
+    geometries = [geometry for geometry, _ in counted(view.geometry, target)]
+    if any(axis.stride > 1 for geometry in geometries for axis in geometry.axes):
+        return False
+    if len(view.geometry.axes) == 1:
+        return min(geometry.output_size[0] for geometry in geometries) >= target.line_of_sample
+    return min(view.n * math.prod(geometry.output_size) for geometry in geometries) >= target.line_of_samples
+
+
+def in_lines(schedule: Schedule) -> Schedule:
+    """The schedule along such lines."""
+    return replace(schedule, form=FORM, phases=(PhaseSchedule(in_lines=True),), samples=0, groups=0, orders=FIRST)
+
+
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Multiply-adds from a cache; the padded input of each phase is written, and so is the output, interleaved if need be.
 
     Convolutions add along channels, so they want channels last; sums run along positions, so they want channels first. In the
-    other order, tiles are transposed.
+    other order, tiles are transposed; but not where lines have all positions of a channel (`in_lines`). Those of one axis are
+    read and written where they stand.
     """
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
-    if (schedule.orders == FIRST) == (kind == "vector"):
+    amount = view.padded_multiply_adds / target.in_place
+    if is_in_lines := schedule.phases[0].in_lines:
+        axes = view.geometry.axes
+        if len(axes) > 1:  # what is between rows is computed, too
+            amount *= math.prod(1 + (axis.kernel_size - 1) / (2 * axis.output_size) for axis in axes)
+        elif view.phases == 1:
+            moved *= 0.5
+        moved -= view.bytes_of["g"] if view.phases > 1 else 0  # one tile's phases are interleaved in a cache
+    elif (schedule.orders == FIRST) == (kind == "vector"):
         moved += 0.75 * (view.phases * view.bytes_of["x"] + view.bytes_of["g"])
     is_in_runs = kind == "vector" and schedule.orders != FIRST and view.groups >= target.channel_run
-    if any(axis.stride > 1 for axis in view.geometry.axes) and not is_in_runs:
+    if any(axis.stride > 1 for axis in view.geometry.axes) and not (is_in_runs or is_in_lines):
         moved += 4.0 * view.phases * view.bytes_of["x"]  # read element by element
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]
-    return Cost(kind, view.padded_multiply_adds / target.in_place, moved, temporary, 16 + 2 * view.taps)
+    return Cost(kind, amount, moved, temporary, 16 + 2 * view.taps)

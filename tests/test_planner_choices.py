@@ -42,6 +42,27 @@ def test_small_calls_without_a_convolution_of_the_library_take_few_operations(ta
     assert {row.algorithm == "direct" for row in rows if row.contraction == "conv"} == {is_direct}
 
 
+@pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
+@pytest.mark.parametrize(
+    ("channels", "groups", "taps", "algorithm"), [(32, 1, 4, "vendor"), (3, 1, 2, "vendor"), (64, 64, 3, "direct")]
+)
+def test_a_small_call_is_compiled_as_the_framework_does_it(jax, layout, channels, groups, taps, algorithm):
+    """A term per tap would take up to 200 times as long to compile; for groups of one channel they are fused."""
+    sizes = [{"N": 2, "C": channels, "H": 4, "W": 4}, {"O": groups, "I": channels // groups, "H": taps, "W": taps}]
+    operands = layout.split("->")[0].split(",")
+    shapes = [tuple(map(of.get, letters)) for of, letters in zip(sizes, operands, strict=True)]
+    x, w = (jax.numpy.ones(shape, "float32") for shape in shapes)
+    rows = triconv.explain(triconv.conv2d, x, w, groups=groups, layout=layout).rows
+    assert [row.algorithm for row in rows] == [algorithm] * 3
+
+
+def test_strided_windows_of_three_channels_are_left_to_the_framework(jax):
+    """XLA's CPU convolution copies no windows element by element there, and unfolding takes twice as long."""
+    x, w = jax.numpy.ones((8, 64, 64, 3), "float32"), jax.numpy.ones((4, 4, 3, 32), "float32")
+    rows = triconv.explain(triconv.conv2d, x, w, stride=2, layout="NHWC,HWIO->NHWC").rows
+    assert next(row.algorithm for row in rows if row.contraction == "conv") == "vendor"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_choice_takes_at_most_twice_as_long_as_the_best_candidate(lib, layer):

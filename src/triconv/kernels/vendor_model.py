@@ -56,7 +56,8 @@ class VendorModel(NamedTuple):
     plain: float = 1.0
     plain_first: float = 1.0  # of more input channels, with channels first and no stride
     # multiply-adds that such a convolution takes as long as to copy the inputs of an output and tap, where their channels are
-    # an odd number, but one; of many taps, with `odd_outputs` output channels a third of it, or nothing
+    # an odd number, but one; of many taps, with `odd_outputs` output channels a third of it, or nothing; with channels last and
+    # a stride nothing (4 samples, 128 x 128, 3 to 64 channels, 4x4 taps at every second position: 2.9 ms, unfolded 5.3)
     odd_channels: float = 0.0
     odd_outputs: tuple[int, int] = (40, 64)
     volume: float = 1.0  # three axes and several taps; where `volume_channels` is given, weight VJPs alone

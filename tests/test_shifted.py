@@ -28,6 +28,12 @@ CASES = {
     "more channels than transposed at once": ((40, 2, 1, 6, 7), (3, 2), {"stride": (1, 2)}),
     "three axes": ((3, 2, 1, 5, 6, 7), (2, 3, 2), {"stride": (2, 1, 2), "padding": [(1, 0), (0, 2), (1, 1)]}),
 }
+ORDERS = {
+    "first": {},
+    "last": {"last": True},
+    "lines": {"in_lines": True},
+    "channels": {"last": True, "along_channels": True},
+}
 
 
 def operands(case, dtype=np.float32):
@@ -37,8 +43,8 @@ def operands(case, dtype=np.float32):
     return *(rng.integers(-3, 4, size).astype(dtype) for size in shapes), geometry
 
 
-def results(x, w, g, geometry, *, last=False, in_lines=False):
-    """The three, in place; along lines of all positions of a channel where there are such."""
+def results(x, w, g, geometry, *, last=False, in_lines=False, along_channels=False):
+    """The three, in place; along lines of all positions of a channel, or sums along channels, where there are such."""
     found = []
     for name, given in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
         if last:
@@ -46,17 +52,17 @@ def results(x, w, g, geometry, *, last=False, in_lines=False):
         asked = planner.problem_of(name, *given, geometry, NUMPY, x.dtype)
         with changed(line_of_sample=1, line_of_samples=1):
             schedules = [s for s in depthwise.schedules(asked, target_of(NUMPY)) if s.form == shifted.FORM]
-        schedule = schedules[-in_lines]
+        schedule = schedules[-1 if in_lines or along_channels else 0]
         assert ("last" in schedule.orders) == last or x.shape[0] == 1
         view = asked.by_windows()
         are_lines = view.contraction == "conv" and all(axis.stride == 1 for axis in view.geometry.axes) and not last
-        assert len(schedules) == 1 + are_lines or x.shape[0] == 1
+        assert len(schedules) == 1 + (are_lines or (last and name == "conv_weight_vjp")) or x.shape[0] == 1
         found.append(getattr(depthwise, name)(*given, schedule, NUMPY))
     return found
 
 
 @pytest.mark.parametrize("bytes_", [1, 300, 2000, numpy_tiles.TILE_BYTES])
-@pytest.mark.parametrize("order", ["first", "last", "lines"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", CASES)
 def test_small_integers_are_exact(case, order, bytes_, monkeypatch):
     monkeypatch.setattr(numpy_tiles, "TILE_BYTES", bytes_)
@@ -64,7 +70,7 @@ def test_small_integers_are_exact(case, order, bytes_, monkeypatch):
     monkeypatch.setattr(numpy_shifts, "LINE", 8 if bytes_ == 2000 else numpy_shifts.LINE)
     x, w, g, geometry = operands(case)
     names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
-    given = results(x, w, g, geometry, last=order == "last", in_lines=order == "lines")
+    given = results(x, w, g, geometry, **ORDERS[order])
     for found, (name, operands_) in zip(given, names, strict=True):
         truth = getattr(contractions, name)(*operands_, geometry=geometry, algorithm="direct")
         np.testing.assert_array_equal(found, truth, strict=True)
@@ -72,7 +78,11 @@ def test_small_integers_are_exact(case, order, bytes_, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "float64", "complex64"])
 def test_dtypes(dtype):
-    for case, how in (("strides and cropping", {"last": True}), ("two", {"in_lines": True})):
+    for case, how in (
+        ("strides and cropping", ORDERS["last"]),
+        ("strides and cropping", ORDERS["channels"]),
+        ("two", ORDERS["lines"]),
+    ):
         x, w, g, geometry = operands(case, dtype)
         names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))
         for found, (name, given) in zip(results(x, w, g, geometry, **how), names, strict=True):
@@ -80,10 +90,10 @@ def test_dtypes(dtype):
             np.testing.assert_array_equal(found, truth, strict=True)
 
 
-@pytest.mark.parametrize("order", ["first", "last", "lines"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", ["two", "strides and dilated taps"])
 def test_what_is_not_finite_stays_where_the_equation_puts_it(case, order):
-    how = {"last": order == "last", "in_lines": order == "lines"}
+    how = ORDERS[order]
     x, w, g, geometry = operands(case)
     w += 4  # none is zero
     for bad in (x, g):

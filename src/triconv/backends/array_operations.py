@@ -172,8 +172,10 @@ class ArrayOperations:
         """
         raise NotImplementedError
 
-    def shifted_weight_vjp(self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
-        """The weight VJP of the same, (*taps, c)."""
+    def shifted_weight_vjp(
+        self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool, along_channels: bool
+    ) -> Array:
+        """The weight VJP of the same, (*taps, c); of channels that are last, summed side by side with `along_channels`."""
         raise NotImplementedError
 
     def ordered(self, a: Array) -> Array:

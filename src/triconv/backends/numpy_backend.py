@@ -192,9 +192,11 @@ class NumPy(Standard):
         """In tiles, on threads."""
         return numpy_shifts.conv(x, w, phases, sizes, last=last, in_lines=in_lines)
 
-    def shifted_weight_vjp(self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+    def shifted_weight_vjp(
+        self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool, along_channels: bool
+    ) -> Array:
         """Likewise."""
-        return numpy_shifts.conv_weight_vjp(g, x, axes, last=last)
+        return numpy_shifts.conv_weight_vjp(g, x, axes, last=last, along_channels=along_channels)
 
     def ordered(self, a: Array) -> Array:
         """In C order: BLAS takes no other but its transpose. Large arrays go block by block, on threads."""

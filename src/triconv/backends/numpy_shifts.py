@@ -10,7 +10,8 @@ A weight VJP is dot products of lines that have all positions of a channel. With
     offset(o + t) = sum over axes of  p * o  +  sum over axes of  p * t
 
 so the inputs that meet a tap are one slice of what stands side by side in memory. Between the ends of two rows it has inputs
-that meet no output; the cotangent has zeros there. If memory has the other order, a tile is transposed as it is written.
+that meet no output; the cotangent has zeros there. Many channels that stand last are summed side by side instead, and few of
+them are transposed as a tile is written.
 """
 
 from __future__ import annotations
@@ -153,12 +154,15 @@ def _conv_tile(parts: Array, kernels: list[Array], y: Array, shifts: Shifts) -> 
                 np.einsum(subscripts, read, kernel[..., :length], out=out)
 
 
-def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -> Array:
+def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool, along_channels: bool = False) -> Array:
     """``gw[t] = sum over samples and outputs of g[o] * x[stride * o + dilation * t]``, channel by channel.
 
-    Of g (n, c, *output) and x (n, c, *input), the kernel's cotangent (*taps, c); with `last`, channels stand last in both.
-    Each tile is summed by itself, then tiles are added one after the other, on whatever threads they were.
+    Of g (n, c, *output) and x (n, c, *input), the kernel's cotangent (*taps, c); with `last`, channels stand last in both. With
+    `along_channels`, for such arrays, they are summed side by side. Each tile is summed by itself, then tiles are added one
+    after the other, on whatever threads they were.
     """
+    if along_channels:
+        return _sums_along_channels(g, x, axes)
     if last:  # transposed as tiles are written, so that a line has the positions of one channel
         g, x = np.moveaxis(g, -1, 1), np.moveaxis(x, -1, 1)
     shifts, dtype = shifts_of(axes, len(axes)), np.result_type(x, g)
@@ -188,6 +192,41 @@ def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool) -
     numpy_threads.run(job, range(len(work)))
     gw = np.zeros((*(axis.kernel_size for axis in axes), channels), dtype)
     for tile, found in zip(work, sums, strict=True):
+        gw[..., tile.channels] += found
+    return gw
+
+
+def _sums_along_channels(g: Array, x: Array, axes: tuple[Axis, ...]) -> Array:
+    """`conv_weight_vjp` of many channels that stand last: nothing is transposed, and windows without padding are not copied."""
+    shifts, (n, *_, channels) = shifts_of(axes, 0), x.shape
+    (part,), itemsize = shifts.passes, x.itemsize
+    boxes, inner = numpy_tiles.without_padding(axes)
+    work = [
+        (tile, box is inner)
+        for box in (boxes if inner is None else (*boxes, inner))
+        for tile in numpy_tiles.tiles(shifts, n, channels, itemsize, box, last=True)
+    ]
+    outputs, taps = OUTPUTS[: len(axes)], TAPS[: len(axes)]
+    kernel = tuple(axis.kernel_size for axis in axes)
+    sums: list[Any] = [None] * len(work)
+
+    def job(number: int) -> None:
+        tile, is_in_place = work[number]
+        memory = numpy_tiles.in_place(x, shifts, tile) if is_in_place else numpy_tiles.split(x, shifts, tile, last=True)
+        cotangent = g[(tile.samples, *tile.outputs, tile.channels)]
+        _, sample, *steps, item = memory.strides
+        skips = map(operator.mul, shifts.skips, steps)
+        jumps = map(operator.mul, part.steps, steps)
+        read = np.lib.stride_tricks.as_strided(
+            memory,
+            (*cotangent.shape[:-1], *kernel, cotangent.shape[-1]),
+            (sample, *skips, *jumps, item),
+        )
+        sums[number] = np.einsum(f"N{outputs}L,N{outputs}{taps}L->{taps}L", cotangent, read)
+
+    numpy_threads.run(job, range(len(work)))
+    gw = np.zeros((*kernel, channels), np.result_type(x, g))
+    for (tile, _), found in zip(work, sums, strict=True):
         gw[..., tile.channels] += found
     return gw
 

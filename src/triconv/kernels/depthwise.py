@@ -177,6 +177,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
     yield replace(schedule, phases=phases, samples=samples, groups=groups)
     if shifted.suits(view, target):
         yield shifted.in_tiles(schedule, view)
+        yield from shifted.along_channels(schedule, view)
         if shifted.has_lines(view, target):
             yield shifted.in_lines(schedule)
     if row_products.suits(view, problem.kind, target):

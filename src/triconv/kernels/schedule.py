@@ -39,7 +39,8 @@ class PhaseSchedule:
     pads_in_place: bool = (
         False  # whether each tap pads what it reads, for a compiler to fuse, instead of reading a padded copy
     )
-    channels_last: bool = False  # whether that padded copy has channels last in memory
+    # whether that padded copy has channels last in memory; whether sums of products in place run along channels
+    channels_last: bool = False
     summed_axis: int = 0  # the spatial axis, from 1 on, of which sums take `summed` positions first; 0 for all at once
     summed: int = 0
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves

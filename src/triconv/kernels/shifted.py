@@ -10,6 +10,7 @@ transposed at all. The multiply-adds are those of `direct`, and those with the p
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +42,9 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
     last = "last" in schedule.orders
 
-    def one_phase(g: Array, x: Array, geometry: Geometry, _how: PhaseSchedule, lib: Standard) -> Array:
+    def one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
         g, x = _plain(g, lib, last=last), _plain(x, lib, last=last)
-        gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last)
+        gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last, along_channels=how.channels_last)
         return permute_dims(gw, (gw.ndim - 1, *range(gw.ndim - 1)), lib.xp)[:, None, None, ...]
 
     return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
@@ -90,17 +91,23 @@ def in_lines(schedule: Schedule) -> Schedule:
     return replace(schedule, form=FORM, phases=(PhaseSchedule(in_lines=True),), samples=0, groups=0, orders=FIRST)
 
 
+def along_channels(schedule: Schedule, view: Problem) -> Iterator[Schedule]:
+    """The schedule of a weight VJP whose channels stand last in both arrays, and are summed side by side."""
+    if view.contraction == "conv_weight_vjp" and view.orders[0] == view.orders[2] == "last":
+        yield replace(in_tiles(schedule, view), phases=(PhaseSchedule(channels_last=True),))
+
+
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     """Multiply-adds from a cache; the padded input of each phase is written, and so is the output, interleaved if need be.
 
-    Convolutions add along channels, so they want channels last; sums run along positions, so they want channels first. In the
-    other order, tiles are transposed; but not where lines have all positions of a channel (`in_lines`). Those of one axis are
-    read and written where they stand.
+    Convolutions add along channels, so they want channels last; sums run along positions, so they want channels first, or many
+    channels last (`along_channels`). In the other order, tiles are transposed; but not where lines have all positions of a
+    channel (`in_lines`). Those of one axis are read and written where they stand.
     """
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
-    amount = view.padded_multiply_adds / target.in_place
+    amount, is_along_channels = view.padded_multiply_adds / target.in_place, False
     if is_in_lines := schedule.phases[0].in_lines:
         axes = view.geometry.axes
         if len(axes) > 1:  # what is between rows is computed, too
@@ -108,9 +115,14 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         elif view.phases == 1:
             moved *= 0.5
         moved -= view.bytes_of["g"] if view.phases > 1 else 0  # one tile's phases are interleaved in a cache
+    elif is_along_channels := kind == "sum" and schedule.phases[0].channels_last:
+        amount *= target.channel_sums + target.channel_loop / view.groups
+        moved *= 0.5
     elif (schedule.orders == FIRST) == (kind == "vector"):
         moved += 0.75 * (view.phases * view.bytes_of["x"] + view.bytes_of["g"])
-    is_in_runs = kind == "vector" and schedule.orders != FIRST and view.groups >= target.channel_run
+    is_in_runs = is_along_channels or (
+        kind == "vector" and schedule.orders != FIRST and view.groups >= target.channel_run
+    )
     if any(axis.stride > 1 for axis in view.geometry.axes) and not (is_in_runs or is_in_lines):
         moved += 4.0 * view.phases * view.bytes_of["x"]  # read element by element
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]

@@ -69,6 +69,10 @@ class Target:
     in_place: float = 0.0
     # channels last that such multiply-adds read in runs, with any stride, at no cost beside that of a copy
     channel_run: int = 16
+    # how long a weight VJP takes that sums channels side by side, for each sum along positions; and the channels that take as
+    # long as to begin a loop along them
+    channel_sums: float = 1.1
+    channel_loop: float = 60.0
     # outputs from which they run along lines of all positions of a channel: of one sample and axis, and of all samples and
     # several axes. `numpy.einsum` takes three times as long where two lines have room in its buffer of 8,192 elements
     line_of_sample: int = 512

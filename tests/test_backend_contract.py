@@ -174,6 +174,11 @@ def test_windows_of_several_axes_stand_side_by_side_in_the_order_of_the_axes(lib
         windows = np.concatenate(taps, axis=-2)
     expected = windows.reshape(*windows.shape[:-2], -1)
     assert_is(lib, lib.backend.unfold_axes(lib.array(a), axes), expected)
+    in_lines = lib.backend.windows_in_lines(lib.array(a), axes)
+    if in_lines is not None:
+        taps, behind = math.prod(axis.kernel_size for axis in axes), expected.shape[:-1]
+        in_lines = lib.xp.reshape(in_lines, (taps, 3, *behind))
+        assert_is(lib, in_lines, np.moveaxis(expected.reshape(*behind, taps, 3), (-2, -1), (0, 1)))
 
 
 PLACES = [

@@ -162,6 +162,10 @@ class ArrayOperations:
         """Windows of an array (n, *input, c) as a view (n, *output, *taps, c), where arrays have strides of any kind."""
         return None
 
+    def windows_in_lines(self, a: Array, axes: Sequence[Axis]) -> Array | None:
+        """Windows of an array (n, *input, c) along lines, (*taps, c, n, *output), where one loop of a compiler writes them."""
+        return None
+
     def shifted_conv(
         self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool
     ) -> Array:

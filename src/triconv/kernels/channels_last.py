@@ -116,6 +116,9 @@ def _unfold(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
 
 def _in_lines(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
     """The same windows as (taps * channels, n * output)."""
+    u = lib.windows_in_lines(a, axes)
+    if u is not None:
+        return lib.xp.reshape(u, (a.shape[-1] * math.prod(axis.kernel_size for axis in axes), -1))
     a = permute_dims(a, (a.ndim - 1, *range(a.ndim - 1)), lib.xp)
     u = unfolding.unfolded(lib.xp.reshape(a, (1, *a.shape)), axes, lib)
     return lib.xp.reshape(u, (u.shape[1], -1))

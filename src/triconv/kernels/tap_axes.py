@@ -67,7 +67,7 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
 
 
 def _padded(a: Array, pads: list[tuple[int, int]], lib: Standard) -> Array:
-    return lib.pad(a, [*pads, (0, 0)]) if any(map(any, pads)) else a
+    return lib.pad(a, [*pads, (0, 0)])
 
 
 # ---- schedules

@@ -115,7 +115,7 @@ def _conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
         left = regrouped.left_of(schedule.geometry, axes)
         y = one_phase(x, regrouped.kernel_of_phases(w, left, axes, lib), left, PhaseSchedule(), lib)
         return regrouped.interleaved(y, axes, schedule.geometry.output_size, lib)
-    if all(axis.input_dilation == 1 for axis in schedule.geometry.axes):
+    if not schedule.spread and all(axis.input_dilation == 1 for axis in schedule.geometry.axes):
         # with the padding that users ask for: a phase has none that no window reads, which is another program
         return one_phase(x, w, schedule.geometry, PhaseSchedule(), lib)
     return polyphase.conv(one_phase, x, w, schedule, lib)

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from triconv.backends import BACKENDS, quick_xla, to_numpy
+from triconv.checking.findings.causes import Cause, Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis
 
 pytest_plugins = ["pytester"]
 
@@ -250,6 +252,23 @@ def jax():
     import jax
 
     return jax
+
+
+@pytest.fixture
+def verdict_alone(monkeypatch):
+    """Checks that say whether a result is wrong, and not why: the search for the cause takes most of their time."""
+    monkeypatch.setattr(
+        "triconv.checking.verdicts.wrong_result.diagnose",
+        lambda *_, **__: Diagnosis(Cause.NONE, Hypothesis.UNEXPLAINED),
+    )
+
+
+@pytest.fixture
+def plain_questions(monkeypatch):
+    """Checks that do not ask again as training does, by memory, threads and earlier calls: test_memory.py is about those."""
+    monkeypatch.setattr(
+        "triconv.checking.questions.training_rows.with_rows", lambda candidate, context, rows, *_, **__: rows
+    )
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ FORMS = [SHAPES, ((1, 16, 12, 12), (5, 16, 3, 3)), ((3, 1, 6, 6), (1, 1, 3, 3))]
         for seed in range(3)
     ],
 )
-def test_an_honest_algorithm_is_right(name, shapes, seed):
+def test_an_honest_algorithm_is_right(name, shapes, seed, plain_questions):
     report = triconv.check(rules(HONEST[name]), triconv.conv2d, *shapes, dtype="float32", seed=seed)
     assert report.ok, report
 
@@ -120,14 +120,14 @@ def test_an_honest_algorithm_is_right(name, shapes, seed):
         (((2, 3, 14, 14), (4, 3, 3, 3)), 2),
     ],
 )
-def test_winograd_of_larger_tiles_is_right(shapes, seed):
+def test_winograd_of_larger_tiles_is_right(shapes, seed, plain_questions):
     """Its errors were taken for a factor, or for elements that stand out: the last outputs of a tile are less precise."""
     report = triconv.check(rules(HONEST["Winograd F(4, 3)"]), triconv.conv2d, *shapes, dtype="float32", seed=seed)
     assert report.ok, report
 
 
 @pytest.mark.parametrize("positive", [False, True])
-def test_an_fft_of_given_arrays_is_right(positive):
+def test_an_fft_of_given_arrays_is_right(positive, plain_questions):
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in SHAPES)
     arrays = (np.abs(x) + 3, np.abs(w)) if positive else (x, w)
@@ -159,7 +159,7 @@ NARROW = {
 
 @pytest.mark.parametrize("precision", [None, "tf32", "bfloat16"])
 @pytest.mark.parametrize("name", NARROW)
-def test_a_narrow_algorithm_is_not_right(name, precision):
+def test_a_narrow_algorithm_is_not_right(name, precision, verdict_alone, plain_questions):
     """Whatever is declared, for what is no such precision."""
     if precision and name in ("one wrong element", "something added", "fixed point", "fixed-point operands"):
         pytest.skip("within the precision that is declared")
@@ -178,7 +178,7 @@ def half(y, dtype):
 
 
 @pytest.mark.parametrize("channels", [2, pytest.param(64, marks=pytest.mark.slow)])
-def test_half_width_has_sums_in_single(torch, channels):
+def test_half_width_has_sums_in_single(torch, channels, verdict_alone, plain_questions):
     shapes = (2, channels, 6, 6), (4, channels, 3, 3)
     conv = torch.nn.functional.conv2d
     for dtype in ("bfloat16", "float16"):
@@ -256,7 +256,7 @@ def test_integers_of_every_width(dtype):
 @pytest.mark.parametrize(
     ("dtype", "narrow"), [("int32", "int16"), ("int64", "int32"), ("uint32", "uint8"), ("int64", "float64")]
 )
-def test_sums_of_narrower_integers_are_wrong(dtype, narrow):
+def test_sums_of_narrower_integers_are_wrong(dtype, narrow, verdict_alone):
     def narrowed(x, w):
         return by_einsum(x.astype(narrow), w.astype(narrow)).astype(x.dtype)
 
@@ -330,7 +330,7 @@ def test_what_is_not_finite_must_arrive(kind):
     assert (report.verdict, report.cause) == ("wrong", "not a number")
 
 
-def test_given_arrays_are_used_in_every_dtype(torch):
+def test_given_arrays_are_used_in_every_dtype(torch, verdict_alone):
     """A candidate that is wrong for one number is found if that number is given."""
     for dtype in ("complex64", "bfloat16", "int32"):
         x, w = (torch.ones(shape, dtype=getattr(torch, dtype)) for shape in SHAPES)

@@ -40,7 +40,8 @@ def report_of(mistake, geometry):
 def chosen(number, mistake):
     seen = [name for name in EVERY if is_seen(GEOMETRIES[name], mistake)]
     assert seen, mistake.name
-    return [seen[(5 * number + n) % len(seen)] for n in range(min(FEW, len(seen)))]
+    few = 1 if "noise" in mistake.causes else FEW  # after every other hypothesis, which takes longest
+    return [seen[(5 * number + n) % len(seen)] for n in range(min(few, len(seen)))]
 
 
 @pytest.mark.once
@@ -196,8 +197,15 @@ def test_random_results_are_told_from_wrong_ones():
     assert report.cause == "nondeterministic"
 
 
-@pytest.mark.parametrize("geometry", ["padded", "depthwise", "line", "volume"])
-@pytest.mark.parametrize("name", ["x", "w", "b", "value", "g", "gw"])
+@pytest.mark.parametrize(
+    ("name", "geometry"),
+    [
+        # a gradient that is not exact in float32 is looked at by every hypothesis, which takes longest in a volume
+        pytest.param(name, geometry, marks=pytest.mark.slow if (name, geometry) == ("gw", "volume") else [])
+        for name in ("x", "w", "b", "value", "g", "gw")
+        for geometry in ("padded", "depthwise", "line", "volume")
+    ],
+)
 def test_float32_in_float64_is_called_so(geometry, name, alone):
     c = GEOMETRIES[geometry]
     narrow = {name: lambda a: a.astype(np.float32).astype(np.float64)}

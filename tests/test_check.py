@@ -59,15 +59,15 @@ def rules(shapes, params):
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "start", [0, 25, 50, 75, *(pytest.param(start, marks=pytest.mark.slow) for start in range(100, 500, 25))]
+    "start", [0, 25, *(pytest.param(start, marks=pytest.mark.slow) for start in range(50, 500, 25))]
 )
 def test_no_alarm_at_right_rules(start):
-    """500 random geometries in three dtypes, on NumPy: 100 by default, of which the first 25 are computed each time."""
+    """500 random geometries in three dtypes, on NumPy: 50 by default, of which the first nine are computed each time."""
     for seed in range(start, start + 25):
         rng = np.random.default_rng(seed)
         shapes, params = random_question(rng)
         dtype = ("float32", "float64", "float16")[seed % 3]
-        by_hand = rules(shapes, params) if seed < 25 else keeping(rules(shapes, params))
+        by_hand = rules(shapes, params) if seed < 9 else keeping(rules(shapes, params))
         report = triconv.check(by_hand, triconv.conv, *shapes, dtype=dtype, seed=seed, **params)
         assert report.ok, f"{seed}\n{report}"
 

@@ -173,10 +173,16 @@ candidates = {
 programs = {name: triconv.check(c, triconv.conv2d, SHAPES).counterexample for name, c in candidates.items()}
 print(json.dumps(programs))
 """
-# they are no part of the program, and each would be imported
-WITHOUT_ORACLES = """
+# a program is of the first wrong row: no other library is asked, nothing as training asks it, and no cause is looked for
+NO_MORE_THAN_ROWS = """
 import triconv
-__import__("importlib").import_module("triconv.checking.operator_check").ask_oracles = lambda *_: ()
+from triconv.checking import operator_check as _check
+from triconv.checking.findings.causes import Cause as _Cause, Hypothesis as _Hypothesis
+from triconv.checking.findings.diagnosis_data import Diagnosis as _Diagnosis
+from triconv.checking.verdicts import wrong_result as _wrong
+_check.ask_oracles = lambda *_: ()
+_check.training_rows.with_rows = lambda wrapped, context, rows, *_, **__: rows
+_wrong.diagnose = lambda *_, **__: _Diagnosis(_Cause.NONE, _Hypothesis.UNEXPLAINED)
 """
 CANNOT_RUN = {"no source", "a lock"}
 
@@ -223,7 +229,7 @@ def written(folder, script):
     (folder / "mine.py").write_text(FILE)
     (folder / "helpers.py").write_text(HELPERS)
     path = folder / "script.py"
-    path.write_text(script.replace("SHAPES", SHAPES).replace("\nimport triconv\n", WITHOUT_ORACLES, 1))
+    path.write_text(script.replace("SHAPES", SHAPES).replace("\nimport triconv\n", NO_MORE_THAN_ROWS, 1))
     return json.loads(python(str(path), path=[SOURCE]).stdout.splitlines()[-1])
 
 

@@ -175,7 +175,7 @@ def test_two_checks_at_a_time_blame_nobody():
     reports = []
 
     def check():
-        reports.extend(triconv.check(triconv.conv1d, triconv.conv1d, (2, 2, 5), (3, 2, 2)) for _ in range(5))
+        reports.extend(triconv.check(triconv.conv1d, triconv.conv1d, (2, 2, 5), (3, 2, 2)) for _ in range(3))
 
     threads = [threading.Thread(target=check) for _ in range(2)]
     for thread in threads:

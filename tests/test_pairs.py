@@ -14,7 +14,7 @@ X, W, B = (2, 3, 6, 7), (4, 3, 3, 2), (4,)
 @pytest.mark.parametrize(
     ("of_x", "of_w", "verdict"), [("conj", "conj", "right"), ("copy", "copy", "right"), ("conj", "copy", "wrong")]
 )
-def test_gradients_of_complex_arrays_in_numpy_are_conjugated_or_not_but_all_alike(of_x, of_w, verdict):
+def test_gradients_of_complex_arrays_in_numpy_are_conjugated_or_not_but_all_alike(of_x, of_w, verdict, verdict_alone):
     def backward(g, saved):
         x, w = saved
         pull = triconv.vjp(triconv.conv1d, getattr(x, of_w)(), getattr(w, of_x)())[1]
@@ -37,9 +37,10 @@ def forward(x, w, b, stride=1, pad=0):
 
 def cotangents(g, x, w, b, stride=1, pad=0):
     padded = np.zeros((*x.shape[:2], x.shape[2] + 2 * pad, x.shape[3] + 2 * pad))
-    for o, p in np.ndindex(g.shape[2:]):
-        at = (..., slice(o * stride, o * stride + w.shape[2]), slice(p * stride, p * stride + w.shape[3]))
-        padded[at] += np.einsum("nk,kctu->nctu", g[:, :, o, p], w)
+    products = np.einsum("nkop,kctu->nctuop", g, w)
+    for t, u in np.ndindex(w.shape[2:]):
+        rows, columns = (slice(a, a + n * stride, stride) for a, n in zip((t, u), g.shape[2:], strict=True))
+        padded[:, :, rows, columns] += products[:, :, t, u]
     gx = padded[:, :, pad : padded.shape[2] - pad, pad : padded.shape[3] - pad]
     gw = np.einsum("nkop,ncoptu->kctu", g, windows(x, w, stride, pad))
     return gx, gw, g.sum((0, 2, 3)).reshape(b.shape)
@@ -211,7 +212,7 @@ def square(g, cache):
 
 
 @pytest.mark.once
-def test_a_sweep_finds_what_one_geometry_does_not_show():
+def test_a_sweep_finds_what_one_geometry_does_not_show(verdict_alone, plain_questions):
     call = {"args": {"stride": 1, "pad": 1}, "stride": 1, "padding": 1}
     shapes = (2, 3, 6, 6), (4, 3, 3, 3), (4,)
     assert triconv.check((course_forward, square), triconv.conv2d, *shapes, **call).ok
@@ -227,7 +228,7 @@ def test_a_sweep_finds_what_one_geometry_does_not_show():
 
 
 @pytest.mark.once
-def test_a_refused_geometry_is_no_fault():
+def test_a_refused_geometry_is_no_fault(plain_questions):
     def refuses(x, w, b, conv_param):
         assert (x.shape[2] - w.shape[2]) % 2 == 0, "does not fit"
         return course_forward(x, w, b, conv_param)
@@ -254,7 +255,7 @@ def test_what_is_meant_is_no_fault():
 
 
 @pytest.mark.once
-def test_products_of_8_bits_that_are_meant():
+def test_products_of_8_bits_that_are_meant(verdict_alone):
     def rounded(a):
         scale = np.abs(a).max() / 127
         return np.rint(a / scale) * scale
@@ -288,7 +289,7 @@ def test_what_is_no_candidate_is_refused(candidate, words):
 
 @pytest.mark.once
 @pytest.mark.parametrize(("broken", "ok"), [(False, True), (True, False)])
-def test_feedback_alignment_that_is_meant(broken, ok):
+def test_feedback_alignment_that_is_meant(broken, ok, verdict_alone):
     fixed = np.random.default_rng(0).integers(-3, 4, W).astype(float)
 
     def backward(g, cache):

@@ -310,6 +310,7 @@ def test_axes_move_as_numpy_has_it(lib, order):
     for shape in ((2, 3, 1, 4), (1, 3, 1, 4)):
         a = integers(*shape)
         assert_is(lib, array_operations.permute_dims(lib.array(a), order, lib.xp), np.transpose(a, order))
+        assert_is(lib, lib.backend.flip(lib.array(a), order[:2]), np.flip(a, order[:2]))
 
 
 def test_order_in_memory_changes_no_value(lib):

@@ -64,6 +64,10 @@ class ArrayOperations:
         a[index] += self.xp.reshape(values, a[index].shape)
         return a
 
+    def flip(self, a: Array, axes: Sequence[int]) -> Array:
+        """The array in reverse along some axes."""
+        return self.xp.flip(a, axis=tuple(axes))
+
     def concat(self, arrays: Sequence[Array], axis: int) -> Array:
         """The arrays one after the other along an axis."""
         return self.xp.concat(arrays, axis=axis)

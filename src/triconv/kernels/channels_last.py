@@ -77,7 +77,7 @@ def conv_weight_vjp(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, 
     gw = lib.xp.reshape(gw, (1, *taps[lead:], c, *taps[:lead], k))
     # the transposed geometry's taps are in reverse
     first = gw.ndim - 1 - lead
-    gw = lib.xp.flip(gw, axis=tuple(range(first, gw.ndim - 1))) if lead else gw
+    gw = lib.flip(gw, range(first, gw.ndim - 1)) if lead else gw
     return permute_dims(gw, (0, gw.ndim - 1, first - 1, *range(first, gw.ndim - 1), *range(1, first - 1)), lib.xp)
 
 

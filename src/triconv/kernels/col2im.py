@@ -35,7 +35,7 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     """One product for all taps, then each is added where it belongs."""
     geometry = schedule.geometry
     by_passes = schedule.form == BY_PASSES
-    w = lib.xp.flip(w, axis=tuple(range(3, w.ndim))) if by_passes else w
+    w = lib.flip(w, range(3, w.ndim)) if by_passes else w
     w = permute_dims(w, (0, *range(3, w.ndim), 1, 2), lib.xp)  # (groups, *kernel, k, c)
     add = _added_by_passes if by_passes else _added_by_phases
     product = _product_of_rows if schedule.orders[0] == "last" else _product_of_columns

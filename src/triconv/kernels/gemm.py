@@ -135,7 +135,7 @@ def _weight_vjp_at_once(g: Array, x: Array, geometry: Geometry, how: PhaseSchedu
     sizes = geometry.kernel_size
     gw = lib.xp.reshape(gw, (groups, *sizes[:lead], k, *sizes[lead:], c))
     # the transposed geometry's taps are in reverse
-    gw = lib.xp.flip(gw, axis=tuple(range(1, 1 + lead))) if lead else gw
+    gw = lib.flip(gw, range(1, 1 + lead)) if lead else gw
     last = gw.ndim - 1
     return permute_dims(gw, (0, 1 + lead, last, *range(1, 1 + lead), *range(2 + lead, last)), lib.xp)
 

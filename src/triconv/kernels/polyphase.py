@@ -65,7 +65,7 @@ def conv_weight_vjp(one_phase: OnePhase, g: Array, x: Array, schedule: Schedule,
 def transposed(w: Array, lib: Standard) -> Array:
     """The kernel of the transposed geometry: its taps in reverse, its input and output channels exchanged."""
     axes = tuple(range(3, w.ndim))
-    return permute_dims(lib.xp.flip(w, axis=axes) if axes else w, (0, 2, 1, *axes), lib.xp)
+    return permute_dims(lib.flip(w, axes) if axes else w, (0, 2, 1, *axes), lib.xp)
 
 
 def samples_last(a: Array, lib: Standard) -> Array:

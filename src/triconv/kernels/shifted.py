@@ -40,9 +40,9 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
 
 def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Array:
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
-    last = "last" in schedule.orders
 
     def one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
+        last = "last" in schedule.orders or how.channels_last
         g, x = _plain(g, lib, last=last), _plain(x, lib, last=last)
         gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last, along_channels=how.channels_last)
         return permute_dims(gw, (gw.ndim - 1, *range(gw.ndim - 1)), lib.xp)[:, None, None, ...]

@@ -84,7 +84,7 @@ class ArrayOperations:
         """Windows along several axes of an array (n, *input, channels): (n, *output, taps * channels); the last axis first."""
         a, axes = self.padded_first(a, axes)
         for number, axis in reversed([*enumerate(axes, 1)]):
-            if (axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) != (1, 1, 0, 0):
+            if not axis.windows_are_inputs:
                 a = self.unfold_axis(a, number, axis)
         return a
 

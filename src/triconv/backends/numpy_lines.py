@@ -35,13 +35,13 @@ def jobs(x: Array, w: Array, y: Array, axes: tuple[Axis, ...], *, are_phases: bo
     itemsize = y.itemsize * (1 + are_phases)
     w = np.ascontiguousarray(w)
     shifts = shifts_of(axes, len(axes))
-    boxes, inner = [numpy_tiles.whole(axes)], None
+    boxes = [(numpy_tiles.whole(axes), False)]
     if len(axes) == 1 and x.strides[-1] == x.itemsize and x.dtype == y.dtype:
-        boxes, inner = numpy_tiles.without_padding(axes)
-    for box in boxes if inner is None else (*boxes, inner):
-        for tile in _tiles(shifts, len(x), w.shape[0], itemsize, box, is_read_in_place=box is inner):
+        boxes = numpy_tiles.apart_from_padding(axes)
+    for box, is_read_in_place in boxes:
+        for tile in _tiles(shifts, len(x), w.shape[0], itemsize, box, is_read_in_place=is_read_in_place):
             out = y[(tile.samples, tile.channels, *tile.outputs)]
-            yield functools.partial(_one_tile, x, w[tile.channels], out, shifts, tile, box is inner)
+            yield functools.partial(_one_tile, x, w[tile.channels], out, shifts, tile, is_read_in_place)
 
 
 def _tiles(shifts: Shifts, n: int, channels: int, itemsize: int, box: Box, *, is_read_in_place: bool) -> Iterator[Tile]:

@@ -79,16 +79,16 @@ def _jobs(x: Array, w: Array, y: Array, axes: tuple[Axis, ...]) -> Iterator[Call
     is_strided = axes[-1].stride > 1
     is_long = is_last and channels >= LONG and (is_strided or not is_dense)  # lines of one position
     shifts = shifts_of(axes, 0 if is_long or not is_strided else 1)
-    boxes, inner = [numpy_tiles.whole(axes)], None
+    boxes = [(numpy_tiles.whole(axes), False)]
     if is_long and is_strided:
-        boxes, inner = numpy_tiles.without_padding(axes)
+        boxes = numpy_tiles.apart_from_padding(axes)
     kernels: dict[tuple[int, int], list[Array]] = {}
-    for box in boxes if inner is None else (*boxes, inner):
+    for box, has_no_padding in boxes:
         for tile in numpy_tiles.tiles(shifts, n, channels, itemsize, box, last=is_last, fewest=numpy_tiles.CHANNELS):
             first, positions = tile.channels.start, 1 if is_long else _positions(tile)
             if (first, positions) not in kernels:
                 kernels[first, positions] = _repeated(w[..., tile.channels], positions, shifts)
-            is_read_in_place = box is inner and (is_long or tile.channels == slice(0, channels))
+            is_read_in_place = has_no_padding and (is_long or tile.channels == slice(0, channels))
             out = y[(tile.samples, *tile.outputs, tile.channels)]
             yield functools.partial(_one_tile, x, kernels[first, positions], out, shifts, tile, is_read_in_place)
 
@@ -200,10 +200,9 @@ def _sums_along_channels(g: Array, x: Array, axes: tuple[Axis, ...]) -> Array:
     """`conv_weight_vjp` of many channels that stand last: nothing is transposed, and windows without padding are not copied."""
     shifts, (n, *_, channels) = shifts_of(axes, 0), x.shape
     (part,), itemsize = shifts.passes, x.itemsize
-    boxes, inner = numpy_tiles.without_padding(axes)
     work = [
-        (tile, box is inner)
-        for box in (boxes if inner is None else (*boxes, inner))
+        (tile, has_no_padding)
+        for box, has_no_padding in numpy_tiles.apart_from_padding(axes)
         for tile in numpy_tiles.tiles(shifts, n, channels, itemsize, box, last=True)
     ]
     outputs, taps = OUTPUTS[: len(axes)], TAPS[: len(axes)]

@@ -137,12 +137,12 @@ def whole(axes: Sequence[Axis]) -> Box:
     return tuple(slice(0, axis.output_size) for axis in axes)
 
 
-def without_padding(axes: Sequence[Axis]) -> tuple[list[Box], Box | None]:
-    """All outputs in boxes: those with padding in their windows, and the others if they are the most of them."""
+def apart_from_padding(axes: Sequence[Axis]) -> list[tuple[Box, bool]]:
+    """All outputs in boxes, and whether a box has no padding in its windows; of one kind, unless those are the most."""
     inner = [axis.interior() for axis in axes]
     if 2 * math.prod(b - a for a, b in inner) < math.prod(axis.output_size for axis in axes):
-        return [whole(axes)], None
-    return list(_around(axes, inner)), tuple(slice(*ends) for ends in inner)
+        return [(whole(axes), False)]
+    return [*((box, False) for box in _around(axes, inner)), (tuple(slice(*ends) for ends in inner), True)]
 
 
 def _around(axes: Sequence[Axis], inner: list[tuple[int, int]]) -> Iterator[Box]:

@@ -98,6 +98,11 @@ class Axis:
         return max(0, (self.padded_size - self.dilated_kernel) // self.stride + 1)
 
     @property
+    def windows_are_inputs(self) -> bool:
+        """Whether each window is one element of the (dilated) input, in order, and has no padding."""
+        return (self.kernel_size, self.stride, self.pad_lo, self.pad_hi) == (1, 1, 0, 0)
+
+    @property
     def read_pad_hi(self) -> int:
         """Padding after the input up to where the last window ends; negative if it ends before the input does."""
         extent = self.stride * (self.output_size - 1) + self.dilated_kernel

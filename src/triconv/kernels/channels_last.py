@@ -126,7 +126,7 @@ def _in_lines(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:
 
 def _is_matrix(axes: tuple[Axis, ...]) -> bool:
     """Whether windows are the positions as they are."""
-    return all((axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) == (1, 1, 0, 0) for axis in axes)
+    return all(axis.windows_are_inputs for axis in axes)
 
 
 def _patches(a: Array, axes: tuple[Axis, ...], lib: Standard) -> Array:

@@ -46,7 +46,7 @@ def _unfolded(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Geome
     rest, pads = cropping.uncropped(Geometry(tuple(others)))
     first, middle = rest.axes
     a = lib.pad(blocks.samples_first(x, "last", lib), [*pads, *[(0, 0)] * 3])  # (n, *positions, 1, c)
-    if not _is_as_it_is(last):
+    if not last.windows_are_inputs:
         a = lib.unfold_axis(a, 3, last)
     n, _, _, row, *channels = a.shape
     a = lib.xp.reshape(a, (n, first.input_size, middle.input_size * row, *channels))
@@ -57,10 +57,6 @@ def _merged(axis: Axis, row: int) -> Axis:
     """The middle axis with rows of so many positions merged into it."""
     pads = axis.pad_lo * row, axis.pad_hi * row
     return Axis(axis.input_size * row, axis.kernel_size, 1, axis.dilation * row, 1, *pads)
-
-
-def _is_as_it_is(axis: Axis) -> bool:
-    return (axis.kernel_size, axis.stride, axis.pad_lo, axis.pad_hi) == (1, 1, 0, 0)
 
 
 # ---- schedules
@@ -87,7 +83,7 @@ def flat(view: Problem, geometry: Geometry) -> Problem:
 def written(view: Problem, geometry: Geometry) -> int:
     """Bytes of ``u`` for a phase."""
     *others, last = geometry.axes
-    if _is_as_it_is(last):
+    if last.windows_are_inputs:
         return 0
     windows = last.output_size * last.kernel_size
     return view.itemsize * view.n * view.c * windows * math.prod(axis.input_size for axis in others)

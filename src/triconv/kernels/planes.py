@@ -68,7 +68,7 @@ def _unfolded(x: Array, geometry: Geometry, lib: Standard) -> tuple[Array, Geome
     rest, pads = cropping.uncropped(Geometry(tuple(others)))
     a = blocks.samples_first(x, "last", lib)  # (n, *positions, 1, c)
     a = lib.pad(a, [*pads, (0, 0), (0, 0)])
-    if (first.kernel_size, first.stride, first.pad_lo, first.pad_hi) != (1, 1, 0, 0):
+    if not first.windows_are_inputs:
         a = lib.unfold_axis(a, 1, first)
     return _planes(blocks.canonical(a, "last", lib), lib), rest
 

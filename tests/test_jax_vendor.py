@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import triconv
 from triconv import contractions
 from triconv.backends import backend_of
 from triconv.geometry import Geometry
-from triconv.kernels import vendor
+from triconv.kernels import polyphase, vendor
 from triconv.planning import planner
 
 pytestmark = pytest.mark.versions
@@ -129,3 +130,20 @@ def test_transposed_layers_are_one_call_that_dilates(jax, order):
     ):
         plan = planner.plan(planner.Problem("conv", geometry, 1, 4, c, k, orders=(order,) * 3), target)
         assert plan.schedule.form == vendor.DILATED
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_loop_has_the_convolution_that_a_cpu_has(jax, order):
+    """In the outermost computation of a program XLA transposes arrays for it; in loops it takes 10 to 30 times as long."""
+    lib, geometry, orders = backend_of(jax.numpy), Geometry.of((6, 5), (3, 2), padding=1), (order,) * 3
+    x, w = jax.numpy.ones((1, 2, 3, 6, 5)), jax.numpy.ones((1, 4, 3, 3, 2))
+
+    def step(carry, _):
+        y = lib.vendor_conv(geometry, x * carry, w, orders)
+        gx = lib.vendor_conv(geometry.transposed(), y, polyphase.transposed(w, lib), orders)
+        gw = lib.vendor_weight_vjp(geometry, x, y, orders)
+        return carry + gx.sum() + gw.sum(), None
+
+    text = jax.jit(lambda start: jax.lax.scan(step, start, length=3)[0]).lower(1.0).as_text()
+    numbers = re.findall(r"dim_numbers = (.*?), window", text)
+    assert numbers == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * 3

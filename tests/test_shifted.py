@@ -31,7 +31,7 @@ CASES = {
 ORDERS = {
     "first": {},
     "last": {"last": True},
-    "lines": {"in_lines": True},
+    "positions": {"along_positions": True},
     "channels": {"last": True, "along_channels": True},
 }
 
@@ -43,7 +43,7 @@ def operands(case, dtype=np.float32):
     return *(rng.integers(-3, 4, size).astype(dtype) for size in shapes), geometry
 
 
-def results(x, w, g, geometry, *, last=False, in_lines=False, along_channels=False):
+def results(x, w, g, geometry, *, last=False, along_positions=False, along_channels=False):
     """The three, in place; along lines of all positions of a channel, or sums along channels, where there are such."""
     found = []
     for name, given in (("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))):
@@ -52,7 +52,7 @@ def results(x, w, g, geometry, *, last=False, in_lines=False, along_channels=Fal
         asked = planner.problem_of(name, *given, geometry, NUMPY, x.dtype)
         with changed(line_of_sample=1, line_of_samples=1):
             schedules = [s for s in depthwise.schedules(asked, target_of(NUMPY)) if s.form == shifted.FORM]
-        schedule = schedules[-1 if in_lines or along_channels else 0]
+        schedule = schedules[-1 if along_positions or along_channels else 0]
         assert ("last" in schedule.orders) == last or x.shape[0] == 1
         view = asked.by_windows()
         are_lines = view.contraction == "conv" and all(axis.stride == 1 for axis in view.geometry.axes) and not last
@@ -81,7 +81,7 @@ def test_dtypes(dtype):
     for case, how in (
         ("strides and cropping", ORDERS["last"]),
         ("strides and cropping", ORDERS["channels"]),
-        ("two", ORDERS["lines"]),
+        ("two", ORDERS["positions"]),
     ):
         x, w, g, geometry = operands(case, dtype)
         names = ("conv", (x, w)), ("conv_input_vjp", (g, w)), ("conv_weight_vjp", (g, x))

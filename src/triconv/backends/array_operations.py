@@ -171,12 +171,12 @@ class ArrayOperations:
         return None
 
     def shifted_conv(
-        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool
+        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, along_positions: bool
     ) -> Array:
         """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, in place; where `Target.in_place`.
 
         Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes) of all phases; with `last`, channels are last in both.
-        With `in_lines`, they run along all positions of a channel.
+        With `along_positions`, they run along all positions of a channel.
         """
         raise NotImplementedError
 

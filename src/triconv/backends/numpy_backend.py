@@ -187,10 +187,10 @@ class NumPy(Standard):
         )
 
     def shifted_conv(
-        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool
+        self, x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, along_positions: bool
     ) -> Array:
         """In tiles, on threads."""
-        return numpy_shifts.conv(x, w, phases, sizes, last=last, in_lines=in_lines)
+        return numpy_shifts.conv(x, w, phases, sizes, last=last, along_positions=along_positions)
 
     def shifted_weight_vjp(
         self, g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool, along_channels: bool

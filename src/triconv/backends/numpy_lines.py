@@ -72,7 +72,7 @@ def _one_tile(x: Array, w: Array, y: Array, shifts: Shifts, tile: Tile, is_read_
     memory, pitches = _padded(x, shifts, tile)
     (c, size), n = memory.shape, len(y)
     steps = [step * pitch for step, pitch in zip(part.steps, pitches[1:], strict=True)]
-    length = _extent((n, *tile.sizes), pitches)  # up to the last output of the last sample
+    length = numpy_tiles.extent((n, *tile.sizes), pitches)  # up to the last output of the last sample
     read = numpy_tiles.view(memory, 0, (1, c, *w.shape[1:], length), (0, size, *steps, 1))
     found = np.empty((c, length), y.dtype)
     np.einsum(subscripts, read, w, out=found[:, None].transpose(2, 1, 0), order="F")
@@ -86,28 +86,16 @@ def _padded(x: Array, shifts: Shifts, tile: Tile) -> tuple[Array, list[int]]:
     """
     lengths = shifts.lengths(tile.sizes)
     begins = [part.start - axis.pad_lo for axis, part in zip(shifts.axes, tile.outputs, strict=True)]
-    met = [_met(*each) for each in zip(begins, lengths, (axis.input_size for axis in shifts.axes), strict=True)]
+    inputs_of = zip(begins, lengths, shifts.axes, strict=True)
+    met = [numpy_tiles.inputs(begin, length, axis.input_size) for begin, length, axis in inputs_of]
     inputs = (slice(begin + lo, begin + hi) for begin, (lo, hi) in zip(begins, met, strict=True))
     x = x[(tile.samples, tile.channels, *inputs)]
     n, c = x.shape[:2]
     steps = [length - min(lo, length - hi) for (lo, hi), length in zip(met, lengths, strict=True)]
     pitches = numpy_tiles.pitches((n, *steps))
-    size, first = (
-        _extent((n, *lengths), pitches),
-        sum(lo * pitch for (lo, _), pitch in zip(met, pitches[1:], strict=True)),
-    )
+    size = numpy_tiles.extent((n, *lengths), pitches)
+    first = sum(lo * pitch for (lo, _), pitch in zip(met, pitches[1:], strict=True))
     memory = np.zeros((c, size), x.dtype)
     if x.size:  # or else there is padding alone
         numpy_tiles.view(memory, first, x.shape, (pitches[0], size, *pitches[1:]))[...] = x
     return memory, pitches
-
-
-def _extent(sizes: tuple[int, ...], pitches: list[int]) -> int:
-    """Elements from the first to the last."""
-    return 1 + sum((size - 1) * pitch for size, pitch in zip(sizes, pitches, strict=True))
-
-
-def _met(begin: int, length: int, size: int) -> tuple[int, int]:
-    """The elements, from the first up to the last, that are inputs and not padding: of an array that begins at an input."""
-    lo = min(length, max(0, -begin))
-    return lo, max(lo, min(length, size - begin))

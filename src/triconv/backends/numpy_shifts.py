@@ -41,15 +41,15 @@ OUTPUTS = "ABCDEFGH"
 
 
 def conv(
-    x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, in_lines: bool = False
+    x: Array, w: Array, phases: Sequence[Phase], sizes: tuple[int, ...], *, last: bool, along_positions: bool = False
 ) -> Array:
     """``y = sum over t of w[t] * x[stride * o + dilation * t]``, channel by channel, phase by phase.
 
     Of x (n, c, *input) and w (*taps, c), the outputs (n, c, *sizes); with `last`, channels stand last in both. With
-    `in_lines` (`numpy_lines`), they run along all positions of a channel.
+    `along_positions` (`numpy_lines`), they run along all positions of a channel.
     """
     dtype, channels = np.result_type(x, w), w.shape[-1]
-    if channels == 1 < len(x) and not in_lines:  # the samples stand side by side instead
+    if channels == 1 < len(x) and not along_positions:  # the samples stand side by side instead
         y = conv(np.moveaxis(x, -1 if last else 1, 0), np.repeat(w, len(x), axis=-1), phases, sizes, last=False)
         return np.moveaxis(y, 0, -1 if last else 1)
     covered = sum(math.prod(phase.geometry.output_size) for phase in phases) == math.prod(sizes)
@@ -59,7 +59,7 @@ def conv(
         taps, axes = w[phase.taps], phase.geometry.axes
         place: Any = (slice(None), *phase.output) if last else (..., *phase.output)
         out = y[place]
-        if in_lines:
+        if along_positions:
             each = list(numpy_lines.jobs(x, np.moveaxis(taps, -1, 0), out, axes, are_phases=len(phases) > 1))
         elif last:
             each = list(_jobs(x, taps, out, axes))
@@ -175,7 +175,7 @@ def conv_weight_vjp(g: Array, x: Array, axes: tuple[Axis, ...], *, last: bool, a
         parts = numpy_tiles.split(x, shifts, tile, last=False)
         cotangent = numpy_tiles.compact(g[(tile.samples, tile.channels, *tile.outputs)])
         (n, c, *sizes), pitches = cotangent.shape, numpy_tiles.pitches(parts.shape[3:])
-        size = 1 + sum((size - 1) * pitch for size, pitch in zip(sizes, pitches, strict=True))
+        size = numpy_tiles.extent(sizes, pitches)
         line = np.zeros((n, c, *(1,) * len(sizes), size), dtype)
         np.conjugate(cotangent, out=numpy_tiles.view(line, 0, cotangent.shape, (c * size, size, *pitches)))
         found = np.empty((*(axis.kernel_size for axis in axes), c), dtype)

@@ -177,8 +177,7 @@ def split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
             zip(shifts.axes, residues, tile.outputs, lengths, shifts.strides, strict=True), first
         ):
             begin = axis.stride * span.start + residue - axis.pad_lo  # the input at which the array begins
-            lo = min(length, max(0, -(begin // step)))
-            hi = min(length, max(lo, -((begin - axis.input_size) // step)))
+            lo, hi = inputs(begin, length, axis.input_size, step)
             index: Any = (*[slice(None)] * number, slice(lo))
             part[index] = 0
             index = (*[slice(None)] * number, slice(hi, None))
@@ -189,6 +188,12 @@ def split(x: Array, shifts: Shifts, tile: Tile, *, last: bool) -> Array:
             part = part[(*[slice(None)] * number, slice(lo, hi))]  # noqa: PLW2901
         assign(part, x[tuple(source)] if last else compact(x[tuple(source)]))
     return out
+
+
+def inputs(begin: int, length: int, size: int, step: int = 1) -> tuple[int, int]:
+    """Where an array whose element ``i`` is input ``begin + step * i`` has inputs, not padding: from ``lo`` up to ``hi``."""
+    lo = min(length, max(0, -(begin // step)))
+    return lo, min(length, max(lo, -((begin - size) // step)))
 
 
 def compact(a: Array) -> Array:
@@ -211,6 +216,11 @@ def assign(out: Array, a: Array) -> None:
 def pitches(shape: Sequence[int]) -> list[int]:
     """Elements from one index to the next along each axis, of an array in C order."""
     return [math.prod(shape[number + 1 :]) for number in range(len(shape))]
+
+
+def extent(shape: Sequence[int], pitches: Sequence[int]) -> int:
+    """Elements from the first to the last of an array with these pitches."""
+    return 1 + sum((size - 1) * pitch for size, pitch in zip(shape, pitches, strict=True))
 
 
 def view(memory: Array, start: int, shape: tuple[int, ...], steps: Sequence[int]) -> Array:

@@ -179,7 +179,7 @@ def schedules(problem: Problem, target: Target) -> Iterator[Schedule]:
         yield shifted.in_tiles(schedule, view)
         yield from shifted.along_channels(schedule, view)
         if shifted.has_lines(view, target):
-            yield shifted.in_lines(schedule)
+            yield shifted.along_positions(schedule)
     if row_products.suits(view, problem.kind, target):
         yield row_products.tiles(schedule, view, target)
     if tap_axes.suits(view, target):

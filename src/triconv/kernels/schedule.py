@@ -28,9 +28,7 @@ class PhaseSchedule:
     """What is done for one phase, a convolution without input dilation."""
 
     row_axes: int = 0  # leading axes that are not unfolded: their taps are rows of the product
-    # whether windows whose channels stand last are unfolded in lines of positions; whether shifted multiply-adds run along
-    # lines of all positions of a channel
-    in_lines: bool = False
+    in_lines: bool = False  # whether windows whose channels stand last are unfolded in lines of positions
     layers: bool = False  # whether taps are taken in passes over non-overlapping windows
     step: int = 0  # taps of the last axis that a loop over the taps takes at a time; 0 for no loop
     rows: int = 0  # positions of the first axis that a loop over them takes at a time; 0 for no loop
@@ -39,8 +37,9 @@ class PhaseSchedule:
     pads_in_place: bool = (
         False  # whether each tap pads what it reads, for a compiler to fuse, instead of reading a padded copy
     )
-    # whether that padded copy has channels last in memory; whether sums of products in place run along channels
-    channels_last: bool = False
+    channels_last: bool = False  # whether that padded copy has channels last in memory
+    along_positions: bool = False  # whether multiply-adds in place run along lines of all positions of a channel
+    along_channels: bool = False  # whether sums of products in place run along channels
     summed_axis: int = 0  # the spatial axis, from 1 on, of which sums take `summed` positions first; 0 for all at once
     summed: int = 0
     by_kernel_rows: bool = False  # whether the taps of each row of the kernel are added by themselves

@@ -33,7 +33,7 @@ def conv(x: Array, w: Array, schedule: Schedule, lib: Standard) -> Array:
     w = permute_dims(w[:, 0, 0, ...], (*range(1, w.ndim - 2), 0), lib.xp)
     phases = [phase for phase, _ in schedule.by_phases()]
     how, sizes = schedule.phases[0], schedule.geometry.output_size
-    y = lib.shifted_conv(_plain(x, lib, last=last), w, phases, sizes, last=last, in_lines=how.in_lines)
+    y = lib.shifted_conv(_plain(x, lib, last=last), w, phases, sizes, last=last, along_positions=how.along_positions)
     order = (y.ndim - 1, 0, *range(1, y.ndim - 1)) if last else (1, 0, *range(2, y.ndim))
     return permute_dims(y, order, lib.xp)[:, :, None, ...]
 
@@ -42,9 +42,9 @@ def conv_weight_vjp(g: Array, x: Array, schedule: Schedule, lib: Standard) -> Ar
     """``gw[t] = <g, x>`` at every tap, summed over the samples."""
 
     def one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: Standard) -> Array:
-        last = "last" in schedule.orders or how.channels_last
+        last = "last" in schedule.orders or how.along_channels
         g, x = _plain(g, lib, last=last), _plain(x, lib, last=last)
-        gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last, along_channels=how.channels_last)
+        gw = lib.shifted_weight_vjp(g, x, geometry.axes, last=last, along_channels=how.along_channels)
         return permute_dims(gw, (gw.ndim - 1, *range(gw.ndim - 1)), lib.xp)[:, None, None, ...]
 
     return polyphase.conv_weight_vjp(one_phase, g, x, schedule, lib)
@@ -86,15 +86,17 @@ def has_lines(view: Problem, target: Target) -> bool:
     return min(view.n * math.prod(geometry.output_size) for geometry in geometries) >= target.line_of_samples
 
 
-def in_lines(schedule: Schedule) -> Schedule:
+def along_positions(schedule: Schedule) -> Schedule:
     """The schedule along such lines."""
-    return replace(schedule, form=FORM, phases=(PhaseSchedule(in_lines=True),), samples=0, groups=0, orders=FIRST)
+    return replace(
+        schedule, form=FORM, phases=(PhaseSchedule(along_positions=True),), samples=0, groups=0, orders=FIRST
+    )
 
 
 def along_channels(schedule: Schedule, view: Problem) -> Iterator[Schedule]:
     """The schedule of a weight VJP whose channels stand last in both arrays, and are summed side by side."""
     if view.contraction == "conv_weight_vjp" and view.orders[0] == view.orders[2] == "last":
-        yield replace(in_tiles(schedule, view), phases=(PhaseSchedule(channels_last=True),))
+        yield replace(in_tiles(schedule, view), phases=(PhaseSchedule(along_channels=True),))
 
 
 def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
@@ -102,20 +104,20 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
 
     Convolutions add along channels, so they want channels last; sums run along positions, so they want channels first, or many
     channels last (`along_channels`). In the other order, tiles are transposed; but not where lines have all positions of a
-    channel (`in_lines`). Those of one axis are read and written where they stand.
+    channel (`along_positions`). Those of one axis are read and written where they stand.
     """
     view = replace(problem.by_windows(), geometry=schedule.geometry)
     kind = "sum" if schedule.contraction == "conv_weight_vjp" else "vector"
     moved = 1.0 * view.phases * view.bytes_of["x"] + view.bytes_of["g"] * (3 if view.phases > 1 else 1)
     amount, is_along_channels = view.padded_multiply_adds / target.in_place, False
-    if is_in_lines := schedule.phases[0].in_lines:
+    if is_along_positions := schedule.phases[0].along_positions:
         axes = view.geometry.axes
         if len(axes) > 1:  # what is between rows is computed, too
             amount *= math.prod(1 + (axis.kernel_size - 1) / (2 * axis.output_size) for axis in axes)
         elif view.phases == 1:
             moved *= 0.5
         moved -= view.bytes_of["g"] if view.phases > 1 else 0  # one tile's phases are interleaved in a cache
-    elif is_along_channels := kind == "sum" and schedule.phases[0].channels_last:
+    elif is_along_channels := kind == "sum" and schedule.phases[0].along_channels:
         amount *= target.channel_sums + target.channel_loop / view.groups
         moved *= 0.5
     elif (schedule.orders == FIRST) == (kind == "vector"):
@@ -123,7 +125,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     is_in_runs = is_along_channels or (
         kind == "vector" and schedule.orders != FIRST and view.groups >= target.channel_run
     )
-    if any(axis.stride > 1 for axis in view.geometry.axes) and not (is_in_runs or is_in_lines):
+    if any(axis.stride > 1 for axis in view.geometry.axes) and not (is_in_runs or is_along_positions):
         moved += 4.0 * view.phases * view.bytes_of["x"]  # read element by element
     temporary = 0 if view.phases == 1 else view.bytes_of["g"]
     return Cost(kind, amount, moved, temporary, 16 + 2 * view.taps)

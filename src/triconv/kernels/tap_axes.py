@@ -44,10 +44,11 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
     """The sums of one phase and block, of one channel per group: (groups, 1, 1, *kernel)."""
     axes, summed, count = geometry.axes, how.summed_axis - 1, how.summed
     excess = -axes[summed].output_size % count  # outputs that fill up the last part: zeros, with zeros of x
-    more = [(0, excess * axis.stride if number == summed else 0) for number, axis in enumerate(axes)]
+    more = [(0, excess if number == summed else 0) for number in range(len(axes))]
+    inputs_more = [(lo, axis.stride * hi) for axis, (lo, hi) in zip(axes, more, strict=True)]
     g, x = (blocks.positions_first(a, lib) for a in (g, x))
-    g = _padded(g, [(0, excess if number == summed else 0) for number in range(len(axes))], lib)
-    x = _padded(_padded(x, [(axis.pad_lo, axis.read_pad_hi) for axis in axes], lib), more, lib)
+    g = lib.pad(g, [*more, (0, 0)])
+    x = lib.pad(lib.pad(x, [*((axis.pad_lo, axis.read_pad_hi) for axis in axes), (0, 0)]), [*inputs_more, (0, 0)])
     for number, axis in reversed([*enumerate(axes)]):
         x = tap_axis(x, 1 + number, axis, lib.xp)  # (n, t, i, t', i', .., groups)
     parts = []
@@ -64,10 +65,6 @@ def _one_phase(g: Array, x: Array, geometry: Geometry, how: PhaseSchedule, lib: 
     gw = lib.sum_written(u, (0, *range(2, u.ndim - 1, 2)))
     gw = lib.xp.reshape(gw, (*gw.shape[:-1], 1, gw.shape[-1], 1))  # as the framework has it, which a compiler then sees
     return permute_dims(gw, (gw.ndim - 2, gw.ndim - 1, gw.ndim - 3, *range(len(axes))), lib.xp)
-
-
-def _padded(a: Array, pads: list[tuple[int, int]], lib: Standard) -> Array:
-    return lib.pad(a, [*pads, (0, 0)])
 
 
 # ---- schedules

@@ -201,6 +201,31 @@ class WaveNet(Model):
         return self.conv(256, (1,))(nn.relu(self.conv(128, (1,))(nn.relu(total))))
 
 
+class ConvLSTM(Model):
+    """A convolutional LSTM (Shi et al. 2015): its convolution stands in a loop over time."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """The next image of a sequence (n, time, height, width, channels)."""
+        cells = nn.scan(ConvLSTMCell, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        nothing = jnp.zeros((len(x), *x.shape[2:4], 32), x.dtype)
+        (_, hidden), _ = cells(self.by)((nothing, nothing), x)
+        return self.conv(1, (3, 3))(hidden)
+
+
+class ConvLSTMCell(Model):
+    """A step in time: all gates are one convolution."""
+
+    @nn.compact
+    def __call__(self, state: tuple[Array, Array], x: Array) -> tuple[tuple[Array, Array], None]:
+        """The next memory and hidden state, and nothing."""
+        memory, hidden = state
+        gates = self.conv(4 * memory.shape[-1], (3, 3))(jnp.concatenate([x, hidden], -1))
+        new, kept, written, shown = jnp.split(gates, 4, -1)
+        memory = nn.sigmoid(kept) * memory + nn.sigmoid(written) * jnp.tanh(new)
+        return (memory, nn.sigmoid(shown) * jnp.tanh(memory)), None
+
+
 # a model and the shape of its input: a step takes 0.1 to 1 s on two cores
 MODELS: dict[str, tuple[Callable[[Convolutions], Model], tuple[int, ...]]] = {
     "resnet18": (partial(ResNet, blocks=(2, 2, 2, 2)), (4, 128, 128, 3)),
@@ -210,6 +235,7 @@ MODELS: dict[str, tuple[Callable[[Convolutions], Model], tuple[int, ...]]] = {
     "unet3d": (UNet3D, (1, 32, 32, 32, 1)),
     "dcgan": (DCGAN, (8, 100)),
     "wavenet": (WaveNet, (2, 4096, 1)),
+    "convlstm": (ConvLSTM, (2, 10, 32, 32, 1)),
 }
 
 

@@ -30,7 +30,7 @@ LEAST, MOST = 1e-5, 1e-2
 # compilations of each, in turn; the shorter one counts, since a machine that others use may be slow for a while
 COMPILATIONS = 2
 Prepare = Callable[[], tuple[dict[str, Prepared], list[np.ndarray]]]
-NAMES = ("resnet18", "resnet50", "convnext", "mobilenetv2", "unet3d", "dcgan", "wavenet")
+NAMES = ("resnet18", "resnet50", "convnext", "mobilenetv2", "unet3d", "dcgan", "wavenet", "convlstm")
 
 
 def run(only: list[str], libraries: list[str], layouts: list[str], seconds: float) -> Iterator[dict[str, Any]]:

@@ -174,11 +174,10 @@ def _input_channels(call: VendorCall) -> float:
 def _odd_channels(call: VendorCall) -> float:
     """By how much longer it takes if its windows are copied element by element: for few products that is most of the time."""
     model, view = call.model, call.view
-    if not isinstance(view.c, int) or view.c % 2 == 0 or view.c == 1 or (call.is_last and call.has_stride):
+    if view.c % 2 == 0 or view.c == 1 or call.is_last:
         return 0.0
-    few, some = model.odd_outputs
-    share = 1.0 if view.k < few or view.taps < model.many_taps else 0.3 if view.k < some else 0.0
-    return share * model.odd_channels / (view.c * view.k)
+    is_small = view.taps < model.many_taps and not call.has_stride
+    return model.odd_channels / (view.c * view.k) if view.k < model.odd_outputs or is_small else 0.0
 
 
 def _patches(call: VendorCall) -> float:

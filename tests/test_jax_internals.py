@@ -249,6 +249,29 @@ def _(jax):
         assert " call(" in program
 
 
+@about(
+    "jax._src.lib.mlir.ir.InsertionPoint.current.block.owner",
+    "whether a contraction stands in the outermost function of a program, whose arrays XLA brings in order",
+)
+def _(jax):
+    from jax._src.lib.mlir import ir
+    from jax.extend.core import Primitive
+    from jax.interpreters import mlir
+
+    seen, primitive = [], Primitive("canary")
+    primitive.def_abstract_eval(lambda a: a)
+
+    def lowering(_, a):
+        around = ir.InsertionPoint.current.block.owner
+        seen.append(around.operation.name == "func.func" and around.name.value == "main")
+        return [a]
+
+    mlir.register_lowering(primitive, lowering, cacheable=False)
+    for run in (primitive.bind, lambda a: jax.lax.cond(a > 0, primitive.bind, lambda a: a, a)):
+        jax.jit(run).lower(1.0)
+    assert seen == [True, False]
+
+
 @about("jax.interpreters.mlir.LoweringRuleContext", "the module that is compiled, which the lowering rule is told")
 @about("jax.interpreters.mlir.ModuleContext", "the kind of device that a contraction is planned for")
 def _(jax):

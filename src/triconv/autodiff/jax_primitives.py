@@ -38,7 +38,8 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
-from triconv.backends.jax_backend import JAX, target
+from triconv.backends.jax_backend import JAX
+from triconv.backends.jax_program import Program, compiling
 from triconv.kernels.polyphase import transposed
 from triconv.kernels.problem import FIRST
 
@@ -149,7 +150,7 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
     inside, apart = (mlir.lower_fun(f, multiple_results=False) for f in (plain, _apart))
 
     def lowering(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
-        with target(*_target(context.module_context)):
+        with compiling(_program(context.module_context)):
             planned = _to_keep(name, context, **params) if name in rules.ROLES else None
             if planned is None:
                 return inside(context, *operands, **params)
@@ -168,7 +169,7 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
             _keep_call(results[0])
             return results
 
-    mlir.register_lowering(primitive, lowering)
+    mlir.register_lowering(primitive, lowering, cacheable=False)  # it depends on the place in the program
     checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
     return primitive
 
@@ -267,8 +268,8 @@ def _in_layout(a: Array) -> Array:
     return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 
-def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
-    """The kind of device that a program is compiled for, whether its arrays may be sharded over several, and a mesh.
+def _program(module: mlir.ModuleContext) -> Program:
+    """What a program is compiled for, and whether the place where operations are added now is in its outermost function.
 
     The mesh is only used to say which axes of an array are not sharded, so it need not be the user's. It is None if some mesh
     axes are manual.
@@ -278,7 +279,9 @@ def _target(module: mlir.ModuleContext) -> tuple[str, bool, Any]:
     several = (getattr(axes, "num_devices", 1) or 1) > 1
     shared = several if manual is None else set(axes.mesh.axis_names) != set(manual)
     mesh = AbstractMesh((axes.num_devices,), ("devices",), (AxisType.Auto,)) if shared and manual is None else None
-    return "cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh
+    around = ir.InsertionPoint.current.block.owner
+    outermost = around.operation.name == "func.func" and around.name.value == "main"
+    return Program("cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh, outermost)
 
 
 def _contraction(name: str) -> Primitive:

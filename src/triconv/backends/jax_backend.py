@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import importlib.util
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import array_api_compat
@@ -17,6 +16,7 @@ import numpy as np
 from triconv.backends import jax_loops
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Array, ArrayKind, to_native
+from triconv.backends.jax_program import PROGRAM
 from triconv.backends.jax_unfolding import Unfolding
 
 # elements of the left matrix up to which a fused sum of products beats a dot (on the CPU: half the compile time, and no slower)
@@ -27,20 +27,6 @@ SUMS = 10
 SUMMED_COLUMNS = 2**14
 # places for parts, those that stay empty among them, up to which they are stacked
 STACKED = 64
-
-
-# the kind of device, whether there are several, and their mesh if it is known, of the program that is being compiled
-TARGET: contextvars.ContextVar[tuple[str, bool, Any] | None] = contextvars.ContextVar("TARGET", default=None)
-
-
-@contextlib.contextmanager
-def target(device_kind: str, partitioned: bool, mesh: Any = None) -> Iterator[None]:
-    """Within it, what is traced is for such devices."""
-    token = TARGET.set((device_kind, partitioned, mesh))
-    try:
-        yield
-    finally:
-        TARGET.reset(token)
 
 
 class JAX(Unfolding):
@@ -91,8 +77,8 @@ class JAX(Unfolding):
         """What is compiled for, or JAX's default device."""
         import jax
 
-        known = TARGET.get()
-        return known[0] if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
+        known = PROGRAM.get()
+        return known.device_kind if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
 
     def transposes(self, array: Array) -> bool:
         """On a GPU, where XLA hands the transpose of a convolution to cuDNN as what it is; on a CPU it inserts the zeros."""
@@ -100,8 +86,8 @@ class JAX(Unfolding):
 
     def is_partitioned(self) -> bool:
         """Whether XLA may shard the arrays of the program that is being compiled over devices."""
-        known = TARGET.get()
-        return known is not None and known[1]
+        known = PROGRAM.get()
+        return known is not None and known.partitioned
 
     def is_sharded(self, arrays: Iterable[Array]) -> bool:
         """Whether one is on several devices."""
@@ -109,8 +95,8 @@ class JAX(Unfolding):
 
     def keeps_positions_whole(self) -> bool:
         """If the mesh is known."""
-        known = TARGET.get()
-        return known is not None and known[2] is not None
+        known = PROGRAM.get()
+        return known is not None and known.mesh is not None
 
     def whole_positions(self, array: Array) -> Array:
         """Positions that are split over some axes of a mesh, XLA's partitioner convolves wrongly (JAX 0.10.2).
@@ -119,11 +105,11 @@ class JAX(Unfolding):
         """
         import jax
 
-        known = TARGET.get()
-        if known is None or known[2] is None:
+        known = PROGRAM.get()
+        if known is None or known.mesh is None:
             return array
         spec = jax.P(*[jax.P.UNCONSTRAINED] * 3, *[None] * (array.ndim - 3))
-        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known[2], spec))
+        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known.mesh, spec))
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""

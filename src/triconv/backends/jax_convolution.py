@@ -7,6 +7,7 @@ from typing import Any
 
 from triconv.backends.array_operations import permute_dims
 from triconv.backends.base import Array, Orders, Standard
+from triconv.backends.jax_program import PROGRAM
 from triconv.geometry import Axis, Geometry
 
 Numbers = tuple[tuple[int, ...], ...]
@@ -72,15 +73,17 @@ class LaxConvolution(Standard):
     def _call(
         self, axes: Sequence[Axis], a: Array, b: Array, pads: Sequence[tuple[int, int]], numbers: Numbers, **groups: int
     ) -> Array:
-        """`lax.conv_general_dilated`; on a CPU with channels last, between transposes.
+        """`lax.conv_general_dilated`; in a CPU's loops, branches and functions with channels last, between transposes.
 
-        XLA's CPU compiler has a fast convolution for that order alone. It writes these transposes itself in the outermost
-        computation of a program, but not in loops, branches and functions of their own. (In `lax.scan`, of 32 channels, 32 x 32
-        positions and 3x3 taps, lax takes 13 to 20 times as long with JAX 0.10, and 8 to 30 times with 0.12.)
+        XLA's CPU compiler has a fast convolution for that order alone. In the outermost computation of a program it writes the
+        transposes itself. (In `lax.scan`, of 32 channels, 32 x 32 positions and 3x3 taps, lax takes 13 to 20 times as long with
+        JAX 0.10, and 8 to 30 times with 0.12.)
         """
         import jax
 
-        native = _dimension_numbers(len(axes), ("last",) * 3) if self.device_kind(a) == "cpu" else numbers
+        program = PROGRAM.get()
+        is_inner = program is not None and not program.outermost and program.device_kind == "cpu"
+        native = _dimension_numbers(len(axes), ("last",) * 3) if is_inner else numbers
         a, b = (_turned(each, numbers[role], native[role], self.xp) for role, each in enumerate((a, b)))
         out = jax.lax.conv_general_dilated(
             a,

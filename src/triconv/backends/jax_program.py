@@ -1,0 +1,30 @@
+"""What is known of the program that JAX is compiling, while a contraction is traced for it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Program(NamedTuple):
+    """The program that is being compiled."""
+
+    device_kind: str
+    partitioned: bool  # whether its arrays may be sharded over several devices
+    mesh: Any = None  # of these devices, if it is known
+    outermost: bool = True  # whether what is traced stands outside of its loops, branches and functions
+
+
+PROGRAM: contextvars.ContextVar[Program | None] = contextvars.ContextVar("PROGRAM", default=None)
+
+
+@contextlib.contextmanager
+def compiling(program: Program) -> Iterator[None]:
+    """Within it, what is traced is for this program."""
+    token = PROGRAM.set(program)
+    try:
+        yield
+    finally:
+        PROGRAM.reset(token)

@@ -14,7 +14,9 @@ class Program(NamedTuple):
     device_kind: str
     partitioned: bool  # whether its arrays may be sharded over several devices
     mesh: Any = None  # of these devices, if it is known
-    outermost: bool = True  # whether what is traced stands outside of its loops, branches and functions
+    # whether what is traced is known to stand outside of its loops, branches and functions. From JAX 0.11 on, functions are
+    # merged after each is lowered by itself
+    outermost: bool = True
 
 
 PROGRAM: contextvars.ContextVar[Program | None] = contextvars.ContextVar("PROGRAM", default=None)

@@ -135,7 +135,7 @@ def test_transposed_layers_are_one_call_that_dilates(jax, order):
 @pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
 @pytest.mark.parametrize("place", ["loop", "branch", "function"])
 def test_inner_computations_have_the_convolution_that_a_cpu_has(jax, layout, place):
-    """Of the outermost one XLA transposes the arrays; in others another order takes 10 to 30 times as long."""
+    """Of the outermost one XLA transposes the arrays; in others another order takes up to 30 times as long."""
     x, w = ((2, 3, 6, 5), (4, 3, 3, 2)) if layout.startswith("NCHW") else ((2, 6, 5, 3), (3, 2, 3, 4))
     conv = functools.partial(triconv.conv2d, padding=1, layout=layout, algorithm="vendor")
 

@@ -76,8 +76,8 @@ class LaxConvolution(Standard):
         """`lax.conv_general_dilated`; in a CPU's loops, branches and functions with channels last, between transposes.
 
         XLA's CPU compiler has a fast convolution for that order alone. In the outermost computation of a program it writes the
-        transposes itself. (In `lax.scan`, of 32 channels, 32 x 32 positions and 3x3 taps, lax takes up to 19 times as long with
-        JAX 0.10, and up to 30 times with 0.12.)
+        transposes itself; functions may be called in a loop. (In `lax.scan`, of 32 channels, 32 x 32 positions and 3x3 taps,
+        lax takes up to 19 times as long with JAX 0.10, and up to 30 times with 0.12.)
         """
         import jax
 

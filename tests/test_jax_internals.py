@@ -40,8 +40,8 @@ def product(name="canary"):
     return primitive
 
 
-def contexts_of_lowering(jax, run):
-    """The contexts that the lowering rule of a primitive is given; `run` takes the primitive as a function of an array."""
+def contexts_of_lowering(jax, run, see=lambda context: context):
+    """The contexts that the lowering rule of a primitive is given, or what it sees; `run` takes the primitive as a function."""
     from jax.extend.core import Primitive
     from jax.interpreters import mlir
 
@@ -49,10 +49,10 @@ def contexts_of_lowering(jax, run):
     primitive.def_abstract_eval(lambda a: a)
 
     def lowering(context, a):
-        contexts.append(context)
+        contexts.append(see(context))
         return [a]
 
-    mlir.register_lowering(primitive, lowering)
+    mlir.register_lowering(primitive, lowering, cacheable=False)
     run(primitive.bind)
     assert contexts
     return contexts
@@ -255,21 +255,16 @@ def _(jax):
 )
 def _(jax):
     from jax._src.lib.mlir import ir
-    from jax.extend.core import Primitive
-    from jax.interpreters import mlir
 
-    seen, primitive = [], Primitive("canary")
-    primitive.def_abstract_eval(lambda a: a)
-
-    def lowering(_, a):
+    def is_outermost(_):
         around = ir.InsertionPoint.current.block.owner
-        seen.append(around.operation.name == "func.func" and around.name.value == "main")
-        return [a]
+        return around.operation.name == "func.func" and around.name.value == "main"
 
-    mlir.register_lowering(primitive, lowering, cacheable=False)
-    for run in (primitive.bind, lambda a: jax.lax.cond(a > 0, primitive.bind, lambda a: a, a)):
-        jax.jit(run).lower(1.0)
-    assert seen == [True, False]
+    def run(bind):
+        jax.jit(bind).lower(1.0)
+        jax.jit(lambda a: jax.lax.cond(a > 0, bind, lambda a: a, a)).lower(1.0)
+
+    assert contexts_of_lowering(jax, run, is_outermost) == [True, False]
 
 
 @about("jax.interpreters.mlir.LoweringRuleContext", "the module that is compiled, which the lowering rule is told")

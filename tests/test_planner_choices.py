@@ -35,6 +35,12 @@ def measured(lib, layer):
     return {row.contraction: row.measured for row in rows}, {row.contraction: row.algorithm for row in rows}
 
 
+def images(jax, layout, *sizes):
+    """Arrays x and w of these sizes, which are given in the order NCHW and OIHW, as the layout has them."""
+    for letters, size, of in zip(layout.split("->")[0].split(","), sizes, ("NCHW", "OIHW"), strict=True):
+        yield jax.numpy.ones([size[of.index(letter)] for letter in letters], "float32")
+
+
 @pytest.mark.parametrize(("taps", "is_direct"), [(2, True), (5, False)])
 def test_small_calls_without_a_convolution_of_the_library_take_few_operations(taps, is_direct):
     """Of many taps, one product each is not the fewest."""
@@ -48,10 +54,7 @@ def test_small_calls_without_a_convolution_of_the_library_take_few_operations(ta
 )
 def test_a_small_call_is_compiled_as_the_framework_does_it(jax, layout, channels, groups, taps, algorithm):
     """A term per tap would take up to 200 times as long to compile; for groups of one channel they are fused."""
-    sizes = [{"N": 2, "C": channels, "H": 4, "W": 4}, {"O": groups, "I": channels // groups, "H": taps, "W": taps}]
-    operands = layout.split("->")[0].split(",")
-    shapes = [tuple(map(of.get, letters)) for of, letters in zip(sizes, operands, strict=True)]
-    x, w = (jax.numpy.ones(shape, "float32") for shape in shapes)
+    x, w = images(jax, layout, (2, channels, 4, 4), (groups, channels // groups, taps, taps))
     rows = triconv.explain(triconv.conv2d, x, w, groups=groups, layout=layout).rows
     assert [row.algorithm for row in rows] == [algorithm] * 3
 
@@ -67,10 +70,7 @@ def test_a_small_call_is_compiled_as_the_framework_does_it(jax, layout, channels
 )
 def test_windows_of_three_channels_are_left_to_the_framework(jax, layout, features, taps, stride, algorithm):
     """Unfolded with channels last they take 2 to 4 times as long; with channels first, a few features take half of the time."""
-    sizes = [{"N": 4, "C": 3, "H": 56, "W": 56}, {"O": features, "I": 3, "H": taps, "W": taps}]
-    operands = layout.split("->")[0].split(",")
-    shapes = [tuple(map(of.get, letters)) for of, letters in zip(sizes, operands, strict=True)]
-    x, w = (jax.numpy.ones(shape, "float32") for shape in shapes)
+    x, w = images(jax, layout, (4, 3, 56, 56), (features, 3, taps, taps))
     rows = triconv.explain(triconv.conv2d, x, w, stride=stride, layout=layout).rows
     assert next(row.algorithm for row in rows if row.contraction == "conv") == algorithm
 

@@ -169,7 +169,8 @@ def _primitive(name: str, plain: Callable[..., Array], result_shape: Callable[..
             _keep_call(results[0])
             return results
 
-    mlir.register_lowering(primitive, lowering, cacheable=False)  # it depends on the place in the program
+    # that of a contraction depends on the place in the program
+    mlir.register_lowering(primitive, lowering, cacheable=name not in rules.ROLES)
     checkify.error_checks[primitive] = functools.partial(checkify.nan_error_check, primitive)
     return primitive
 

@@ -77,8 +77,7 @@ class JAX(Unfolding):
         """What is compiled for, or JAX's default device."""
         import jax
 
-        known = PROGRAM.get()
-        return known.device_kind if known else "cpu" if jax.default_backend() == "cpu" else "gpu"
+        return PROGRAM.get().device_kind or ("cpu" if jax.default_backend() == "cpu" else "gpu")
 
     def transposes(self, array: Array) -> bool:
         """On a GPU, where XLA hands the transpose of a convolution to cuDNN as what it is; on a CPU it inserts the zeros."""
@@ -86,8 +85,7 @@ class JAX(Unfolding):
 
     def is_partitioned(self) -> bool:
         """Whether XLA may shard the arrays of the program that is being compiled over devices."""
-        known = PROGRAM.get()
-        return known is not None and known.partitioned
+        return PROGRAM.get().partitioned
 
     def is_sharded(self, arrays: Iterable[Array]) -> bool:
         """Whether one is on several devices."""
@@ -95,8 +93,7 @@ class JAX(Unfolding):
 
     def keeps_positions_whole(self) -> bool:
         """If the mesh is known."""
-        known = PROGRAM.get()
-        return known is not None and known.mesh is not None
+        return PROGRAM.get().mesh is not None
 
     def whole_positions(self, array: Array) -> Array:
         """Positions that are split over some axes of a mesh, XLA's partitioner convolves wrongly (JAX 0.10.2).
@@ -105,11 +102,11 @@ class JAX(Unfolding):
         """
         import jax
 
-        known = PROGRAM.get()
-        if known is None or known.mesh is None:
+        mesh = PROGRAM.get().mesh
+        if mesh is None:
             return array
         spec = jax.P(*[jax.P.UNCONSTRAINED] * 3, *[None] * (array.ndim - 3))
-        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(known.mesh, spec))
+        return jax.lax.with_sharding_constraint(array, jax.NamedSharding(mesh, spec))
 
     def add_at(self, a: Array, slices: tuple[slice, ...], values: Array) -> Array:
         """Add, padded to the shape of `a`: XLA fuses all of a kernel's additions into one loop, zeros never stand in memory."""

@@ -82,7 +82,7 @@ class LaxConvolution(Standard):
         import jax
 
         program = PROGRAM.get()
-        is_inner = program is not None and not program.outermost and program.device_kind == "cpu"
+        is_inner = program.device_kind == "cpu" and not program.outermost
         native = _dimension_numbers(len(axes), ("last",) * 3) if is_inner else numbers
         a, b = (_turned(each, numbers[role], native[role], self.xp) for role, each in enumerate((a, b)))
         out = jax.lax.conv_general_dilated(
@@ -152,7 +152,7 @@ def _dimension_numbers(ndim: int, orders: Orders) -> Numbers:
 def _turned(a: Array, given: tuple[int, ...], wanted: tuple[int, ...], xp: Any) -> Array:
     """An array with its axes at other positions, of those that `_dimension_numbers` names."""
     order = [axis for _, axis in sorted(zip(wanted, given, strict=True))]
-    return a if order == sorted(order) else permute_dims(a, order, xp)
+    return permute_dims(a, order, xp)
 
 
 def _even_pads(axis: Axis) -> tuple[int, int]:

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 
 class Program(NamedTuple):
-    """The program that is being compiled."""
+    """The program that is being compiled; by default nothing is known of it."""
 
-    device_kind: str
-    partitioned: bool  # whether its arrays may be sharded over several devices
+    device_kind: str = ""
+    partitioned: bool = False  # whether its arrays may be sharded over several devices
     mesh: Any = None  # of these devices, if it is known
     # whether what is traced is known to stand outside of its loops, branches and functions. From JAX 0.11 on, functions are
     # merged after each is lowered by itself
     outermost: bool = True
 
 
-PROGRAM: contextvars.ContextVar[Program | None] = contextvars.ContextVar("PROGRAM", default=None)
+PROGRAM: contextvars.ContextVar[Program] = contextvars.ContextVar("PROGRAM", default=Program())  # noqa: B039 (it is a tuple)
 
 
 @contextlib.contextmanager

@@ -176,7 +176,7 @@ def _odd_channels(call: VendorCall) -> float:
     model, view = call.model, call.view
     if view.c % 2 == 0 or view.c == 1 or call.is_last:
         return 0.0
-    is_small = view.c < 8 and view.taps < model.many_taps and not call.has_stride
+    is_small = view.c < model.odd_inputs and view.taps < model.many_taps and not call.has_stride
     return model.odd_channels / (view.c * view.k) if view.k < model.odd_outputs or is_small else 0.0
 
 

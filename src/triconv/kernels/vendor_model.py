@@ -56,10 +56,12 @@ class VendorModel(NamedTuple):
     plain: float = 1.0
     plain_first: float = 1.0  # of more input channels, with channels first and no stride
     # multiply-adds that such a convolution takes as long as to copy the inputs of an output and tap, where their channels are
-    # an odd number, but one, and stand first: of less than `odd_outputs` output channels, or of few taps without a stride.
-    # That is much where vectors have 512 bits, and little where they have 256, with which other calls gain nothing by products
+    # an odd number, but one, and stand first: of less than `odd_outputs` output channels, or of less than `odd_inputs` input
+    # channels, few taps and no stride. That is much where vectors have 512 bits, and little where they have 256, with which
+    # other calls gain nothing by products
     odd_channels: float = 0.0
     odd_outputs: int = 24
+    odd_inputs: int = 8
     volume: float = 1.0  # three axes and several taps; where `volume_channels` is given, weight VJPs alone
     # convolutions of three axes and several taps, by ``max(2, volume_channels / k)`` instead of all these; 0 where they are no
     # others

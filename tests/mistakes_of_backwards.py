@@ -1,7 +1,8 @@
-"""A convolution in loops with a backward by hand, and every mistake that a table names, in every geometry of another table.
+"""A convolution with a backward by hand, and every mistake that a table names, in every geometry of another table.
 
-`Loops` is right, and written as courses have it: windows of a padded input. A mistake is a function that computes one result
-otherwise, by the same loops; it is no `triconv` underneath, so that a name is found for what somebody would really write.
+`Windows` is right, and written as courses have it: products with the windows of a padded input. A mistake is a function that
+computes one result otherwise, by the same windows; it is no `triconv` underneath, so that a name is found for what somebody
+would really write.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import triconv
 
 
-class Loops(NamedTuple):
+class Windows(NamedTuple):
     """A convolution of these sizes, over windows of the padded input."""
 
     batch: int
@@ -57,9 +58,16 @@ class Loops(NamedTuple):
         inner = (slice(lo, lo + n) for (lo, _), n in zip(self.pads, self.inputs, strict=True))
         return gp[(..., *inner)]
 
-    def window(self, o, stride=None, dilation=None):
-        parts = zip(o, stride or self.stride, dilation or self.dilation, self.kernel, strict=True)
-        return (slice(None), slice(None), *(slice(i * s, i * s + d * (k - 1) + 1, d) for i, s, d, k in parts))
+    def windows(self, padded, stride=None, dilation=None):
+        """The windows of a padded input, (N, C, *out, *kernel), in its memory; ValueError where one does not fit."""
+        stride, dilation = stride or self.stride, dilation or self.dilation
+        n = len(self.out)
+        spans = [d * (k - 1) + 1 for d, k in zip(dilation, self.kernel, strict=True)]
+        if any(s * (o - 1) + span > z for s, o, span, z in zip(stride, self.out, spans, padded.shape[2:], strict=True)):
+            raise ValueError
+        every = np.lib.stride_tricks.sliding_window_view(padded, spans, tuple(range(2, 2 + n)), writeable=True)
+        at = (slice(0, s * (o - 1) + 1, s) for s, o in zip(stride, self.out, strict=True))
+        return every[(slice(None), slice(None), *at, *(slice(None, None, d) for d in dilation))]
 
     def halves(self):
         """The channels of x and of the output in each group."""
@@ -67,41 +75,50 @@ class Loops(NamedTuple):
         for g in range(self.groups):
             yield slice(g * c, (g + 1) * c), slice(g * k, (g + 1) * k)
 
+    def product(self, subscripts, results, *operands):
+        """A product in each group; the letters of positions and taps, as many as there are axes, stand for "o" and "t"."""
+        n = len(self.out)
+        return np.einsum(subscripts.replace("o", "uvw"[:n]).replace("t", "ijl"[:n]), *operands, optimize=True, out=results)
+
     def forward(self, x, w, padded=None, **index):
-        padded = self.pad(x) if padded is None else padded
+        windows = self.windows(self.pad(x) if padded is None else padded, **index)
         y = np.zeros((len(x), len(w), *self.out), x.dtype)
-        over = range(1, x.ndim)
-        for o in np.ndindex(self.out):
-            part = padded[self.window(o, **index)]
-            for c, k in self.halves():
-                y[(slice(None), k, *o)] = np.tensordot(part[:, c], w[k], (over, over))
+        for c, k in self.halves():
+            self.product("ncot,kct->nko", y[:, k], windows[:, c], w[k])
         return y
+
+    def weighted(self, g, outputs, weight):
+        """The cotangent, with a weight for each position, and zero where there is none of `outputs`."""
+        weights = np.zeros(self.out, g.dtype)
+        for o in outputs or np.ndindex(self.out):
+            weights[o] = weight(o)
+        return np.where(weights, g * weights, np.zeros_like(g))
 
     def padded_input_vjp(self, g, w, assign=False, outputs=None, weight=lambda o: 1, **index):
         gp = np.zeros(
             (len(g), self.channels, *(n + sum(p) for n, p in zip(self.inputs, self.pads, strict=True))), g.dtype
         )
-        for o in outputs or np.ndindex(self.out):
-            for c, k in self.halves():
-                part = np.tensordot(g[(slice(None), k, *o)], w[k], 1) * g.dtype.type(weight(o))
-                inside = gp[:, c][self.window(o, **index)]
-                inside[...] = part if assign else inside + part
+        windows = self.windows(gp, **index)
+        parts = np.zeros(windows.shape, g.dtype)
+        for c, k in self.halves():
+            self.product("nko,kct->ncot", parts[:, c], self.weighted(g, outputs, weight)[:, k], w[k])
+        every = (slice(None), slice(None))
+        if assign:
+            for o in np.ndindex(self.out):
+                windows[(*every, *o)] = parts[(*every, *o)]
+        else:
+            for t in np.ndindex(self.kernel):
+                windows[(..., *t)] += parts[(..., *t)]
         return gp
 
     def input_vjp(self, g, w, **options):
         return self.crop(self.padded_input_vjp(g, w, **options))
 
-    def weight_vjp(self, g, x, padded=None, assign="", outputs=None, weight=lambda o: 1, **index):
-        padded = self.pad(x) if padded is None else padded
+    def weight_vjp(self, g, x, padded=None, outputs=None, weight=lambda o: 1, **index):
+        windows = self.windows(self.pad(x) if padded is None else padded, **index)
         gw = np.zeros(self.shapes[1], g.dtype)
-        for n in range(len(g)):
-            if assign == "sample":
-                gw = np.zeros_like(gw)
-            for o in outputs or np.ndindex(self.out):
-                for c, k in self.halves():
-                    part = padded[self.window(o, **index)][n, c]
-                    term = np.multiply.outer(g[(n, k, *o)], part) * g.dtype.type(weight(o))
-                    gw[k] = term if assign == "window" else gw[k] + term
+        for c, k in self.halves():
+            self.product("nko,ncot->kct", gw[k], self.weighted(g, outputs, weight)[:, k], windows[:, c])
         return gw
 
     def bias_vjp(self, g):
@@ -109,18 +126,18 @@ class Loops(NamedTuple):
 
 
 GEOMETRIES = {
-    "plain": Loops.of(3, 2, 3, (7, 6), (3, 2)),
-    "padded": Loops.of(2, 3, 4, (6, 5), (3, 3), padding=1),
-    "strided": Loops.of(2, 2, 3, (8, 9), (3, 3), stride=2, padding=1),
-    "remainder": Loops.of(3, 2, 2, (11, 9), (3, 2), stride=(3, 2)),
-    "even": Loops.of(2, 3, 3, (6, 8), (4, 2), padding=[(2, 1), (1, 0)]),
-    "dilated": Loops.of(2, 2, 3, (9, 8), (3, 2), dilation=(2, 3), padding=(1, 2), stride=(1, 2)),
-    "grouped": Loops.of(2, 4, 6, (6, 7), (3, 3), padding=1, groups=2),
-    "depthwise": Loops.of(3, 3, 3, (7, 6), (3, 3), padding=1, stride=2, groups=3),
-    "line": Loops.of(3, 3, 4, (13,), (4,), stride=2, padding=[(2, 1)]),
-    "causal": Loops.of(2, 3, 2, (9,), (3,), dilation=2, padding=[(4, 0)]),
-    "volume": Loops.of(2, 2, 2, (5, 4, 6), (2, 3, 2), padding=(1, 1, 0)),
-    "alone": Loops.of(1, 1, 1, (8, 7), (3, 3), padding=1),
+    "plain": Windows.of(3, 2, 3, (7, 6), (3, 2)),
+    "padded": Windows.of(2, 3, 4, (6, 5), (3, 3), padding=1),
+    "strided": Windows.of(2, 2, 3, (8, 9), (3, 3), stride=2, padding=1),
+    "remainder": Windows.of(3, 2, 2, (11, 9), (3, 2), stride=(3, 2)),
+    "even": Windows.of(2, 3, 3, (6, 8), (4, 2), padding=[(2, 1), (1, 0)]),
+    "dilated": Windows.of(2, 2, 3, (9, 8), (3, 2), dilation=(2, 3), padding=(1, 2), stride=(1, 2)),
+    "grouped": Windows.of(2, 4, 6, (6, 7), (3, 3), padding=1, groups=2),
+    "depthwise": Windows.of(3, 3, 3, (7, 6), (3, 3), padding=1, stride=2, groups=3),
+    "line": Windows.of(3, 3, 4, (13,), (4,), stride=2, padding=[(2, 1)]),
+    "causal": Windows.of(2, 3, 2, (9,), (3,), dilation=2, padding=[(4, 0)]),
+    "volume": Windows.of(2, 2, 2, (5, 4, 6), (2, 3, 2), padding=(1, 1, 0)),
+    "alone": Windows.of(1, 1, 1, (8, 7), (3, 3), padding=1),
 }
 
 
@@ -144,21 +161,11 @@ def mistake(result, *causes):
     return add
 
 
-def candidate(loops, wrong):
+def candidate(c, wrong):
     """The rules with one wrong function."""
-    c = loops
-
-    def column(b):
-        return b.reshape(-1, *[1] * len(c.inputs))
-
-    def plain(x, w, b):
-        return c.forward(x, w) + column(b)
-
-    saved: dict[str, Any] = {}
 
     def forward(x, w, b):
-        saved.update(x=x, w=w, b=b)
-        return wrong.compute(c, x, w, b) if wrong.result == "y" else plain(x, w, b)
+        return wrong.compute(c, x, w, b) if wrong.result == "y" else c.forward(x, w) + column(b, x)
 
     rules = {"forward": forward, "input_vjp": c.input_vjp, "weight_vjp": c.weight_vjp, "bias_vjp": c.bias_vjp}
     name = {"gx": "input_vjp", "gw": "weight_vjp", "gb": "bias_vjp"}.get(wrong.result)
@@ -171,20 +178,20 @@ def column(b, like):
     return b.reshape(-1, *[1] * (like.ndim - 2))
 
 
-def is_seen(loops, wrong):
+def is_seen(c, wrong):
     """Whether the mistake changes its result in this geometry, or cannot be made there: then it is no mistake."""
     rng = np.random.default_rng(1)
-    x, w, b = (rng.integers(1, 9, shape).astype(np.float64) * rng.choice([-1, 1], shape) for shape in loops.shapes)
-    g = rng.integers(-9, 9, (loops.batch, loops.outputs, *loops.out)).astype(np.float64)
+    x, w, b = (rng.integers(1, 9, shape).astype(np.float64) * rng.choice([-1, 1], shape) for shape in c.shapes)
+    g = rng.integers(-9, 9, (c.batch, c.outputs, *c.out)).astype(np.float64)
     right = {
-        "y": loops.forward(x, w) + column(b, g),
-        "gx": loops.input_vjp(g, w),
-        "gw": loops.weight_vjp(g, x),
-        "gb": loops.bias_vjp(g),
+        "y": c.forward(x, w) + column(b, g),
+        "gx": c.input_vjp(g, w),
+        "gw": c.weight_vjp(g, x),
+        "gb": c.bias_vjp(g),
     }
     arguments = {"y": (x, w, b), "gx": (g, w), "gw": (g, x), "gb": (g,)}
     try:
-        found = wrong.compute(loops, *arguments[wrong.result])
+        found = wrong.compute(c, *arguments[wrong.result])
     except (ValueError, IndexError):
         return False
     return found.shape != right[wrong.result].shape or not np.allclose(found, right[wrong.result])
@@ -221,12 +228,12 @@ def last_output_channel_alone(c, g, w):
 
 @mistake("gw", "overwritten", "samples left out")
 def last_sample_alone(c, g, x):
-    return c.weight_vjp(g, x, assign="sample")
+    return c.weight_vjp(g[-1:], x[-1:])
 
 
 @mistake("gw", "overwritten")
 def last_window_alone(c, g, x):
-    return c.weight_vjp(g, x, assign="window")
+    return c.weight_vjp(g[-1:], x[-1:], outputs=[tuple(n - 1 for n in c.out)])
 
 
 @mistake("gb", "overwritten", "samples left out")

@@ -29,19 +29,35 @@ def rules(c, forward, input_vjp=None, weight_vjp=None):
 
 
 @style
-def loops(c):
+def windows(c):
     return rules(c, c.forward)
 
 
 @style
 def windows_backwards(c):
-    """From the last window to the first."""
-    return rules(
-        c,
-        c.forward,
-        lambda g, w: c.input_vjp(g, w, outputs=list(np.ndindex(c.out))[::-1]),
-        lambda g, x: c.weight_vjp(g, x, outputs=list(np.ndindex(c.out))[::-1]),
-    )
+    """In loops, from the last window to the first."""
+
+    def each(padded):
+        windows = c.windows(padded)
+        for n in range(len(padded)):
+            for o in list(np.ndindex(c.out))[::-1]:
+                yield n, o, windows[(n, slice(None), *o)]
+
+    def input_vjp(g, w):
+        gp = np.zeros_like(c.padded_input_vjp(g, w))
+        for n, o, part in each(gp):
+            for a, k in c.halves():
+                part[a] += np.tensordot(g[(n, k, *o)], w[k], 1)
+        return c.crop(gp)
+
+    def weight_vjp(g, x):
+        gw = np.zeros(c.shapes[1], g.dtype)
+        for n, o, part in each(c.pad(x)):
+            for a, k in c.halves():
+                gw[k] += np.multiply.outer(g[(n, k, *o)], part[a])
+        return gw
+
+    return rules(c, c.forward, input_vjp, weight_vjp)
 
 
 def taps(c):

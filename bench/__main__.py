@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=compiled.DEVICES,
         help="compile the grid in JAX for this GPU, which need not be there: what is asked of it, with estimates of time",
     )
+    parser.add_argument(
+        "--bounds", action="store_true", help="time a bare product and a bare copy beside each cell in JAX and NumPy"
+    )
     parser.add_argument("--default-malloc", action="store_true", help="leave the C library's memory to its defaults")
     parser.add_argument("--name", default=None, help="of the files of results; the device, by default")
     return parser
@@ -130,6 +133,7 @@ def _grid(arguments: argparse.Namespace, versions: dict[str, Any], name: str) ->
         seconds=arguments.seconds,
         passes=max(1, arguments.passes or (1 if on_gpu else 3)),
         queued=on_gpu,
+        with_bounds=arguments.bounds,
     )
     ceilings = {str(variant): measure.ceilings(variant, **large) for kind, variant in kinds if kind == "jax"}
     run = {"versions": versions, "ceilings": ceilings, "cells": [cell for cell in cells if cell is not None]}

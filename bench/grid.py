@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import implementations, measure, workloads
+from . import bounds, implementations, measure, workloads
 from .implementations import Prepared, Variant
 from .machine import has
 from .workloads import Workload
@@ -44,12 +44,13 @@ def run(
     seconds: float,
     passes: int,
     queued: bool,
+    with_bounds: bool = False,
 ) -> list[dict[str, Any] | None]:
-    """Return every cell; None for one that failed."""
+    """Return every cell; None for one that failed. With bounds, cells in JAX and NumPy have those of `bounds` besides."""
     cells: dict[Any, dict[str, Any] | None] = {}
     for number in range(passes):
         for kind, variant in kinds:
-            for name, task, facts, start in _cells(kind, variant, sizes, tasks, only):
+            for name, work, task, facts, start in _cells(kind, variant, sizes, tasks, only):
                 named = {"library": kind, "variant": str(variant), "layout": variant.channels}
                 named |= {"workload": name, "task": task}
                 cell = cells.setdefault(tuple(named.values()), named | facts | {"implementations": {}})
@@ -59,6 +60,8 @@ def run(
                     entries = start()
                     if number == 0:
                         measure.check(entries, variant)
+                    if with_bounds and kind in ("jax", "numpy") and task in implementations.CONTRACTIONS:
+                        entries |= bounds.prepared(work, task, kind)
                     measure.add(cell["implementations"], entries, seconds, passes, queued=queued)
                 except Exception:  # noqa: BLE001 (one cell must not lose the others)
                     cells[tuple(named.values())] = None
@@ -71,13 +74,13 @@ def run(
 
 def _cells(
     kind: str, variant: Variant, sizes: str, tasks: list[str], only: list[str]
-) -> Iterator[tuple[str, str, dict[str, Any], Callable[[], dict[str, Prepared]]]]:
-    """Each cell: workload, task, its multiply-adds and bytes, and a function that prepares the implementations."""
+) -> Iterator[tuple[str, Workload | None, str, dict[str, Any], Callable[[], dict[str, Prepared]]]]:
+    """Each cell: name and workload, task, its multiply-adds and bytes, and a function that prepares the implementations."""
     if kind == "plain":
         from . import plain_numpy
 
         for task, entries in plain_numpy.plain().items():
-            yield plain_numpy.LAYER, task, {}, lambda entries=entries: entries
+            yield plain_numpy.LAYER, None, task, {}, lambda entries=entries: entries
         return
     for work in workloads.load(only, batch=sizes, channels=variant.channels):
         if kind.startswith("torch") and variant.channels == "last" and work.ndim == 1:
@@ -85,7 +88,7 @@ def _cells(
         itemsize = 2 if variant.dtype == "bfloat16" else 4
         facts = {"multiply_adds": work.multiply_adds, "bytes": itemsize * work.elements}
         for task in tasks if kind == "jax" else [task for task in tasks if task in implementations.CONTRACTIONS]:
-            yield work.name, task, facts, lambda work=work, task=task: entries_of(work, task, kind, variant)
+            yield work.name, work, task, facts, lambda work=work, task=task: entries_of(work, task, kind, variant)
 
 
 def entries_of(work: Workload, task: str, kind: str, variant: Variant) -> dict[str, Prepared]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import machine
+from . import bounds, machine
 from .implementations import PLAIN, geometric_mean
 
 Run = dict[str, Any]
@@ -22,7 +22,7 @@ SLOW = 0.95  # cells below it are listed
 def ratios(cell: dict[str, Any]) -> dict[str, float]:
     """How many times as long as triconv each of the others took."""
     (_, ours), *others = cell["implementations"].items()
-    return {name: other["ms"] / ours["ms"] for name, other in others}
+    return {name: other["ms"] / ours["ms"] for name, other in others if name not in bounds.NAMES}
 
 
 def tables(run: Run) -> str:
@@ -41,6 +41,8 @@ def tables(run: Run) -> str:
             continue
         title = _title(library, variant)
         parts.append(_table(title, cells))
+        if any(set(bounds.NAMES) & set(cell["implementations"]) for cell in cells):
+            parts.append(_bounds(title, cells))
         if library == "jax" and run["versions"]["platform"] != "cpu":
             parts.append(_limits(title, cells, run["ceilings"][variant]))
     return "\n\n".join(parts)
@@ -115,6 +117,19 @@ def _table(title: str, cells: list[dict[str, Any]]) -> str:
         lines += ["", f"{other} / triconv, {len(measured)} cells: {mean:.2f} ({least})"]
         if slow:
             lines += ["", f"under {SLOW}: " + ", ".join(f"{name} {value:.2f}" for value, name in slow)]
+    return "\n".join(lines)
+
+
+def _bounds(title: str, cells: list[dict[str, Any]]) -> str:
+    """What bounds each cell in which torch is faster: how many times as long as triconv torch and each bound take."""
+    names = ("torch", *bounds.NAMES)
+    lines = ["| " + " | ".join([title, *names]) + " |", "|---" + "|---:" * len(names) + "|"]
+    slow = [cell for cell in cells if ratios(cell).get("torch", SLOW) < SLOW]
+    for cell in sorted(slow, key=lambda cell: ratios(cell)["torch"]):
+        (_, ours), *others = cell["implementations"].items()
+        took = {name: other["ms"] / ours["ms"] for name, other in others}
+        row = [f"{cell['workload']} {TASK_NAMES[cell['task']]}", *(_number(took.get(name)) for name in names)]
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 

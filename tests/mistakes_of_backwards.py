@@ -78,7 +78,9 @@ class Windows(NamedTuple):
     def product(self, subscripts, results, *operands):
         """A product in each group; the letters of positions and taps, as many as there are axes, stand for "o" and "t"."""
         n = len(self.out)
-        return np.einsum(subscripts.replace("o", "uvw"[:n]).replace("t", "ijl"[:n]), *operands, optimize=True, out=results)
+        return np.einsum(
+            subscripts.replace("o", "uvw"[:n]).replace("t", "ijl"[:n]), *operands, optimize=True, out=results
+        )
 
     def forward(self, x, w, padded=None, **index):
         windows = self.windows(self.pad(x) if padded is None else padded, **index)

@@ -2,16 +2,14 @@
 
 Nothing that a kernel must do besides is counted: padding, unfolding, adding up what overlaps. A *product* has the shape that
 unfolding (im2col) gives, one for each group, and the multiply-adds of the definition. A layer of one input and one output
-channel per group has none, but as many multiply-adds of lines, which stand in a cache. A *copy* reads and writes as many bytes
-as the operands and the result have. Both run in the cell's own library. A Fourier transform, or fewer products for a stride,
-may be faster than the product.
+channel per group has none. A *copy* reads and writes as many bytes as the operands and the result have. Both run in the cell's
+own library. A Fourier transform, or fewer products for a stride, may be faster than the product.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from .implementations import Prepared, called
 from .workloads import Workload
 
 NAMES = ("product", "copy")
-LINE = 2048
-"""Outputs of a line that stays in a core's first cache, with what its taps read."""
 LARGEST = 2**31
 """Bytes of the operands of a product above which it is left out; long kernels are transformed instead."""
 
@@ -42,10 +38,10 @@ def prepared(work: Workload, task: str, library: str) -> dict[str, Prepared]:
     """The bounds of a contraction in this library, "jax" or "numpy"."""
     groups, rows, inner, columns = matrices(work, task)
     bounds = {"copy": _copy(work.elements // 2, library)}
-    if work.w[1] == work.w[0] // work.groups == 1:
-        if library == "numpy":
-            bounds["product"] = _lines(work.multiply_adds, math.prod(work.w[2:]))
-    elif 4 * groups * (rows * inner + inner * columns + rows * columns) < LARGEST:
+    if (
+        not work.w[1] == work.w[0] // work.groups == 1
+        and 4 * groups * (rows * inner + inner * columns + rows * columns) < LARGEST
+    ):
         bounds["product"] = _product((groups, rows, inner), (groups, inner, columns), library)
     return bounds
 
@@ -69,19 +65,3 @@ def _product(left: tuple[int, ...], right: tuple[int, ...], library: str) -> Pre
 
 def _copy(elements: int, library: str) -> Prepared:
     return _timed(lambda a: a + 1, [np.ones(elements, np.float32)], library)
-
-
-def _lines(multiply_adds: int, taps: int) -> Prepared:
-    """Multiply-adds of NumPy's fastest kind, `numpy.einsum` over taps, half of them on each of two threads."""
-    taps = min(taps, 8)
-    calls = max(1, multiply_adds // (2 * taps * LINE))
-    pool = ThreadPoolExecutor(2)
-
-    def half(_: int) -> np.ndarray:
-        read = np.lib.stride_tricks.sliding_window_view(np.ones(LINE + taps - 1, np.float32), LINE)
-        w, y = np.ones(taps, np.float32), np.empty(LINE, np.float32)
-        for _ in range(calls):
-            np.einsum("ti,t->i", read, w, out=y)
-        return y
-
-    return called(lambda: next(iter(list(pool.map(half, range(2))))))

@@ -345,6 +345,7 @@ def test_what_a_planner_asks_has_an_answer(lib):
     assert lib.backend.device_kind() in ("cpu", "gpu")
     assert isinstance(lib.backend.transposes(array), bool)
     assert lib.backend.is_partitioned() is False
+    assert isinstance(lib.backend.keeps_apart(), bool)
     assert lib.backend.has_explicit_axes((array, (array,))) is False
     assert lib.backend.varies((3, 4)) is False
     assert lib.backend.vendor_axes is None or set(lib.backend.vendor_axes) <= set(range(4))

@@ -41,6 +41,35 @@ def images(jax, layout, *sizes):
         yield jax.numpy.ones([size[of.index(letter)] for letter in letters], "float32")
 
 
+@pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
+@pytest.mark.parametrize(
+    ("size", "taps", "outputs", "stride", "is_copied"),
+    [
+        (56, 3, 1, 1, True),
+        (97, 3, 1, 1, False),
+        (56, 3, 1, 2, False),
+        (56, 2, 1, 1, False),
+        (56, 5, 1, 2, True),
+        (97, 3, 2, 1, True),
+    ],
+)
+def test_a_padded_copy_is_written_where_it_takes_no_time(jax, layout, size, taps, outputs, stride, is_copied):
+    """A depthwise loop of few taps pads as it reads; of more, of several outputs, or of what a cache holds, it reads a copy."""
+    x, w = images(jax, layout, (8, 64, size, size), (64 * outputs, 1, taps, taps))
+    program = jax.jit(lambda x, w: triconv.conv2d(x, w, stride=stride, padding=1, groups=64, layout=layout))
+    memory = program.lower(x, w).compile().memory_analysis()
+    assert (memory.temp_size_in_bytes > x.nbytes / 4) == is_copied
+
+
+def test_a_program_that_is_not_kept_apart_computes_its_input_once(jax):
+    """An exported one, and one of several devices: what the taps read is written, padded or as it is."""
+    x, w = images(jax, "NCHW,OIHW->NCHW", (8, 64, 56, 56), (64, 1, 3, 3))
+    program = jax.jit(lambda x, w: triconv.conv2d(jax.numpy.sin(x), w, stride=2, padding=1, groups=64))
+    exported = jax.jit(jax.export.export(program)(x, w).call)
+    for one in (program, exported):
+        assert one.lower(x, w).compile().memory_analysis().temp_size_in_bytes >= x.nbytes
+
+
 @pytest.mark.parametrize(("taps", "is_direct"), [(2, True), (5, False)])
 def test_small_calls_without_a_convolution_of_the_library_take_few_operations(taps, is_direct):
     """Of many taps, one product each is not the fewest."""

@@ -39,7 +39,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from triconv import contractions, rules
 from triconv.autodiff.batching import batched
 from triconv.backends.jax_backend import JAX
-from triconv.backends.jax_program import Program, compiling
+from triconv.backends.jax_program import PROGRAM, Program, compiling
 from triconv.kernels.polyphase import transposed
 from triconv.kernels.problem import FIRST
 
@@ -182,15 +182,12 @@ def _to_keep(
     precision: str,  # noqa: ARG001 (nothing is planned by it)
     **params: Any,
 ) -> contractions.Planned | None:
-    """The plan of a contraction whose program is to be kept apart (`Planned.is_apart`): on one CPU, where shapes are known.
+    """The plan of a contraction whose program is to be kept apart (`Planned.is_apart`), where shapes are known.
 
-    XLA then also compiles it once where layers are alike. An exported program must not prescribe how arrays are laid out.
+    XLA then also compiles it once where layers are alike.
     """
-    module, sizes = context.module_context, [size for aval in context.avals_in for size in aval.shape]
-    devices, manual = (getattr(module.axis_context, key, None) for key in ("num_devices", "manual_axes"))
-    if module.platforms != ("cpu",) or manual or (devices or 1) > 1 or module.lowering_parameters.for_export:
-        return None
-    if not all(isinstance(size, int) for size in sizes):
+    sizes = [size for aval in context.avals_in for size in aval.shape]
+    if not PROGRAM.get().apart or not all(isinstance(size, int) for size in sizes):
         return None
     a, b = context.avals_in
     planned = contractions.planned(name, a, b, lib=LIB, **params)
@@ -282,7 +279,8 @@ def _program(module: mlir.ModuleContext) -> Program:
     mesh = AbstractMesh((axes.num_devices,), ("devices",), (AxisType.Auto,)) if shared and manual is None else None
     around = ir.InsertionPoint.current.block.owner
     outermost = around.operation.name == "func.func" and around.name.value == "main"
-    return Program("cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh, outermost)
+    apart = module.platforms == ("cpu",) and not (manual or several or module.lowering_parameters.for_export)
+    return Program("cpu" if module.platforms[0] == "cpu" else "gpu", shared, mesh, outermost, apart)
 
 
 def _contraction(name: str) -> Primitive:

@@ -231,6 +231,10 @@ class Standard(ArrayOperations):
         """Whether one of the arrays is sharded over devices, so that a compiler partitions what is computed on it."""
         return False
 
+    def keeps_apart(self) -> bool:
+        """Whether a kernel with several taps is a function that a compiler keeps apart (`contractions.Planned.is_apart`)."""
+        return False
+
     def keeps_positions_whole(self) -> bool:
         """Whether `whole_positions` can, where a compiler may shard the arrays."""
         return False

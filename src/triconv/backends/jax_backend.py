@@ -91,6 +91,10 @@ class JAX(Unfolding):
         """Whether one is on several devices."""
         return any(len(getattr(getattr(a, "sharding", None), "device_set", ())) > 1 for a in arrays)
 
+    def keeps_apart(self) -> bool:
+        """On one CPU."""
+        return PROGRAM.get().apart
+
     def keeps_positions_whole(self) -> bool:
         """If the mesh is known."""
         return PROGRAM.get().mesh is not None

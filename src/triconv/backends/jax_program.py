@@ -17,6 +17,9 @@ class Program(NamedTuple):
     # whether what is traced is known to stand outside of its loops, branches and functions. From JAX 0.11 on, functions are
     # merged after each is lowered by itself
     outermost: bool = True
+    # whether kernels with several taps are functions that XLA keeps apart: on one CPU. An exported program must not prescribe
+    # how arrays are laid out
+    apart: bool = True
 
 
 PROGRAM: contextvars.ContextVar[Program] = contextvars.ContextVar("PROGRAM", default=Program())  # noqa: B039 (it is a tuple)

@@ -6,9 +6,9 @@ For few channels per group, where matrix products would be of vectors::
 
 An input dilation goes by phases (`polyphase`). The multiply-adds are those of `direct`, and those with the padding.
 
-What a compiler makes of it is what matters. The taps read a padded copy. Without one, XLA's CPU compiler writes a window
-per tap in a training step, or computes the input once per tap. On a GPU few taps become one loop that pads as it reads, and no
-copy is written; of more taps that loop would have too many conditions.
+What a compiler makes of it is what matters. Few taps become one loop that pads as it reads, and no copy is written. Of more
+taps that loop would have too many conditions, and so the taps read a padded copy. On a CPU they also do in a program that XLA
+does not keep apart: it would compute the input once per tap.
 """
 
 from __future__ import annotations
@@ -192,9 +192,8 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
     if taps > (target.unrolled_taps if is_conv else target.unrolled_sums):
         step = tap_loops.step_of(geometry, target.taps_per_step)
     taps = step or taps
-    reads = view.c if is_conv else view.c * view.k
     axis, count = (0, 0) if is_conv or step else _summed_first(view, geometry, target)
-    pads_in_place = target.compiled and target.kind == "gpu" and reads * taps <= target.fused_padding_taps
+    pads_in_place = _pads_in_place(view, geometry, taps, target)
     by_kernel_rows = is_conv and not step and taps > target.chained_taps
     return PhaseSchedule(
         step=step,
@@ -205,6 +204,25 @@ def _phase(view: Problem, geometry: Geometry, target: Target) -> PhaseSchedule:
         by_kernel_rows=by_kernel_rows,
         rows_together=by_kernel_rows and _are_fused(view, geometry, target),
     )
+
+
+def _pads_in_place(view: Problem, geometry: Geometry, taps: int, target: Target) -> bool:
+    """Whether a compiled loop had better pad as it reads than read a padded copy.
+
+    A CPU looks at each element that it reads, so it depends on how long a copy takes beside: of much more than is computed,
+    where there is a stride, or of more than stands in a cache.
+    """
+    is_conv = view.contraction == "conv"
+    if target.compiled and target.kind == "gpu":
+        return (view.c if is_conv else view.c * view.k) * taps <= target.fused_padding_taps
+    is_padded = any(max(axis.pad_lo, axis.pad_hi) > 0 for axis in geometry.axes)
+    if not (target.apart and is_conv and is_padded and view.c == view.k == view.phases == 1):
+        return False
+    inputs = _padded(geometry)
+    is_much = inputs >= 2 * math.prod(geometry.output_size) or (
+        view.n * view.groups * inputs * view.itemsize > target.padded_bytes
+    )
+    return taps <= (target.fused_padding_taps if is_much else target.padding_taps)
 
 
 def _are_fused(view: Problem, geometry: Geometry, target: Target) -> bool:
@@ -255,7 +273,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         taps = rows + view.taps // rows
     operations = 16 + 2 * view.phases * taps * products
     written = 0 if view.phases == 1 else view.bytes_of["g"]
-    temporary = 1.0 * min(2 * view.bytes_of["x"] + written, 4 * target.cached_bytes)
+    is_padded = not all(how.pads_in_place for how in schedule.phases)
+    temporary = 1.0 * min(2 * view.bytes_of["x"] * is_padded + written, 4 * target.cached_bytes)
     # sums of parts, of the samples of a block
     if schedule.phases[0].summed and schedule.contraction == "conv_weight_vjp":
         parts = view.taps * view.c * view.bytes_of["g"] / schedule.phases[0].summed
@@ -273,7 +292,7 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = 2.0 * written
     if target.kind == "gpu" and kind == "vector":
         moved = 4.0 * view.bytes_of["g"] if _is_apart_in_memory(view) else 0.0  # the phases' outputs, each twice
-    if target.kind == "gpu" and not all(how.pads_in_place for how in schedule.phases):
+    if target.kind == "gpu" and is_padded:
         moved += 2.0 * view.bytes_of["x"]  # the padded copy
     return Cost(kind, amount, moved, temporary, operations, _launches(schedule, view))
 

@@ -53,6 +53,9 @@ class Target:
     kind: str = "cpu"  # kind of device, "cpu" or "gpu"
     compiled: bool = False  # whether it is a part of a compiled program, not one call after the other
     partitioned: bool = False  # whether a compiler may shard the arrays over devices
+    apart: bool = (
+        False  # whether a kernel with several taps is a function that a compiler keeps apart from what is around it
+    )
     # whether the positions of an array can be kept whole on each device where it is sharded
     positions_whole: bool = False
     source: str = ""  # the file that its rates were read from, if there is one
@@ -117,8 +120,11 @@ class Target:
     largest_layers: int = 16  # passes over non-overlapping windows that stand for a loop over taps
     largest_scatter_layers: int = 64  # passes of scatter-adds over non-overlapping windows that stand for phases
     largest_phases: int = 16  # phases of a compiled program; where there are more, zeros are written
-    # taps times channels up to which a GPU's compiler makes one loop that pads as it reads, and writes no padded copy
-    fused_padding_taps: int = 12
+    # taps (on a GPU, times channels) up to which a compiled loop pads as it reads, and no padded copy is written: on a CPU,
+    # where there is a stride, or the copy would have more bytes than these; of other copies, which stay in a cache, fewer taps
+    fused_padding_taps: int = 9
+    padding_taps: int = 5
+    padded_bytes: int = 16 * MIB
     chained_taps: int = 16  # products that are added in one chain; of more, each row of the kernel is added by itself
     # places at which an array may be read that is to be fused, such as the sums of so many rows of such a kernel: XLA's CPU
     # compiler writes one that is read at more than 15
@@ -275,7 +281,7 @@ def changes() -> tuple[tuple[str, Any], ...]:
 
 def target_of(lib: Standard, array: Any = None) -> Target:
     """The target of a library: where an array is, or would be by default."""
-    known = lib.is_partitioned(), lib.keeps_positions_whole(), lib.transposes(array)
+    known = lib.is_partitioned(), lib.keeps_apart(), lib.keeps_positions_whole(), lib.transposes(array)
     return _target(type(lib), lib.device_kind(array), *known, _CHANGES.get())  # type: ignore[arg-type] # a class is hashable
 
 
@@ -299,6 +305,7 @@ def _target(
     backend: type[Standard],
     kind: str,
     partitioned: bool,
+    apart: bool,
     positions_whole: bool,
     transposes: bool,
     changes: tuple[tuple[str, Any], ...],
@@ -312,6 +319,7 @@ def _target(
         kind=kind,
         compiled=backend.compiles,
         partitioned=partitioned,
+        apart=apart and kind == "cpu",
         positions_whole=positions_whole,
         vendor_name=backend.name,
         vendor_axes=backend.vendor_axes,

@@ -41,6 +41,18 @@ def images(jax, layout, *sizes):
         yield jax.numpy.ones([size[of.index(letter)] for letter in letters], "float32")
 
 
+@pytest.mark.parametrize(("channels", "size", "outputs"), [(64, 56, 256), (64, 200, 3), (512, 1, 1000), (16, 112, 96)])
+def test_what_is_one_product_is_computed_so(jax, channels, size, outputs):
+    """1x1 taps, channels last: XLA's convolution takes up to five times as long."""
+    x, w = images(jax, "NHWC,HWIO->NHWC", (2, channels, size, size), (outputs, channels, 1, 1))
+    rows = triconv.explain(triconv.conv2d, x, w, layout="NHWC,HWIO->NHWC").rows
+    assert [row.algorithm for row in rows[:2]] == ["gemm", "gemm"]
+    assert (
+        jax.jit(lambda x, w: triconv.conv2d(x, w, layout="NHWC,HWIO->NHWC")).lower(x, w).as_text().count("dot_general")
+        == 1
+    )
+
+
 @pytest.mark.parametrize("layout", ["NCHW,OIHW->NCHW", "NHWC,HWIO->NHWC"])
 @pytest.mark.parametrize(
     ("size", "taps", "outputs", "stride", "is_copied"),

@@ -330,12 +330,14 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
             # each of the last axis' taps reads the rows that are read across their lines, with the stride
             transposed = view.bytes_of["x"] / view.n * axes[-1].kernel_size / axes[-1].stride
             transposed *= math.prod(min(1, axis.kernel_size / axis.stride) for axis in axes[:-1])
-            moved += count * view.n * target.line_passes * (3 if axes[-1].stride > 1 else 1) * written
+            passes = target.line_passes * (3 if axes[-1].stride > 1 else 1)
+            moved += count * view.n * passes * (target.looked_up if len(axes) > 2 else 1) * written
             moved += count * view.n * target.across_passes * transposed
         elif _is_summed(view, target):
             multiply_adds *= target.summed_rows_products
             passes = target.summed_rows_passes * (2 if any(axis.stride > 1 for axis in axes) else 1)
-            moved += count * view.n * passes * written
+            is_looked_up = len(axes) > 2 and sum(axis.kernel_size > 1 for axis in axes) > 1
+            moved += count * view.n * passes * (target.looked_up if is_looked_up else 1) * written
         else:
             moved += count * view.n * target.last_passes * view.itemsize * _weight(view, geometry, lead, target)
         amount += multiply_adds

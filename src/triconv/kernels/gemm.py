@@ -313,6 +313,8 @@ def _cost_of_unfolding(schedule: Schedule, view: Problem, problem: Problem, targ
             passes = target.few_columns_passes
         else:
             passes = target.weight_vjp_passes if is_weight_vjp else target.unfold_passes
+        if is_weight_vjp and how.step and len(geometry.axes) > 2:
+            passes *= target.stepped_volumes
         in_rows = item * (unfolded + (products if how.row_axes else 0)) > target.sample_bytes
         steps = 2 if len(geometry.axes) == 1 and geometry.axes[0].stride > 1 else 1  # read one by one
         bytes_ = parts * item * (steps * unfolded + products)

@@ -158,6 +158,7 @@ class Target:
     unfold_passes: float = 0.5  # by a convolution, whose blocks stay in cache
     row_passes: float = 0.8  # at least so many times, where a sample is divided into blocks of rows
     weight_vjp_passes: float = 0.8  # by a weight VJP: its columns are long, and a product copies them in another order
+    stepped_volumes: float = 1.0  # how many times more by one of volumes in a loop over taps
     few_columns_passes: float = 1.2  # by one with few columns, which does little else
     layer_passes: float = 2.0  # by passes over non-overlapping windows, whose rows are short
     # the same of volumes with the taps of one axis as channels: written in one loop, read by a convolution that unfolds them
@@ -171,6 +172,9 @@ class Target:
     summed_rows_products: float = 0.6  # how long its products take, as a part of the time of other products
     line_passes: float = 0.4  # both of windows in lines of positions
     line_products: float = 0.7
+    # how many times as long each takes that a compiled loop looks up, as windows of volumes (`windows_in_lines`): 2 to 6 of 11
+    # layers, JAX 0.10 and 0.12
+    looked_up: float = 6.0
     across_passes: float = 0.7  # how many times the input is moved that such windows read across its lines
     # elements that are copied in the time that it takes to begin a run of them in memory, where windows are views
     run_elements: float = 24.0
@@ -223,6 +227,7 @@ FUSED: Any = {
     # one; of JAX 0.10.2 and 0.12 on two cores)
     "split_k": 3,
     "group_transpose": 0.5,
+    "stepped_volumes": 3.0,
 }
 # each element has a thread, and threads side by side read channels side by side; a transposed array is written and read again
 FUSED_GPU: Any = {"last_sums": 1.0, "last_products": 1.0, "transpose_passes": 2.0, "fused_padding_taps": 27}

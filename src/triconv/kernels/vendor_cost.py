@@ -69,14 +69,15 @@ def _cost_of_dilated(view: Problem, problem: Problem, target: Target) -> Cost:
 def _cost_of_volumes(schedule: Schedule, view: Problem, target: Target) -> Cost:
     """That of the calls for planes or merged rows, and of writing these; many samples or long rows keep threads busy."""
     form = planes if schedule.form == planes.FORM else merged_rows
-    if view.contraction == "conv":
-        target = replace(target, vendor=target.vendor._replace(plane_channels=(0.0, 0.0)))
+    is_conv = view.contraction == "conv"  # a weight VJP of many planes is no faster where its cotangent stays in cache
+    known = {"plane_channels": (0.0, 0.0)} if is_conv else {"last_cotangent_bytes": 0}
+    target = replace(target, vendor=target.vendor._replace(**known))
     amount, moved, temporary, operations = 0.0, 0.0, 0.0, 0
     for geometry, count, _ in schedule.counted():
         plane, written = form.flat(view, geometry), form.written(view, geometry)
         whole = Schedule("vendor", BY_PHASES, view.contraction, plane.geometry, orders=plane.orders)
         one = cost(whole, plane, target)
-        amount += count * one.amount
+        amount += count * one.amount * (1 if is_conv else 1 + min(1, view.c / target.vendor.plane_inputs))
         moved += count * target.plane_passes * written
         temporary += count * written
         operations += count * (one.operations + (target.last_operations if written else 0))

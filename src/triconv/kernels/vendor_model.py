@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 MIB = 2**20
@@ -41,6 +42,7 @@ class VendorModel(NamedTuple):
 
     # ---- two and more axes
     plane_channels: tuple[float, float] = (0.0, 0.0)  # ``1 + min(1, plane_channels / k)``, as `line_channels`
+    plane_inputs: float = math.inf  # a weight VJP of planes of volumes, by ``1 + min(1, c / plane_inputs)``
     # bytes of g up to which a weight VJP of channels last, of `many_channels` outputs and no dilation, is as fast as with many
     last_cotangent_bytes: int = 0
     weight_vjp: float = 1.0  # weight VJPs
@@ -134,6 +136,7 @@ class VendorModel(NamedTuple):
 
 XLA_CPU = VendorModel(
     channels=2.0, line=0.85, last_line=(0.62, 50.0), line_channels=(40.0, 10.0), plane_channels=(80.0, 16.0),
+    plane_inputs=32.0,
     weight_vjp=1.6, last_weight_vjp=8.0, last_weight_vjp_bytes=8 * MIB, last_cotangent_bytes=9 * MIB // 4,
     small_weight_vjp=0.8, volume=5.0, volume_channels=140.0, strided=2.0, plain=0.55, plain_first=0.75,
     odd_channels=450.0, phases=1.1, patches=2.0, groups=50.0, double=2.5, long=True, copies=1.0,

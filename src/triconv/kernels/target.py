@@ -221,6 +221,7 @@ class Target:
 
 FUSED: Any = {
     "unfold_bytes": 5 * MIB,
+    "sample_bytes": 20 * MIB,  # with its copies it comes near 32 MiB
     "depthwise_bytes": 16 * MIB,
     "depthwise_whole_bytes": 32 * MIB,
     # 24 parts take 0.7 to 0.9 times as long, and each 90 ms to compile (64 by 27, 32,768 terms: 4.9 ms; 6.2 of 3 parts, 6.4 of

@@ -153,7 +153,8 @@ def exceptions(*cell):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_kernel_for_each_layer_has_a_reason(name):
-    gpu, differ = target._target(BACKENDS["jax"], "gpu", False, False, True, ()), []
+    where = {"partitioned": False, "apart": False, "positions_whole": False, "transposes": True, "changes": ()}
+    gpu, differ = target._target(BACKENDS["jax"], "gpu", **where), []
     for channels in CHANNELS:
         work = workload(name, channels)
         for cell in ((name, task, dtype, channels) for task in TASKS for dtype in DTYPES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -121,6 +122,38 @@ def test_tables_say_the_mean_the_least_and_what_is_slow():
     assert "| lax, JAX, jitted, channels first | 2 | 1.00 | 0.50 | 1 |" in text
     assert "| lax, JAX, jitted, channels last | 1 | 4.00 | 4.00 | 0 |" in text
     assert "under 0.95: b weight VJP 0.50" in text
+
+
+@pytest.mark.parametrize("library", ["jax", "numpy"])
+@pytest.mark.parametrize("changes", [*WORKS.values(), {"w": (4, 1, 3, 2), "groups": 4}], ids=[*WORKS, "depthwise"])
+def test_the_bare_product_has_as_many_multiply_adds(request, changes, library):
+    from bench import bounds
+
+    if library == "jax":
+        request.getfixturevalue("jax")
+    for task in THREE:
+        work = small(**changes)
+        assert math.prod(bounds.matrices(work, task)) == work.multiply_adds
+        prepared = bounds.prepared(work, task, library)
+        assert set(prepared) == ({"copy"} if work.groups == 4 else {"copy", "product"})
+        for one in prepared.values():
+            one.wait(one.start(0))
+
+
+def test_bounds_have_a_table_of_their_own():
+    from bench import report
+    from bench.implementations import PLAIN
+
+    def cell(workload, torch):
+        times = {"triconv": 2.0, "torch": torch, "product": 1.5, "copy": 0.1}
+        where = {"library": "numpy", "variant": str(PLAIN), "layout": "first", "workload": workload, "task": "forward"}
+        return where | {"implementations": {name: {"ms": ms} for name, ms in times.items()}}
+
+    versions = {"numpy": "2", "torch": "2", "platform": "cpu"}
+    text = report.tables({"versions": versions, "ceilings": {}, "cells": [cell("slow", 1.0), cell("fast", 4.0)]})
+    assert "| slow forward | 0.50 | 0.75 | 0.05 |" in text
+    assert "| fast forward |" not in text
+    assert "product, forward" not in text
 
 
 def test_a_training_step_is_measured_and_shown(jax, monkeypatch):

@@ -25,7 +25,8 @@ LARGEST = 2**31
 def matrices(work: Workload, task: str) -> tuple[int, int, int, int]:
     """Groups, rows, summed-over columns, and columns of the product: of the definition, with every tap of padding counted."""
     role = {"forward": "input_vjp", "input_vjp": "forward"}.get(task, task) if work.transposed else task
-    positions = math.prod(work.x if work.transposed else work.y) // (work.x if work.transposed else work.y)[1]
+    samples, _, *sizes = work.x if work.transposed else work.y
+    positions = samples * math.prod(sizes)
     taps, inputs, outputs = math.prod(work.w[2:]), work.w[1], work.w[0] // work.groups
     if role == "weight_vjp":
         return work.groups, outputs, positions, inputs * taps
@@ -38,10 +39,8 @@ def prepared(work: Workload, task: str, library: str) -> dict[str, Prepared]:
     """The bounds of a contraction in this library, "jax" or "numpy"."""
     groups, rows, inner, columns = matrices(work, task)
     bounds = {"copy": _copy(work.elements // 2, library)}
-    if (
-        not work.w[1] == work.w[0] // work.groups == 1
-        and 4 * groups * (rows * inner + inner * columns + rows * columns) < LARGEST
-    ):
+    is_depthwise = work.w[1] == work.w[0] // work.groups == 1
+    if not is_depthwise and 4 * groups * (rows * inner + inner * columns + rows * columns) < LARGEST:
         bounds["product"] = _product((groups, rows, inner), (groups, inner, columns), library)
     return bounds
 

@@ -53,9 +53,8 @@ class Target:
     kind: str = "cpu"  # kind of device, "cpu" or "gpu"
     compiled: bool = False  # whether it is a part of a compiled program, not one call after the other
     partitioned: bool = False  # whether a compiler may shard the arrays over devices
-    apart: bool = (
-        False  # whether a kernel with several taps is a function that a compiler keeps apart from what is around it
-    )
+    # whether a kernel with several taps is a function that a compiler keeps apart from what is around it
+    apart: bool = False
     # whether the positions of an array can be kept whole on each device where it is sharded
     positions_whole: bool = False
     source: str = ""  # the file that its rates were read from, if there is one

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .implementations import Prepared, called
+from .implementations import PLAIN, Prepared, Variant, called
 from .workloads import Workload
 
 NAMES = ("product", "copy")
@@ -35,32 +35,33 @@ def matrices(work: Workload, task: str) -> tuple[int, int, int, int]:
     return work.groups, inputs * taps, outputs, positions
 
 
-def prepared(work: Workload, task: str, library: str) -> dict[str, Prepared]:
-    """The bounds of a contraction in this library, "jax" or "numpy"."""
+def prepared(work: Workload, task: str, library: str, variant: Variant = PLAIN) -> dict[str, Prepared]:
+    """The bounds of a contraction in this library, "jax" or "numpy"; NumPy has the plain variant alone."""
     groups, rows, inner, columns = matrices(work, task)
-    bounds = {"copy": _copy(work.elements // 2, library)}
+    bounds = {"copy": _copy(work.elements // 2, library, variant)}
     is_depthwise = work.w[1] == work.w[0] // work.groups == 1
     if not is_depthwise and 4 * groups * (rows * inner + inner * columns + rows * columns) < LARGEST:
-        bounds["product"] = _product((groups, rows, inner), (groups, inner, columns), library)
+        bounds["product"] = _product((groups, rows, inner), (groups, inner, columns), library, variant)
     return bounds
 
 
-def _timed(run: Callable[..., Any], arrays: list[np.ndarray], library: str) -> Prepared:
+def _timed(run: Callable[..., Any], arrays: list[np.ndarray], library: str, variant: Variant) -> Prepared:
     if library == "numpy":
         return called(lambda: run(*arrays))
     import jax
 
-    operands = [jax.numpy.asarray(a) for a in arrays]
-    compiled = jax.jit(run).lower(*operands).compile()
+    operands = [jax.numpy.asarray(a, variant.dtype) for a in arrays]
+    with jax.default_matmul_precision(variant.precision):
+        compiled = jax.jit(run).lower(*operands).compile()
     return Prepared(lambda _: compiled(*operands), jax.block_until_ready, list)
 
 
-def _product(left: tuple[int, ...], right: tuple[int, ...], library: str) -> Prepared:
+def _product(left: tuple[int, ...], right: tuple[int, ...], library: str, variant: Variant) -> Prepared:
     rng = np.random.default_rng(0)
     shapes = [shape[1:] if shape[0] == 1 else shape for shape in (left, right)]
     arrays = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
-    return _timed(lambda a, b: a @ b, arrays, library)
+    return _timed(lambda a, b: a @ b, arrays, library, variant)
 
 
-def _copy(elements: int, library: str) -> Prepared:
-    return _timed(lambda a: a + 1, [np.ones(elements, np.float32)], library)
+def _copy(elements: int, library: str, variant: Variant) -> Prepared:
+    return _timed(lambda a: a + 1, [np.ones(elements, np.float32)], library, variant)

@@ -61,7 +61,7 @@ def run(
                     if number == 0:
                         measure.check(entries, variant)
                     if with_bounds and kind in ("jax", "numpy") and task in implementations.CONTRACTIONS:
-                        entries |= bounds.prepared(work, task, kind)
+                        entries |= bounds.prepared(work, task, kind, variant)
                     measure.add(cell["implementations"], entries, seconds, passes, queued=queued)
                 except Exception:  # noqa: BLE001 (one cell must not lose the others)
                     cells[tuple(named.values())] = None

@@ -21,8 +21,12 @@ SLOW = 0.95  # cells below it are listed
 
 def ratios(cell: dict[str, Any]) -> dict[str, float]:
     """How many times as long as triconv each of the others took."""
+    return {name: ratio for name, ratio in _with_bounds(cell).items() if name not in bounds.NAMES}
+
+
+def _with_bounds(cell: dict[str, Any]) -> dict[str, float]:
     (_, ours), *others = cell["implementations"].items()
-    return {name: other["ms"] / ours["ms"] for name, other in others if name not in bounds.NAMES}
+    return {name: other["ms"] / ours["ms"] for name, other in others}
 
 
 def tables(run: Run) -> str:
@@ -126,8 +130,7 @@ def _bounds(title: str, cells: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join([title, *names]) + " |", "|---" + "|---:" * len(names) + "|"]
     slow = [cell for cell in cells if ratios(cell).get("torch", SLOW) < SLOW]
     for cell in sorted(slow, key=lambda cell: ratios(cell)["torch"]):
-        (_, ours), *others = cell["implementations"].items()
-        took = {name: other["ms"] / ours["ms"] for name, other in others}
+        took = _with_bounds(cell)
         row = [f"{cell['workload']} {TASK_NAMES[cell['task']]}", *(_number(took.get(name)) for name in names)]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)

@@ -100,10 +100,10 @@ class Windows(NamedTuple):
         gp = np.zeros(
             (len(g), self.channels, *(n + sum(p) for n, p in zip(self.inputs, self.pads, strict=True))), g.dtype
         )
-        windows = self.windows(gp, **index)
+        windows, g = self.windows(gp, **index), self.weighted(g, outputs, weight)
         parts = np.zeros(windows.shape, g.dtype)
         for c, k in self.halves():
-            self.product("nko,kct->ncot", parts[:, c], self.weighted(g, outputs, weight)[:, k], w[k])
+            self.product("nko,kct->ncot", parts[:, c], g[:, k], w[k])
         every = (slice(None), slice(None))
         if assign:
             for o in np.ndindex(self.out):
@@ -118,9 +118,9 @@ class Windows(NamedTuple):
 
     def weight_vjp(self, g, x, padded=None, outputs=None, weight=lambda o: 1, **index):
         windows = self.windows(self.pad(x) if padded is None else padded, **index)
-        gw = np.zeros(self.shapes[1], g.dtype)
+        g, gw = self.weighted(g, outputs, weight), np.zeros(self.shapes[1], g.dtype)
         for c, k in self.halves():
-            self.product("nko,ncot->kct", gw[k], self.weighted(g, outputs, weight)[:, k], windows[:, c])
+            self.product("nko,ncot->kct", gw[k], g[:, k], windows[:, c])
         return gw
 
     def bias_vjp(self, g):

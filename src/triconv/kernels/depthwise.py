@@ -215,8 +215,8 @@ def _pads_in_place(view: Problem, geometry: Geometry, taps: int, target: Target)
     is_conv = view.contraction == "conv"
     if target.compiled and target.kind == "gpu":
         return (view.c if is_conv else view.c * view.k) * taps <= target.fused_padding_taps
-    is_padded = any(max(axis.pad_lo, axis.pad_hi) > 0 for axis in geometry.axes)
-    if not (target.apart and is_conv and is_padded and view.c == view.k == view.phases == 1):
+    has_padding = any(max(axis.pad_lo, axis.pad_hi) > 0 for axis in geometry.axes)
+    if not (target.apart and is_conv and has_padding and view.c == view.k == view.phases == 1):
         return False
     inputs = _padded(geometry)
     is_much = inputs >= 2 * math.prod(geometry.output_size) or (
@@ -273,8 +273,8 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
         taps = rows + view.taps // rows
     operations = 16 + 2 * view.phases * taps * products
     written = 0 if view.phases == 1 else view.bytes_of["g"]
-    is_padded = not all(how.pads_in_place for how in schedule.phases)
-    temporary = 1.0 * min(2 * view.bytes_of["x"] * is_padded + written, 4 * target.cached_bytes)
+    is_copied = _is_copied(schedule)
+    temporary = 1.0 * min(2 * view.bytes_of["x"] * is_copied + written, 4 * target.cached_bytes)
     # sums of parts, of the samples of a block
     if schedule.phases[0].summed and schedule.contraction == "conv_weight_vjp":
         parts = view.taps * view.c * view.bytes_of["g"] / schedule.phases[0].summed
@@ -292,9 +292,14 @@ def cost(schedule: Schedule, problem: Problem, target: Target) -> Cost:
     moved = 2.0 * written
     if target.kind == "gpu" and kind == "vector":
         moved = 4.0 * view.bytes_of["g"] if _is_apart_in_memory(view) else 0.0  # the phases' outputs, each twice
-    if target.kind == "gpu" and is_padded:
+    if target.kind == "gpu" and is_copied:
         moved += 2.0 * view.bytes_of["x"]  # the padded copy
     return Cost(kind, amount, moved, temporary, operations, _launches(schedule, view))
+
+
+def _is_copied(schedule: Schedule) -> bool:
+    """Whether the taps read a padded copy, in one phase at least."""
+    return not all(how.pads_in_place for how in schedule.phases)
 
 
 def _last_sums(schedule: Schedule, view: Problem, target: Target) -> float:
@@ -312,9 +317,9 @@ def _is_apart_in_memory(view: Problem) -> bool:
 
 def _launches(schedule: Schedule, view: Problem) -> int:
     """One loop for all phases; of sums, two for each pair of channels; a step of a loop over taps copies what it reads."""
-    steps, is_padded = schedule.steps(view.taps), not all(how.pads_in_place for how in schedule.phases)
+    steps, is_copied = schedule.steps(view.taps), _is_copied(schedule)
     if schedule.contraction == "conv":
         if _is_apart_in_memory(view):
             return 2 + 2 * view.phases
-        return is_padded + (1 if steps == 1 else 4 * steps)
-    return is_padded + view.phases * steps * (2 * view.c * view.k + (view.c * view.k > 1) + 2 * (steps > 1))
+        return is_copied + (1 if steps == 1 else 4 * steps)
+    return is_copied + view.phases * steps * (2 * view.c * view.k + (view.c * view.k > 1) + 2 * (steps > 1))

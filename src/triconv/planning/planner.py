@@ -20,7 +20,7 @@ from triconv.backends.array_operations import order_of
 from triconv.backends.base import Standard
 from triconv.geometry import Geometry
 from triconv.geometry.integers import shown
-from triconv.kernels import depthwise, direct, fft, gemm, vendor
+from triconv.kernels import channels_last, depthwise, direct, fft, gemm, vendor
 from triconv.kernels.problem import FIRST, Problem
 from triconv.kernels.schedule import Cost, Schedule
 from triconv.kernels.target import Target, target_of
@@ -195,11 +195,11 @@ def _is_product(problem: Problem, target: Target) -> bool:
 
     That takes 1.5 to 5 times as long with JAX 0.10, and up to 3 times with 0.12, except along one axis.
     """
-    axes, is_last = problem.geometry.axes, problem.orders[0] == problem.orders[2] == "last"
-    if not (target.compiled and target.kind == "cpu" and is_last and len(axes) > 1):
+    if problem.contraction == "conv_weight_vjp" or not (target.compiled and target.kind == "cpu"):
         return False
-    is_forward, is_whole = problem.contraction != "conv_weight_vjp", problem.groups == problem.phases == 1
-    return is_forward and is_whole and all(axis.windows_are_inputs for axis in axes)
+    axes = problem.geometry.axes
+    is_whole = problem.phases == 1 and all(axis.windows_are_inputs for axis in axes)
+    return is_whole and len(axes) > 1 and channels_last.are_matrices(problem, target)
 
 
 def _simplest(problem: Problem, target: Target, direct_: Candidate, vendor_: Candidate | None) -> Candidate | None:
